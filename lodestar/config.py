@@ -1,0 +1,132 @@
+"""What a run is, as frozen values: every knob has one place, one default and one check."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lodestar.errors import ConfigError
+
+Split = Literal["leave_one_out", "time"]
+Loss = Literal["softmax", "gbce"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which events make a sequence, and how the future is split off."""
+
+    split: Split = "leave_one_out"
+    test_share: float = 0.1  # of the time span, when split by time
+    validation_share: float = 0.1
+    min_users: int = 5
+    min_items: int = 5
+    min_interactions: int = 50
+
+    def __post_init__(self) -> None:
+        _check(0 < self.test_share < 0.5, "test_share must lie in (0, 0.5)", self.test_share)
+        _check(0 < self.validation_share < 0.5, "validation_share must lie in (0, 0.5)", self.validation_share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The causal Transformer's shape."""
+
+    family: Literal["sasrec"] = "sasrec"
+    dim: int = 64
+    layers: int = 2
+    heads: int = 2
+    max_length: int = 200
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
+        _check(self.layers >= 1, "layers must be at least 1", self.layers)
+        _check(1 <= self.max_length <= 200, "max_length must lie in 1–200", self.max_length)
+        _check(0 <= self.dropout < 1, "dropout must lie in [0, 1)", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How it learns; `patience` counts validations without a better NDCG@10."""
+
+    loss: Loss = "softmax"
+    epochs: int = 100
+    patience: int = 10
+    batch_tokens: int = 8192
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    num_negatives: int = 256
+    calibration: float = 0.75
+    validate_every: int = 2
+    seed: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_tokens", "num_negatives", "validate_every", "workers"):
+            _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        _check(self.learning_rate > 0, "learning_rate must be positive", self.learning_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is reported, and with how many bootstrap samples of users."""
+
+    cutoffs: tuple[int, ...] = (5, 10, 20, 50)
+    bootstrap_samples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionConfig:
+    """The most that NDCG@10 may fall, as a share of the uncompressed model's (lower end of the interval)."""
+
+    margin: float = 0.01
+    latency_requests: int = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One whole run."""
+
+    name: str
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    compression: CompressionConfig = field(default_factory=CompressionConfig)
+
+
+def override(recipe: Recipe, overrides: str) -> Recipe:
+    """The recipe with values replaced by a JSON object such as `{"train": {"epochs": 3}}`."""
+    try:
+        changes = json.loads(overrides or "{}")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"overrides are not JSON: {error}") from error
+    _check(isinstance(changes, dict), "overrides must be a JSON object", changes)
+    return dataclasses.replace(recipe, **{section: _replaced(recipe, section, values) for section, values in changes.items()})
+
+
+def to_json(recipe: Recipe) -> str:
+    return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
+
+
+def _replaced(recipe: Recipe, section: str, values: Any) -> Any:
+    sections = [entry.name for entry in dataclasses.fields(recipe) if entry.name != "name"]
+    _check(section in sections, f"a recipe has the sections {', '.join(sections)}, not", section)
+    current = getattr(recipe, section)
+    names = {entry.name for entry in dataclasses.fields(current)}
+    _check(isinstance(values, dict) and set(values) <= names, f"{section} has the fields {', '.join(sorted(names))}; got", values)
+    for name, value in values.items():
+        _check_type(f"{section}.{name}", getattr(current, name), value)
+    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return dataclasses.replace(current, **frozen)
+
+
+def _check_type(name: str, current: Any, value: Any) -> None:
+    wanted = (int, float) if isinstance(current, float) else (list,) if isinstance(current, tuple) else (type(current),)
+    _check(isinstance(value, wanted) and not isinstance(value, bool), f"{name} takes {wanted[0].__name__}, got", value)
+
+
+def _check(holds: bool, message: str, value: Any) -> None:
+    if not holds:
+        raise ConfigError(f"{message}: {value!r}")

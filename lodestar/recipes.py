@@ -1,0 +1,46 @@
+"""Named runs: a recipe is a function returning a complete value; a variant replaces what differs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import get_close_matches
+
+from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
+from lodestar.errors import ConfigError
+
+
+def sasrec() -> Recipe:
+    """A causal Transformer judged on each user's last item."""
+    return Recipe(name="sasrec")
+
+
+def shop() -> Recipe:
+    """A small causal Transformer for the simulated shop, judged on the last days of the log."""
+    return Recipe(
+        name="shop",
+        data=DataConfig(split="time"),
+        model=ModelConfig(max_length=50),
+        train=TrainConfig(epochs=30, patience=4),
+    )
+
+
+def tiny() -> Recipe:
+    """Seconds on a laptop: for trying the pipeline and for tests."""
+    return replace(
+        sasrec(),
+        name="tiny",
+        data=DataConfig(split="leave_one_out", min_interactions=20),
+        model=ModelConfig(dim=16, layers=1, heads=1, max_length=20),
+        train=TrainConfig(epochs=2, patience=1, validate_every=1),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"sasrec": sasrec, "shop": shop, "tiny": tiny}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name; an unknown name is an error that suggests the nearest."""
+    if name not in RECIPES:
+        near = get_close_matches(name, RECIPES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"no recipe {name!r}{hint} There are: {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]()

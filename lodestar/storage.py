@@ -1,0 +1,138 @@
+"""One way to files: a local path or an `s3://` address; nothing is ever seen half-written.
+
+Credentials and endpoint come from the usual AWS environment (AWS_ENDPOINT_URL for a server that is not Amazon's).
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lodestar.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SCHEME = "s3://"
+# Written last: a remote folder without it was never finished.
+COMPLETE = "_SUCCESS"
+
+
+def is_remote(address: str) -> bool:
+    return address.startswith(SCHEME)
+
+
+@contextmanager
+def publish_folder(target: Path) -> Iterator[Path]:
+    """A fresh folder to fill; on a clean exit it becomes `target` at once, on an error it is gone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield work
+        _replace_folder(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def publish_file(target: Path) -> Iterator[Path]:
+    """A path to write; on a clean exit it becomes `target` at once, on an error it is gone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield work
+        _sync(work)
+        work.replace(target)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def upload(folder: Path, address: str) -> None:
+    """Copy every file of a folder under an `s3://` address, the completion mark last."""
+    client, (bucket, prefix) = _client(), _split(address)
+    for file in _files(folder):
+        client.upload_file(str(file), bucket, f"{prefix}/{file.relative_to(folder).as_posix()}")
+    client.put_object(Bucket=bucket, Key=f"{prefix}/{COMPLETE}", Body=digest(folder).encode())
+
+
+def download(address: str, target: Path) -> Path:
+    """Bring everything under a finished `s3://` address to a local folder, checked against its digest."""
+    client, (bucket, prefix) = _client(), _split(address)
+    keys = [key for key in _keys(client, bucket, prefix) if not key.endswith(f"/{COMPLETE}")]
+    if not keys:
+        raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.")
+    expected = client.get_object(Bucket=bucket, Key=f"{prefix}/{COMPLETE}")["Body"].read().decode()
+    with publish_folder(target) as work:
+        for key in keys:
+            file = work / key[len(prefix) + 1 :]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, key, str(file))
+        if digest(work) != expected:
+            raise EnvironmentFault("E511", f"{address} does not match its digest", remedy="Publish it again.")
+    return target
+
+
+def put(content: bytes, address: str) -> None:
+    """Write one object or one file, whole or not at all."""
+    if is_remote(address):
+        bucket, key = _split(address)
+        _client().put_object(Bucket=bucket, Key=key, Body=content)
+        return
+    with publish_file(Path(address)) as work:
+        work.write_bytes(content)
+
+
+def local(address: str, cache: Path) -> Path:
+    """The address as a local path; a remote one is downloaded into `cache` first."""
+    return download(address, cache / hashlib.sha256(address.encode()).hexdigest()[:16]) if is_remote(address) else Path(address)
+
+
+def digest(folder: Path) -> str:
+    """sha256 over names and contents of all files under a folder, in name order."""
+    total = hashlib.sha256()
+    for file in _files(folder):
+        total.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        with file.open("rb") as content:
+            total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != COMPLETE)
+
+
+def _replace_folder(work: Path, target: Path) -> None:
+    work.chmod(0o755)
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.replace(old / target.name)
+        work.replace(target)
+        shutil.rmtree(old)
+    else:
+        work.replace(target)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _split(address: str) -> tuple[str, str]:
+    bucket, _, key = address.removeprefix(SCHEME).partition("/")
+    return bucket, key.rstrip("/")
+
+
+def _client() -> "S3Client":
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
+
+
+def _keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+        yield from (entry["Key"] for entry in page.get("Contents", ()))
