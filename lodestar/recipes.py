@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 
-from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
+from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig, override
 from lodestar.errors import ConfigError
 
 
@@ -44,3 +44,8 @@ def recipe(name: str) -> Recipe:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"no recipe {name!r}{hint} There are: {', '.join(sorted(RECIPES))}")
     return RECIPES[name]()
+
+
+def configured(name: str, overrides: str) -> Recipe:
+    """The named recipe with a JSON object of overrides applied."""
+    return override(recipe(name), overrides)

@@ -62,10 +62,14 @@ def upload(folder: Path, address: str) -> None:
 def download(address: str, target: Path) -> Path:
     """Bring everything under a finished `s3://` address to a local folder, checked against its digest."""
     client, (bucket, prefix) = _client(), _split(address)
-    keys = [key for key in _keys(client, bucket, prefix) if not key.endswith(f"/{COMPLETE}")]
+    mark = f"{prefix}/{COMPLETE}"
+    keys = list(_keys(client, bucket, prefix))
     if not keys:
         raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.")
-    expected = client.get_object(Bucket=bucket, Key=f"{prefix}/{COMPLETE}")["Body"].read().decode()
+    if mark not in keys:
+        raise EnvironmentFault("E512", f"{address} was never finished", remedy="Run again what writes it.")
+    keys.remove(mark)
+    expected = client.get_object(Bucket=bucket, Key=mark)["Body"].read().decode()
     with publish_folder(target) as work:
         for key in keys:
             file = work / key[len(prefix) + 1 :]
