@@ -1,0 +1,117 @@
+"""What a person sees while the steps run: one line per step, with progress and ETA, and nothing of the machinery."""
+
+import json
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from lodestar.progress import LINE_KEY
+
+STEPS = ("ingest", "build_features", "train", "evaluate", "compress", "gate", "deploy")
+WAITING, RUNNING, DONE, CACHED, FAILED = "·", "▸", "✓", "↺", "✗"
+TAIL_LINES = 30
+
+
+@dataclass
+class StepView:
+    mark: str = WAITING
+    text: str = ""
+
+
+@dataclass
+class RunView:
+    """A text stream that the runner writes to; it keeps the log, and shows what the structured lines say."""
+
+    log: IO[str]
+    steps: dict[str, StepView] = field(default_factory=lambda: {name: StepView() for name in STEPS})
+    failure: dict[str, Any] | None = None
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+
+    def __post_init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4) if sys.stderr.isatty() else None
+        self._pending = ""
+
+    def __enter__(self) -> "RunView":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def write(self, text: str) -> int:
+        """Take output as it comes; whole lines are acted on."""
+        self.log.write(text)
+        *lines, self._pending = (self._pending + text).split("\n")
+        for line in lines:
+            self._line(line.strip())
+        return len(text)
+
+    def flush(self) -> None:
+        self.log.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def cached(self, step: str) -> None:
+        """A step whose inputs did not change was not run again."""
+        self._set(step.replace("-", "_"), CACHED, "unchanged, taken from the last run")
+
+    def _line(self, line: str) -> None:
+        values = structured(line)
+        if values is None:
+            if line:
+                self.tail.append(line)
+            return
+        event, step = values.pop(LINE_KEY), str(values.pop("step", ""))
+        if event == "started":
+            self._set(step, RUNNING, "")
+        elif event == "finished":
+            self._set(step, DONE, f"{values['seconds']:.1f} s")
+        elif event == "failed":
+            self.failure = values
+            self._set(step, FAILED, "")
+        elif event == "progress":
+            self._progress(values)
+
+    def _progress(self, values: dict[str, Any]) -> None:
+        running = next((name for name, view in self.steps.items() if view.mark == RUNNING), None)
+        if running is None:
+            return
+        done, total, eta_s = values.pop("done"), values.pop("total"), values.pop("eta_s")
+        values.pop("rate", None)
+        details = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, int | float))
+        self.steps[running].text = f"{done}/{total}  {details}  {eta_s:.0f} s left"
+        if self._live is None:
+            self._console.print(f"  {running} {self.steps[running].text}", highlight=False)
+
+    def _set(self, step: str, mark: str, text: str) -> None:
+        if step not in self.steps:
+            return
+        self.steps[step] = StepView(mark, text)
+        if self._live is None:
+            self._console.print(f"{mark} {step}  {text}".rstrip(), highlight=False)
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for name, view in self.steps.items():
+            table.add_row(view.mark, name, view.text)
+        return table
+
+
+def structured(line: str) -> dict[str, Any] | None:
+    """The line's values when it is one of our structured lines."""
+    if not line.startswith(f'{{"{LINE_KEY}"'):
+        return None
+    try:
+        values: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return values

@@ -1,0 +1,55 @@
+"""The run's view keeps the log and understands the structured lines."""
+
+import io
+
+from cli.view import CACHED, DONE, FAILED, RUNNING, RunView, structured
+
+
+def _view(*lines: str) -> RunView:
+    view = RunView(io.StringIO())
+    for line in lines:
+        view.write(line + "\n")
+    return view
+
+
+def test_a_step_goes_from_running_to_done() -> None:
+    view = _view('{"lodestar": "started", "step": "train"}')
+    assert view.steps["train"].mark == RUNNING
+    view.write('    {"lodestar": "finished", "step": "train", "seconds": 2.0}\n')
+    assert (view.steps["train"].mark, view.steps["train"].text) == (DONE, "2.0 s")
+
+
+def test_a_line_that_arrives_in_pieces_is_read_once_whole() -> None:
+    view = _view()
+    for piece in ('{"lodestar": "star', 'ted", "step": "gate"}', "\n"):
+        view.write(piece)
+    assert view.steps["gate"].mark == RUNNING
+
+
+def test_progress_shows_what_is_left() -> None:
+    line = '{"lodestar": "progress", "step": "epochs", "done": 3, "total": 9, "rate": 1, "eta_s": 6.0, "loss": 2.5}'
+    view = _view('{"lodestar": "started", "step": "train"}', line)
+    assert view.steps["train"].text == "3/9  loss 2.5  6 s left"
+
+
+def test_a_failure_is_kept_with_its_exit_code() -> None:
+    view = _view('{"lodestar": "failed", "step": "ingest", "error": "E103 empty id", "kind": "DataError", "exit_code": 3}')
+    assert view.failure is not None
+    assert (view.steps["ingest"].mark, view.failure["exit_code"]) == (FAILED, 3)
+
+
+def test_everything_reaches_the_log_and_other_lines_the_tail() -> None:
+    view = _view("something else")
+    assert isinstance(view.log, io.StringIO)
+    assert view.log.getvalue() == "something else\n"
+    assert list(view.tail) == ["something else"]
+
+
+def test_a_cached_step_is_marked_by_its_task_name() -> None:
+    view = _view()
+    view.cached("build-features")
+    assert view.steps["build_features"].mark == CACHED
+
+
+def test_broken_structured_lines_are_plain_lines() -> None:
+    assert structured('{"lodestar": "started"') is None
