@@ -1,0 +1,34 @@
+"""Sequences of item indices as sparse counts: the one step that all counting models share."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Sequences = list[NDArray[np.int32]]
+Floats = NDArray[np.float32]
+Counts = Any  # scipy's compressed rows, which carry no types
+
+
+def user_item(sequences: Sequences, num_items: int) -> Counts:
+    """How often each user took each item, [users, items]."""
+    lengths = [len(sequence) for sequence in sequences]
+    items = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)
+    users = np.repeat(np.arange(len(sequences)), lengths)
+    return _counted(users, items, (len(sequences), num_items))
+
+
+def followers(sequences: Sequences, num_items: int, window: int) -> Counts:
+    """How often the column's item came at most `window` places after the row's in one sequence, [items, items]."""
+    items = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)
+    users = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
+    total = _counted(items[:0], items[:0], (num_items, num_items))
+    for distance in range(1, min(window, len(items) - 1) + 1):
+        together = users[distance:] == users[:-distance]
+        total = total + _counted(items[:-distance][together], items[distance:][together], (num_items, num_items))
+    return total
+
+
+def _counted(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> Counts:
+    return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)

@@ -1,0 +1,52 @@
+"""The counting models against tables worked out by hand."""
+
+import numpy as np
+import pytest
+
+from lodestar.models.baselines import BASELINES
+from lodestar.models.cooccurrence import CoOccurrence
+from lodestar.models.counts import Sequences, followers
+from lodestar.models.item_knn import ItemKNN
+from lodestar.models.popularity import Popularity
+
+
+def sequences(*rows: list[int]) -> Sequences:
+    return [np.array(row, dtype=np.int32) for row in rows]
+
+
+def test_popularity_counts_users_whatever_the_history() -> None:
+    model = Popularity().fit(sequences([0, 1], [1, 2], [1]), 4)
+    assert model.score(sequences([0], [])).tolist() == [[1, 3, 1, 0], [1, 3, 1, 0]]
+
+
+def test_cosine_relates_items_by_their_shared_users() -> None:
+    model = ItemKNN().fit(sequences([0, 1], [0, 1], [0, 2]), 3)
+    assert model.score(sequences([0]))[0] == pytest.approx([0, 2 / np.sqrt(6), 1 / np.sqrt(3)])
+
+
+def test_followers_are_counted_within_the_window_and_one_sequence_only() -> None:
+    assert followers(sequences([0, 1, 2], [2, 0]), 3, window=1).toarray().tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_cooccurrence_counts_a_reversed_pair_in_part() -> None:
+    model = CoOccurrence(seen_damping=0, candidate_damping=0).fit(sequences([0, 1]), 2)
+    assert model.affinity.toarray().tolist() == [[0, 1], [0.5, 0]]
+
+
+def test_cooccurrence_divides_by_the_powers_of_both_degrees() -> None:
+    model = CoOccurrence(backward=0).fit(sequences([0, 1], [0, 1], [0, 1], [0, 1]), 2)
+    assert model.affinity[0, 1] == pytest.approx(4 / (4**0.5 * 4**0.3))
+
+
+def test_cooccurrence_trusts_the_newest_items_most_and_forgets_the_oldest() -> None:
+    model = CoOccurrence(seen_damping=0, candidate_damping=0, backward=0, recent=2).fit(sequences([0, 3], [1, 3], [2, 3]), 4)
+    assert model.score(sequences([0, 1], [1], [2, 0, 1]))[:, 3] == pytest.approx([1.7, 1, 1.7])
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("rows", [[], [[]], [[0]], [[0, 1], [], [1]]])
+def test_every_baseline_takes_empty_and_single_item_histories(name: str, rows: list[list[int]]) -> None:
+    scores = BASELINES[name]().fit(sequences(*rows), 3).score(sequences([], [2]))
+    assert scores.shape == (2, 3)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
