@@ -1,0 +1,46 @@
+"""The trained encoder as an ONNX graph: item vectors in, user vectors out; the item table stays outside.
+
+Torch's other exporter needs onnxscript, and names and shapes of this one are what the compression steps were written against.
+"""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lodestar.models.sasrec import Encoder
+
+OPSET = 17
+HISTORY, MASK, USER = "history", "mask", "user"
+
+
+def encoder_bytes(encoder: Encoder) -> bytes:
+    """The model file: `history` float32 [B, T, D] and `mask` bool [B, T], newest last, to `user` float32 [B, D]; B and T are free."""
+    dim = encoder.norm.normalized_shape[0]
+    example = torch.zeros(2, 3, dim), torch.ones(2, 3, dtype=torch.bool)
+    free = {HISTORY: {0: "batch", 1: "time"}, MASK: {0: "batch", 1: "time"}, USER: {0: "batch"}}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        graph = Path(folder) / "encoder.onnx"
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        torch.onnx.export(
+            _Newest(encoder).eval().cpu(),
+            example,
+            graph,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[HISTORY, MASK],
+            output_names=[USER],
+            dynamic_axes=free,
+        )
+        return graph.read_bytes()
+
+
+class _Newest(nn.Module):
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        return self.encoder.newest(history_BTD, mask_BT)

@@ -1,0 +1,54 @@
+"""The losses against the plain formulas."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from lodestar.training.losses import CHUNK, gbce, sampled_softmax, softmax
+
+
+def random_places(places: int, items: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    chance = torch.Generator().manual_seed(places)
+    users = torch.randn(places, 4, generator=chance, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(items, 4, generator=chance, dtype=torch.float64, requires_grad=True)
+    return users, table, torch.randint(0, items, (places,), generator=chance)
+
+
+@pytest.mark.parametrize("places", [1, CHUNK, CHUNK + 1, 3 * CHUNK - 5])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_chunked_softmax_has_the_value_and_gradients_of_cross_entropy(places: int, smoothing: float) -> None:
+    users, table, target = random_places(places, 11)
+    plain = functional.cross_entropy(users @ table.T, target, reduction="sum", label_smoothing=smoothing)
+    expected = torch.autograd.grad(plain, [users, table])
+    loss = softmax(users, table, target, smoothing)
+    assert loss.item() == pytest.approx(plain.item())
+    for ours, theirs in zip(torch.autograd.grad(3 * loss, [users, table]), expected, strict=True):
+        torch.testing.assert_close(ours, 3 * theirs)
+
+
+def test_no_places_cost_nothing() -> None:
+    users, table, target = random_places(0, 11)
+    loss = softmax(users, table, target)
+    assert loss.item() == 0
+    assert not torch.autograd.grad(loss, table)[0].any()
+
+
+def test_sampled_softmax_over_every_item_once_is_the_full_softmax() -> None:
+    users, table, target = random_places(5, 11)
+    sampled = sampled_softmax(users, table, target, torch.arange(11), torch.zeros(11, dtype=torch.float64))
+    assert sampled.item() == pytest.approx(softmax(users, table, target).item())
+
+
+def test_gbce_without_calibration_is_binary_cross_entropy() -> None:
+    users, table, target = random_places(1, 3)
+    negatives = torch.tensor([item for item in range(3) if item != target.item()])
+    scores = users @ table.T
+    truth = functional.one_hot(target, 3).double()
+    expected = functional.binary_cross_entropy_with_logits(scores, truth)
+    assert gbce(users, table, target, negatives, calibration=0.0).item() == pytest.approx(expected.item())
+
+
+def test_calibration_makes_the_clicked_item_count_less() -> None:
+    users, table, target = random_places(5, 101)
+    negatives = torch.arange(10)
+    assert gbce(users, table, target, negatives, 1.0) < gbce(users, table, target, negatives, 0.0)
