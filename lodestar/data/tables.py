@@ -1,0 +1,76 @@
+"""The contract's tables on disk: one Parquet file each, every column of the contract present, rows in the order they came."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lodestar import schema
+from lodestar.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+QUARANTINE = "quarantine.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """A folder of ingested tables; DataError where it is not one."""
+
+    root: Path
+
+    def users(self) -> "pa.Table":
+        return self._read(schema.USERS)
+
+    def items(self) -> "pa.Table":
+        return self._read(schema.ITEMS)
+
+    def events(self) -> "pa.Table":
+        return self._read(schema.EVENTS)
+
+    def impressions(self) -> "pa.Table":
+        return self._read(schema.IMPRESSIONS)
+
+    def path(self, table: schema.Table) -> Path:
+        """Where the table lies."""
+        return self.root / file_name(table)
+
+    def _read(self, table: schema.Table) -> "pa.Table":
+        import pyarrow.parquet as pq
+
+        path = self.path(table)
+        if not path.exists():
+            raise DataError("E151", f"there is no table {table.name} in {self.root}", remedy="Ingest the data first.")
+        return pq.read_table(path, schema=arrow_schema(table))
+
+
+def write(tables: "dict[str, pa.Table]", folder: Path) -> None:
+    """Write each table of the contract into a folder; one that is not given is written with no rows."""
+    import pyarrow.parquet as pq
+
+    for name, table in schema.TABLES.items():
+        shape = arrow_schema(table)
+        rows = tables[name].select(list(table.names)).cast(shape) if name in tables else shape.empty_table()
+        pq.write_table(rows, folder / file_name(table), compression="zstd")
+
+
+def file_name(table: schema.Table) -> str:
+    return f"{table.name}.parquet"
+
+
+def arrow_schema(table: schema.Table) -> "pa.Schema":
+    """The table's columns as Arrow types: times in UTC microseconds, lists of text as lists."""
+    import pyarrow as pa
+
+    types: dict[schema.Kind, Any] = {
+        schema.Kind.ID: pa.string(),
+        schema.Kind.TEXT: pa.string(),
+        schema.Kind.TIME: pa.timestamp("us", tz="UTC"),
+        schema.Kind.FLOAT: pa.float64(),
+        schema.Kind.INT: pa.int64(),
+        schema.Kind.BOOL: pa.bool_(),
+        schema.Kind.TEXTS: pa.list_(pa.string()),
+    }
+    return pa.schema([(column.name, types[column.kind]) for column in table.columns])
