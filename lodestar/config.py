@@ -3,12 +3,14 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lodestar.errors import ConfigError
 
 Split = Literal["leave_one_out", "time"]
-Loss = Literal["softmax", "gbce"]
+Loss = Literal["softmax", "sampled_softmax", "gbce"]
+Start = Literal["random", "cooccurrence"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +49,23 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How it learns; `patience` counts validations without a better NDCG@10."""
+    """How it learns; `patience` counts validations without a better NDCG@10.
+
+    `start` is where item vectors begin. With `refit`, once the best epoch is known, a fresh model learns from the validation
+    items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number of `workers`.
+    """
 
     loss: Loss = "softmax"
+    start: Start = "random"
+    refit: bool = False
+    device: Device = "auto"
     epochs: int = 100
+    warmup_epochs: int = 1
     patience: int = 10
     batch_tokens: int = 8192
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    label_smoothing: float = 0.0
     num_negatives: int = 256
     calibration: float = 0.75
     validate_every: int = 2
@@ -65,6 +76,12 @@ class TrainConfig:
         for name in ("epochs", "patience", "batch_tokens", "num_negatives", "validate_every", "workers"):
             _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         _check(self.learning_rate > 0, "learning_rate must be positive", self.learning_rate)
+        _check(self.warmup_epochs >= 0, "warmup_epochs must not be negative", self.warmup_epochs)
+        _check(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
+        _check(0 <= self.label_smoothing < 1, "label_smoothing must lie in [0, 1)", self.label_smoothing)
+        _check(0 <= self.calibration <= 1, "calibration must lie in [0, 1]", self.calibration)
+        for name, choices in (("loss", get_args(Loss)), ("start", get_args(Start)), ("device", get_args(Device))):
+            _check(getattr(self, name) in choices, f"{name} must be one of {', '.join(choices)}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +141,9 @@ def _replaced(recipe: Recipe, section: str, values: Any) -> Any:
 
 def _check_type(name: str, current: Any, value: Any) -> None:
     wanted = (int, float) if isinstance(current, float) else (list,) if isinstance(current, tuple) else (type(current),)
-    _check(isinstance(value, wanted) and not isinstance(value, bool), f"{name} takes {wanted[0].__name__}, got", value)
+    _check(
+        isinstance(value, wanted) and isinstance(value, bool) == isinstance(current, bool), f"{name} takes {wanted[0].__name__}, got", value
+    )
 
 
 def _check(holds: bool, message: str, value: Any) -> None:

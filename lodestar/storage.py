@@ -90,6 +90,18 @@ def put(content: bytes, address: str) -> None:
         work.write_bytes(content)
 
 
+def get(address: str) -> bytes | None:
+    """One object or one file, None where there is none."""
+    if not is_remote(address):
+        return Path(address).read_bytes() if Path(address).is_file() else None
+    bucket, key = _split(address)
+    client = _client()
+    try:
+        return client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except client.exceptions.NoSuchKey:
+        return None
+
+
 def local(address: str, cache: Path) -> Path:
     """The address as a local path; a remote one is downloaded into `cache` first."""
     return download(address, cache / hashlib.sha256(address.encode()).hexdigest()[:16]) if is_remote(address) else Path(address)

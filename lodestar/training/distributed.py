@@ -1,0 +1,79 @@
+"""Several workers that act as one: each takes a share of every batch, and gradients and sums are joined.
+
+Workers are started by torchrun, on one machine or as the pods of a PyTorchJob; it sets the environment that `from_environment` reads.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, distributed, nn
+
+from lodestar.config import Device
+from lodestar.errors import EnvironmentFault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The place of this process among `size` workers, and the device it computes on."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker speaks for all: it writes checkpoints, log and bundle."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The element-wise sum over all workers, on all of them."""
+        if self.size > 1:
+            shared = values.to(self.device)
+            distributed.all_reduce(shared)
+            return shared.to(values.device)
+        return values
+
+    def from_leader(self, content: bytes | None) -> bytes | None:
+        """What the leader holds, on all workers; the others' argument is ignored."""
+        if self.size == 1:
+            return content
+        box = [content]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """The same module with gradients averaged over workers."""
+        if self.size == 1:
+            return objective
+        return nn.parallel.DistributedDataParallel(objective)
+
+
+@contextmanager
+def joined(device: Device) -> Iterator[Group]:
+    """The group that torchrun's environment describes, or this process alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if size == 1:
+        yield Group(device=chosen)
+        return
+    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Group(rank=distributed.get_rank(), size=size, device=chosen)
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+
+
+def choose_device(device: Device, index: int = 0) -> torch.device:
+    """The device asked for; `auto` takes a GPU where there is one. EnvironmentFault E501 where it is missing."""
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        have = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        message = f"a GPU with index {index} was asked for, this machine has {have}"
+        raise EnvironmentFault("E501", message, remedy="Use train.device auto or cpu, or ask the cluster for a GPU.")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)

@@ -1,0 +1,64 @@
+"""How good the model is between epochs: every item ranked for every case, seen items left out. Workers share the cases."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lodestar.data.splits import Cases
+from lodestar.models.sasrec import SASRec
+from lodestar.training.batches import padded
+from lodestar.training.distributed import Group
+
+CUTOFF = 10
+SCORES_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Means over cases, in 0–1; `accuracy` is the share whose first item was right."""
+
+    hit_rate: float
+    ndcg: float
+    accuracy: float
+
+
+def judge(model: SASRec, cases: Cases, max_length: int, group: Group) -> Quality:
+    """HR@10, NDCG@10 and accuracy over all cases; every worker gets the same answer."""
+    mine = np.arange(group.rank, len(cases), group.size)
+    by_length = mine[np.argsort([len(cases.history[case]) for case in mine], kind="stable")]
+    rows = max(1, SCORES_AT_ONCE // model.items.num_embeddings)
+    model.eval()
+    total = torch.zeros(3, dtype=torch.float64)
+    for start in range(0, len(by_length), rows):
+        total += _sums(model, cases, by_length[start : start + rows], max_length)
+    hits, gain, right = (group.sum(total) / max(1, len(cases))).tolist()
+    return Quality(hit_rate=hits, ndcg=gain, accuracy=right)
+
+
+@torch.no_grad()
+def _sums(model: SASRec, cases: Cases, chosen: np.ndarray, max_length: int) -> Tensor:
+    device = model.items.weight.device
+    history, mask = padded([cases.history[case][-max_length:] for case in chosen])
+    scores_BN = (model.user(history.to(device), mask.to(device)) @ model.items.weight.T).cpu()
+    seen_row, seen = _flat([cases.history[case] for case in chosen])
+    scores_BN[seen_row, seen] = -torch.inf
+    row, relevant = _flat([cases.relevant[case] for case in chosen])
+    own_R = scores_BN[row, relevant]
+    # "Not behind" counts ties and NaN against the model: a broken one never looks perfect.
+    rank_R = (~(scores_BN[row] < own_R[:, None])).sum(dim=1) - 1
+    gain_R = (rank_R < CUTOFF) / torch.log2(rank_R.double() + 2)
+    best_rank_B = torch.full((len(chosen),), len(scores_BN[0])).scatter_reduce(0, row, rank_R, "amin")
+    most_B = torch.tensor([_ideal_gain(len(cases.relevant[case])) for case in chosen], dtype=torch.float64)
+    ndcg_B = torch.zeros(len(chosen), dtype=torch.float64).index_add(0, row, gain_R) / most_B
+    return torch.stack([(best_rank_B < CUTOFF).sum(), ndcg_B.sum(), (best_rank_B == 0).sum()])
+
+
+def _flat(lists: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
+    return torch.from_numpy(rows), torch.from_numpy(np.concatenate(lists)).long()
+
+
+def _ideal_gain(num_relevant: int) -> float:
+    return float((1 / np.log2(np.arange(min(num_relevant, CUTOFF)) + 2)).sum())

@@ -1,0 +1,134 @@
+"""The training loop learns, stops at its best, resumes where it was, and does not care how many it is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lodestar.config import Recipe, override
+from lodestar.data.splits import Cases
+from lodestar.errors import ConfigError, EnvironmentFault, UsageError
+from lodestar.models.counts import Sequences
+from lodestar.models.sasrec import SASRec
+from lodestar.recipes import recipe
+from lodestar.training.checkpoints import Checkpoints, State
+from lodestar.training.distributed import Group, choose_device
+from lodestar.training.loop import Stage, fit
+from lodestar.training.schedule import rate
+from lodestar.training.validation import judge
+
+NUM_ITEMS = 12
+
+
+def cycles(users: int = 60, length: int = 12) -> Sequences:
+    """Everyone walks round the catalogue from where they like: the next item is certain."""
+    return [((np.arange(length) + user) % NUM_ITEMS).astype(np.int32)[: 4 + user % 8] for user in range(users)]
+
+
+def next_items(sequences: Sequences) -> Cases:
+    users = np.arange(len(sequences), dtype=np.int32)
+    return Cases(user=users, history=[items[-3:-1] for items in sequences], relevant=[items[-1:] for items in sequences])
+
+
+def short(overrides: str = "{}") -> Recipe:
+    return override(override(recipe("tiny"), '{"train": {"epochs": 8, "batch_tokens": 64, "learning_rate": 0.01}}'), overrides)
+
+
+def stage(recipe: Recipe, keep: list[State] | None = None) -> Stage:
+    def remember(state: State) -> None:
+        if keep is not None:
+            keep.append(state)
+
+    sequences = cycles()
+    return Stage(
+        name="search",
+        sequences=sequences,
+        last_epoch=recipe.train.epochs,
+        judge=lambda model: judge(model, next_items(sequences), recipe.model.max_length, Group()),
+        keep=remember,
+    )
+
+
+def trained(recipe: Recipe) -> tuple[SASRec, State]:
+    torch.manual_seed(0)
+    model = SASRec(NUM_ITEMS, recipe.model)
+    return model, fit(model, stage(recipe), recipe, Group(), State(stage="search"))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce"])
+def test_a_certain_next_item_is_learnt(loss: str) -> None:
+    run = short(f'{{"train": {{"loss": "{loss}", "patience": 8, "epochs": 12}}, "model": {{"dropout": 0.0}}}}')
+    _, state = trained(run)
+    assert state.log[-1]["loss"] < state.log[0]["loss"]  # type: ignore[operator]
+    assert state.best_ndcg > 0.9
+
+
+def test_the_model_ends_with_the_weights_of_its_best_epoch() -> None:
+    model, state = trained(short())
+    best = [line for line in state.log if line["epoch"] == state.best_epoch]
+    assert best[0]["ndcg_at_10"] == state.best_ndcg == max(line["ndcg_at_10"] for line in state.log)
+    torch.testing.assert_close(model.state_dict(), state.best)
+
+
+def test_training_stops_when_validation_stalls() -> None:
+    run = short('{"train": {"patience": 2, "learning_rate": 1e-12}}')
+    _, state = trained(run)
+    assert state.epoch == state.best_epoch + 2 < run.train.epochs
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_resumed_run_gives_the_numbers_of_an_unbroken_one(tmp_path: Path) -> None:
+    run, store = short('{"train": {"patience": 8}}'), Checkpoints(address=str(tmp_path), run="one")
+    unbroken, expected = trained(run)
+
+    def save_and_die(state: State) -> None:
+        store.save(state)
+        if state.epoch == 3:
+            raise Killed
+
+    torch.manual_seed(0)
+    first = SASRec(NUM_ITEMS, run.model)
+    dying = Stage(**{**vars(stage(run)), "keep": save_and_die})
+    with pytest.raises(Killed):
+        fit(first, dying, run, Group(), State(stage="search"))
+    content = store.load()
+    assert content is not None
+    second = SASRec(NUM_ITEMS, run.model)
+    state = fit(second, stage(run), run, Group(), store.decode(content))
+    torch.testing.assert_close(second.state_dict(), unbroken.state_dict(), rtol=0, atol=0)
+    assert [line["loss"] for line in state.log] == [line["loss"] for line in expected.log]
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    Checkpoints(address=str(tmp_path), run="one").save(State(stage="search"))
+    other = Checkpoints(address=str(tmp_path), run="two")
+    content = other.load()
+    assert content is not None
+    with pytest.raises(UsageError, match="another recipe"):
+        other.decode(content)
+
+
+def test_there_is_no_checkpoint_before_the_first_epoch(tmp_path: Path) -> None:
+    assert Checkpoints(address=str(tmp_path), run="one").load() is None
+
+
+def test_a_loss_that_is_no_number_is_said_and_not_trained_on() -> None:
+    with pytest.raises(ConfigError, match="learning_rate"):
+        trained(short('{"train": {"learning_rate": 1e30}}'))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_is_a_coded_error() -> None:
+    with pytest.raises(EnvironmentFault, match="E501"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+
+
+def test_the_rate_rises_then_falls() -> None:
+    assert [rate(progress, 0.1) for progress in (0, 0.05, 0.1)] == pytest.approx([0, 0.497, 0.976], abs=0.001)
+    assert rate(1, 0.1) == pytest.approx(0.01)
+    assert rate(0, 0) == 1

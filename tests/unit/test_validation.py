@@ -1,0 +1,51 @@
+"""Validation between epochs against a case worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from lodestar.config import ModelConfig
+from lodestar.data.splits import Cases
+from lodestar.models.sasrec import SASRec
+from lodestar.training.distributed import Group
+from lodestar.training.validation import judge
+
+
+class Fixed(SASRec):
+    """Scores every history alike: item 0 first, item 1 second and so on."""
+
+    def user(self, history_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(history_BT), 1)
+
+
+@pytest.fixture
+def model() -> Fixed:
+    model = Fixed(20, ModelConfig(dim=1, layers=1, heads=1))
+    model.items.weight.data = torch.arange(20, 0, -1).float()[:, None]
+    return model
+
+
+def cases(*pairs: tuple[list[int], list[int]]) -> Cases:
+    history, relevant = ([np.array(pair[side], dtype=np.int32) for pair in pairs] for side in (0, 1))
+    return Cases(user=np.arange(len(pairs), dtype=np.int32), history=history, relevant=relevant)
+
+
+def test_ranks_count_unseen_items_only(model: Fixed) -> None:
+    quality = judge(model, cases(([0, 1], [2]), ([0], [2]), ([19], [10])), 5, Group())
+    assert quality.hit_rate == pytest.approx(2 / 3)
+    assert quality.ndcg == pytest.approx((1 + 1 / np.log2(3)) / 3)
+    assert quality.accuracy == pytest.approx(1 / 3)
+
+
+def test_several_relevant_items_are_measured_against_the_best_order(model: Fixed) -> None:
+    quality = judge(model, cases(([5], [0, 2])), 5, Group())
+    assert quality.ndcg == pytest.approx((1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3)))
+
+
+def test_a_model_of_nan_is_worth_nothing(model: Fixed) -> None:
+    model.items.weight.data.fill_(torch.nan)
+    assert judge(model, cases(([5], [0])), 5, Group()).hit_rate == 0
+
+
+def test_no_cases_are_worth_nothing(model: Fixed) -> None:
+    assert judge(model, cases(), 5, Group()).ndcg == 0
