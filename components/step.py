@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from lodestar.errors import LodestarError
 from lodestar.progress import log_event
@@ -25,6 +24,6 @@ def step(name: str) -> Iterator[None]:
     log_event("finished", step=name, seconds=round(time.monotonic() - started, 2))
 
 
-def checkpoints() -> Path:
+def checkpoints() -> str:
     """Where training keeps what it needs to go on after an interruption."""
-    return Path(os.environ.get("LODESTAR_CHECKPOINTS", "/tmp/lodestar/checkpoints"))  # noqa: S108 - the one folder a pod may write
+    return os.environ.get("LODESTAR_CHECKPOINTS", "/tmp/lodestar/checkpoints")  # noqa: S108 - the one folder a pod may write

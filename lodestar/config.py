@@ -127,6 +127,13 @@ def to_json(recipe: Recipe) -> str:
     return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
 
 
+def from_json(text: str) -> Recipe:
+    """The recipe that `to_json` wrote."""
+    values = json.loads(text)
+    name = values.pop("name")
+    return override(Recipe(name=name), json.dumps(values))
+
+
 def _replaced(recipe: Recipe, section: str, values: Any) -> Any:
     sections = [entry.name for entry in dataclasses.fields(recipe) if entry.name != "name"]
     _check(section in sections, f"a recipe has the sections {', '.join(sections)}, not", section)

@@ -10,7 +10,11 @@ from lodestar.errors import ConfigError
 
 def sasrec() -> Recipe:
     """A causal Transformer judged on each user's last item."""
-    return Recipe(name="sasrec")
+    return Recipe(
+        name="sasrec",
+        model=ModelConfig(layers=1, max_length=100, dropout=0.3),
+        train=TrainConfig(start="cooccurrence", refit=True, epochs=30, batch_tokens=2048, learning_rate=3e-3, patience=5),
+    )
 
 
 def shop() -> Recipe:

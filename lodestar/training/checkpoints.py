@@ -19,7 +19,10 @@ LOG = "epochs.jsonl"
 
 @dataclass(kw_only=True)
 class State:
-    """After `epoch` epochs of `stage`; `best` holds the weights of `best_epoch`, `log` one line per epoch of all stages."""
+    """After `epoch` epochs of `stage`; `best` holds the weights of `best_epoch`, `log` one line per epoch of all stages.
+
+    `epochs_wanted` is what the stage before found best, for a stage that nothing judges.
+    """
 
     stage: str
     epoch: int = 0
@@ -28,6 +31,7 @@ class State:
     best: dict[str, Any] = field(default_factory=dict)
     best_epoch: int = 0
     best_ndcg: float = -1.0
+    epochs_wanted: int = 0
     log: list[dict[str, float | str]] = field(default_factory=list)
 
 

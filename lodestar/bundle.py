@@ -1,0 +1,100 @@
+"""The bundle: everything that answers a request, in one folder that names its own digest.
+
+    bundle.json    what it is, and the sha256 of every other file
+    encoder.onnx   item vectors [B, T, D] and a mask [B, T] in, user vectors [B, D] out
+    table.npz      the item vectors, at one of three precisions
+    items.npz      ids, titles and categories of the items, and how popular each is
+
+It is read with numpy and json only; nothing in it can run code.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar import arrays, catalogue, item_table, schema
+from lodestar.catalogue import Catalogue
+from lodestar.errors import DataError, SchemaMismatch
+from lodestar.item_table import ItemTable, Precision
+
+INFO, ENCODER, TABLE, ITEMS = "bundle.json", "encoder.onnx", "table.npz", "items.npz"
+POPULARITY = "popularity"
+SHOWN_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What a bundle says of itself; `features` is the digest of what it was trained on, `files` maps names to sha256."""
+
+    family: str
+    recipe: str
+    dim: int
+    max_length: int
+    num_items: int
+    precision: Precision
+    encoder_precision: Precision
+    features: str
+    metrics: dict[str, float]
+    schema_hash: str = schema.HASH
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A loaded bundle; `popularity` counts who took each item, [items]."""
+
+    root: Path
+    info: Info
+    digest: str
+    table: ItemTable
+    items: Catalogue
+    popularity: NDArray[np.float32]
+
+    @property
+    def encoder(self) -> Path:
+        return self.root / ENCODER
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all files on disk."""
+        return sum(file.stat().st_size for file in self.root.iterdir())
+
+
+def write(folder: Path, info: Info, encoder: bytes, table: ItemTable, items: Catalogue, popularity: NDArray[np.float32]) -> None:
+    """Fill a folder; `info.files` is computed here. Publish it with `storage.publish_folder`."""
+    folder.joinpath(ENCODER).write_bytes(encoder)
+    arrays.save(folder / TABLE, table.arrays())
+    arrays.save(folder / ITEMS, {**items.arrays(), POPULARITY: popularity.astype(np.float32)})
+    files = {name: _sha256(folder / name) for name in (ENCODER, TABLE, ITEMS)}
+    folder.joinpath(INFO).write_text(json.dumps({**asdict(info), "files": files}, indent=2, sort_keys=True) + "\n")
+
+
+def load(root: Path) -> Bundle:
+    """DataError E152 where a file is missing or altered, SchemaMismatch where it was made for other columns."""
+    if not (root / INFO).is_file():
+        raise DataError("E152", f"{root} is not a bundle", remedy="Give the folder that holds bundle.json.")
+    content = (root / INFO).read_bytes()
+    info = Info(**json.loads(content))
+    if info.schema_hash != schema.HASH:
+        raise SchemaMismatch(f"bundle {root} was made for schema {info.schema_hash}, this version has {schema.HASH}")
+    for name, expected in info.files.items():
+        if not (root / name).is_file() or _sha256(root / name) != expected:
+            raise DataError("E152", f"{root / name} is missing or not what was published", remedy="Publish the bundle again.")
+    rows = arrays.load(root / ITEMS)
+    return Bundle(
+        root=root,
+        info=info,
+        digest=hashlib.sha256(content).hexdigest()[:SHOWN_DIGITS],
+        table=item_table.from_arrays(info.precision, arrays.load(root / TABLE)),
+        items=catalogue.from_arrays(rows),
+        popularity=rows[POPULARITY].astype(np.float32),
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

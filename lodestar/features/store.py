@@ -1,0 +1,54 @@
+"""What build_features leaves for training, evaluation and serving; the sequences are read with numpy alone.
+
+sequences.npz   interactions as arrays, the users' ids and the catalogue
+*.parquet       feature tables and the training set, for Feast
+scalers.json    how raw statistics became numbers in 0–1
+online/         the online store's snapshot and the registry
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lodestar import arrays, catalogue, schema
+from lodestar.arrays import Arrays, pack, unpack
+from lodestar.catalogue import Catalogue
+from lodestar.config import DataConfig
+from lodestar.data.interactions import Interactions
+from lodestar.data.splits import Split, split
+from lodestar.errors import DataError
+
+SEQUENCES = "sequences.npz"
+ONLINE = "online"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet:
+    """Interactions, and the catalogue whose rows they count in; `digest` names both, 16 hex digits."""
+
+    interactions: Interactions
+    items: Catalogue
+    digest: str
+
+    def split(self, config: DataConfig) -> Split:
+        return split(self.interactions, config)
+
+
+def save(taken: Interactions, items: Catalogue, folder: Path) -> None:
+    """Write the sequences into a folder."""
+    content: Arrays = {"user": taken.user, "item": taken.item, "time": taken.time}
+    content |= pack(schema.USER_ID, taken.users) | items.arrays()
+    arrays.save(folder / SEQUENCES, content)
+
+
+def load(root: Path) -> FeatureSet:
+    """DataError E151 where the folder holds no features."""
+    if not (root / SEQUENCES).is_file():
+        raise DataError("E151", f"there are no features in {root}", remedy="Build the features first.")
+    content = arrays.load(root / SEQUENCES)
+    items = catalogue.from_arrays(content)
+    interactions = Interactions(
+        users=unpack(schema.USER_ID, content), items=items.ids, user=content["user"], item=content["item"], time=content["time"]
+    )
+    digest = hashlib.sha256((root / SEQUENCES).read_bytes()).hexdigest()[:16]
+    return FeatureSet(interactions=interactions, items=items, digest=digest)
