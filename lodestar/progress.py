@@ -51,7 +51,8 @@ class Progress:
         elapsed_s = max(self._last - self._started, 1e-9)
         rate = self.done / elapsed_s
         eta_s = round((self.total - self.done) / max(rate, 1e-9), 1)
-        log_event("progress", step=self.label, done=self.done, total=self.total, rate=round(rate, 2), eta_s=eta_s, **values)
+        rounded = {name: float(f"{value:.5g}") for name, value in values.items()}
+        log_event("progress", step=self.label, done=self.done, total=self.total, rate=round(rate, 2), eta_s=eta_s, **rounded)
 
 
 def _bar() -> Bar:
