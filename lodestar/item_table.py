@@ -37,7 +37,8 @@ class ItemTable:
 
     def vectors(self, rows: NDArray[np.integer]) -> Floats:
         """The vectors of some items, [rows, dim]."""
-        return self._decoded(self.codes[rows]) * self.scale[rows][:, None]
+        vectors: Floats = self._decoded(self.codes[rows]) * self.scale[rows][:, None]
+        return vectors
 
     def scores(self, users_BD: Floats) -> Floats:
         """The product of every user with every item, [users, items]."""

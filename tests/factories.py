@@ -1,14 +1,22 @@
 """Builders that tests share: small tables with only what a test says about them."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
-from lodestar import schema
+from lodestar import bundle, schema
+from lodestar.catalogue import Catalogue
 from lodestar.data.tables import arrow_schema
+from lodestar.item_table import Precision, quantise
+
+if TYPE_CHECKING:
+    from lodestar.models.sasrec import SASRec
 
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 SECOND_US = 1_000_000
+MAX_LENGTH = 12
 
 
 def table(of: schema.Table, **columns: list[Any]) -> pa.Table:
@@ -39,3 +47,48 @@ def items(*names: str) -> pa.Table:
 
 def _is_time(field: pa.Field) -> bool:
     return bool(pa.types.is_timestamp(field.type))
+
+
+def small_model(num_items: int = 12, dim: int = 8, seed: int = 0) -> "SASRec":
+    """An untrained model of one layer, biases included, in the state that serves."""
+    import torch
+
+    from lodestar.config import ModelConfig
+    from lodestar.models.sasrec import SASRec
+
+    torch.manual_seed(seed)
+    model = SASRec(num_items, ModelConfig(dim=dim, layers=1, heads=2, max_length=MAX_LENGTH)).eval()
+    for name, values in model.named_parameters():
+        if "bias" in name:
+            torch.nn.init.normal_(values, std=0.1)
+    return model
+
+
+def small_bundle(folder: Path, *, num_items: int = 12, dim: int = 8, inactive: tuple[str, ...] = (), precision: Precision = "fp32") -> Path:
+    """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
+    from lodestar.training.export import encoder_bytes
+
+    model, ids = small_model(num_items, dim), [f"i{row}" for row in range(num_items)]
+    info = bundle.Info(
+        family="sasrec",
+        recipe="tiny",
+        dim=dim,
+        max_length=MAX_LENGTH,
+        num_items=num_items,
+        precision=precision,
+        encoder_precision="fp32",
+        features="0" * 16,
+        metrics={"validation_ndcg_at_10": 0.5},
+        files={},
+    )
+    catalogue = Catalogue(
+        ids=ids,
+        titles=[f"Item {row}" for row in range(num_items)],
+        categories=["abc"[row % 3] for row in range(num_items)],
+        is_active=np.array([item not in inactive for item in ids]),
+    )
+    popularity = np.arange(num_items, 0, -1, dtype=np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = quantise(model.items.weight.detach().numpy(), precision)
+    bundle.write(folder, info, encoder_bytes(model.encoder), table, catalogue, popularity)
+    return folder
