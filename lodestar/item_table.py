@@ -14,14 +14,15 @@ from lodestar.arrays import Arrays
 Precision = Literal["fp32", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 LARGEST_CODE = {"int8": 127, "int4": 7}
-ROWS_AT_ONCE = 1 << 14  # decoded rows stay in the cache: 16,384 x 64 floats are 4 MiB
+ZERO_CODE = 8  # int4 codes are stored as 1–15
+ROWS_AT_ONCE = 1 << 13  # rows as floats stay in the cache: 8,192 x 64 are 2 MiB
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemTable:
-    """`codes` holds a row per item: float32 [items, dim], int8 [items, dim], or two int4 to a byte [items, dim / 2]."""
+    """`codes` holds a row per item: float32 [items, dim], int8 [items, dim], or two int4 to a byte [items, ceil(dim / 2)]."""
 
     precision: Precision
     dim: int
@@ -45,10 +46,18 @@ class ItemTable:
         if self.precision == "fp32":
             product: Floats = users_BD @ self.codes.T
             return product
+        weights_BW, offset_B1 = _against_pairs(users_BD) if self.precision == "int4" else (users_BD, np.zeros((1, 1), np.float32))
         scores_BN = np.empty((len(users_BD), len(self)), dtype=np.float32)
+        floats_RW, width = np.empty((min(ROWS_AT_ONCE, len(self)), weights_BW.shape[1]), dtype=np.float32), self.codes.shape[1]
         for start in range(0, len(self), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            scores_BN[:, rows] = (users_BD @ self._decoded(self.codes[rows]).T) * self.scale[rows]
+            codes = self.codes[start : start + ROWS_AT_ONCE]
+            rows_RW = floats_RW[: len(codes)]
+            rows_RW[:, :width] = codes
+            if self.precision == "int4":
+                rows_RW[:, width:] = codes & 15
+            np.matmul(weights_BW, rows_RW.T, out=scores_BN[:, start : start + len(codes)])
+        scores_BN -= offset_B1
+        scores_BN *= self.scale
         return scores_BN
 
     def arrays(self) -> Arrays:
@@ -58,9 +67,8 @@ class ItemTable:
     def _decoded(self, codes: NDArray[Any]) -> Floats:
         if self.precision != "int4":
             return codes.astype(np.float32, copy=False)
-        low, high = codes.astype(np.uint8) & 15, codes.astype(np.uint8) >> 4
-        pairs = np.stack([low, high], axis=-1).astype(np.float32) - 8
-        return pairs.reshape(len(codes), -1)[:, : self.dim]
+        both = np.concatenate([codes & 15, codes >> 4], axis=1)
+        return both[:, : self.dim].astype(np.float32) - ZERO_CODE
 
 
 def quantise(vectors_ND: Floats, precision: Precision) -> ItemTable:
@@ -80,6 +88,21 @@ def from_arrays(precision: Precision, arrays: Arrays) -> ItemTable:
 
 
 def _pairs(codes_ND: NDArray[np.int8]) -> NDArray[np.uint8]:
-    even = np.pad(codes_ND, ((0, 0), (0, codes_ND.shape[1] % 2)))
-    shifted = (even + 8).astype(np.uint8)
-    return (shifted[:, 0::2] | (shifted[:, 1::2] << 4)).astype(np.uint8)
+    """The first half of a row in the low four bits, the second in the high four."""
+    codes_2NW = np.split((_even(codes_ND) + ZERO_CODE).astype(np.uint8), 2, axis=1)
+    return (codes_2NW[0] | (codes_2NW[1] << 4)).astype(np.uint8)
+
+
+def _against_pairs(users_BD: Floats) -> tuple[Floats, Floats]:
+    """What to multiply bytes and their low halves with, side by side, and what is then too much.
+
+    low * a + high * b is byte * (b / 16) + low * (a - b / 16): turning the users costs nothing, taking every byte apart as much as
+    the product itself (4.3 ms against 1.7 ms for a user and 100,000 x 64 items).
+    """
+    low_BW, high_BW = np.split(_even(users_BD), 2, axis=1)
+    byte_BW = high_BW / 16
+    return np.concatenate([byte_BW, low_BW - byte_BW], axis=1), ZERO_CODE * users_BD.sum(axis=1, keepdims=True)
+
+
+def _even(rows: NDArray[Any]) -> NDArray[Any]:
+    return np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))

@@ -1,0 +1,54 @@
+"""The item table keeps vectors within half a step, and scores them as if they were decoded first."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis.strategies import DrawFn, composite, floats, sampled_from
+
+from lodestar.item_table import LARGEST_CODE, PRECISIONS, ItemTable, Precision, from_arrays, quantise
+from lodestar.item_table import Floats as Vectors
+
+SMALL_ENOUGH = floats(-100, 100, width=32)
+QUANTISED: tuple[Precision, ...] = ("int8", "int4")
+
+
+@composite
+def vectors(draw: DrawFn) -> Vectors:
+    return draw(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=SMALL_ENOUGH))
+
+
+def decoded(table: ItemTable) -> Vectors:
+    return table.vectors(np.arange(len(table)))
+
+
+@given(vectors_ND=vectors(), precision=sampled_from(QUANTISED))
+def test_a_value_is_off_by_at_most_half_a_step(vectors_ND: Vectors, precision: Precision) -> None:
+    table = quantise(vectors_ND, precision)
+    half_a_step = table.scale[:, None] / 2
+    assert (np.abs(decoded(table) - vectors_ND) <= half_a_step * 1.0001 + 1e-30).all()
+
+
+@given(vectors_ND=vectors())
+def test_full_precision_is_the_identity(vectors_ND: Vectors) -> None:
+    assert np.array_equal(decoded(quantise(vectors_ND, "fp32")), vectors_ND)
+
+
+@given(data=arrays(np.int8, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=sampled_from(range(-7, 8))))
+def test_packing_two_codes_to_a_byte_loses_none(data: np.ndarray) -> None:
+    whole = np.pad(data, ((0, 0), (0, 1)), constant_values=LARGEST_CODE["int4"])  # the largest code makes the step one
+    assert np.array_equal(decoded(quantise(whole.astype(np.float32), "int4")), whole)
+
+
+@given(vectors_ND=vectors(), precision=sampled_from(PRECISIONS))
+def test_a_table_survives_its_arrays(vectors_ND: Vectors, precision: Precision) -> None:
+    table = quantise(vectors_ND, precision)
+    again = from_arrays(precision, table.arrays())
+    assert np.array_equal(decoded(again), decoded(table))
+    assert (again.dim, len(again), again.num_bytes) == (table.dim, len(table), table.num_bytes)
+
+
+@given(vectors_ND=vectors(), precision=sampled_from(PRECISIONS))
+def test_scores_are_products_with_the_decoded_vectors(vectors_ND: Vectors, precision: Precision) -> None:
+    table, users_BD = quantise(vectors_ND, precision), (vectors_ND[::-1] / 100).astype(np.float32)
+    expected = users_BD.astype(np.float64) @ decoded(table).astype(np.float64).T
+    assert np.allclose(table.scores(users_BD), expected, rtol=1e-4, atol=1e-3)
