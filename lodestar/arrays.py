@@ -28,7 +28,8 @@ def pack(name: str, texts: list[str]) -> Arrays:
     """Texts as two arrays: all UTF-8 bytes in a row, and where each text ends."""
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-    return {name: np.frombuffer(b"".join(encoded), dtype=np.uint8), name + _ENDS: ends}
+    narrow = np.min_scalar_type(ends[-1]) if len(ends) else np.uint8  # half of a catalogue's bytes would be ends, and most of them zero
+    return {name: np.frombuffer(b"".join(encoded), dtype=np.uint8), name + _ENDS: ends.astype(narrow)}
 
 
 def unpack(name: str, arrays: Arrays) -> list[str]:

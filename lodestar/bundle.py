@@ -1,6 +1,6 @@
 """The bundle: everything that answers a request, in one folder that names its own digest.
 
-    bundle.json    what it is, and the sha256 of every other file
+    bundle.json    what it is, the sha256 of every other file, and of itself without that
     encoder.onnx   item vectors [B, T, D] and a mask [B, T] in, user vectors [B, D] out
     table.npz      the item vectors, at one of three precisions
     items.npz      ids, titles and categories of the items, and how popular each is
@@ -12,6 +12,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from lodestar.item_table import ItemTable, Precision
 
 INFO, ENCODER, TABLE, ITEMS = "bundle.json", "encoder.onnx", "table.npz", "items.npz"
 POPULARITY = "popularity"
+SEAL = "sha256"
 SHOWN_DIGITS = 16
 
 
@@ -60,8 +62,8 @@ class Bundle:
 
     @property
     def num_bytes(self) -> int:
-        """The size of all files on disk."""
-        return sum(file.stat().st_size for file in self.root.iterdir())
+        """The size on disk of what serving reads; a log beside it does not count."""
+        return sum((self.root / name).stat().st_size for name in (INFO, *self.info.files))
 
 
 def write(folder: Path, info: Info, encoder: bytes, table: ItemTable, items: Catalogue, popularity: NDArray[np.float32]) -> None:
@@ -70,7 +72,7 @@ def write(folder: Path, info: Info, encoder: bytes, table: ItemTable, items: Cat
     arrays.save(folder / TABLE, table.arrays())
     arrays.save(folder / ITEMS, {**items.arrays(), POPULARITY: popularity.astype(np.float32)})
     files = {name: _sha256(folder / name) for name in (ENCODER, TABLE, ITEMS)}
-    folder.joinpath(INFO).write_text(json.dumps({**asdict(info), "files": files}, indent=2, sort_keys=True) + "\n")
+    folder.joinpath(INFO).write_bytes(_sealed({**asdict(info), "files": files}))
 
 
 def load(root: Path) -> Bundle:
@@ -78,12 +80,13 @@ def load(root: Path) -> Bundle:
     if not (root / INFO).is_file():
         raise DataError("E152", f"{root} is not a bundle", remedy="Give the folder that holds bundle.json.")
     content = (root / INFO).read_bytes()
-    info = Info(**json.loads(content))
-    if info.schema_hash != schema.HASH:
-        raise SchemaMismatch(f"bundle {root} was made for schema {info.schema_hash}, this version has {schema.HASH}")
+    values = _opened(root / INFO, content)
+    if values["schema_hash"] != schema.HASH:
+        raise SchemaMismatch(f"bundle {root} was made for schema {values['schema_hash']}, this version has {schema.HASH}")
+    info = Info(**values)
     for name, expected in info.files.items():
         if not (root / name).is_file() or _sha256(root / name) != expected:
-            raise DataError("E152", f"{root / name} is missing or not what was published", remedy="Publish the bundle again.")
+            raise _altered(root / name)
     rows = arrays.load(root / ITEMS)
     return Bundle(
         root=root,
@@ -93,6 +96,30 @@ def load(root: Path) -> Bundle:
         items=catalogue.from_arrays(rows),
         popularity=rows[POPULARITY].astype(np.float32),
     )
+
+
+def _sealed(values: dict[str, Any]) -> bytes:
+    seal = hashlib.sha256(_text(values)).hexdigest()
+    return _text({**values, SEAL: seal})
+
+
+def _opened(file: Path, content: bytes) -> dict[str, Any]:
+    try:
+        values = dict(json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise _altered(file) from error
+    values.pop(SEAL, None)
+    if _sealed(values) != content:
+        raise _altered(file)
+    return values
+
+
+def _text(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _altered(file: Path) -> DataError:
+    return DataError("E152", f"{file} is missing or not what was published", remedy="Publish the bundle again.")
 
 
 def _sha256(file: Path) -> str:
