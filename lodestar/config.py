@@ -23,10 +23,12 @@ class DataConfig:
     min_users: int = 5
     min_items: int = 5
     min_interactions: int = 50
+    training_rows: int = 100_000  # at most so many of the latest labels are joined with features
 
     def __post_init__(self) -> None:
         _check(0 < self.test_share < 0.5, "test_share must lie in (0, 0.5)", self.test_share)
         _check(0 < self.validation_share < 0.5, "validation_share must lie in (0, 0.5)", self.validation_share)
+        _check(self.training_rows >= 1, "training_rows must be at least 1", self.training_rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -268,4 +268,15 @@ NEEDS: dict[EventType, tuple[str, ...]] = {
 # Event types that say a user wanted an item: what sequences and labels are made of.
 POSITIVE = frozenset(NEEDS) - {EventType.SEARCH, EventType.HIDE, *_ABOUT_A_PERSON}
 
+# What Feast calls things. A windowed feature counts the positive events of the last so many hours, on a scale of 0–1.
+FEAST_PROJECT = "lodestar"
+USER_ENTITY, ITEM_ENTITY = "user", "item"
+USER_PROFILE_VIEW, USER_ACTIVITY_VIEW, USER_SEQUENCE_VIEW = "user_profile", "user_activity", "user_sequence"
+ITEM_PROFILE_VIEW, ITEM_STATS_VIEW = "item_profile", "item_stats"
+RETRIEVAL_SERVICE, RANK_SERVICE = "retrieval_v1", "rank_v1"
+USER_WINDOWS_H = {"events_1h": 1, "events_1d": 24, "events_7d": 168, "events_30d": 720}
+ITEM_WINDOWS_H = {"taken_1d": 24, "taken_7d": 168}
+RECENT_ITEMS, RECENT_TYPES, RECENT_GAPS_S = "item_ids", "event_types", "gaps_s"
+FEATURE_TIME, KNOWN_TIME, LABEL = "event_timestamp", "created_timestamp", "label"
+
 HASH = hashlib.sha256(repr(tuple(TABLES.values())).encode()).hexdigest()[:16]

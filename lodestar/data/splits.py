@@ -44,6 +44,16 @@ def split(interactions: Interactions, config: DataConfig) -> Split:
     return _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
 
 
+def training_end(interactions: Interactions, config: DataConfig) -> int:
+    """The moment (UTC µs) after which nothing may be learnt; statistics are scaled by what lies before it."""
+    if config.split == "time":
+        return _moment(np.sort(interactions.time), config.test_share + config.validation_share)
+    bounds = interactions.bounds()
+    lengths = np.diff(bounds)
+    last = bounds[1:] - np.where(lengths >= SHORTEST_JUDGED, 3, 1)
+    return int(interactions.time[last].max(initial=0)) + 1
+
+
 def _leave_one_out(interactions: Interactions) -> Split:
     """The last item of each user tests, the one before validates; a user with fewer than three only trains."""
     histories = interactions.histories()

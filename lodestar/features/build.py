@@ -1,0 +1,154 @@
+"""Feature tables from the contract's tables, by relations that DuckDB runs out of core; every row says when it became known.
+
+Statistics change at few moments only: when an hour's events enter a window and when they leave it. A row is written at each, so an
+as-of join finds the count that held, and the number of rows grows with the events and not with users times hours.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lodestar import schema, storage
+from lodestar.catalogue import Catalogue
+from lodestar.config import Recipe
+from lodestar.data.interactions import Interactions, check_enough, from_events
+from lodestar.data.splits import training_end
+from lodestar.data.tables import Tables
+from lodestar.features import labels, store
+from lodestar.progress import Progress
+
+DATA = "data"
+SCALERS = "scalers.json"
+USER_COLUMNS = (schema.USER_ID, schema.COUNTRY, schema.LANGUAGE, schema.SEGMENTS)
+ITEM_COLUMNS = (schema.ITEM_ID, schema.ITEM_TYPE, schema.TITLE, schema.CATEGORY_PATH, schema.PRICE)
+HOUR_US = 3_600_000_000
+_POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
+
+
+def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
+    """Publish a folder of features; DataError E201 where there is too little to learn from."""
+    found = Tables(root=tables)
+    items = found.items()
+    interactions = from_events(found.events(), items)
+    check_enough(interactions, recipe.data)
+    with storage.publish_folder(target) as folder, Progress("build features", 7) as progress:
+        (folder / DATA).mkdir()
+        store.save(interactions, _catalogue(items), folder)
+        progress.advance()
+        with _database(found) as database:
+            _write_tables(database, folder, interactions, recipe, progress)
+
+
+def _write_tables(database: Any, folder: Path, interactions: Interactions, recipe: Recipe, progress: Progress) -> None:
+    end_us = training_end(interactions, recipe.data)
+    scalers: dict[str, float] = {}
+    for view, entity, windows in (
+        (schema.USER_ACTIVITY_VIEW, schema.USER_ID, schema.USER_WINDOWS_H),
+        (schema.ITEM_STATS_VIEW, schema.ITEM_ID, schema.ITEM_WINDOWS_H),
+    ):
+        database.execute(f"CREATE TABLE {view} AS {_counts(entity, windows)}")
+        scalers |= _largest(database, view, windows, end_us)
+        _save(database, _scaled(view, entity, windows, scalers), folder, view)
+        progress.advance()
+    for view, query in (
+        (schema.USER_SEQUENCE_VIEW, _sequences()),
+        (schema.USER_PROFILE_VIEW, _profiles("users", (schema.USER_ID, schema.COUNTRY, schema.LANGUAGE, schema.SEGMENTS))),
+        (
+            schema.ITEM_PROFILE_VIEW,
+            _profiles("items", (schema.ITEM_ID, schema.ITEM_TYPE, schema.TITLE, schema.CATEGORY_PATH, schema.PRICE)),
+        ),
+        (labels.TABLE, labels.query(database, end_us, recipe.data.training_rows)),
+    ):
+        _save(database, query, folder, view)
+        progress.advance()
+    (folder / SCALERS).write_text(json.dumps(scalers, indent=2, sort_keys=True) + "\n")
+
+
+def _catalogue(items: Any) -> Catalogue:
+    return Catalogue(
+        ids=items[schema.ITEM_ID].to_pylist(),
+        titles=items[schema.TITLE].to_pylist(),
+        categories=[path[0] if path else "" for path in items[schema.CATEGORY_PATH].to_pylist()],
+        is_active=items[schema.IS_ACTIVE].fill_null(True).to_numpy(),
+    )
+
+
+def _database(found: Tables) -> Any:
+    """The four tables as views, and `positive`: events that say a user wanted an item of the catalogue, numbered in file order."""
+    import duckdb
+
+    database = duckdb.connect()
+    database.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
+    for table in schema.TABLES.values():
+        path = str(found.path(table)).replace("'", "''")
+        database.execute(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{path}', file_row_number = true)")
+    database.execute(f"""
+        CREATE VIEW positive AS SELECT * FROM events
+        WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")
+    return database
+
+
+def _counts(entity: str, windows: Mapping[str, int]) -> str:
+    """Rows of (entity, hour, known, counts): each count is of the events in the hours [hour - window, hour)."""
+    shifts = ", ".join(f"({shift})" for shift in sorted({1, *(hours + 1 for hours in windows.values())}))
+    over = "PARTITION BY entity ORDER BY hour RANGE BETWEEN {hours} PRECEDING AND 1 PRECEDING"
+    counts = ", ".join(f"coalesce(sum(n) OVER ({over.format(hours=hours)}), 0) AS {name}" for name, hours in windows.items())
+    return f"""
+        WITH taken AS (
+            SELECT {entity} AS entity, epoch_us({schema.EVENT_TIME}) // {HOUR_US} AS hour,
+                count(*) AS n, max(epoch_us({schema.INGESTED_AT})) AS known
+            FROM positive GROUP BY ALL),
+        moments AS (SELECT DISTINCT entity, hour + shift AS hour FROM taken, (VALUES {shifts}) AS shifts(shift)),
+        timeline AS (
+            SELECT coalesce(taken.entity, moments.entity) AS entity, coalesce(taken.hour, moments.hour) AS hour,
+                coalesce(n, 0) AS n, known, moments.hour IS NOT NULL AS is_moment
+            FROM taken FULL JOIN moments ON taken.entity = moments.entity AND taken.hour = moments.hour)
+        SELECT * EXCLUDE (is_moment, n, known), greatest(known, hour * {HOUR_US}) AS known FROM (
+            SELECT entity, hour, n, is_moment, {counts},
+                max(known) OVER ({over.format(hours=max(windows.values()))}) AS known FROM timeline)
+        WHERE is_moment"""
+
+
+def _largest(database: Any, view: str, windows: Mapping[str, int], end_us: int) -> dict[str, float]:
+    most = ", ".join(f"coalesce(max({name}), 1)" for name in windows)
+    row = database.execute(f"SELECT {most} FROM {view} WHERE hour * {HOUR_US} <= {end_us}").fetchone()
+    return {name: float(value) for name, value in zip(windows, row, strict=True)}
+
+
+def _scaled(view: str, entity: str, windows: Mapping[str, int], scalers: Mapping[str, float]) -> str:
+    """Counts as log(1 + n) / log(1 + the largest n of the training window), at most 1."""
+    features = ", ".join(f"least(1, ln(1 + {name}) / ln(1 + {max(1.0, scalers[name])}))::FLOAT AS {name}" for name in windows)
+    return f"""
+        SELECT entity AS {entity}, {features}, make_timestamptz(hour * {HOUR_US}) AS {schema.FEATURE_TIME},
+            make_timestamptz(coalesce(known, hour * {HOUR_US})) AS {schema.KNOWN_TIME}
+        FROM {view} ORDER BY {schema.FEATURE_TIME}, {entity}"""
+
+
+def _sequences() -> str:
+    """Each user's last items, oldest first, a repeated item at its first time: what the model is given."""
+    order = f"{schema.EVENT_TIME}, file_row_number"
+    return f"""
+        WITH firsts AS (
+            SELECT *, row_number() OVER (PARTITION BY {schema.USER_ID}, {schema.ITEM_ID} ORDER BY {order}) AS repeat FROM positive),
+        ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY {schema.USER_ID} ORDER BY {schema.EVENT_TIME} DESC, file_row_number DESC) AS age,
+                epoch({schema.EVENT_TIME}) - lag(epoch({schema.EVENT_TIME})) OVER (PARTITION BY {schema.USER_ID} ORDER BY {order}) AS gap
+            FROM firsts WHERE repeat = 1)
+        SELECT {schema.USER_ID},
+            list({schema.ITEM_ID} ORDER BY {order}) AS {schema.RECENT_ITEMS},
+            list({schema.EVENT_TYPE} ORDER BY {order}) AS {schema.RECENT_TYPES},
+            list(coalesce(gap, 0)::FLOAT ORDER BY {order}) AS {schema.RECENT_GAPS_S},
+            max({schema.EVENT_TIME}) AS {schema.FEATURE_TIME}, max({schema.INGESTED_AT}) AS {schema.KNOWN_TIME}
+        FROM ranked WHERE age <= {schema.MAX_HISTORY} GROUP BY {schema.USER_ID} ORDER BY {schema.USER_ID}"""
+
+
+def _profiles(table: str, columns: tuple[str, ...]) -> str:
+    return f"""
+        SELECT {", ".join(columns)}, {schema.UPDATED_AT} AS {schema.FEATURE_TIME}, {schema.INGESTED_AT} AS {schema.KNOWN_TIME}
+        FROM {table} ORDER BY {columns[0]}"""
+
+
+def _save(database: Any, query: str, folder: Path, name: str) -> None:
+    target = str(folder / DATA / f"{name}.parquet").replace("'", "''")
+    database.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")

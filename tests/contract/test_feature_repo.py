@@ -1,0 +1,97 @@
+"""Feast registers the definitions, keeps every row, and joins only what was known."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from feature_repo import store
+from lodestar import schema
+from tests.factories import EPOCH_US, SECOND_US
+from tests.unit.test_features import HOUR_S, built
+
+REPOSITORY = Path(__file__).parents[2] / "feature_repo"
+BASE = datetime.fromtimestamp(EPOCH_US // SECOND_US, UTC)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chance = np.random.default_rng(0)
+    rows = [(f"u{chance.integers(6)}", f"i{chance.integers(20)}", int(chance.integers(72 * HOUR_S))) for _ in range(200)]
+    folder = built(tmp_path_factory.mktemp("features"), rows, lag_s=90)
+    store.publish(folder)
+    return folder
+
+
+def test_feast_apply_registers_every_view_and_service(tmp_path: Path) -> None:
+    repository = shutil.copytree(REPOSITORY, tmp_path / "repository", ignore=shutil.ignore_patterns("online", "data", "__pycache__"))
+    feast = Path(sys.executable).with_name("feast")
+    done = subprocess.run([feast, "apply"], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in (
+        schema.USER_ACTIVITY_VIEW,
+        schema.USER_SEQUENCE_VIEW,
+        schema.ITEM_STATS_VIEW,
+        schema.RETRIEVAL_SERVICE,
+        schema.RANK_SERVICE,
+    ):
+        assert name in done.stdout
+
+
+def test_the_training_set_has_every_label_once(features: Path) -> None:
+    labels = pd.read_parquet(features / "data" / "labels.parquet")
+    joined = pd.read_parquet(features / store.TRAINING_SET)
+    assert joined["row_id"].tolist() == labels["row_id"].tolist()
+    assert joined[schema.LABEL].tolist() == labels[schema.LABEL].tolist()
+
+
+def test_the_join_equals_an_independent_as_of_join_of_what_was_known(features: Path) -> None:
+    joined = pd.read_parquet(features / store.TRAINING_SET)
+    activity = pd.read_parquet(features / "data" / f"{schema.USER_ACTIVITY_VIEW}.parquet")
+    for row in joined.to_dict("records"):
+        assert _same(row["events_1d"], _known(activity, row)), row
+
+
+def _known(activity: pd.DataFrame, row: dict[Any, Any]) -> float:
+    """The newest row of the user whose time and knowing both lie before the moment."""
+    moment = row[schema.FEATURE_TIME]
+    own = activity[activity[schema.USER_ID] == row[schema.USER_ID]]
+    own = own[(own[schema.FEATURE_TIME] <= moment) & (own[schema.KNOWN_TIME] <= moment)]
+    return float(own.sort_values(schema.FEATURE_TIME)["events_1d"].iloc[-1]) if len(own) else float("nan")
+
+
+def _same(ours: float, theirs: float) -> bool:
+    return bool(np.isclose(ours, theirs, equal_nan=True))
+
+
+def test_online_and_offline_give_a_user_the_same_sequence(features: Path) -> None:
+    offline = pd.read_parquet(features / "data" / f"{schema.USER_SEQUENCE_VIEW}.parquet").set_index(schema.USER_ID)
+    users = offline.index.tolist()
+    found = store.register(features)
+    service = found.get_feature_service(schema.RETRIEVAL_SERVICE)
+    answer = found.get_online_features(features=service, entity_rows=[{schema.USER_ID: user} for user in users]).to_dict()
+    assert answer[schema.RECENT_ITEMS] == [list(items) for items in offline[schema.RECENT_ITEMS]]
+
+
+def test_a_row_that_became_known_later_is_not_joined(features: Path) -> None:
+    found = store.register(features)
+    user = pd.read_parquet(features / "data" / f"{schema.USER_ACTIVITY_VIEW}.parquet")[schema.USER_ID].iloc[0]
+    long_before = pd.DataFrame(
+        {
+            "row_id": [1, 2],
+            schema.USER_ID: [user, user],
+            schema.ITEM_ID: ["i1", "i1"],
+            schema.FEATURE_TIME: pd.to_datetime([BASE - timedelta(days=1)] * 2).astype("datetime64[us, UTC]"),
+            schema.LABEL: [0, 1],
+        }
+    )
+    with contextlib.chdir(features):
+        joined = store.join(found, long_before)
+    assert joined["events_1d"].isna().all()

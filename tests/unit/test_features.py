@@ -1,0 +1,128 @@
+"""Feature tables agree with counting by hand, lie on [0, 1], and say when each row became known."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lodestar import schema
+from lodestar.config import DataConfig, Recipe
+from lodestar.data import tables
+from lodestar.errors import DataError
+from lodestar.features import store
+from lodestar.features.build import build_features
+from tests.factories import EPOCH_US, SECOND_US, table
+
+HOUR_S = 3600
+RECIPE = Recipe(name="test", data=DataConfig(min_users=1, min_items=1, min_interactions=1))
+Rows = list[dict[str, Any]]
+
+
+def built(folder: Path, rows: list[tuple[str, str, int]], lag_s: int = 0, shown: pa.Table | None = None) -> Path:
+    """Features of (user, item, second) views that became known `lag_s` later."""
+    moments = [EPOCH_US + second * SECOND_US for _, _, second in rows]
+    events = table(
+        schema.EVENTS,
+        event_id=[f"e{number}" for number in range(len(rows))],
+        user_id=[user for user, _, _ in rows],
+        item_id=[item for _, item, _ in rows],
+        event_type=["view"] * len(rows),
+        event_time=moments,
+        ingested_at=[moment + lag_s * SECOND_US for moment in moments],
+        request_id=["r0"] * len(rows),
+    )
+    names = sorted({item for _, item, _ in rows})
+    about = {"created_at": [EPOCH_US] * len(names), "updated_at": [EPOCH_US] * len(names), "ingested_at": [EPOCH_US] * len(names)}
+    items = table(schema.ITEMS, item_id=names, title=[f"<{name}>" for name in names], **about)
+    source = folder / "tables"
+    source.mkdir()
+    tables.write({"events": events, "items": items} | ({"impressions": shown} if shown else {}), source)
+    build_features(source, folder / "features", RECIPE)
+    return folder / "features"
+
+
+def rows_of(features: Path, view: str) -> Rows:
+    rows: Rows = pq.read_table(features / "data" / f"{view}.parquet").to_pylist()
+    return rows
+
+
+def moment(row: dict[str, Any], column: str = schema.FEATURE_TIME) -> int:
+    return int(row[column].timestamp()) - EPOCH_US // SECOND_US
+
+
+def test_a_count_rises_after_the_hour_and_falls_when_the_window_has_passed(tmp_path: Path) -> None:
+    features = built(tmp_path, [("u", "a", 10), ("u", "b", 20)])
+    hours = {moment(row) // HOUR_S: round(row["events_1h"], 6) for row in rows_of(features, schema.USER_ACTIVITY_VIEW)}
+    assert hours == {1: 1.0, 2: 0.0, 25: 0.0, 169: 0.0, 721: 0.0}
+
+
+def test_counts_equal_a_naive_count_on_random_logs(tmp_path: Path) -> None:
+    chance = np.random.default_rng(3)
+    rows = [(f"u{chance.integers(3)}", f"i{chance.integers(9)}", int(chance.integers(40 * 24 * HOUR_S))) for _ in range(300)]
+    features = built(tmp_path, rows)
+    largest = json.loads((features / "scalers.json").read_text())
+    for row in rows_of(features, schema.USER_ACTIVITY_VIEW):
+        for name, hours in schema.USER_WINDOWS_H.items():
+            count = sum(user == row[schema.USER_ID] and -hours * HOUR_S <= second - moment(row) < 0 for user, _, second in rows)
+            assert row[name] == pytest.approx(min(1.0, np.log1p(count) / np.log1p(largest[name])), abs=1e-6)
+
+
+def test_statistics_lie_on_the_unit_interval(tmp_path: Path) -> None:
+    features = built(tmp_path, [(f"u{n % 4}", f"i{n % 7}", n * 977) for n in range(200)])
+    for view, windows in ((schema.USER_ACTIVITY_VIEW, schema.USER_WINDOWS_H), (schema.ITEM_STATS_VIEW, schema.ITEM_WINDOWS_H)):
+        values = np.array([[row[name] for name in windows] for row in rows_of(features, view)])
+        assert values.min() >= 0
+        assert values.max() <= 1
+
+
+def test_a_late_row_is_known_late(tmp_path: Path) -> None:
+    features = built(tmp_path, [("u", "a", 10)], lag_s=5 * HOUR_S)
+    first = rows_of(features, schema.USER_ACTIVITY_VIEW)[0]
+    assert (moment(first), moment(first, schema.KNOWN_TIME)) == (HOUR_S, 5 * HOUR_S + 10)
+
+
+def test_the_sequence_is_what_the_model_is_trained_on(tmp_path: Path) -> None:
+    features = built(tmp_path, [("u", f"i{n % 250}", n * 60) for n in range(400)] + [("v", "i1", 5)])
+    found = store.load(features)
+    trained = {user: [found.items.ids[item] for item in history] for user, history in _histories(found)}
+    online = {row[schema.USER_ID]: row[schema.RECENT_ITEMS] for row in rows_of(features, schema.USER_SEQUENCE_VIEW)}
+    assert online == {user: items[-schema.MAX_HISTORY :] for user, items in trained.items()}
+
+
+def _histories(found: store.FeatureSet) -> Any:
+    return zip(found.interactions.users, found.interactions.histories(), strict=True)
+
+
+def test_gaps_are_seconds_since_the_item_before(tmp_path: Path) -> None:
+    features = built(tmp_path, [("u", "a", 10), ("u", "b", 70), ("u", "a", 100), ("u", "c", 130)])
+    [row] = rows_of(features, schema.USER_SEQUENCE_VIEW)
+    assert (row[schema.RECENT_ITEMS], row[schema.RECENT_GAPS_S]) == (["a", "b", "c"], [0.0, 60.0, 60.0])
+
+
+def test_a_shown_item_is_taken_up_within_the_window_of_its_request_only(tmp_path: Path) -> None:
+    about: dict[str, list[Any]] = {"user_id": ["u"] * 2, "item_id": ["a", "b"], "position": [1, 2], "shown_at": [EPOCH_US] * 2}
+    shown = table(schema.IMPRESSIONS, request_id=["r0"] * 2, **about)
+    features = built(tmp_path, [("u", "a", 60), ("u", "b", 3 * HOUR_S), ("u", "c", 9000), ("u", "d", 9001), ("u", "e", 9002)], shown=shown)
+    labels = {row[schema.ITEM_ID]: row[schema.LABEL] for row in rows_of(features, "labels")}
+    assert labels == {"a": 1, "b": 0}
+
+
+def test_without_impressions_no_negative_was_taken(tmp_path: Path) -> None:
+    rows = [(f"u{n % 5}", f"i{n % 11}", n * 60) for n in range(40)]
+    labels = rows_of(built(tmp_path, rows), "labels")
+    taken = {(user, item) for user, item, _ in rows}
+    assert {row[schema.LABEL] for row in labels} == {0, 1}
+    assert all(((row[schema.USER_ID], row[schema.ITEM_ID]) in taken) == bool(row[schema.LABEL]) for row in labels)
+
+
+def test_too_little_to_learn_from_writes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "tables"
+    source.mkdir()
+    tables.write({}, source)
+    with pytest.raises(DataError, match="E201"):
+        build_features(source, tmp_path / "features", RECIPE)
+    assert not (tmp_path / "features").exists()
