@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,7 @@ def publish(features: Path) -> None:
     """Write `online/` and `training_set.parquet` into the folder; publishing it again replaces both."""
     shutil.rmtree(features / ONLINE, ignore_errors=True)
     (features / ONLINE).mkdir()
-    with contextlib.chdir(features), warnings.catch_warnings(), Progress("publish features", 3) as progress:
-        warnings.simplefilter("ignore")
-        store = register(features)
+    with Progress("publish features", 3) as progress, opened(features) as store:
         progress.advance()
         store.materialize(BEFORE_ALL, AFTER_ALL)
         progress.advance()
@@ -36,23 +35,25 @@ def publish(features: Path) -> None:
         progress.advance()
 
 
-def register(features: Path) -> "FeatureStore":
-    """Apply the definitions to a store in the folder; paths of tables are relative to it, so the folder can be moved."""
+@contextlib.contextmanager
+def opened(features: Path) -> "Iterator[FeatureStore]":
+    """A store with the definitions applied; Feast looks for tables in the working folder, so this is it until the end."""
     from feast import FeatureStore
     from feast.repo_config import load_repo_config
 
     from feature_repo import entities, services, views
 
-    config = load_repo_config(features, Path(__file__).with_name("feature_store.yaml"))
-    store = FeatureStore(config=config)
-    store.apply(
-        [
-            *(entities.user, entities.item),
-            *(views.user_profile, views.user_activity, views.user_sequence, views.item_profile, views.item_stats),
-            *(services.retrieval, services.rank),
-        ]
-    )
-    return store
+    with contextlib.chdir(features), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        store = FeatureStore(config=load_repo_config(features, Path(__file__).with_name("feature_store.yaml")))
+        store.apply(
+            [
+                *(entities.user, entities.item),
+                *(views.user_profile, views.user_activity, views.user_sequence, views.item_profile, views.item_stats),
+                *(services.retrieval, services.rank),
+            ]
+        )
+        yield store
 
 
 def join(store: "FeatureStore", labels: Any) -> Any:

@@ -1,6 +1,5 @@
 """Feast registers the definitions, keeps every row, and joins only what was known."""
 
-import contextlib
 import shutil
 import subprocess
 import sys
@@ -74,14 +73,13 @@ def _same(ours: float, theirs: float) -> bool:
 def test_online_and_offline_give_a_user_the_same_sequence(features: Path) -> None:
     offline = pd.read_parquet(features / "data" / f"{schema.USER_SEQUENCE_VIEW}.parquet").set_index(schema.USER_ID)
     users = offline.index.tolist()
-    found = store.register(features)
-    service = found.get_feature_service(schema.RETRIEVAL_SERVICE)
-    answer = found.get_online_features(features=service, entity_rows=[{schema.USER_ID: user} for user in users]).to_dict()
+    with store.opened(features) as found:
+        service = found.get_feature_service(schema.RETRIEVAL_SERVICE)
+        answer = found.get_online_features(features=service, entity_rows=[{schema.USER_ID: user} for user in users]).to_dict()
     assert answer[schema.RECENT_ITEMS] == [list(items) for items in offline[schema.RECENT_ITEMS]]
 
 
 def test_a_row_that_became_known_later_is_not_joined(features: Path) -> None:
-    found = store.register(features)
     user = pd.read_parquet(features / "data" / f"{schema.USER_ACTIVITY_VIEW}.parquet")[schema.USER_ID].iloc[0]
     long_before = pd.DataFrame(
         {
@@ -92,6 +90,6 @@ def test_a_row_that_became_known_later_is_not_joined(features: Path) -> None:
             schema.LABEL: [0, 1],
         }
     )
-    with contextlib.chdir(features):
+    with store.opened(features) as found:
         joined = store.join(found, long_before)
     assert joined["events_1d"].isna().all()
