@@ -1,9 +1,12 @@
 """Item vectors at three precisions; all score by a plain product with the user's vector.
 
 int8 and int4 keep one scale per row, so a rare item's short vector is not rounded by the step that a popular item's long one needs.
+For int4 the rows are turned first, by a Walsh-Hadamard matrix: it spreads a large value over all places, where it would make the step
+wide, and products do not change when users are turned too (Ashkboos et al., "QuaRot", arXiv:2404.00456). Nothing more is stored.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -39,14 +42,14 @@ class ItemTable:
     def vectors(self, rows: NDArray[np.integer]) -> Floats:
         """The vectors of some items, [rows, dim]."""
         vectors: Floats = self._decoded(self.codes[rows]) * self.scale[rows][:, None]
-        return vectors
+        return vectors if self.precision != "int4" else vectors @ _turn(self.dim)
 
     def scores(self, users_BD: Floats) -> Floats:
         """The product of every user with every item, [users, items]."""
         if self.precision == "fp32":
             product: Floats = users_BD @ self.codes.T
             return product
-        weights_BW, offset_B1 = _against_pairs(users_BD) if self.precision == "int4" else (users_BD, np.zeros((1, 1), np.float32))
+        weights_BW, offset_B1 = _against_pairs(users_BD @ _turn(self.dim)) if self.precision == "int4" else (users_BD, np.float32(0))
         scores_BN = np.empty((len(users_BD), len(self)), dtype=np.float32)
         floats_RW, width = np.empty((min(ROWS_AT_ONCE, len(self)), weights_BW.shape[1]), dtype=np.float32), self.codes.shape[1]
         for start in range(0, len(self), ROWS_AT_ONCE):
@@ -72,14 +75,14 @@ class ItemTable:
 
 
 def quantise(vectors_ND: Floats, precision: Precision) -> ItemTable:
-    """The table at a precision; a value is off by at most half of its row's scale."""
+    """The table at a precision; a value (at int4: of the turned row) is off by at most half of its row's scale."""
     count, dim = vectors_ND.shape
     if precision == "fp32":
         return ItemTable(precision=precision, dim=dim, codes=np.ascontiguousarray(vectors_ND), scale=np.ones(count, dtype=np.float32))
-    largest = LARGEST_CODE[precision]
-    scale = (np.abs(vectors_ND).max(axis=1, initial=0) / largest).astype(np.float32)
+    rows_ND, largest = vectors_ND if precision == "int8" else vectors_ND @ _turn(dim), LARGEST_CODE[precision]
+    scale = (np.abs(rows_ND).max(axis=1, initial=0) / largest).astype(np.float32)
     scale[scale == 0] = 1.0
-    codes = np.rint(vectors_ND / scale[:, None]).clip(-largest, largest).astype(np.int8)
+    codes = np.rint(rows_ND / scale[:, None]).clip(-largest, largest).astype(np.int8)
     return ItemTable(precision=precision, dim=dim, codes=codes if precision == "int8" else _pairs(codes), scale=scale)
 
 
@@ -105,4 +108,15 @@ def _against_pairs(users_BD: Floats) -> tuple[Floats, Floats]:
 
 
 def _even(rows: NDArray[Any]) -> NDArray[Any]:
-    return np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    return rows if rows.shape[1] % 2 == 0 else np.pad(rows, ((0, 0), (0, 1)))
+
+
+@cache
+def _turn(dim: int) -> Floats:
+    """A matrix that is its own inverse, [dim, dim]: Walsh-Hadamard in blocks of the largest power of two that divides `dim`."""
+    size, walsh = dim & -dim, np.ones((1, 1))
+    while len(walsh) < size:
+        walsh = np.block([[walsh, walsh], [walsh, -walsh]])
+    turn: Floats = np.kron(np.eye(dim // size), walsh / np.sqrt(size)).astype(np.float32)
+    turn.setflags(write=False)
+    return turn
