@@ -64,7 +64,15 @@ def small_model(num_items: int = 12, dim: int = 8, seed: int = 0) -> "SASRec":
     return model
 
 
-def small_bundle(folder: Path, *, num_items: int = 12, dim: int = 8, inactive: tuple[str, ...] = (), precision: Precision = "fp32") -> Path:
+def small_bundle(
+    folder: Path,
+    *,
+    num_items: int = 12,
+    dim: int = 8,
+    inactive: tuple[str, ...] = (),
+    precision: Precision = "fp32",
+    features: str = "0" * 16,
+) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
     from lodestar.training.export import encoder_bytes
 
@@ -77,7 +85,7 @@ def small_bundle(folder: Path, *, num_items: int = 12, dim: int = 8, inactive: t
         num_items=num_items,
         precision=precision,
         encoder_precision="fp32",
-        features="0" * 16,
+        features=features,
         metrics={"validation_ndcg_at_10": 0.5},
         files={},
     )

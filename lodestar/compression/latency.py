@@ -1,0 +1,26 @@
+"""How long one request takes, for several bundles side by side."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.engine.recommender import Recommender
+
+K = 10
+WARM_UP_REQUESTS = 20
+
+
+def request_times_ms(recommenders: Sequence[Recommender], histories: Sequence[Sequence[str]], requests: int) -> NDArray[np.float64]:
+    """Wall time of single requests in ms, [recommenders, requests]; each request goes to all in turn, so that noise is shared."""
+    count = len(recommenders)
+    times_ns = np.zeros((count, WARM_UP_REQUESTS + requests), dtype=np.int64)
+    for request in range(times_ns.shape[1]):
+        history = histories[request % len(histories)]
+        for turn in range(count):
+            place = (request + turn) % count
+            start_ns = time.perf_counter_ns()
+            recommenders[place].recommend(history, K)
+            times_ns[place, request] = time.perf_counter_ns() - start_ns
+    return times_ns[:, WARM_UP_REQUESTS:] / 1e6
