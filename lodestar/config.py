@@ -33,10 +33,11 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The causal Transformer's shape."""
+    """The causal Transformer's shape, and how many directions of counted co-occurrence stand beside it (0: none)."""
 
     family: Literal["sasrec"] = "sasrec"
     dim: int = 64
+    memory_dim: int = 0
     layers: int = 2
     heads: int = 2
     max_length: int = 200
@@ -44,6 +45,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
+        _check(self.memory_dim >= 0, "memory_dim must not be negative", self.memory_dim)
         _check(self.layers >= 1, "layers must be at least 1", self.layers)
         _check(1 <= self.max_length <= 200, "max_length must lie in 1–200", self.max_length)
         _check(0 <= self.dropout < 1, "dropout must lie in [0, 1)", self.dropout)
@@ -54,7 +56,8 @@ class TrainConfig:
     """How it learns; `patience` counts validations without a better NDCG@10.
 
     `start` is where item vectors begin. With `refit`, once the best epoch is known, a fresh model learns from the validation
-    items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number of `workers`.
+    items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number of `workers`. `order_jitter` is how far, in
+    places, items stray from their order in each epoch.
     """
 
     loss: Loss = "softmax"
@@ -68,6 +71,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    order_jitter: float = 0.0
     num_negatives: int = 256
     calibration: float = 0.75
     validate_every: int = 2
@@ -78,6 +82,7 @@ class TrainConfig:
         for name in ("epochs", "patience", "batch_tokens", "num_negatives", "validate_every", "workers"):
             _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         _check(self.learning_rate > 0, "learning_rate must be positive", self.learning_rate)
+        _check(self.order_jitter >= 0, "order_jitter must not be negative", self.order_jitter)
         _check(self.warmup_epochs >= 0, "warmup_epochs must not be negative", self.warmup_epochs)
         _check(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
         _check(0 <= self.label_smoothing < 1, "label_smoothing must lie in [0, 1)", self.label_smoothing)

@@ -12,8 +12,10 @@ def sasrec() -> Recipe:
     """A causal Transformer judged on each user's last item."""
     return Recipe(
         name="sasrec",
-        model=ModelConfig(layers=1, max_length=100, dropout=0.3),
-        train=TrainConfig(start="cooccurrence", refit=True, epochs=30, batch_tokens=2048, learning_rate=3e-3, patience=5),
+        model=ModelConfig(layers=1, memory_dim=128, max_length=100, dropout=0.3),
+        train=TrainConfig(
+            start="cooccurrence", refit=True, epochs=20, batch_tokens=2048, learning_rate=3e-3, label_smoothing=0.1, order_jitter=2.0
+        ),
     )
 
 

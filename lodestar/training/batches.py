@@ -44,6 +44,13 @@ def batches(sequences: Sequences, max_length: int, batch_tokens: int, chance: np
     return [_batch(packs[index]) for index in chance.permutation(len(packs))]
 
 
+def jittered(sequences: Sequences, places: float, chance: np.random.Generator) -> Sequences:
+    """Each sequence with its items moved by some places of noise: what was taken in one sitting has no true order."""
+    if places == 0:
+        return sequences
+    return [sequence[np.argsort(np.arange(len(sequence)) + chance.normal(scale=places, size=len(sequence)))] for sequence in sequences]
+
+
 def padded(sequences: Sequences) -> tuple[Tensor, Tensor]:
     """Item indices int64 [B, T] with zeros on the left, and the mask of what is real; at least one place."""
     width = max(1, *(len(sequence) for sequence in sequences)) if sequences else 1

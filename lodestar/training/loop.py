@@ -17,7 +17,7 @@ from lodestar.errors import ConfigError
 from lodestar.models.counts import Sequences
 from lodestar.models.sasrec import SASRec
 from lodestar.progress import Progress
-from lodestar.training.batches import Batch, batches
+from lodestar.training.batches import Batch, batches, jittered
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.objective import Objective
@@ -53,7 +53,7 @@ def fit(model: SASRec, stage: Stage, recipe: Recipe, group: Group, state: State)
             started = time.monotonic()
             chance = np.random.default_rng([train.seed, state.epoch])
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
-            packs = batches(stage.sequences, recipe.model.max_length, train.batch_tokens, chance)
+            packs = batches(jittered(stage.sequences, train.order_jitter, chance), recipe.model.max_length, train.batch_tokens, chance)
             loss, num_targets = step.epoch(packs, state.epoch)
             state.epoch += 1
             seconds = time.monotonic() - started

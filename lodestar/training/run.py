@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +23,17 @@ from lodestar.features import store
 from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
 from lodestar.models.counts import Sequences
+from lodestar.models.memory import Memory
 from lodestar.models.popularity import Popularity
 from lodestar.models.sasrec import SASRec
+from lodestar.progress import log_event
+from lodestar.training.blend import choose_weight
 from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.distributed import Group, joined
 from lodestar.training.export import encoder_bytes
 from lodestar.training.loop import Stage, fit
-from lodestar.training.start import cooccurrence_vectors
+from lodestar.training.start import Vectors, directions, item_vectors
+from lodestar.training.start import memory as remember
 from lodestar.training.validation import judge
 
 SEARCH, REFIT = "search", "refit"
@@ -47,47 +53,83 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     """One worker's whole way; the leader publishes."""
     found = store.load(features)
     check_enough(found.interactions, recipe.data)
-    split = found.split(recipe.data)
     run = hashlib.sha256(f"{to_json(recipe)} {found.digest}".encode()).hexdigest()[:16]
     kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
     content = group.from_leader(kept.load() if group.leads else None)
     state = kept.decode(content) if content is not None else State(stage=SEARCH)
-    model, state = _stages(found, split, recipe, group, state, kept)
+    trained = Training(found, recipe, group, partial(_keep, kept, group)).run(state)
     if group.leads:
         with storage.publish_folder(target) as folder:
-            _write(folder, found, recipe, model, state)
+            _write(folder, found, recipe, trained)
 
 
-def _stages(found: FeatureSet, split: Split, recipe: Recipe, group: Group, state: State, kept: Checkpoints) -> tuple[SASRec, State]:
-    keep = partial(_keep, kept, group)
-    quality = partial(judge, cases=split.validation, max_length=recipe.model.max_length, group=group)
-    search = Stage(
-        name=SEARCH,
-        sequences=split.train,
-        last_epoch=recipe.train.epochs,
-        judge=quality if len(split.validation) else None,
-        keep=keep,
-    )
-    model = _model(split.train, found, recipe, group)
-    if state.stage == SEARCH:
-        state = fit(model, search, recipe, group, state)
-        if not recipe.train.refit:
-            return model, state
-        state = State(stage=REFIT, best_epoch=0, best_ndcg=state.best_ndcg, log=state.log, epochs_wanted=state.best_epoch or state.epoch)
-    sequences = _with_validation(split)
-    model = _model(sequences, found, recipe, group)
-    refit = Stage(name=REFIT, sequences=sequences, last_epoch=state.epochs_wanted, judge=None, keep=keep)
-    return model, fit(model, refit, recipe, group, state)
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What goes into the bundle; `places` are the items' rows in the memory, [items, directions]."""
+
+    model: SASRec
+    memory: Memory | None
+    places: Vectors
+    state: State
 
 
-def _model(sequences: Sequences, found: FeatureSet, recipe: Recipe, group: Group) -> SASRec:
-    """The model before its first step; all workers begin with the same."""
-    torch.manual_seed(recipe.train.seed)
-    model = SASRec(len(found.items), recipe.model)
-    if recipe.train.start == "cooccurrence":
-        vectors = cooccurrence_vectors(sequences, len(found.items), recipe.model.dim, recipe.train.seed)
-        model.items.weight.data = torch.from_numpy(vectors)
-    return model.to(group.device)
+class Training:
+    """The stages of one run."""
+
+    def __init__(self, found: FeatureSet, recipe: Recipe, group: Group, keep: Callable[[State], None]) -> None:
+        self.found, self.recipe, self.group, self.keep = found, recipe, group, keep
+        self.split = found.split(recipe.data)
+
+    def run(self, state: State) -> Trained:
+        """From a state to a trained model: search, choose the memory's weight, and refit where the recipe asks for it."""
+        if state.stage == SEARCH:
+            trained = self._search(state)
+            if not self.recipe.train.refit:
+                return trained
+            state = replace(
+                State(stage=REFIT),
+                best_ndcg=trained.state.best_ndcg,
+                log=trained.state.log,
+                epochs_wanted=trained.state.best_epoch or trained.state.epoch,
+                memory_weight=trained.state.memory_weight,
+            )
+        return self._refit(state)
+
+    def _search(self, state: State) -> Trained:
+        cases = self.split.validation
+        quality = partial(judge, cases=cases, max_length=self.recipe.model.max_length, group=self.group)
+        stage = Stage(
+            name=SEARCH,
+            sequences=self.split.train,
+            last_epoch=self.recipe.train.epochs,
+            judge=quality if len(cases) else None,
+            keep=self.keep,
+        )
+        trained = self._fit(stage, state)
+        if trained.memory is not None and len(cases):
+            weight, best = choose_weight(trained.model, trained.memory, trained.places, cases, self.recipe.model.max_length)
+            trained.state.memory_weight, trained.state.best_ndcg = weight, best.ndcg
+            trained.memory.weight.fill_(weight)
+            log_event("memory", weight=weight, ndcg_at_10=best.ndcg)
+        return trained
+
+    def _refit(self, state: State) -> Trained:
+        stage = Stage(name=REFIT, sequences=_with_validation(self.split), last_epoch=state.epochs_wanted, judge=None, keep=self.keep)
+        return self._fit(stage, state)
+
+    def _fit(self, stage: Stage, state: State) -> Trained:
+        """All workers begin with the same weights."""
+        recipe, num_items = self.recipe, len(self.found.items)
+        torch.manual_seed(recipe.train.seed)
+        model = SASRec(num_items, recipe.model)
+        rank = max(recipe.model.memory_dim, recipe.model.dim if recipe.train.start == "cooccurrence" else 0)
+        counted = directions(stage.sequences, num_items, rank, recipe.train.seed)
+        if recipe.train.start == "cooccurrence":
+            model.items.weight.data = torch.from_numpy(item_vectors(counted, recipe.model.dim, recipe.train.seed))
+        memory, places = remember(counted.strongest(recipe.model.memory_dim), stage.sequences)
+        memory.weight.fill_(state.memory_weight)
+        state = fit(model.to(self.group.device), stage, recipe, self.group, state)
+        return Trained(model=model, memory=memory if places.shape[1] else None, places=places, state=state)
 
 
 def _with_validation(split: Split) -> Sequences:
@@ -103,23 +145,24 @@ def _keep(kept: Checkpoints, group: Group, state: State) -> None:
         kept.save(state)
 
 
-def _write(folder: Path, found: FeatureSet, recipe: Recipe, model: SASRec, state: State) -> None:
-    table = quantise(model.items.weight.detach().cpu().numpy(), "fp32")
+def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:
+    vectors = np.concatenate([trained.model.items.weight.detach().cpu().numpy(), trained.places], axis=1)
     info = bundle.Info(
         family=recipe.model.family,
         recipe=recipe.name,
-        dim=recipe.model.dim,
+        dim=vectors.shape[1],
         max_length=recipe.model.max_length,
         num_items=len(found.items),
         precision="fp32",
         encoder_precision="fp32",
         features=found.digest,
-        metrics={"validation_ndcg_at_10": state.best_ndcg},
+        metrics={"validation_ndcg_at_10": trained.state.best_ndcg},
         files={},
     )
     popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
-    bundle.write(folder, info, encoder_bytes(model.encoder), table, found.items, popularity)
-    folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in state.log))
+    encoder = encoder_bytes(trained.model.encoder, trained.memory)
+    bundle.write(folder, info, encoder, quantise(vectors, "fp32"), found.items, popularity)
+    folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 
 
 def _threads() -> int:

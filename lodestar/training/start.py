@@ -1,31 +1,72 @@
-"""Item vectors to begin with: the main directions of who is taken near whom.
+"""What counting finds before any training: the main directions of who is taken near whom.
 
-On small catalogues this is worth more than any other knob: what counting knows, the Transformer need not find again.
+On small catalogues item vectors that begin there are worth more than any other knob: what counting knows, the Transformer need not find
+again. The same directions, kept as they are, make the model's memory.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
+from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences, followers
+from lodestar.models.memory import Memory
 
 WINDOW = 8
+DAMPING = 0.4  # between .3 and .5, which co-occurrence uses for candidates and for seen items
+
+Vectors = NDArray[np.float32]
 
 
-def cooccurrence_vectors(sequences: Sequences, num_items: int, dim: int, seed: int) -> NDArray[np.float32]:
-    """Eigenvectors of the degree-normalised counts of pairs within a window, [items, dim], with variance 1 / dim.
+@dataclass(frozen=True, kw_only=True)
+class Directions:
+    """Orthonormal columns [items, rank] and their strengths [rank], the strongest last."""
 
-    What has no company, or more dimensions than directions, gets small random values.
-    """
+    columns: NDArray[np.float64]
+    strength: NDArray[np.float64]
+
+    def strongest(self, rank: int) -> "Directions":
+        """The last `rank` of them, or all where there are fewer."""
+        first = max(self.columns.shape[1] - rank, 0)
+        return Directions(columns=self.columns[:, first:], strength=self.strength[first:])
+
+
+def directions(sequences: Sequences, num_items: int, rank: int, seed: int) -> Directions:
+    """Eigenvectors of the counts of pairs within a window, damped by both items' degrees; fewer than `rank` on a small catalogue."""
     ahead = followers(sequences, num_items, WINDOW)
     pairs = ahead + ahead.T
-    scale = sparse.diags(1 / np.sqrt(np.maximum(np.asarray(pairs.sum(axis=1)).ravel(), 1)))
-    chance = np.random.default_rng(seed)
-    vectors = chance.normal(scale=0.1 * dim**-0.5, size=(num_items, dim))
-    rank = min(dim, num_items - 1)
-    if rank > 0 and pairs.nnz > 0:
-        strength, directions = eigsh((scale @ pairs @ scale).astype(np.float64), k=rank, which="LA", v0=chance.uniform(size=num_items))
-        spread = directions * np.sqrt(np.abs(strength))
+    rank = min(rank, num_items - 1)
+    if rank < 1 or pairs.nnz == 0:
+        return Directions(columns=np.zeros((num_items, 0)), strength=np.zeros(0))
+    scale = sparse.diags(np.maximum(np.asarray(pairs.sum(axis=1)).ravel(), 1) ** -DAMPING)
+    damped = (scale @ pairs @ scale).astype(np.float64)
+    strength, columns = eigsh(damped, k=rank, which="LA", v0=np.random.default_rng(seed).uniform(size=num_items))
+    # The sign of an eigenvector is the solver's whim; the largest entry of each is made positive.
+    columns *= np.where(columns[np.abs(columns).argmax(axis=0), np.arange(rank)] < 0, -1.0, 1.0)
+    return Directions(columns=columns, strength=strength)
+
+
+def item_vectors(found: Directions, dim: int, seed: int) -> Vectors:
+    """The directions by the root of their strength, [items, dim], with variance 1 / dim, and small random values beside them."""
+    vectors = np.random.default_rng(seed).normal(scale=0.1 * dim**-0.5, size=(len(found.columns), dim))
+    rank = min(dim, found.columns.shape[1])
+    if rank:
+        spread = (found.columns * np.sqrt(np.abs(found.strength)))[:, -rank:]
         vectors[:, :rank] += spread / max(float(spread.std()), 1e-12) * dim**-0.5
     return vectors.astype(np.float32)
+
+
+def memory(found: Directions, sequences: Sequences) -> tuple[Memory, Vectors]:
+    """Co-occurrence seen along the directions, with weight 0 until one is chosen, and the items' places there, [items, rank].
+
+    Places have variance 1 / rank, as item vectors have, so that one scale per row suits both when they are quantised.
+    """
+    num_items, rank = found.columns.shape
+    affinity = CoOccurrence().fit(sequences, num_items).affinity
+    onward = found.columns.T @ (affinity @ found.columns)
+    places = found.columns * (num_items / max(rank, 1)) ** 0.5
+    return Memory(torch.from_numpy(onward.astype(np.float32))), places.astype(np.float32)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lodestar.data.splits import Cases
+from lodestar.models.counts import Sequences
 from lodestar.models.sasrec import SASRec
 from lodestar.training.batches import padded
 from lodestar.training.distributed import Group
@@ -39,9 +40,18 @@ def judge(model: SASRec, cases: Cases, max_length: int, group: Group) -> Quality
 
 @torch.no_grad()
 def _sums(model: SASRec, cases: Cases, chosen: np.ndarray, max_length: int) -> Tensor:
+    return quality_sums(scored(model, [cases.history[case][-max_length:] for case in chosen]), cases, chosen)
+
+
+def scored(model: SASRec, histories: Sequences) -> Tensor:
+    """Scores of all items for each history, float32 [histories, items] on the CPU."""
     device = model.items.weight.device
-    history, mask = padded([cases.history[case][-max_length:] for case in chosen])
-    scores_BN = (model.user(history.to(device), mask.to(device)) @ model.items.weight.T).cpu()
+    history, mask = padded(histories)
+    return (model.user(history.to(device), mask.to(device)) @ model.items.weight.T).cpu()
+
+
+def quality_sums(scores_BN: Tensor, cases: Cases, chosen: np.ndarray) -> Tensor:
+    """Sums over the chosen cases of hits, NDCG and right first items, float64 [3]; what a history holds is left out in place."""
     seen_row, seen = _flat([cases.history[case] for case in chosen])
     scores_BN[seen_row, seen] = -torch.inf
     row, relevant = _flat([cases.relevant[case] for case in chosen])

@@ -1,0 +1,104 @@
+"""A run leaves a bundle; stopped anywhere it goes on to the same one; two workers are as good as one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lodestar import bundle
+from lodestar.catalogue import Catalogue
+from lodestar.config import Recipe, override
+from lodestar.data.interactions import Interactions
+from lodestar.engine.recommender import Recommender
+from lodestar.errors import DataError
+from lodestar.features import store
+from lodestar.recipes import recipe
+from lodestar.training import run
+from lodestar.training.__main__ import main
+from lodestar.training.checkpoints import Checkpoints, State
+from tests.unit.test_loop import NUM_ITEMS, cycles
+
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "train": {"epochs": 4, "refit": True, "start": "cooccurrence", "batch_tokens": 128},
+    "model": {"memory_dim": 4},
+}
+
+
+def features(folder: Path, users: int = 60) -> Path:
+    sequences = cycles(users)
+    lengths = [len(items) for items in sequences]
+    ids = [f"i{row}" for row in range(NUM_ITEMS)]
+    taken = Interactions(
+        users=[f"u{row}" for row in range(users)],
+        items=ids,
+        user=np.repeat(np.arange(users, dtype=np.int32), lengths),
+        item=np.concatenate(sequences),
+        time=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
+    )
+    folder.mkdir()
+    store.save(taken, Catalogue(ids=ids, titles=ids, categories=[""] * NUM_ITEMS, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
+    return folder
+
+
+def quick(**train: Any) -> Recipe:
+    overrides = {**OVERRIDES, "train": {**OVERRIDES["train"], **train}}
+    return override(recipe("tiny"), json.dumps(overrides))
+
+
+def test_a_run_leaves_a_bundle_that_answers(tmp_path: Path) -> None:
+    run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
+    loaded = bundle.load(tmp_path / "bundle")
+    assert loaded.info.dim == 16 + 4
+    assert loaded.info.features == store.load(tmp_path / "features").digest
+    answer = Recommender(loaded).recommend(["i1", "i2"], k=3)
+    assert answer[0].item_id == "i3"
+    log = [json.loads(line) for line in (tmp_path / "bundle" / "epochs.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in log} == {"search", "refit"}
+
+
+@pytest.mark.parametrize("last", [("search", 2), ("search", 4), ("refit", 1)])
+def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = features(tmp_path / "features")
+    run.train(found, tmp_path / "unbroken", quick(), str(tmp_path / "one"))
+    save = Checkpoints.save
+
+    def save_and_stop(self: Checkpoints, state: State) -> None:
+        save(self, state)
+        if (state.stage, state.epoch) == last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "save", save_and_stop)
+        run.train(found, tmp_path / "broken", quick(), str(tmp_path / "two"))
+    assert not (tmp_path / "broken").exists()
+    run.train(found, tmp_path / "broken", quick(), str(tmp_path / "two"))
+    assert bundle.load(tmp_path / "broken").digest == bundle.load(tmp_path / "unbroken").digest
+
+
+def test_two_workers_started_by_torchrun_learn_what_one_does(tmp_path: Path) -> None:
+    found = features(tmp_path / "features")
+    run.train(found, tmp_path / "one", quick(), str(tmp_path / "checkpoints"))
+    run.train(found, tmp_path / "two", quick(workers=2), str(tmp_path / "checkpoints"))
+    one, two = (bundle.load(tmp_path / name) for name in ("one", "two"))
+    assert two.info.metrics["validation_ndcg_at_10"] == pytest.approx(one.info.metrics["validation_ndcg_at_10"], abs=0.05)
+
+
+def test_the_command_of_a_worker_names_recipe_and_overrides(tmp_path: Path) -> None:
+    found = features(tmp_path / "features")
+    addresses = ["--features", str(found), "--bundle", str(tmp_path / "bundle"), "--checkpoints", str(tmp_path / "checkpoints")]
+    assert main([*addresses, "--recipe", "tiny", "--overrides", '{"train": {"epochs": 1}}']) == 0
+    assert bundle.load(tmp_path / "bundle").info.recipe == "tiny"
+    assert main([*addresses, "--recipe", "none"]) == 2
+
+
+def test_features_of_another_run_are_not_gone_on_from(tmp_path: Path) -> None:
+    run.train(features(tmp_path / "a"), tmp_path / "bundle_a", quick(), str(tmp_path / "checkpoints"))
+    run.train(features(tmp_path / "b", users=50), tmp_path / "bundle_b", quick(), str(tmp_path / "checkpoints"))
+    assert bundle.load(tmp_path / "bundle_a").digest != bundle.load(tmp_path / "bundle_b").digest
+
+
+def test_a_folder_without_features_is_a_coded_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="E151"):
+        run.train(tmp_path, tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
