@@ -38,6 +38,13 @@ class Split:
     validation: Cases
     test: Cases
 
+    def before_test(self) -> list[Items]:
+        """Every user's training items and then those of validation: all that may be known when the test is judged."""
+        sequences = list(self.train)
+        for user, relevant in zip(self.validation.user, self.validation.relevant, strict=True):
+            sequences[user] = np.concatenate([sequences[user], relevant])
+        return sequences
+
 
 def split(interactions: Interactions, config: DataConfig) -> Split:
     """Train, validation and test; they share no interaction, and no history holds anything later than its answer."""

@@ -4,6 +4,7 @@ from typing import Protocol, Self
 
 from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Floats, Sequences
+from lodestar.models.ease import EASE
 from lodestar.models.item_knn import ItemKNN
 from lodestar.models.popularity import Popularity
 
@@ -17,4 +18,4 @@ class Baseline(Protocol):
         """One row per history, [histories, items]; higher is better."""
 
 
-BASELINES: dict[str, type[Baseline]] = {"popularity": Popularity, "item_knn": ItemKNN, "cooccurrence": CoOccurrence}
+BASELINES: dict[str, type[Baseline]] = {"popularity": Popularity, "item_knn": ItemKNN, "ease": EASE, "cooccurrence": CoOccurrence}

@@ -6,6 +6,7 @@ import pytest
 from lodestar.models.baselines import BASELINES
 from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences, followers
+from lodestar.models.ease import EASE
 from lodestar.models.item_knn import ItemKNN
 from lodestar.models.popularity import Popularity
 
@@ -41,6 +42,19 @@ def test_cooccurrence_divides_by_the_powers_of_both_degrees() -> None:
 def test_cooccurrence_trusts_the_newest_items_most_and_forgets_the_oldest() -> None:
     model = CoOccurrence(seen_damping=0, candidate_damping=0, backward=0, recent=2).fit(sequences([0, 3], [1, 3], [2, 3]), 4)
     assert model.score(sequences([0, 1], [1], [2, 0, 1]))[:, 3] == pytest.approx([1.7, 1, 1.7])
+
+
+def test_ease_is_the_ridge_regression_of_each_item_on_the_others() -> None:
+    rows = sequences([0, 1], [0, 1, 2], [1, 2], [0, 2], [3])
+    taken = np.zeros((len(rows), 4))
+    for user, items in enumerate(rows):
+        taken[user, items] = 1
+    weights = EASE(regularisation=0.5).fit(rows, 4).weights
+    for item in range(4):
+        others = np.delete(taken, item, axis=1)
+        expected = np.linalg.solve(others.T @ others + 0.5 * np.eye(3), others.T @ taken[:, item])
+        assert np.delete(weights[:, item], item) == pytest.approx(expected, abs=1e-5)
+        assert weights[item, item] == 0
 
 
 @pytest.mark.parametrize("name", sorted(BASELINES))

@@ -18,6 +18,7 @@ def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
     assert [items.tolist() for items in found.train] == [[0, 1], [0, 1]]
     assert _listed(found.validation) == [(0, [0, 1], [2])]
     assert _listed(found.test) == [(0, [0, 1, 2], [3])]
+    assert [items.tolist() for items in found.before_test()] == [[0, 1, 2], [0, 1]]
 
 
 def test_a_split_by_time_cuts_at_the_same_moment_for_everyone() -> None:
