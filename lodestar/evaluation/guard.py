@@ -1,0 +1,50 @@
+"""The guard: a model that a simple count beats is not shown to anyone.
+
+It needs nothing but the figures, so that it runs where no model can be loaded.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lodestar.errors import DataError
+from lodestar.progress import log_event
+
+EVALUATION = "evaluation.json"
+MODEL = "model"  # its name among the baselines' in the figures
+JUDGED_BY = "ndcg_at_10"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether the model may go out, and a sentence for a person."""
+
+    passes: bool
+    reason: str
+
+
+def passes(evaluation: Path) -> bool:
+    """Judge anew by the figures in a folder that `evaluate` wrote; DataError E153 where they are missing or incomplete."""
+    file = evaluation / EVALUATION
+    try:
+        models = json.loads(file.read_text())["models"]
+        figures = {name: float(model["metrics"][JUDGED_BY]["value"]) for name, model in models.items()}
+        found = verdict(figures[MODEL], {name: value for name, value in figures.items() if name != MODEL})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError("E153", f"{file} holds no evaluation ({error!r})", remedy="Evaluate the bundle first.") from error
+    log_event("verdict", passes=found.passes, reason=found.reason, **figures)
+    return found.passes
+
+
+def verdict(model: float, baselines: Mapping[str, float]) -> Verdict:
+    """No where any baseline's NDCG@10 is higher, by the point estimates; no, too, where there is nothing to compare with."""
+    # "Not at least" refuses what is not a number as well.
+    ahead = {name: value for name, value in baselines.items() if not model >= value}
+    if ahead:
+        losses = ", ".join(f"{name} ({value:.4f})" for name, value in sorted(ahead.items(), key=lambda pair: (-pair[1], pair[0])))
+        return Verdict(passes=False, reason=f"NDCG@10 is {model:.4f}, and {losses} {'do' if len(ahead) > 1 else 'does'} better for less.")
+    if not baselines:
+        return Verdict(passes=False, reason=f"NDCG@10 is {model:.4f}, and there is no baseline to compare it with.")
+    name, value = max(baselines.items(), key=lambda pair: pair[1])
+    return Verdict(passes=True, reason=f"NDCG@10 is {model:.4f}, and no baseline does better; the best of them is {name} ({value:.4f}).")
