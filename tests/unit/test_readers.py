@@ -1,0 +1,112 @@
+"""The same rows are the same table, however they are written; a row's line can always be told."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lodestar.data.readers import read
+from lodestar.errors import DataError, UsageError
+
+Row = dict[str, str]
+COLUMNS = ("user_id", "item_id", "note")
+WANTED = {"user_id", "item_id"}
+
+
+def as_csv(rows: Sequence[Row], names: Sequence[str]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def as_json_lines(rows: Sequence[Row], names: Sequence[str]) -> bytes:
+    return "".join(json.dumps({name: row[name] for name in names}) + "\n" for row in rows).encode()
+
+
+def as_parquet(rows: Sequence[Row], names: Sequence[str]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names}), buffer)
+    return buffer.getvalue()
+
+
+WRITERS: dict[str, Callable[[Sequence[Row], Sequence[str]], bytes]] = {
+    "csv": as_csv,
+    "csv.gz": lambda rows, names: gzip.compress(as_csv(rows, names)),
+    "jsonl": as_json_lines,
+    "jsonl.gz": lambda rows, names: gzip.compress(as_json_lines(rows, names)),
+    "parquet": as_parquet,
+}
+values = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, values)), min_size=1, max_size=5),
+    names=st.permutations(COLUMNS),
+    kind=st.sampled_from(sorted(WRITERS)),
+)
+def test_any_kind_and_order_of_columns_gives_the_same_rows(rows: list[Row], names: list[str], kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"events.{kind}"
+    path.write_bytes(WRITERS[kind](rows, names))
+    found = read(path, WANTED)
+    assert set(found.names) == set(COLUMNS)
+    assert found.malformed == ()
+    assert found.rows.select(["user_id", "item_id"]).to_pylist() == [{name: row[name] for name in ("user_id", "item_id")} for row in rows]
+
+
+def test_lines_count_blank_lines_and_breaks_within_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text('user_id,item_id\nu1,"a\nb"\n\nu2,c\nu3,d\n')
+    assert read(path, WANTED).lines([0, 1, 2]) == [2, 5, 6]
+
+
+def test_a_row_of_the_wrong_width_is_reported_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,item_id\nu1,a\nu2\nu3,c\n")
+    found = read(path, WANTED)
+    assert [malformed.line for malformed in found.malformed] == [3]
+    assert found.rows["user_id"].to_pylist() == ["u1", "u3"]
+    assert found.lines([1]) == [4]
+
+
+def test_a_json_line_that_is_no_object_is_reported_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"user_id": "u1"}\n\n[1]\n{"user_id": 2}\n')
+    found = read(path, WANTED)
+    assert [malformed.line for malformed in found.malformed] == [3]
+    assert found.rows["user_id"].to_pylist() == ["u1", "2"]
+    assert found.lines([1]) == [4]
+
+
+def test_a_tab_separated_file_says_so_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    path.write_bytes("\ufeffuser_id\titem_id\nu1\ta,b\n".encode())
+    assert read(path, WANTED).rows.to_pylist() == [{"user_id": "u1", "item_id": "a,b"}]
+
+
+@pytest.mark.parametrize(("name", "content"), [("e.csv.gz", gzip.compress(b"user_id\nu1\n" * 9)[:-9]), ("e.parquet", b"PAR1")])
+def test_a_damaged_file_is_a_coded_error(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="E107"):
+        read(tmp_path / name, WANTED)
+
+
+def test_the_first_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_bytes(b"user_id,item_id\nu1,a\nu2,caf\xe9\n")
+    with pytest.raises(DataError, match=r"E104 events\.csv, line 3"):
+        read(tmp_path / "events.csv", WANTED)
+
+
+def test_a_name_of_no_known_kind_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="xlsx"):
+        read(tmp_path / "events.xlsx", WANTED)
