@@ -1,0 +1,105 @@
+"""What to say about a bad row or column: one wording per code, with a remedy that can be typed."""
+
+import difflib
+import shlex
+from collections.abc import Mapping, Sequence
+
+from lodestar import schema
+from lodestar.errors import DataError, Place
+
+ASIDE = " Or set bad rows aside with --quarantine."
+THEIRS = "THEIRS"
+KINDS = {
+    schema.Kind.ID: "id",
+    schema.Kind.TEXT: "text",
+    schema.Kind.TIME: "time",
+    schema.Kind.FLOAT: "number",
+    schema.Kind.INT: "whole number",
+    schema.Kind.BOOL: "truth value",
+    schema.Kind.TEXTS: "list of texts",
+}
+FORMS = {
+    schema.Kind.TIME: "Write 2026-01-31T12:00:00Z, an offset instead of Z, or integers since 1970 throughout the column.",
+    schema.Kind.FLOAT: "Write a number such as 4.5.",
+    schema.Kind.INT: "Write a whole number such as 4.",
+    schema.Kind.BOOL: "Write true or false.",
+    schema.Kind.TEXTS: 'Write a|b or ["a", "b"].',
+}
+# What other people's files call our columns; an exact hit here says more than a likeness of letters.
+OFTEN_CALLED = {
+    schema.USER_ID: ("user", "uid", "userid", "customer_id", "visitor_id", "member_id", "account_id", "reviewer_id"),
+    schema.ITEM_ID: ("item", "iid", "itemid", "product_id", "product", "sku", "asin", "movie_id", "article_id", "content_id"),
+    schema.EVENT_TYPE: ("event", "type", "action", "behavior", "behaviour", "event_name"),
+    schema.EVENT_TIME: ("timestamp", "ts", "time", "date", "datetime", "created_at", "event_timestamp", "occurred_at"),
+    schema.RATING: ("stars", "rate", "score", "overall"),
+}
+
+
+def missing_column(file: str, column: str, names: Sequence[str]) -> DataError:
+    """E101, with the column of the file that is most likely meant."""
+    near = nearest(column, names)
+    instead = f" or {schema.RATING}" if column == schema.EVENT_TYPE else ""
+    hint = f", the nearest is {near!r}" if near else f"; the file has {', '.join(names) or 'no columns'}"
+    return DataError(
+        "E101",
+        f"the column {column}{instead} is missing{hint}",
+        remedy=f"Rename it, or pass {_option(column, near)}.",
+        place=Place(file=file, column=column),
+    )
+
+
+def unmapped_column(file: str, ours: str, theirs: str, names: Sequence[str]) -> DataError:
+    """E101 for a mapping to a column that the file does not have."""
+    alike = difflib.get_close_matches(theirs, names, n=1, cutoff=0.6)
+    hint = f", the nearest is {alike[0]!r}" if alike else f"; the file has {', '.join(names)}"
+    remedy = f"Pass {_option(ours, alike[0] if alike else None)}."
+    return DataError("E101", f"the column {theirs} is missing{hint}", remedy=remedy, place=Place(file=file, column=theirs))
+
+
+def _option(ours: str, theirs: str | None) -> str:
+    return f"--map {shlex.quote(f'{ours}={theirs or THEIRS}')}"
+
+
+def nearest(wanted: str, names: Sequence[str]) -> str | None:
+    """The name that is most likely meant."""
+    plain = {name.casefold().replace(" ", "_").replace("-", "_"): name for name in reversed(names)}
+    known = next((plain[name] for name in (wanted, *OFTEN_CALLED.get(wanted, ())) if name in plain), None)
+    alike = difflib.get_close_matches(wanted, list(plain), n=1, cutoff=0.6)
+    return known or (plain[alike[0]] if alike else None)
+
+
+def bad_row(code: str, table: schema.Table, place: Place) -> DataError:
+    """The error of one value, or of a key."""
+    column = table.column(str(place.column))
+    says: Mapping[str, tuple[str, str]] = {
+        "E102": (f"the value is not within {_bounds(column)}", "Correct it, or leave it empty."),
+        "E103": (_id_fault(place.value), f"Give an id of 1–{schema.MAX_ID_BYTES} bytes."),
+        "E105": ("the time is in the future: more than 5 minutes after the row was ingested", "Check the clock and offset of its writer."),
+        "E106": ("the time has no offset", f"Write {place.value}Z if it is UTC, or its offset such as +02:00."),
+        "E107": (_type_fault(column, place.value), FORMS.get(column.kind, "Give one.")),
+        "E110": (f"there is no such event type{_meant(place.value)}", f"Use one of {', '.join(schema.EventType)}."),
+        "E111": (f"an event of its type needs a {column.name}", "Give it, or another event_type."),
+        "E120": ("the key came before with different content", "Keep one of the rows."),
+    }
+    message, remedy = says[code]
+    return DataError(code, message, remedy=remedy + ASIDE, place=place)
+
+
+def _bounds(column: schema.Column) -> str:
+    if column.high is None:
+        return f"{column.low:g} and above" if column.low is not None else "the finite numbers"
+    return f"{column.low:g}–{column.high:g}"
+
+
+def _id_fault(value: str | None) -> str:
+    length = len((value or "").encode())
+    return f"the id is {length} bytes long" if length > schema.MAX_ID_BYTES else "the id is empty"
+
+
+def _type_fault(column: schema.Column, value: str | None) -> str:
+    return f"the value is no {KINDS[column.kind]}" if (value or "").strip() else f"a {KINDS[column.kind]} is required here"
+
+
+def _meant(value: str | None) -> str:
+    near = difflib.get_close_matches((value or "").casefold(), list(schema.EventType), n=1, cutoff=0.5)
+    return f", did you mean {str(near[0])!r}?" if near else ""
