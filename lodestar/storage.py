@@ -80,6 +80,35 @@ def download(address: str, target: Path) -> Path:
     return target
 
 
+def fetch(address: str, folder: Path) -> Path:
+    """Bring an object, or all objects under a prefix, into a folder; data that others put there carry no completion mark."""
+    client, (bucket, prefix) = _client(), _split(address)
+    keys = list(_keys(client, bucket, prefix))
+    if f"{prefix}/{COMPLETE}" in keys:
+        return download(address, folder / Path(prefix).name)
+    if not keys:
+        return _fetch_object(address, folder)
+    target = folder / Path(prefix or bucket).name
+    for key in keys:
+        file = target / key.removeprefix(prefix).lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not key.endswith("/"):
+            client.download_file(bucket, key, str(file))
+    return target
+
+
+def _fetch_object(address: str, folder: Path) -> Path:
+    from botocore.exceptions import ClientError
+
+    bucket, key = _split(address)
+    target = folder / (Path(key).name or "object")
+    try:
+        _client().download_file(bucket, key, str(target))
+    except ClientError as error:
+        raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.") from error
+    return target
+
+
 def put(content: bytes, address: str) -> None:
     """Write one object or one file, whole or not at all."""
     if is_remote(address):

@@ -1,5 +1,6 @@
 """The contract's tables on disk: one Parquet file each, every column of the contract present, rows in the order they came."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,12 +49,21 @@ class Tables:
 
 def write(tables: "dict[str, pa.Table]", folder: Path) -> None:
     """Write each table of the contract into a folder; one that is not given is written with no rows."""
+    for name, table in schema.TABLES.items():
+        write_batches(tables[name].to_reader() if name in tables else (), table, folder)
+
+
+def write_batches(batches: Iterable["pa.RecordBatch"], table: schema.Table, folder: Path) -> int:
+    """Write one table without holding it whole; the number of rows."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for name, table in schema.TABLES.items():
-        shape = arrow_schema(table)
-        rows = tables[name].select(list(table.names)).cast(shape) if name in tables else shape.empty_table()
-        pq.write_table(rows, folder / file_name(table), compression="zstd")
+    shape, count = arrow_schema(table), 0
+    with pq.ParquetWriter(folder / file_name(table), shape, compression="zstd") as target:
+        for batch in batches:
+            target.write_table(pa.Table.from_batches([batch]).select(list(table.names)).cast(shape))
+            count += len(batch)
+    return count
 
 
 def file_name(table: schema.Table) -> str:

@@ -1,0 +1,66 @@
+"""Where data lie and how to read them, as one text: `clicks.csv?map=event_time=ts,user_id=uid&quarantine=1`.
+
+A pipeline run has one parameter for its data, so what the command line adds travels behind the path. Names are percent-encoded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+from lodestar import schema
+from lodestar.errors import UsageError
+
+MAP, QUARANTINE = "map", "quarantine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A path, the columns that have another name there (ours to theirs), and whether bad rows are set aside."""
+
+    path: str
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    quarantine: bool = False
+
+    def __post_init__(self) -> None:
+        known = {name for table in schema.TABLES.values() for name in table.names}
+        for ours in self.mapping:
+            if ours not in known:
+                raise UsageError(f"--map {ours}=…: {ours!r} is no column of the contract; there are {', '.join(sorted(known))}")
+
+    def __str__(self) -> str:
+        options = []
+        if self.mapping:
+            renamed = (f"{ours}={quote(theirs, safe='')}" for ours, theirs in sorted(self.mapping.items()))
+            options.append(f"{MAP}={','.join(renamed)}")
+        if self.quarantine:
+            options.append(f"{QUARANTINE}=1")
+        return self.path + ("?" + "&".join(options) if options else "")
+
+
+def parse(text: str) -> Address:
+    """The address that a text gives; a question mark that no option follows belongs to the path."""
+    path, mark, options = text.rpartition("?")
+    if not mark or not options.startswith((f"{MAP}=", f"{QUARANTINE}=")):
+        return Address(path=text)
+    mapping: dict[str, str] = {}
+    quarantine = False
+    for option in options.split("&"):
+        name, _, value = option.partition("=")
+        if name == MAP:
+            mapping = pairs(value.split(","))
+        elif name == QUARANTINE:
+            quarantine = value == "1"
+        else:
+            raise UsageError(f"{option!r} is no option of a data address; there are {MAP} and {QUARANTINE}")
+    return Address(path=path, mapping={ours: unquote(theirs) for ours, theirs in mapping.items()}, quarantine=quarantine)
+
+
+def pairs(texts: list[str]) -> dict[str, str]:
+    """`ours=theirs` texts as a mapping; UsageError where one is not of that form, or names a column twice."""
+    mapping: dict[str, str] = {}
+    for text in texts:
+        ours, equals, theirs = text.partition("=")
+        if not (ours and equals and theirs) or ours in mapping:
+            raise UsageError(f"{text!r} is no mapping of one column; write --map ours=theirs, such as --map {schema.EVENT_TIME}=ts")
+        mapping[ours] = theirs
+    return mapping

@@ -1,0 +1,51 @@
+"""What an ingest did, row by row accounted for: a person reads it as Markdown, a program as JSON."""
+
+from dataclasses import dataclass, field
+
+ROWS = "| table | rows in | kept | dropped | named by events only |\n|---|---:|---:|---:|---:|"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableReport:
+    """One table: rows_in = kept + everything dropped; `added` are rows that no file gives."""
+
+    rows_in: int = 0
+    kept: int = 0
+    added: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    derived: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Every table of the contract, by name."""
+
+    source: str
+    order_only: bool
+    tables: dict[str, TableReport]
+
+    def markdown(self) -> str:
+        """The report as a person reads it."""
+        lines = [f"# Ingest of `{self.source}`", "", ROWS]
+        for name, table in self.tables.items():
+            lines.append(f"| {name} | {table.rows_in:,} | {table.kept:,} | {sum(table.dropped.values()):,} | {table.added:,} |")
+        lines += _section("Dropped", [f"{name}: {rule}: {count:,}" for name, rule, count in self._dropped()])
+        lines += _section(
+            "Derived", [f"{name}: {column} is {how}" for name, table in self.tables.items() for column, how in table.derived.items()]
+        )
+        ignored = [f"{name}: {', '.join(table.ignored)}" for name, table in self.tables.items() if table.ignored]
+        lines += _section("Columns that are not of the contract, left out", ignored)
+        notes = [f"{name}: {note}" for name, table in self.tables.items() for note in table.notes]
+        if self.order_only:
+            notes.insert(0, "The data give an order and no times: event_time is 2000-01-01 plus a second per position.")
+        lines += _section("Notes", notes)
+        return "\n".join(lines) + "\n"
+
+    def _dropped(self) -> list[tuple[str, str, int]]:
+        return [(name, rule, count) for name, table in self.tables.items() for rule, count in table.dropped.items()]
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return ["", f"## {title}", "", *(f"- {line}" for line in lines)] if lines else []
