@@ -99,6 +99,12 @@ class EvaluationConfig:
     bootstrap_samples: int = 1000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        is_count = all(isinstance(k, int) and not isinstance(k, bool) and k >= 1 for k in self.cutoffs)
+        _check(is_count, "cutoffs must be whole numbers of at least 1", self.cutoffs)
+        _check(self.bootstrap_samples >= 1, "bootstrap_samples must be at least 1", self.bootstrap_samples)
+        _check(self.seed >= 0, "seed must not be negative", self.seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionConfig:

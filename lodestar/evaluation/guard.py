@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lodestar.errors import DataError
+from lodestar.evaluation.names import MODEL, title
 from lodestar.progress import log_event
 
 EVALUATION = "evaluation.json"
-MODEL = "model"  # its name among the baselines' in the figures
 JUDGED_BY = "ndcg_at_10"
 
 
@@ -42,9 +42,11 @@ def verdict(model: float, baselines: Mapping[str, float]) -> Verdict:
     # "Not at least" refuses what is not a number as well.
     ahead = {name: value for name, value in baselines.items() if not model >= value}
     if ahead:
-        losses = ", ".join(f"{name} ({value:.4f})" for name, value in sorted(ahead.items(), key=lambda pair: (-pair[1], pair[0])))
+        losses = ", ".join(f"{title(name)} ({value:.4f})" for name, value in sorted(ahead.items(), key=lambda pair: (-pair[1], pair[0])))
         return Verdict(passes=False, reason=f"NDCG@10 is {model:.4f}, and {losses} {'do' if len(ahead) > 1 else 'does'} better for less.")
     if not baselines:
         return Verdict(passes=False, reason=f"NDCG@10 is {model:.4f}, and there is no baseline to compare it with.")
     name, value = max(baselines.items(), key=lambda pair: pair[1])
-    return Verdict(passes=True, reason=f"NDCG@10 is {model:.4f}, and no baseline does better; the best of them is {name} ({value:.4f}).")
+    return Verdict(
+        passes=True, reason=f"NDCG@10 is {model:.4f}, and no baseline does better; the best of them is {title(name)} ({value:.4f})."
+    )

@@ -4,7 +4,9 @@ Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 
 them is in it, so that the means of all metrics of all models come from one matrix product.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 COVERED = 0.95
 WEIGHTS_AT_ONCE = 1 << 22
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,7 @@ class Interval:
     high: float
 
 
-def intervals(values: dict[str, Values], samples: int, seed: int) -> dict[str, Interval]:
+def intervals(values: dict[Name, Values], samples: int, seed: int) -> dict[Name, Interval]:
     """Of each row of per-user values, in parallel; at least one user."""
     names = list(values)
     stacked_UM = np.stack([values[name] for name in names], axis=1)
@@ -37,9 +40,20 @@ def intervals(values: dict[str, Values], samples: int, seed: int) -> dict[str, I
     }
 
 
+def compared(
+    mine: dict[Name, Values], theirs: dict[Name, Values], samples: int, seed: int
+) -> tuple[dict[Name, Interval], dict[Name, Interval], dict[Name, Interval]]:
+    """Mine, theirs, and by how much mine are higher, user by user: what both find hard or easy cancels out."""
+    ahead = {name: mine[name] - theirs[name] for name in mine}
+    rows = {(side, name): values for side, part in enumerate((mine, theirs, ahead)) for name, values in part.items()}
+    found = intervals(rows, samples, seed)
+    first, second, third = ({name: found[side, name] for name in mine} for side in range(3))
+    return first, second, third
+
+
 def difference(mine: Values, theirs: Values, samples: int, seed: int) -> Interval:
-    """By how much the first is higher, user by user: what both find hard or easy cancels out."""
-    return intervals({"difference": mine - theirs}, samples, seed)["difference"]
+    """By how much the first is higher, paired by user."""
+    return intervals({"ahead": mine - theirs}, samples, seed)["ahead"]
 
 
 def bootstrap_means(values_UM: Values, samples: int, seed: int) -> Values:

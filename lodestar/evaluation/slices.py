@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.data.splits import Cases
-from lodestar.evaluation.intervals import Interval, intervals
+from lodestar.evaluation.intervals import Interval, compared
 from lodestar.models.counts import Sequences
 
 Values = NDArray[np.float64]
 Label = NDArray[np.int64]
 LENGTHS = (1, 11, 51, 201)  # where each group of histories starts
 MOST_CATEGORIES = 8
-HEAD_MID_TAIL = ("head: first third of interactions", "mid: second third", "tail: last third")
+HEAD_MID_TAIL = ("head (first third of interactions)", "mid (second third)", "tail (last third)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,7 @@ def slices(groupings: list[Grouping], model: dict[str, Values], baseline: dict[s
         for label, cases in grouping.members():
             mine = {name: values[cases] for name, values in model.items()}
             theirs = {name: values[cases] for name, values in baseline.items()}
-            ahead = {name: mine[name] - theirs[name] for name in mine}
-            judged = [intervals(values, samples, seed) for values in (mine, theirs, ahead)]
+            judged = compared(mine, theirs, samples, seed)
             found.append(Slice(by=grouping.by, label=label, users=len(cases), model=judged[0], baseline=judged[1], ahead=judged[2]))
     return found
 

@@ -17,12 +17,10 @@ import torch
 from lodestar import bundle, storage
 from lodestar.config import Recipe, to_json
 from lodestar.data.interactions import check_enough
-from lodestar.data.splits import Split
 from lodestar.errors import EnvironmentFault
 from lodestar.features import store
 from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
-from lodestar.models.counts import Sequences
 from lodestar.models.memory import Memory
 from lodestar.models.popularity import Popularity
 from lodestar.models.sasrec import SASRec
@@ -114,7 +112,7 @@ class Training:
         return trained
 
     def _refit(self, state: State) -> Trained:
-        stage = Stage(name=REFIT, sequences=_with_validation(self.split), last_epoch=state.epochs_wanted, judge=None, keep=self.keep)
+        stage = Stage(name=REFIT, sequences=self.split.before_test(), last_epoch=state.epochs_wanted, judge=None, keep=self.keep)
         return self._fit(stage, state)
 
     def _fit(self, stage: Stage, state: State) -> Trained:
@@ -130,14 +128,6 @@ class Training:
         memory.weight.fill_(state.memory_weight)
         state = fit(model.to(self.group.device), stage, recipe, self.group, state)
         return Trained(model=model, memory=memory if places.shape[1] else None, places=places, state=state)
-
-
-def _with_validation(split: Split) -> Sequences:
-    """Every user's training items and then those of validation."""
-    sequences = list(split.train)
-    for user, relevant in zip(split.validation.user, split.validation.relevant, strict=True):
-        sequences[user] = np.concatenate([sequences[user], relevant])
-    return sequences
 
 
 def _keep(kept: Checkpoints, group: Group, state: State) -> None:

@@ -19,7 +19,18 @@ def test_an_override_replaces_only_what_it_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[1]", '{"tran": {}}', '{"train": {"epoch": 1}}', '{"train": {"epochs": "7"}}', '{"train": {"epochs": 0}}']
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"tran": {}}',
+        '{"train": {"epoch": 1}}',
+        '{"train": {"epochs": "7"}}',
+        '{"train": {"epochs": 0}}',
+        '{"evaluation": {"cutoffs": [0]}}',
+        '{"evaluation": {"cutoffs": ["5"]}}',
+        '{"evaluation": {"bootstrap_samples": 0}}',
+    ],
 )
 def test_a_bad_override_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):

@@ -30,7 +30,7 @@ def test_one_better_baseline_is_enough_to_refuse(tmp_path: Path, capsys: pytest.
     assert not passes(evaluation(tmp_path, model=0.11, popularity=0.04, cooccurrence=0.12))
     line = json.loads(capsys.readouterr().err)
     assert line["passes"] is False
-    assert "cooccurrence (0.1200)" in line["reason"]
+    assert "co-occurrence (0.1200)" in line["reason"]
     assert "popularity" not in line["reason"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lodestar.evaluation import intervals as module
-from lodestar.evaluation.intervals import bootstrap_means, difference, intervals
+from lodestar.evaluation.intervals import bootstrap_means, compared, difference, intervals
 
 USERS = np.random.default_rng(5).random(400)
 
@@ -33,10 +33,10 @@ def test_one_user_is_its_own_interval() -> None:
 
 
 def test_a_paired_difference_is_surer_than_two_intervals_side_by_side() -> None:
-    better = USERS + 0.01
-    apart, together = intervals({"a": USERS, "b": better}, 300, 0), difference(better, USERS, 300, 0)
-    assert apart["a"].high > apart["b"].low
-    assert (together.low, together.high) == pytest.approx((0.01, 0.01))
+    mine, theirs, ahead = compared({"a": USERS + 0.01}, {"a": USERS}, 300, 0)
+    assert theirs["a"].high > mine["a"].low
+    assert (ahead["a"].low, ahead["a"].high) == pytest.approx((0.01, 0.01))
+    assert difference(USERS + 0.01, USERS, 300, 0).high == pytest.approx(ahead["a"].high)
 
 
 def test_a_draw_has_as_many_users_as_there_are() -> None:

@@ -1,0 +1,138 @@
+"""One evaluation: the bundle and every baseline rank the same cases, once, and the rankings are looked at from several sides."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.bundle import Bundle
+from lodestar.config import Recipe
+from lodestar.engine.recommender import Recommender
+from lodestar.errors import DataError
+from lodestar.evaluation import contestants
+from lodestar.evaluation.exhibits import Exhibits, epochs, examples, tail
+from lodestar.evaluation.guard import JUDGED_BY, verdict
+from lodestar.evaluation.intervals import compared, intervals
+from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank, times_shown
+from lodestar.evaluation.names import MODEL
+from lodestar.evaluation.outcome import HEADLINES, Evaluation, Figures, Identity, Protocol
+from lodestar.evaluation.slices import Slice, groupings, slices
+from lodestar.features.store import FeatureSet
+from lodestar.progress import Progress
+
+CUTOFF = 10  # what a person sees at once: the headline's, and always among the cutoffs
+TAKEN = "taken"
+
+
+class Judge:
+    """DataError E201 where there is no case to judge."""
+
+    def __init__(self, found: FeatureSet, source: Bundle, recipe: Recipe) -> None:
+        self.found, self.source, self.recipe = found, source, recipe
+        self.split = found.split(recipe.data)
+        if len(self.split.test) == 0:
+            raise DataError("E201", "no user has both a past and a test item", remedy="Bring more events, or a larger data.test_share.")
+        self.known = self.split.before_test()
+        self.popularity = np.bincount(np.concatenate(self.known), minlength=len(found.items))
+        self.cutoffs = tuple(sorted({*recipe.evaluation.cutoffs, CUTOFF}))
+        self.settings: dict[str, str] = {}
+        self.rankings = self._rankings()
+
+    def evaluation(self) -> Evaluation:
+        """All figures; the best baseline by NDCG@10 is the rival."""
+        values = {name: self._values(ranking) for name, ranking in self.rankings.items()}
+        quality = {name: float(metrics[JUDGED_BY].mean()) for name, metrics in values.items()}
+        baselines = {name: value for name, value in quality.items() if name != MODEL}
+        rival = max(baselines, key=lambda name: baselines[name])
+        config = self.recipe.evaluation
+        _, _, ahead = compared(values[MODEL], values[rival], config.bootstrap_samples, config.seed)
+        return Evaluation(
+            protocol=self._protocol(),
+            bundle=self._identity(),
+            recipe=self.recipe,
+            models=self._figures(values),
+            skipped=contestants.skipped(len(self.found.items)),
+            rival=rival,
+            differences=ahead,
+            slices=self._slices(values[MODEL], values[rival]),
+            verdict=verdict(quality[MODEL], baselines),
+        )
+
+    def exhibits(self, rival: str) -> Exhibits:
+        """What the page shows beside the figures."""
+        taken = np.bincount(np.concatenate(self.split.test.relevant), minlength=len(self.found.items))
+        shown = {name: self._shown(self.rankings[name], CUTOFF) for name in (MODEL, rival)}
+        return Exhibits(
+            epochs=epochs(self.source.root),
+            tail={name: tail(times, self.popularity) for name, times in {TAKEN: taken, **shown}.items()},
+            examples=examples(self.split.test, self.rankings[MODEL], self.found.items, self.recipe.evaluation.seed),
+        )
+
+    def _rankings(self) -> dict[str, Ranking]:
+        num_items, cases = len(self.found.items), self.split.test
+        names = contestants.names(num_items)
+        total = len(cases) * (1 + len(names)) + contestants.work(self.split, num_items)
+        with Progress("evaluate", total) as progress:
+            rankings = {MODEL: rank(Recommender(self.source).scores, cases, num_items, self.cutoffs[-1], progress)}
+            for name in names:
+                fitted = contestants.fitted(name, self.split, num_items, progress)
+                rankings[name] = rank(fitted.score, cases, num_items, self.cutoffs[-1], progress)
+                self.settings[name] = fitted.setting
+        return rankings
+
+    def _values(self, ranking: Ranking) -> dict[str, Values]:
+        """Per user, by metric; an item that nobody had taken tells as much as one that a single user had."""
+        num_users = sum(len(items) > 0 for items in self.known)
+        share_taken = np.maximum(self.popularity, 1) / num_users
+        return per_case(ranking, self.cutoffs) | {f"novelty_at_{k}": novelty(ranking.top[:, :k], share_taken) for k in self.cutoffs}
+
+    def _figures(self, values: dict[str, dict[str, Values]]) -> dict[str, Figures]:
+        config = self.recipe.evaluation
+        rows = {(model, name): values for model, metrics in values.items() for name, values in metrics.items()}
+        found = intervals(rows, config.bootstrap_samples, config.seed)
+        return {
+            model: Figures(
+                metrics={name: found[model, name] for name in metrics},
+                catalogue=self._catalogue(self.rankings[model]),
+                setting=self.settings.get(model, ""),
+            )
+            for model, metrics in values.items()
+        }
+
+    def _catalogue(self, ranking: Ranking) -> dict[str, float]:
+        shown = {k: self._shown(ranking, k) for k in self.cutoffs}
+        shares = {f"coverage_at_{k}": coverage(times) for k, times in shown.items()}
+        return shares | {f"gini_at_{k}": gini(times) for k, times in shown.items()}
+
+    def _shown(self, ranking: Ranking, k: int) -> NDArray[np.int64]:
+        return times_shown(ranking.top[:, :k], len(self.found.items))
+
+    def _slices(self, model: dict[str, Values], rival: dict[str, Values]) -> list[Slice]:
+        config = self.recipe.evaluation
+        chosen = groupings(self.split.test, self.known, self.found.items.categories)
+        mine, theirs = ({name: values[name] for name in HEADLINES} for values in (model, rival))
+        return slices(chosen, mine, theirs, config.bootstrap_samples, config.seed)
+
+    def _protocol(self) -> Protocol:
+        config = self.recipe.evaluation
+        return Protocol(
+            split=self.recipe.data.split,
+            users=len(self.split.test),
+            left_out=self.split.test.left_out,
+            items=len(self.found.items),
+            interactions=len(self.found.interactions.item),
+            cutoffs=self.cutoffs,
+            samples=config.bootstrap_samples,
+            seed=config.seed,
+            refit=self.recipe.train.refit,
+        )
+
+    def _identity(self) -> Identity:
+        info = self.source.info
+        return Identity(
+            digest=self.source.digest,
+            features=info.features,
+            family=info.family,
+            table_precision=info.precision,
+            encoder_precision=info.encoder_precision,
+            max_length=info.max_length,
+            num_bytes=self.source.num_bytes,
+        )

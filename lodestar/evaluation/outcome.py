@@ -1,0 +1,86 @@
+"""What an evaluation found, as a value: the figures, how they came about, and the verdict."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from lodestar.config import Recipe
+from lodestar.evaluation.guard import JUDGED_BY, Verdict
+from lodestar.evaluation.intervals import Interval
+from lodestar.evaluation.names import MODEL
+from lodestar.evaluation.slices import Slice
+
+HEADLINES = ("hr_at_10", "ndcg_at_10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How it was judged; `left_out` counts users with an answer but no history, `refit` whether the model knew the validation items."""
+
+    split: str
+    part: str = "test"
+    users: int
+    left_out: int
+    items: int
+    interactions: int
+    cutoffs: tuple[int, ...]
+    samples: int
+    seed: int
+    refit: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Which bundle was judged, and on which features; `num_bytes` is its size on disk, `max_length` how many items it looks at."""
+
+    digest: str
+    features: str
+    family: str
+    table_precision: str
+    encoder_precision: str
+    max_length: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """One model's: means over users with intervals, and figures of the catalogue as a whole, which have none."""
+
+    metrics: dict[str, Interval]
+    catalogue: dict[str, float]
+    setting: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Everything that evaluation.json holds; `differences` are the model's leads over `rival`, the best baseline."""
+
+    protocol: Protocol
+    bundle: Identity
+    recipe: Recipe
+    models: dict[str, Figures]
+    skipped: dict[str, str]
+    rival: str
+    differences: dict[str, Interval]
+    slices: list[Slice]
+    verdict: Verdict
+
+    @property
+    def model(self) -> Figures:
+        return self.models[MODEL]
+
+    def baselines(self) -> dict[str, Figures]:
+        return {name: figures for name, figures in self.models.items() if name != MODEL}
+
+    def headline(self) -> dict[str, float]:
+        """The few figures that name a run, flat."""
+        found: dict[str, float] = {"users": float(self.protocol.users)}
+        for name in HEADLINES:
+            interval = self.model.metrics[name]
+            found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        found |= {f"{name}_{JUDGED_BY}": figures.metrics[JUDGED_BY].value for name, figures in self.baselines().items()}
+        lead = self.differences[JUDGED_BY]
+        found |= {f"{JUDGED_BY}_lead": lead.value, f"{JUDGED_BY}_lead_low": lead.low, f"{JUDGED_BY}_lead_high": lead.high}
+        return found | {"coverage_at_10": self.model.catalogue["coverage_at_10"], "passes": float(self.verdict.passes)}
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"

@@ -1,0 +1,30 @@
+"""Judge the exported bundle beside every baseline on the test part, and leave the figures, a page and a model card."""
+
+from pathlib import Path
+
+from lodestar import bundle as bundles
+from lodestar import storage
+from lodestar.config import Recipe
+from lodestar.errors import UsageError
+from lodestar.evaluation.card import card
+from lodestar.evaluation.guard import EVALUATION
+from lodestar.evaluation.judge import Judge
+from lodestar.evaluation.outcome import Evaluation
+from lodestar.evaluation.report import page
+from lodestar.features import store
+
+REPORT, CARD = "report.html", "model_card.md"
+
+
+def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe) -> Evaluation:
+    """Publish evaluation.json, report.html and model_card.md; UsageError where the bundle was trained on other features."""
+    found, source = store.load(features), bundles.load(bundle)
+    if source.info.features != found.digest:
+        raise UsageError(f"{bundle} was trained on features {source.info.features}, {features} holds {found.digest}")
+    judge = Judge(found, source, recipe)
+    evaluation = judge.evaluation()
+    with storage.publish_folder(target) as folder:
+        folder.joinpath(EVALUATION).write_text(evaluation.to_json())
+        folder.joinpath(REPORT).write_text(page(evaluation, judge.exhibits(evaluation.rival)))
+        folder.joinpath(CARD).write_text(card(evaluation))
+    return evaluation

@@ -1,0 +1,185 @@
+"""The page and the card: whole without a network, safe with any text, readable by everyone, and about nobody."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lodestar.config import Recipe, TrainConfig
+from lodestar.evaluation.card import card
+from lodestar.evaluation.exhibits import EPOCHS, Example, Exhibits, Place, epochs
+from lodestar.evaluation.guard import verdict
+from lodestar.evaluation.intervals import Interval
+from lodestar.evaluation.outcome import Evaluation, Figures, Identity, Protocol
+from lodestar.evaluation.plots import Axis, Line, bar, lines
+from lodestar.evaluation.report import page
+from lodestar.evaluation.slices import Slice
+
+NASTY = "<script>alert('x')</script> | **bold** [link](javascript:x)"
+VOID = {"meta", "br"}
+
+
+def interval(value: float, width: float = 0.01) -> Interval:
+    return Interval(value=value, low=value - width, high=value + width)
+
+
+def figures(value: float) -> Figures:
+    names = [f"{kind}_at_10" for kind in ("hr", "recall", "ndcg", "mrr", "map", "novelty")]
+    return Figures(metrics=dict.fromkeys(names, interval(value)), catalogue={"coverage_at_10": 0.4, "gini_at_10": 0.8})
+
+
+def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
+    weak = Slice(
+        by="category of the item taken next",
+        label=NASTY,
+        users=7,
+        model={"ndcg_at_10": interval(0.02)},
+        baseline={"ndcg_at_10": interval(0.05)},
+        ahead={"ndcg_at_10": interval(-0.03)},
+    )
+    lead = {name: interval(model - rival) for name in figures(0).metrics}
+    return Evaluation(
+        protocol=Protocol(
+            split="time", users=1234, left_out=5, items=99, interactions=4321, cutoffs=(10,), samples=50, seed=3, refit=False
+        ),
+        bundle=Identity(
+            digest="d1", features="f1", family="sasrec", table_precision="int8", encoder_precision="fp32", max_length=50, num_bytes=2048
+        ),
+        recipe=Recipe(name="tiny", train=TrainConfig()),
+        models={"model": figures(model), "popularity": figures(rival)},
+        skipped={"ease": "left out: too large"},
+        rival="popularity",
+        differences=lead,
+        slices=[weak],
+        verdict=verdict(model, {"popularity": rival}),
+    )
+
+
+def exhibits(**changes: object) -> Exhibits:
+    curve = np.linspace(0, 1, 101)
+    example = Example(history=[NASTY], earlier=3, recommended=[Place(title=NASTY, is_taken=True)], taken=["next"], place=1)
+    log = [{"stage": "search", "epoch": 1, "loss": 3.0}, {"stage": "search", "epoch": 2, "loss": 2.5, "ndcg_at_10": 0.1}]
+    found = Exhibits(epochs=log, tail={"taken": curve, "model": curve, "popularity": curve}, examples=[example])
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+class Reader(HTMLParser):
+    """Collects tags and attributes, and insists that what opens closes in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_beside_it() -> None:
+    text = page(evaluation(), exhibits())
+    found = Reader(text)
+    assert found.open == []
+    assert "http" not in text.replace("http-equiv", "")
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in found.tags}
+    assert not any({"src", "href"} & set(attributes) for _, attributes in found.tags)
+
+
+def test_text_of_the_data_stays_text() -> None:
+    text = page(evaluation(), exhibits())
+    assert "<script>" not in text
+    assert text.count("&lt;script&gt;") == 3
+
+
+def test_drawings_are_described_or_hidden_from_those_who_cannot_see_them() -> None:
+    drawings = [attributes for tag, attributes in Reader(page(evaluation(), exhibits())).tags if tag == "svg"]
+    assert drawings
+    assert all(attributes.get("aria-hidden") == "true" or attributes.get("aria-label") for attributes in drawings)
+
+
+def test_the_page_follows_light_and_dark() -> None:
+    assert "prefers-color-scheme: dark" in page(evaluation(), exhibits())
+
+
+@pytest.mark.parametrize(("model", "said"), [(0.2, "May go out"), (0.05, "Must not go out")])
+def test_the_verdict_is_the_first_thing_said(model: float, said: str) -> None:
+    found = evaluation(model=model)
+    assert f"**{said}.**" in card(found).splitlines()[2]
+    text = page(found, exhibits())
+    assert said in text
+    assert text.index(said) < text.index("Beside the baselines")
+
+
+def test_a_model_that_learnt_less_than_the_baselines_says_so() -> None:
+    assert "the baselines knew the validation items, it did not" in page(evaluation(), exhibits())
+    assert "training part only" in card(evaluation())
+
+
+def test_what_was_left_out_is_said() -> None:
+    for text in (page(evaluation(), exhibits()), card(evaluation())):
+        assert "EASE: left out: too large." in text
+
+
+def test_a_bundle_without_a_log_has_a_page_all_the_same(tmp_path: Path) -> None:
+    assert "No training log" in page(evaluation(), exhibits(epochs=epochs(tmp_path)))
+
+
+def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
+    tmp_path.joinpath(EPOCHS).write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    assert epochs(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
+
+
+def test_figures_are_shown_with_their_intervals() -> None:
+    assert "0.2000 (0.1900–0.2100)" in page(evaluation(), exhibits())
+    assert "| this model | 0.2000 (0.1900 to 0.2100) |" in card(evaluation())
+
+
+def test_the_card_names_weak_slices_as_plain_text() -> None:
+    text = card(evaluation())
+    rows = [row for row in text.splitlines() if "taken next:" in row]
+    assert len(rows) == 1
+    assert "<script>" not in text
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 6
+    assert r"\*\*bold\*\* \[link\]\(javascript:x\)" in rows[0]
+
+
+def test_a_card_without_weak_slices_says_how_many_were_looked_at() -> None:
+    assert "None of the 0 slices" in card(replace(evaluation(), slices=[]))
+
+
+def test_the_figures_survive_their_file() -> None:
+    found = json.loads(evaluation().to_json())
+    assert found["models"]["popularity"]["metrics"]["ndcg_at_10"]["value"] == 0.1
+    assert found["verdict"]["passes"] is True
+
+
+def test_a_bar_reaches_as_far_as_its_share() -> None:
+    drawn = bar(Interval(value=0.5, low=0.25, high=0.75), 1.0, "model")
+    assert '<rect width="50.00%"' in drawn
+    assert 'x1="25.00%" x2="75.00%"' in drawn
+
+
+def test_bars_of_nothing_are_empty() -> None:
+    assert '<rect width="0.00%"' in bar(interval(0, 0), 0.0, "model")
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.5, 0.5], [0.1, 0.13], [-3.0, 40.0], [1e-6, 2e-6]])
+def test_a_line_stays_within_its_frame(values: list[float]) -> None:
+    drawn = lines([Line(style="model", x=np.arange(len(values), dtype=float), y=np.array(values))], Axis(label="x"), Axis(label="y"), "d")
+    points = [float(value) for pair in re.findall(r'points="([^"]*)"', drawn)[0].split() for value in pair.split(",")]
+    assert all(0 <= across <= 480 for across in points[::2])
+    assert all(0 <= down <= 300 for down in points[1::2])
+    labels = re.findall(r'text-anchor="end">([^<]*)<', drawn)
+    assert len(labels) == len(set(labels))
