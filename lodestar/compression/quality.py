@@ -3,64 +3,37 @@
 A model that was refitted has seen the validation items, and so have all its variants: only differences are looked at.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.config import EvaluationConfig
 from lodestar.data.splits import Cases
-from lodestar.engine.recommender import Recommender, best
+from lodestar.engine.recommender import Recommender
+from lodestar.evaluation.intervals import Interval, difference
+from lodestar.evaluation.metrics import NOBODY, Ranking, ndcg, rank
 from lodestar.progress import Progress
 
-if TYPE_CHECKING:
-    from lodestar.engine.recommender import Floats
-
 K = 10
-SCORES_AT_ONCE = 1 << 22
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quality:
-    """Per case: NDCG@10 in 0–1, [cases], and the rows of the ten best items, [cases, up to 10]."""
-
-    ndcg: NDArray[np.float64]
-    top: list[NDArray[np.intp]]
-
-    def overlap(self, other: "Quality") -> float:
-        """The share of this one's places whose item is among the other's ten too."""
-        places = sum(len(items) for items in self.top)
-        shared = sum(len(np.intersect1d(mine, theirs)) for mine, theirs in zip(self.top, other.top, strict=True))
-        return shared / places if places else 1.0
+def judge(recommender: Recommender, cases: Cases, progress: Progress) -> Ranking:
+    """All items ranked for every case, but those of its history."""
+    return rank(recommender.scores, cases, recommender.bundle.info.num_items, K, progress)
 
 
-def judge(recommender: Recommender, cases: Cases, progress: Progress) -> Quality:
-    """Rank all items for every case, but those of its history."""
-    at_once = max(1, SCORES_AT_ONCE // recommender.bundle.info.num_items)
-    top: list[NDArray[np.intp]] = []
-    for start in range(0, len(cases), at_once):
-        histories = cases.history[start : start + at_once]
-        top += [_best_new(scores_N, history) for scores_N, history in zip(recommender.scores(histories), histories, strict=True)]
-        progress.advance(len(histories))
-    ndcg = [_ndcg(items, relevant) for items, relevant in zip(top, cases.relevant, strict=True)]
-    return Quality(ndcg=np.array(ndcg, dtype=np.float64), top=top)
+def mean_ndcg(ranking: Ranking) -> float:
+    return float(ndcg(ranking, K).mean()) if len(ranking) else 0.0
 
 
-def _best_new(scores_N: "Floats", history: NDArray[np.int32]) -> NDArray[np.intp]:
-    scores_N[history] = -np.inf
-    return best(scores_N, K)
+def change(mine: Ranking, full: Ranking, config: EvaluationConfig) -> Interval:
+    """Of NDCG@10 over users; where there are none, all that it can change by."""
+    if len(full) == 0:
+        return Interval(value=0.0, low=-1.0, high=1.0)
+    return difference(ndcg(mine, K), ndcg(full, K), config.bootstrap_samples, config.seed)
 
 
-def _ndcg(items: NDArray[np.intp], relevant: NDArray[np.int32]) -> float:
-    gain = 1 / np.log2(np.arange(K) + 2)
-    return float(gain[: len(items)][np.isin(items, relevant)].sum() / gain[: len(relevant)].sum())
-
-
-def interval(changes: NDArray[np.float64], samples: int, seed: int) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a mean over users; all that NDCG can change by where there are none."""
-    if len(changes) == 0:
-        return -1.0, 1.0
-    generator = np.random.default_rng(seed)
-    means = [changes[generator.integers(len(changes), size=len(changes))].mean() for _ in range(samples)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+def overlap(mine_CK: NDArray[np.int64], full_CK: NDArray[np.int64]) -> float:
+    """The share of the second's places whose item is anywhere on the first's list."""
+    is_place_CK = full_CK != NOBODY
+    is_shared_CK = (full_CK[:, :, None] == mine_CK[:, None, :]).any(axis=2) & is_place_CK
+    return float(is_shared_CK.sum() / is_place_CK.sum()) if is_place_CK.any() else 1.0

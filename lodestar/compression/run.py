@@ -14,11 +14,12 @@ from lodestar.bundle import Bundle
 from lodestar.compression import variants
 from lodestar.compression.choice import Variant, choose, markdown
 from lodestar.compression.latency import request_times_ms
-from lodestar.compression.quality import K, Quality, interval, judge
+from lodestar.compression.quality import K, change, judge, mean_ndcg, overlap
 from lodestar.config import EvaluationConfig, Recipe
 from lodestar.data.splits import Cases
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import UsageError
+from lodestar.evaluation.metrics import Ranking
 from lodestar.features import store
 from lodestar.progress import Progress, log_event
 
@@ -47,16 +48,16 @@ def compress(features: Path, trained: Path, target: Path, recipe: Recipe) -> lis
 def _weigh(bundles: list[Bundle], cases: Cases, recipe: Recipe) -> list[Variant]:
     recommenders = [Recommender(built) for built in bundles]
     with Progress("compress", len(bundles) * len(cases)) as progress:
-        judged = [judge(recommender, cases, progress) for recommender in recommenders]
+        rankings = [judge(recommender, cases, progress) for recommender in recommenders]
     times_ms = request_times_ms(recommenders, _requests(bundles[0], cases), recipe.compression.latency_requests)
     return [
-        _variant(built, quality, judged[0], times, recipe.evaluation)
-        for built, quality, times in zip(bundles, judged, times_ms, strict=True)
+        _variant(built, ranking, rankings[0], times, recipe.evaluation)
+        for built, ranking, times in zip(bundles, rankings, times_ms, strict=True)
     ]
 
 
-def _variant(built: Bundle, quality: Quality, full: Quality, times_ms: NDArray[np.float64], config: EvaluationConfig) -> Variant:
-    low, high = interval(quality.ndcg - full.ndcg, config.bootstrap_samples, config.seed)
+def _variant(built: Bundle, ranking: Ranking, full: Ranking, times_ms: NDArray[np.float64], config: EvaluationConfig) -> Variant:
+    changed = change(ranking, full, config)
     p50, p99 = np.percentile(times_ms, [50, 99])
     return Variant(
         table=built.info.precision,
@@ -65,11 +66,11 @@ def _variant(built: Bundle, quality: Quality, full: Quality, times_ms: NDArray[n
         size_bytes=built.num_bytes,
         latency_p50_ms=round(float(p50), 4),
         latency_p99_ms=round(float(p99), 4),
-        ndcg_at_10=_mean(quality.ndcg),
-        ndcg_change=_mean(quality.ndcg - full.ndcg),
-        low=low,
-        high=high,
-        same_top_10=full.overlap(quality),
+        ndcg_at_10=mean_ndcg(ranking),
+        ndcg_change=changed.value,
+        low=changed.low,
+        high=changed.high,
+        same_top_10=overlap(ranking.top, full.top),
     )
 
 
@@ -90,7 +91,3 @@ def _report(folder: Path, weighed: list[Variant], num_users: int, recipe: Recipe
     text = json.dumps({**measured, "variants": [asdict(variant) for variant in weighed]}, indent=2)
     folder.joinpath(TABLE_JSON).write_text(text + "\n")
     folder.joinpath(TABLE_MARKDOWN).write_text(markdown(weighed, claim))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else 0.0
