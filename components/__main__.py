@@ -1,0 +1,68 @@
+"""`python -m components STEP --help`: a pipeline's step as a plain command, with paths where the pipeline has artifacts."""
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from kfp import dsl
+
+STEPS = ("ingest", "build_features", "train", "evaluate", "compress", "gate", "deploy")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step in this process."""
+    parser = argparse.ArgumentParser(prog="python -m components", description="Run one step of the pipeline.")
+    commands = parser.add_subparsers(required=True, metavar="STEP", dest="step")
+    for name in STEPS:
+        _add(commands, name)
+    options = vars(parser.parse_args(arguments))
+    body = _body(options.pop("step"))
+    result = body(**{name: _value(_annotation(body, name), value) for name, value in options.items()})
+    if result is not None:
+        print(result)  # noqa: T201 - a step's answer is its output
+    return 0
+
+
+def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> None:
+    body = _body(name)
+    text = inspect.getdoc(body) or ""
+    summary, _, described = text.partition("\n\nArgs:\n")
+    lines = (line.strip().partition(": ") for line in described.splitlines())
+    meanings = {argument: meaning for argument, _, meaning in lines}
+    command = commands.add_parser(name, help=summary.splitlines()[0], description=summary)
+    for argument in inspect.signature(body).parameters:
+        is_artifact = _artifact(_annotation(body, argument)) is not None
+        command.add_argument(
+            f"--{argument}", required=True, metavar="PATH" if is_artifact else "TEXT", help=meanings.get(argument, "").replace("%", "%%")
+        )
+
+
+def _body(name: str) -> Callable[..., Any]:
+    component: Any = getattr(import_module(f"components.{name}"), name)
+    return component.python_func  # type: ignore[no-any-return]
+
+
+def _annotation(body: Callable[..., Any], name: str) -> Any:
+    return get_type_hints(body, include_extras=True)[name]
+
+
+def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
+    kinds = get_args(annotation)
+    return kinds[0] if kinds else None
+
+
+def _value(annotation: Any, value: str) -> Any:
+    kind = _artifact(annotation)
+    if kind is None:
+        return value
+    path = Path(value).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return kind(name=path.name, uri=str(path), metadata={})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Step: turn the tables into features, sequences and a training set, and register them with Feast."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Output
+
+from components.image import reference
+
+
+@dsl.component(base_image=reference("features"), install_kfp_package=False)
+def build_features(tables: Input[Dataset], recipe: str, overrides: str, features: Output[Dataset]) -> None:
+    """Write the feature tables, materialise them online and join the training set as it was known at each moment.
+
+    Args:
+        tables: The contract's tables.
+        recipe: Name of the recipe.
+        overrides: JSON object of sections with the values that replace the recipe's.
+        features: Feature tables, sequences, vocabulary, training set and the online store's snapshot.
+    """
+    from pathlib import Path
+
+    from components.step import step
+    from feature_repo import store
+    from lodestar.features.build import build_features
+    from lodestar.recipes import configured
+
+    with step("build_features"):
+        build_features(Path(tables.path), Path(features.path), configured(recipe, overrides))
+        store.publish(Path(features.path))

@@ -1,0 +1,37 @@
+"""Publish a bundle: to a folder beside its online store, or to a versioned address in S3."""
+
+import shutil
+from pathlib import Path
+
+from lodestar import storage
+from lodestar.bundle import load
+from lodestar.progress import log_event
+
+BUNDLE = "bundle"
+ONLINE = "online"
+CURRENT = "current"
+
+
+def release(bundle: Path, features: Path, destination: str, service: str) -> str:
+    """The address that the bundle now has; publishing the same bundle twice changes nothing."""
+    address = _to_bucket(bundle, destination) if storage.is_remote(destination) else _to_folder(bundle, features, Path(destination))
+    if service:
+        from serving.rollout import start_canary
+
+        start_canary(service, address)
+    log_event("released", address=address, digest=load(bundle).digest)
+    return address
+
+
+def _to_folder(bundle: Path, features: Path, destination: Path) -> str:
+    for name, source in ((BUNDLE, bundle), (ONLINE, features / ONLINE)):
+        with storage.publish_folder(destination / name) as work:
+            shutil.copytree(source, work, dirs_exist_ok=True)
+    return str(destination / BUNDLE)
+
+
+def _to_bucket(bundle: Path, destination: str) -> str:
+    address = f"{destination.rstrip('/')}/{load(bundle).digest}"
+    storage.upload(bundle, address)
+    storage.put(address.encode(), f"{destination.rstrip('/')}/{CURRENT}")
+    return address

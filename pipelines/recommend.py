@@ -1,0 +1,74 @@
+"""The pipeline: raw behaviour in, a released recommendation model out. Wiring only."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from kfp import compiler, dsl
+from kfp.dsl import HTML, Artifact, Dataset, Markdown, Model
+
+from components.build_features import build_features
+from components.compress import compress
+from components.deploy import deploy
+from components.evaluate import evaluate
+from components.gate import gate
+from components.image import REGISTRY, reference
+from components.ingest import ingest
+from components.train import train
+
+PIPELINE = "lodestar-recommend"
+CPU_REQUEST, MEMORY_REQUEST = "1", "2Gi"
+
+
+class Outputs(NamedTuple):
+    """What a run leaves to look at."""
+
+    evaluation: Artifact
+    report: HTML
+    card: Markdown
+    ingested: Markdown
+    bundle: Model
+    features: Dataset
+
+
+def compile_to(target: Path, registry: str = REGISTRY) -> None:
+    """Write the pipeline as one YAML file; the same code gives the same bytes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(_pipeline(registry), str(target))
+
+
+def _pipeline(registry: str):  # type: ignore[no-untyped-def]
+    @dsl.pipeline(name=PIPELINE, description="Raw behaviour in, a released recommendation model out.")
+    def recommend(
+        data: str = "simulator",
+        data_version: str = "",
+        recipe: str = "shop",
+        overrides: str = "{}",
+        destination: str = "/tmp/lodestar",  # noqa: S108 - the one folder that a step may write
+        service: str = "",
+    ) -> Outputs:
+        def on(task, role: str):  # type: ignore[no-untyped-def]
+            return task.set_container_image(reference(role, registry)).set_cpu_request(CPU_REQUEST).set_memory_request(MEMORY_REQUEST)
+
+        tables = on(ingest(data=data, data_version=data_version), "features")
+        features = on(build_features(tables=tables.outputs["tables"], recipe=recipe, overrides=overrides), "features")
+        how = {"features": features.outputs["features"], "recipe": recipe, "overrides": overrides}
+        trained = on(train(**how), "train")
+        judged = on(evaluate(bundle=trained.outputs["bundle"], **how), "train")
+        small = on(compress(bundle=trained.outputs["bundle"], **how), "train")
+        allowed = on(gate(evaluation=judged.outputs["evaluation"]), "launcher")
+        with dsl.If(allowed.output == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
+            out = on(
+                deploy(bundle=small.outputs["compressed"], features=features.outputs["features"], destination=destination, service=service),
+                "launcher",
+            )
+            out.set_caching_options(enable_caching=False)
+        return Outputs(
+            evaluation=judged.outputs["evaluation"],
+            report=judged.outputs["report"],
+            card=judged.outputs["card"],
+            ingested=tables.outputs["report"],
+            bundle=small.outputs["compressed"],
+            features=features.outputs["features"],
+        )
+
+    return recommend
