@@ -1,0 +1,105 @@
+"""What a run ends with: its files in one place, the table of metrics, and what to type next."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lodestar.errors import GateRefused
+from lodestar.evaluation.guard import JUDGED_BY
+from lodestar.evaluation.names import MODEL, metric_title
+from lodestar.evaluation.names import title as title_of
+
+REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
+BUNDLE, ONLINE_STORE = "bundle", "online/online.db"
+SHOWN = ("hr_at_10", "ndcg_at_10", "mrr_at_10", "coverage_at_10")
+WIDTH = 110
+
+Result = dict[str, Any]
+
+
+def collect(outputs: dict[str, Path], output: Path) -> Result:
+    """Bring what a person looks at to the output folder; the result as it is printed with --json."""
+    evaluation = json.loads((outputs["evaluation"] / "evaluation.json").read_text())
+    for name, source in ((REPORT, outputs["report"]), (CARD, outputs["card"]), (INGESTED, outputs["ingested"])):
+        shutil.copyfile(source, output / name)
+    released = output / BUNDLE
+    return {
+        "verdict": evaluation["verdict"],
+        "metrics": {name: _figures(model) for name, model in evaluation["models"].items()},
+        "protocol": evaluation["protocol"],
+        "report": str(output / REPORT),
+        "model_card": str(output / CARD),
+        "bundle": str(released) if evaluation["verdict"]["passes"] else None,
+        "online_store": str(output / ONLINE_STORE),
+        "example_user": _example_user(outputs["features"]),
+    }
+
+
+def shown(result: Result) -> str:
+    """The result for a terminal."""
+    console = Console(width=WIDTH, highlight=False)
+    with console.capture() as capture:
+        console.print(_table(result))
+        console.print(f"Report      {result['report']}")
+        console.print(f"Model card  {result['model_card']}")
+        if result["bundle"]:
+            console.print(f"Bundle      {result['bundle']}\n")
+            console.print("Serve it, and ask for ten titles:", style="bold")
+            console.print(f"  {_program()} serve --bundle {result['bundle']} --features sqlite:{result['online_store']}", soft_wrap=True)
+            console.print(f"  curl 'http://127.0.0.1:8080/v1/recommend?user={result['example_user']}&k=10'", soft_wrap=True)
+    return capture.get().rstrip()
+
+
+def refusal(result: Result) -> GateRefused | None:
+    """The error that a model which loses to a baseline ends with."""
+    verdict = result["verdict"]
+    return None if verdict["passes"] else GateRefused(f"the gate refused the model: {verdict['reason']} Nothing was released.")
+
+
+def _figures(model: dict[str, Any]) -> dict[str, Any]:
+    """Means over users with their intervals, and the catalogue's figures, which have none."""
+    figures: dict[str, Any] = model["metrics"]
+    return figures | {name: {"value": value} for name, value in model["catalogue"].items()}
+
+
+def _table(result: Result) -> Table:
+    asked = result["protocol"]
+    title = (
+        f"All {asked['items']:,} items ranked for {asked['users']:,} users of the {asked['part']} part, seen items left out; 95 % intervals"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in SHOWN:
+        table.add_column(metric_title(name), justify="right")
+    for model, figures in sorted(result["metrics"].items(), key=_rank):
+        table.add_row(title_of(model), *(_cell(figures[name]) for name in SHOWN), style="bold" if model == MODEL else None)
+    return table
+
+
+def _rank(entry: tuple[str, dict[str, Any]]) -> tuple[bool, float]:
+    """The model first, then the baselines, the best of them first."""
+    name, figures = entry
+    return name != MODEL, -figures[JUDGED_BY]["value"]
+
+
+def _cell(metric: dict[str, float]) -> str:
+    interval = f" [{metric['low']:.4f}–{metric['high']:.4f}]" if "low" in metric else ""
+    return f"{metric['value']:.4f}{interval}"
+
+
+def _program() -> str:
+    """How this command was called: `lodestar`, or its path where the shell does not find it."""
+    called = Path(sys.argv[0])
+    return called.name if shutil.which(called.name) else os.path.relpath(called)
+
+
+def _example_user(features: Path) -> str:
+    from lodestar.features.store import load
+
+    return load(features).interactions.users[0]
