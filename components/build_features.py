@@ -18,11 +18,11 @@ def build_features(tables: Input[Dataset], recipe: str, overrides: str, features
     """
     from pathlib import Path
 
-    from components.step import step
+    from components.step import has_redis, step
     from feature_repo import store
     from lodestar.features.build import build_features
     from lodestar.recipes import configured
 
     with step("build_features"):
         build_features(Path(tables.path), Path(features.path), configured(recipe, overrides))
-        store.publish(Path(features.path))
+        store.publish(Path(features.path), in_redis=has_redis())

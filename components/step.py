@@ -27,3 +27,8 @@ def step(name: str) -> Iterator[None]:
 def checkpoints() -> str:
     """Where training keeps what it needs to go on after an interruption."""
     return os.environ.get("LODESTAR_CHECKPOINTS", "/tmp/lodestar/checkpoints")  # noqa: S108 - the one folder a pod may write
+
+
+def has_redis() -> bool:
+    """Whether features go online in Redis, which the feature store's configuration reads from the same variable."""
+    return bool(os.environ.get("LODESTAR_REDIS"))

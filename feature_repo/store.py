@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 ONLINE = "online"
 TRAINING_SET = "training_set.parquet"
 LABELS = "data/labels.parquet"
+LAPTOP, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml"
 BEFORE_ALL = datetime(1970, 1, 2, tzinfo=UTC)
 AFTER_ALL = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def publish(features: Path) -> None:
-    """Write `online/` and `training_set.parquet` into the folder; publishing it again replaces both."""
+def publish(features: Path, *, in_redis: bool = False) -> None:
+    """Write `online/` and `training_set.parquet` into the folder; publishing it again replaces both.
+
+    What is known now goes to `online/online.db`, or to the Redis that LODESTAR_REDIS names (HOST:PORT), where nothing newer is replaced.
+    """
     shutil.rmtree(features / ONLINE, ignore_errors=True)
     (features / ONLINE).mkdir()
-    with Progress("publish features", 3) as progress, opened(features) as store:
+    with Progress("publish features", 3) as progress, opened(features, in_redis=in_redis) as store:
         progress.advance()
         store.materialize(BEFORE_ALL, AFTER_ALL)
         progress.advance()
@@ -36,7 +40,7 @@ def publish(features: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(features: Path) -> "Iterator[FeatureStore]":
+def opened(features: Path, *, in_redis: bool = False) -> "Iterator[FeatureStore]":
     """A store with the definitions applied; Feast looks for tables in the working folder, so this is it until the end."""
     from feast import FeatureStore
     from feast.repo_config import load_repo_config
@@ -45,7 +49,7 @@ def opened(features: Path) -> "Iterator[FeatureStore]":
 
     with contextlib.chdir(features), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        store = FeatureStore(config=load_repo_config(features, Path(__file__).with_name("feature_store.yaml")))
+        store = FeatureStore(config=load_repo_config(features, Path(__file__).with_name(CLUSTER if in_redis else LAPTOP)))
         store.apply(
             [
                 *(entities.user, entities.item),

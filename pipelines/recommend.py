@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from kfp import compiler, dsl
+from kfp import compiler, dsl, kubernetes
 from kfp.dsl import HTML, Artifact, Dataset, Markdown, Model
 
 from components.build_features import build_features
@@ -17,6 +17,9 @@ from components.train import train
 
 PIPELINE = "lodestar-recommend"
 CPU_REQUEST, MEMORY_REQUEST = "1", "2Gi"
+# What a cluster's owner may say of object store and online store; where either is absent, so are the variables.
+STORAGE, STORAGE_KEYS = "lodestar-storage", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+SETTINGS, REDIS = "lodestar-settings", "LODESTAR_REDIS"
 
 
 class Outputs(NamedTuple):
@@ -50,7 +53,9 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
             return task.set_container_image(reference(role, registry)).set_cpu_request(CPU_REQUEST).set_memory_request(MEMORY_REQUEST)
 
         tables = on(ingest(data=data, data_version=data_version), "features")
+        _with_storage(tables)
         features = on(build_features(tables=tables.outputs["tables"], recipe=recipe, overrides=overrides), "features")
+        kubernetes.use_config_map_as_env(features, SETTINGS, {REDIS: REDIS}, optional=True)
         how = {"features": features.outputs["features"], "recipe": recipe, "overrides": overrides}
         trained = on(train(**how), "train")
         judged = on(evaluate(bundle=trained.outputs["bundle"], **how), "train")
@@ -62,6 +67,7 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
                 "launcher",
             )
             out.set_caching_options(enable_caching=False)
+            _with_storage(out)
         return Outputs(
             evaluation=judged.outputs["evaluation"],
             report=judged.outputs["report"],
@@ -72,3 +78,7 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
         )
 
     return recommend
+
+
+def _with_storage(task: dsl.PipelineTask) -> None:
+    kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)

@@ -28,9 +28,20 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spec(compiled: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(compiled.read_text())
-    return loaded
+def documents(compiled: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(compiled.read_text()))
+
+
+@pytest.fixture(scope="module")
+def spec(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    return documents[0]
+
+
+def test_credentials_are_named_and_may_be_absent(documents: list[dict[str, Any]]) -> None:
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert {name for name, settings in executors.items() if "secretAsEnv" in settings} == {"exec-ingest", "exec-deploy"}
+    sources = [source for settings in executors.values() for kind in ("secretAsEnv", "configMapAsEnv") for source in settings.get(kind, ())]
+    assert all(source["optional"] for source in sources)
 
 
 def test_compiling_twice_gives_the_same_bytes(compiled: Path, tmp_path: Path) -> None:
