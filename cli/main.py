@@ -4,16 +4,27 @@ import argparse
 import json
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 from lodestar.errors import LodestarError
 
 DEFAULT_OUTPUT = "lodestar-run"
 SIMULATOR = "simulator"
+# Commands that read their own options: they are commands without `lodestar` as well, in images that hold nothing else.
+FORWARDED = {
+    "serve": ("serving.__main__", "answer requests from a bundle"),
+    "simulate": ("lodestar.data.simulator", "write a simulated shop's tables, as large as you like"),
+    "rollout": ("serving.rollout", "move an InferenceService to a new bundle, by shares"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 4 gate, 5 environment)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in FORWARDED:
+        module, _ = FORWARDED[arguments[0]]
+        return int(import_module(module).main(arguments[1:]))
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
@@ -34,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _run_parser(commands)
     _compile_parser(commands)
-    _serve_parser(commands)
+    for name, (_, meaning) in FORWARDED.items():
+        commands.add_parser(name, help=meaning)
     _recipes_parser(commands)
     return parser
 
@@ -63,14 +75,6 @@ def _compile_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     compile_.add_argument("--output", type=Path, default=Path("pipeline.yaml"), metavar="FILE", help="default: %(default)s")
     compile_.add_argument("--registry", metavar="HOST/PATH", help="registry that holds the images")
     compile_.set_defaults(command=_compile)
-
-
-def _serve_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    serve = commands.add_parser(
-        "serve", help="answer requests from a bundle", description="The predictor, as KServe runs it.", add_help=False
-    )
-    serve.add_argument("rest", nargs=argparse.REMAINDER)
-    serve.set_defaults(command=_serve)
 
 
 def _recipes_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -140,13 +144,6 @@ def _compile_file(target: Path, registry: str | None) -> None:
     from pipelines.recommend import compile_to
 
     compile_to(target, registry or REGISTRY)
-
-
-def _serve(options: argparse.Namespace) -> int:
-    from serving.__main__ import main as serve
-
-    serve(options.rest)
-    return 0
 
 
 def _recipes(_options: argparse.Namespace) -> int:
