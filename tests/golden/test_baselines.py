@@ -31,7 +31,7 @@ def hit_rate_and_ndcg(scores: np.ndarray, seen: Sequences, wanted: np.ndarray) -
     return float((rank < 10).mean()), float(((rank < 10) / np.log2(rank + 2)).mean())
 
 
-@pytest.mark.skipif(not RATINGS.exists(), reason="MovieLens-100K is not here: `lodestar data fetch` brings it")
+@pytest.mark.skipif(not RATINGS.exists(), reason="MovieLens-100K is not beside the project")
 @pytest.mark.parametrize(
     ("name", "hit_rate", "ndcg"),
     [("popularity", 0.0859, 0.0439), ("item_knn", 0.1092, 0.0563), ("ease", 0.1485, 0.0723), ("cooccurrence", 0.2185, 0.1178)],

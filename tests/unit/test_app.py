@@ -1,0 +1,197 @@
+"""Over HTTP: every route answers, what is wrong is said in the caller's words, and nothing that identifies a person is in the metrics."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lodestar import bundle
+from lodestar.engine.recommender import Recommender
+from serving.app import MOST_BODY_BYTES, App
+from serving.features import Histories, StoreFailed
+from serving.impressions import FileLog
+from serving.metrics import Metrics
+from serving.predictor import Predictor, pool_for
+from tests.factories import small_bundle
+
+DIGITS = 12
+
+
+class Known:
+    """Histories in a dictionary."""
+
+    def __init__(self, histories: dict[str, tuple[str, ...]]) -> None:
+        self.known = histories
+        self.fails = False
+
+    async def histories(self, users: Sequence[str]) -> Histories:
+        if self.fails:
+            raise StoreFailed("gone")
+        return [self.known.get(user, ()) for user in users]
+
+    async def close(self) -> None:
+        pass
+
+
+class Served:
+    """The application with its parts in reach."""
+
+    def __init__(self, folder: Path, pool: ThreadPoolExecutor | None = None) -> None:
+        loaded = bundle.load(small_bundle(folder / "bundle", num_items=DIGITS))
+        self.digest, self.log = loaded.digest, folder / "impressions.jsonl"
+        self.store = Known({"u1": ("i1", "i2"), "all": tuple(f"i{row}" for row in range(DIGITS))})
+        self.predictor = Predictor(
+            recommender=Recommender(loaded),
+            features=self.store,
+            metrics=Metrics("recommend", loaded.digest, "control"),
+            log=FileLog(self.log),
+            arm="control",
+            pool=pool,
+        )
+        self.app = App(self.predictor, "recommend")
+
+    def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        async def asked() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test") as client:
+                return await client.request(method, path, **content)
+
+        return asyncio.run(asked())
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    return Served(tmp_path)
+
+
+def test_a_list_has_titles_and_nothing_that_was_taken_or_excluded(served: Served) -> None:
+    answer = served.ask("GET", "/v1/recommend?user=u1&k=20&exclude=i5").json()
+    assert answer["retriever"] == "personal"
+    assert {place["item_id"] for place in answer["items"]} == {f"i{row}" for row in range(DIGITS)} - {"i1", "i2", "i5"}
+    assert all(place["title"] == f"Item {place['item_id'][1:]}" for place in answer["items"])
+    assert [place["position"] for place in answer["items"]] == list(range(1, DIGITS - 2))
+
+
+def test_an_unknown_user_gets_what_is_popular(served: Served) -> None:
+    answer = served.ask("GET", "/v1/recommend?user=nobody&k=3").json()
+    assert (answer["retriever"], [place["item_id"] for place in answer["items"]]) == ("popular", ["i0", "i1", "i2"])
+
+
+def test_who_has_taken_everything_gets_an_empty_list(served: Served) -> None:
+    assert served.ask("GET", "/v1/recommend?user=all").json()["items"] == []
+
+
+def test_all_protocols_give_the_same_list(served: Served) -> None:
+    one = served.ask("GET", "/v1/recommend?user=u1&k=4").json()
+    many = served.ask("POST", "/v1/models/recommend:predict", json={"instances": [{"user": "u1", "k": 4}, "nobody"]}).json()["predictions"]
+    body = {"inputs": [{"name": "user", "datatype": "BYTES", "shape": [1], "data": ["u1"]}], "parameters": {"k": 4}}
+    tensors = served.ask("POST", "/v2/models/recommend/infer", json=body).json()["outputs"]
+    assert many[0]["items"] == one["items"]
+    assert next(tensor["data"] for tensor in tensors if tensor["name"] == "item_id") == [place["item_id"] for place in one["items"]]
+    assert many[1]["retriever"] == "popular"
+
+
+def test_binary_outputs_say_where_the_json_ends(served: Served) -> None:
+    body = {"inputs": [{"name": "user", "datatype": "BYTES", "shape": [1], "data": ["u1"]}], "parameters": {"binary_data_output": True}}
+    answer = served.ask("POST", "/v2/models/recommend/infer", json=body)
+    length = int(answer.headers["inference-header-content-length"])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert json.loads(answer.content[:length])["model_version"] == served.digest
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", {"status": "alive"}),
+        ("/v1/models", {"models": ["recommend"]}),
+        ("/v1/models/recommend", {"name": "recommend", "ready": True}),
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models", {"models": ["recommend"]}),
+        ("/v2/models/recommend/ready", {"name": "recommend", "ready": True}),
+        ("/v2/models/recommend/versions/1/ready", {"name": "recommend", "ready": True}),
+    ],
+)
+def test_health_and_names_are_those_of_kserve(served: Served, path: str, expected: dict[str, Any]) -> None:
+    answer = served.ask("GET", path)
+    assert (answer.status_code, answer.json()) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "E404"),
+        ("GET", "/v2/models/other", 404, "E404"),
+        ("POST", "/v1/models/other:predict", 404, "E404"),
+        ("POST", "/v1/recommend?user=u1", 405, "E405"),
+        ("GET", "/v2/models/recommend/infer", 405, "E405"),
+        ("DELETE", "/v1/models/recommend", 405, "E405"),
+        ("GET", "/v1/recommend?user=u1&k=0", 422, "E102"),
+    ],
+)
+def test_what_is_not_there_is_said_to_be_so(served: Served, method: str, path: str, status: int, code: str) -> None:
+    answer = served.ask(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert set(answer.json()) == {"code", "field", "message"}
+
+
+def test_a_body_that_is_too_large_is_refused(served: Served) -> None:
+    answer = served.ask("POST", "/v1/models/recommend:predict", content=b"x" * (MOST_BODY_BYTES + 1))
+    assert (answer.status_code, answer.json()["code"]) == (413, "E413")
+
+
+def test_a_fault_of_ours_is_a_500_without_its_details(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    served.store.known = None  # type: ignore[assignment]
+    answer = served.ask("GET", "/v1/recommend?user=u1")
+    assert (answer.status_code, answer.json()["code"]) == (500, "E500")
+    assert "NoneType" not in answer.text
+    assert "NoneType" in caplog.text
+
+
+def test_a_store_that_fails_costs_the_history_and_is_counted(served: Served) -> None:
+    served.store.fails = True
+    assert served.ask("GET", "/v1/recommend?user=u1").json()["retriever"] == "popular"
+    assert "lodestar_feature_fallbacks_total 1.0" in served.ask("GET", "/metrics").text
+
+
+def test_every_place_of_every_answer_is_logged_with_the_digest(served: Served) -> None:
+    answer = served.ask("GET", "/v1/recommend?user=u1&k=2&surface=cart").json()
+    rows = served.rows()
+    assert [row["item_id"] for row in rows] == [place["item_id"] for place in answer["items"]]
+    assert {(row["request_id"], row["model_digest"], row["arm"], row["propensity"], row["surface"]) for row in rows} == {
+        (answer["request_id"], served.digest, "control", 1.0, "cart")
+    }
+
+
+def test_metrics_count_and_never_name(served: Served) -> None:
+    served.ask("GET", "/v1/recommend?user=u1")
+    served.ask("GET", "/v1/recommend?user=a-very-secret-name&k=0")
+    page = served.ask("GET", "/metrics").text
+    assert 'lodestar_requests_total{route="/v1/recommend",status="200"} 1.0' in page
+    assert 'lodestar_answers_total{retriever="personal"} 1.0' in page
+    assert "secret" not in page
+    assert "u1" not in page
+
+
+def test_long_rankings_run_beside_the_event_loop(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        served = Served(tmp_path, pool)
+        assert len(served.ask("GET", "/v1/recommend?user=u1&k=3").json()["items"]) == 3
+
+
+def test_a_short_ranking_needs_no_thread(served: Served) -> None:
+    assert pool_for(served.predictor.recommender) is None
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(served: Served) -> None:
+    assert served.predictor.log is not None
+    served.predictor.log.close()
+    assert served.ask("GET", "/v1/recommend?user=u1").status_code == 200
+    assert "lodestar_lists_unlogged_total 1.0" in served.ask("GET", "/metrics").text

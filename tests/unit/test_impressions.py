@@ -1,0 +1,66 @@
+"""The impression log: rows that our own contract takes back, whole however many write at once."""
+
+import csv
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from lodestar import schema
+from lodestar.data.ingest import ingest
+from lodestar.engine.recommender import PERSONAL, Recommendation
+from serving.impressions import FileLog, Shown, feature_hash
+
+
+def shown(request: str, count: int = 3) -> Shown:
+    places = [
+        Recommendation(item_id=f"i{row}", title=f"Item {row}", category="a", score=1.5 - row, position=row + 1, retriever=PERSONAL)
+        for row in range(count)
+    ]
+    return Shown(request_id=request, user="u1", surface="home", model_digest="d1", arm="control", feature_hash="f1", places=places)
+
+
+def test_the_log_is_a_table_of_the_contract(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    log = FileLog(data / "impressions.jsonl")
+    log.append(shown("r1").rows())
+    log.append(shown("r2", 1).rows())
+    log.close()
+    with (data / "events.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["user_id", "item_id", "event_type", "event_time"])
+        rows.writerows([f"u{user}", "i1", "view", "2026-01-01T00:00:00Z"] for user in range(5))
+    ingest(str(data), tmp_path / "tables")
+    table = pq.read_table(tmp_path / "tables" / "impressions.parquet").to_pylist()
+    assert [(row[schema.REQUEST_ID], row[schema.POSITION], row[schema.ITEM_ID]) for row in table] == [
+        ("r1", 1, "i0"),
+        ("r1", 2, "i1"),
+        ("r1", 3, "i2"),
+        ("r2", 1, "i0"),
+    ]
+    assert {(row[schema.MODEL_DIGEST], row[schema.ARM], row[schema.PROPENSITY], row[schema.FEATURE_HASH]) for row in table} == {
+        ("d1", "control", 1.0, "f1")
+    }
+
+
+def test_rows_are_whole_when_many_write_at_once(tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "impressions.jsonl")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: log.append(shown(f"r{number}", 20).rows()), range(200)))
+    log.close()
+    rows = [json.loads(line) for line in (tmp_path / "impressions.jsonl").read_text().splitlines()]
+    assert len(rows) == 200 * 20
+
+
+def test_another_process_goes_on_with_the_file(tmp_path: Path) -> None:
+    for request in ("r1", "r2"):
+        log = FileLog(tmp_path / "impressions.jsonl")
+        log.append(shown(request, 1).rows())
+        log.close()
+    assert len((tmp_path / "impressions.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_hash_names_the_history_and_its_order() -> None:
+    assert feature_hash(("a", "b")) == feature_hash(("a", "b"))
+    assert len({feature_hash(history) for history in ((), ("a",), ("ab",), ("a", "b"), ("b", "a"))}) == 5
