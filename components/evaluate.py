@@ -40,5 +40,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - an artifact each
         result = evaluate(Path(features.path), Path(bundle.path), Path(evaluation.path), configured(recipe, overrides))
         for name, value in result.headline().items():
             metrics.log_metric(name, value)
-        shutil.copyfile(Path(evaluation.path, "report.html"), report.path)
-        shutil.copyfile(Path(evaluation.path, "model_card.md"), card.path)
+        # The headline is a file as well: a cache takes an output without one for lost.
+        for name, output in (("report.html", report), ("model_card.md", card), ("headline.json", metrics)):
+            shutil.copyfile(Path(evaluation.path, name), output.path)

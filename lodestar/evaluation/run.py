@@ -1,5 +1,6 @@
 """Judge the exported bundle beside every baseline on the test part, and leave the figures, a page and a model card."""
 
+import json
 from pathlib import Path
 
 from lodestar import bundle as bundles
@@ -13,11 +14,11 @@ from lodestar.evaluation.outcome import Evaluation
 from lodestar.evaluation.report import page
 from lodestar.features import store
 
-REPORT, CARD = "report.html", "model_card.md"
+REPORT, CARD, HEADLINE = "report.html", "model_card.md", "headline.json"
 
 
 def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe) -> Evaluation:
-    """Publish evaluation.json, report.html and model_card.md; UsageError where the bundle was trained on other features."""
+    """Publish evaluation.json, headline.json, report.html and model_card.md; UsageError where the bundle was trained on other features."""
     found, source = store.load(features), bundles.load(bundle)
     if source.info.features != found.digest:
         raise UsageError(f"{bundle} was trained on features {source.info.features}, {features} holds {found.digest}")
@@ -25,6 +26,7 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe) -> Eval
     evaluation = judge.evaluation()
     with storage.publish_folder(target) as folder:
         folder.joinpath(EVALUATION).write_text(evaluation.to_json())
+        folder.joinpath(HEADLINE).write_text(json.dumps(evaluation.headline(), indent=2, sort_keys=True) + "\n")
         folder.joinpath(REPORT).write_text(page(evaluation, judge.exhibits(evaluation.rival)))
         folder.joinpath(CARD).write_text(card(evaluation))
     return evaluation

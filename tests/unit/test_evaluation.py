@@ -15,7 +15,7 @@ from lodestar.errors import DataError, UsageError
 from lodestar.evaluation import contestants
 from lodestar.evaluation.exhibits import tail
 from lodestar.evaluation.guard import EVALUATION, passes
-from lodestar.evaluation.run import CARD, REPORT, evaluate
+from lodestar.evaluation.run import CARD, HEADLINE, REPORT, evaluate
 from lodestar.features import store
 from lodestar.models import ease
 from tests.factories import small_bundle
@@ -52,8 +52,9 @@ def written(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     return target
 
 
-def test_three_files_are_left(written: Path) -> None:
-    assert sorted(file.name for file in written.iterdir()) == [EVALUATION, CARD, REPORT]
+def test_four_files_are_left(written: Path) -> None:
+    assert {file.name for file in written.iterdir()} == {EVALUATION, HEADLINE, CARD, REPORT}
+    assert json.loads((written / HEADLINE).read_text())["passes"] in {0.0, 1.0}
 
 
 def test_no_user_is_named(written: Path) -> None:
