@@ -1,0 +1,231 @@
+"""Every object that we ask a cluster to take, held to the schemas that the cluster holds it to, and to what our own code makes."""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from components import jobs
+from components.job_server import PLACE
+from serving.rollout import ROUTE, SERVICE, Form, canary, replace
+from tests.contract.kustomize import OVERLAYS, Object, merged, objects, rendered
+
+MANIFESTS = OVERLAYS.parent
+KUBERNETES = "1.36"
+FORMS: dict[Form, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
+SCHEMAS = {record["kind"]: record for record in (json.loads(file.read_text()) for file in Path(__file__).with_name("crds").glob("*.json"))}
+FIRST, SECOND = "s3://lodestar/bundles/first", "s3://lodestar/bundles/second"
+
+
+def applied() -> list[Object]:
+    """What `kubectl apply -f manifests/` sends: every object of every file at the top."""
+    return [thing for file in sorted(MANIFESTS.glob("*.yaml")) for thing in objects(file)]
+
+
+EVERYTHING = [*applied(), *(thing for folder in sorted(OVERLAYS.iterdir()) for thing in rendered(folder))]
+
+
+def check(thing: Object) -> None:
+    """Raise where the API server would refuse the object, or drop a field without a word."""
+    record = SCHEMAS.get(thing["kind"])
+    if record is None:
+        kubernetes_validate.validate(thing, KUBERNETES, strict=True)
+        return
+    assert thing["apiVersion"] == record["apiVersion"]
+    jsonschema.validate(thing, record["schema"], cls=jsonschema.Draft202012Validator)
+
+
+def only(things: list[Object], kind: str, name: str = "recommend") -> Object:
+    (found,) = [thing for thing in things if thing["kind"] == kind and thing["metadata"]["name"] == name]
+    return found
+
+
+def pods() -> Iterator[tuple[str, Object, Object]]:
+    """Kind, pod spec and container of everything that runs; a predictor's container is its runtime's."""
+    runtime = only(applied(), "ServingRuntime", "lodestar")["spec"]["containers"][0]
+    for thing in EVERYTHING:
+        if thing["kind"] == SERVICE:
+            yield SERVICE, thing["spec"]["predictor"], runtime
+        elif thing["kind"] == "PyTorchJob":
+            for replica in thing["spec"]["pytorchReplicaSpecs"].values():
+                spec = replica["template"]["spec"]
+                yield "PyTorchJob", spec, spec["containers"][0]
+
+
+@pytest.mark.parametrize("thing", EVERYTHING, ids=lambda thing: f"{thing['kind']}-{thing['metadata']['name']}")
+def test_the_api_server_would_take_it(thing: Object) -> None:
+    check(thing)
+
+
+def test_the_check_can_fail() -> None:
+    service = copy.deepcopy(only(applied(), SERVICE))
+    service["spec"]["predictor"]["minReplica"] = service["spec"]["predictor"].pop("minReplicas")
+    with pytest.raises(jsonschema.ValidationError, match="minReplica"):
+        check(service)
+    account = only(applied(), "ServiceAccount", "predictor") | {"automountServiceAccountTokens": False}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        check(account)
+    job = copy.deepcopy(rendered(OVERLAYS / "training")[0])
+    job["spec"]["runPolicy"]["backoffLimit"] = "three"
+    with pytest.raises(jsonschema.ValidationError, match="three"):
+        check(job)
+
+
+def test_the_top_holds_what_the_base_holds() -> None:
+    assert applied() == rendered(MANIFESTS / "base")
+    kinds = {thing["kind"] for thing in applied()}
+    assert {"Namespace", "ServiceAccount", "ServingRuntime", SERVICE, "NetworkPolicy", "PodDisruptionBudget", ROUTE} <= kinds
+    assert "PyTorchJob" not in kinds
+
+
+@pytest.mark.parametrize("overlay", sorted(path.name for path in OVERLAYS.iterdir()))
+def test_kubectl_renders_the_same(overlay: str) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not here")
+    done = subprocess.run(["kubectl", "kustomize", str(OVERLAYS / overlay)], capture_output=True, text=True, check=True)
+    theirs, ours = list(yaml.safe_load_all(done.stdout)), rendered(OVERLAYS / overlay)
+    assert sorted(map(json.dumps, map(_sorted, theirs))) == sorted(map(json.dumps, map(_sorted, ours)))
+
+
+def _sorted(thing: Object) -> Any:
+    return json.loads(json.dumps(thing, sort_keys=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_overlay_says_what_the_rollout_makes(form: Form) -> None:
+    found = rendered(OVERLAYS / FORMS[form])
+    stable = copy.deepcopy(only(applied(), SERVICE))
+    if form == "knative":
+        stable["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "Knative"
+        stable["spec"]["predictor"].pop("deploymentStrategy")
+    stable = merged(stable, replace(stable, FIRST))
+    made = {(SERVICE, "recommend"): stable, (ROUTE, "recommend-split"): only(applied(), ROUTE, "recommend-split")}
+    for change in canary(form, stable, SECOND, 10):
+        key = change["kind"], change["metadata"]["name"]
+        made[key] = merged(made.get(key, {}), change)
+    services = {thing["metadata"]["name"]: thing for thing in found if thing["kind"] == SERVICE}
+    assert services == {name: thing for (kind, name), thing in made.items() if kind == SERVICE}
+    routes = [thing for thing in found if thing["kind"] == ROUTE]
+    assert routes == ([made[ROUTE, "recommend-split"]] if form == "two-services" else [])
+
+
+def test_a_canary_keeps_kserves_rules() -> None:
+    for form, overlay in FORMS.items():
+        service = only(rendered(OVERLAYS / overlay), SERVICE)
+        is_knative = service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
+        assert ("canaryTrafficPercent" in service["spec"]["predictor"]) == (form == "knative") == is_knative
+        entries = service["spec"].get("canary", [])
+        names = [entry["predictor"]["name"] for entry in entries]
+        assert len(set(names)) == len(names)
+        assert service["spec"]["predictor"].get("name") not in names
+        assert sum(entry["trafficPercent"] for entry in entries) <= 100
+        for entry in entries:
+            assert 1 <= entry["predictor"]["minReplicas"] <= service["spec"]["predictor"]["minReplicas"]
+            assert not {"maxReplicas", "scaleTarget", "scaleMetric", "autoScaling", "workerSpec"} & entry["predictor"].keys()
+        assert "transformer" not in service["spec"]
+
+
+def test_the_training_job_is_what_the_launcher_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    content = (OVERLAYS / "training" / "job.yaml").read_text()
+    (job,) = objects(OVERLAYS / "training" / "job.yaml")
+    container = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
+    options = [f"--{key}={job['metadata'][key]}" for key in ("name", "namespace")] + [f"--image={container['image']}", *container["args"]]
+    assert jobs.main(options) == 0
+    assert content.partition("\n")[2] == capsys.readouterr().out
+    assert jobs.main([f"{option}!" if option.startswith("--name=") else option for option in options]) == 2
+
+
+def test_a_training_job_keeps_the_webhooks_rules() -> None:
+    (job,) = rendered(OVERLAYS / "training")
+    assert job["spec"]["pytorchReplicaSpecs"]["Master"]["replicas"] == 1
+    for replica in job["spec"]["pytorchReplicaSpecs"].values():
+        assert [container["name"] for container in replica["template"]["spec"]["containers"]] == ["pytorch"]
+        assert replica["template"]["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+        assert replica["restartPolicy"] == "OnFailure"
+
+
+def test_pods_run_with_no_right_that_they_do_not_need() -> None:
+    found = list(pods())
+    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob"}
+    for kind, spec, container in found:
+        assert spec["automountServiceAccountToken"] is False, kind
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        context = container["securityContext"]
+        assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"], context["capabilities"]) == (
+            False,
+            True,
+            {"drop": ["ALL"]},
+        )
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_no_secret_is_written_down() -> None:
+    assert not [thing for thing in EVERYTHING if thing["kind"] == "Secret"]
+    for file in MANIFESTS.rglob("*.yaml"):
+        assert not re.search(
+            r"(?i)(password|secret_access_key|token)\s*[:=]\s*\S", file.read_text().replace("automountServiceAccountToken: ", "")
+        )
+
+
+def test_accounts_that_are_named_exist_and_only_the_launcher_talks_to_the_api() -> None:
+    accounts = {
+        (thing["metadata"]["namespace"], thing["metadata"]["name"]): thing for thing in applied() if thing["kind"] == "ServiceAccount"
+    }
+    used = {("lodestar", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind == SERVICE}
+    used |= {("lodestar-training", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind == "PyTorchJob"}
+    assert used <= accounts.keys()
+    assert {name for (_, name), account in accounts.items() if account["automountServiceAccountToken"]} == {"launcher"}
+
+
+def test_roles_allow_what_the_code_calls_and_nothing_more() -> None:
+    roles = {thing["metadata"]["namespace"]: thing["rules"] for thing in applied() if thing["kind"] == "Role"}
+    allowed = {
+        (namespace, group, resource): set(rule["verbs"])
+        for namespace, rules in roles.items()
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    training = "lodestar-training"
+    assert allowed == {
+        # components/job_server.py
+        (training, PLACE["group"], PLACE["plural"]): {"get", "list", "watch", "create", "delete"},
+        **{(training, "", resource): {"get", "list", "watch"} for resource in ("pods", "pods/log", "events")},
+        # serving/cluster.py
+        ("lodestar", "serving.kserve.io", "inferenceservices"): {"get", "create", "patch", "delete"},
+        ("lodestar", "gateway.networking.k8s.io", "httproutes"): {"get", "patch"},
+        ("lodestar", "apps", "deployments"): {"list"},
+    }
+
+
+@pytest.mark.parametrize("namespace", ["lodestar", "lodestar-training"])
+def test_nothing_goes_in_or_out_unless_it_is_named(namespace: str) -> None:
+    policies = [thing for thing in applied() if thing["kind"] == "NetworkPolicy" and thing["metadata"]["namespace"] == namespace]
+    assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in [policy["spec"] for policy in policies]
+    labels = {name for policy in policies for name in json.dumps(policy["spec"]["podSelector"]).split('"')}
+    assert {"serving.kserve.io/inferenceservice", "training.kubeflow.org/job-name", "app.kubernetes.io/component"} & labels
+
+
+def test_a_budget_covers_the_service() -> None:
+    budget = only(applied(), "PodDisruptionBudget")
+    assert budget["spec"]["selector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": only(applied(), SERVICE)["metadata"]["name"]}
+    assert only(applied(), SERVICE)["spec"]["predictor"]["minReplicas"] > budget["spec"]["maxUnavailable"]
+
+
+def test_namespaces_hold_pods_to_pod_security() -> None:
+    levels = {
+        thing["metadata"]["name"]: thing["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for thing in applied()
+        if thing["kind"] == "Namespace"
+    }
+    assert levels == {"lodestar": "restricted", "lodestar-training": "baseline"}
