@@ -1,0 +1,116 @@
+"""What following a training job needs of the API server."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from lodestar.errors import EnvironmentFault
+
+Object = dict[str, Any]
+
+CONFLICT, NOT_FOUND = 409, 404
+# A pod without a container that runs has no log yet.
+NO_LOG = (400, NOT_FOUND)
+LOG_S = 30
+GONE_S = 60.0
+PLACE = {"group": "kubeflow.org", "version": "v1", "plural": "pytorchjobs"}
+
+
+class JobServer(Protocol):
+    """The PyTorchJobs of one namespace, their logs and what went wrong around them."""
+
+    def create(self, body: Object) -> bool:
+        """False where one of that name exists."""
+
+    def read(self, name: str) -> Object:
+        """The job as it is now."""
+
+    def delete(self, name: str) -> None:
+        """Delete the job and its pods, and wait until it is gone; no error where it is gone already."""
+
+    def log(self, pod: str) -> str:
+        """The newest lines of a pod's log, each after its time; empty where there is none yet."""
+
+    def warnings(self, name: str) -> list[str]:
+        """What the cluster warns of about the job and its pods."""
+
+
+def connect(namespace: str) -> JobServer:
+    """With a pod's own account, or as the kubeconfig says."""
+    from kubernetes import config
+
+    try:
+        config.load_config()
+    except config.ConfigException as error:
+        remedy = "Run it in a pod with an account, or set KUBECONFIG."
+        raise EnvironmentFault("E534", f"no Kubernetes to talk to: {error}", remedy=remedy) from error
+    return KubernetesJobs(namespace)
+
+
+class KubernetesJobs:
+    """The API server that the kubernetes client is configured for."""
+
+    def __init__(self, namespace: str) -> None:
+        from kubernetes import client
+
+        self.namespace = namespace
+        self._objects, self._core = client.CustomObjectsApi(), client.CoreV1Api()
+
+    def create(self, body: Object) -> bool:
+        with _refusals("the training job", CONFLICT) as refused:
+            self._objects.create_namespaced_custom_object(**PLACE, namespace=self.namespace, body=body)
+        return not refused
+
+    def read(self, name: str) -> Object:
+        with _refusals(f"reading training job {name}"):
+            return dict(self._objects.get_namespaced_custom_object(**PLACE, namespace=self.namespace, name=name))
+
+    def delete(self, name: str) -> None:
+        place = {**PLACE, "namespace": self.namespace, "name": name}
+        with _refusals(f"deleting training job {name}", NOT_FOUND):
+            self._objects.delete_namespaced_custom_object(**place, propagation_policy="Foreground")
+            deadline = time.monotonic() + GONE_S
+            while time.monotonic() < deadline:
+                self._objects.get_namespaced_custom_object(**place)
+                time.sleep(1)
+
+    def log(self, pod: str) -> str:
+        with _refusals(f"the log of pod {pod}", *NO_LOG):
+            return str(self._core.read_namespaced_pod_log(pod, self.namespace, timestamps=True, since_seconds=LOG_S))
+        return ""
+
+    def warnings(self, name: str) -> list[str]:
+        with _refusals("its events"):
+            events = self._core.list_namespaced_event(self.namespace, field_selector="type=Warning").items
+        about = (event for event in events if event.involved_object.name == name or event.involved_object.name.startswith(f"{name}-"))
+        return [f"{event.reason} {event.involved_object.name}: {event.message}" for event in about]
+
+
+def conditions(job: Object) -> dict[str, str]:
+    """The conditions of a job that hold, with what they say."""
+    facts = job.get("status", {}).get("conditions") or []
+    return {fact["type"]: fact.get("message", "") for fact in facts if fact["status"] == "True"}
+
+
+@contextmanager
+def _refusals(what: str, *expected: int) -> Iterator[list[int]]:
+    """A refusal by the API server as EnvironmentFault E534; an expected one is put into the list instead."""
+    from kubernetes import client
+
+    refused: list[int] = []
+    try:
+        yield refused
+    except client.ApiException as error:
+        refused.append(error.status)
+        if error.status not in expected:
+            message = f"the API server refused {what}: {error.status} {error.reason} {_reason(error.body)}".rstrip()
+            raise EnvironmentFault("E534", message, remedy="Check that manifests/ is applied and that this account may do it.") from error
+
+
+def _reason(body: str | bytes | None) -> str:
+    try:
+        return str(json.loads(body or "{}").get("message", ""))
+    except ValueError:
+        return ""

@@ -1,0 +1,146 @@
+"""A training job is started once, followed to its end, and never left behind."""
+
+import os
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from components.job_server import Object
+from components.jobs import SHOWN_LINES, SPEC, TrainingJob, follow, pytorch_job, start
+from lodestar.errors import ConfigError, EnvironmentFault
+
+
+def job(**changes: Any) -> TrainingJob:
+    given: dict[str, Any] = {
+        "name": "train-1",
+        "namespace": "here",
+        "image": "registry/train:1",
+        "features": "s3://b/f",
+        "bundle": "s3://b/o",
+        "checkpoints": "s3://b/c",
+        "recipe": "sasrec",
+    }
+    return TrainingJob(**given | changes)
+
+
+class Server:
+    """One namespace as a dictionary; each time a job is read it is a step further in `story`."""
+
+    def __init__(self, *story: str) -> None:
+        self.story = list(story)
+        self.jobs: dict[str, Object] = {}
+        self.deleted: list[str] = []
+        self.lines = [f"2026-01-01T00:00:{second:02d}Z line {second}" for second in range(30)]
+
+    def create(self, body: Object) -> bool:
+        name = body["metadata"]["name"]
+        return name not in self.jobs and bool(self.jobs.setdefault(name, body))
+
+    def read(self, name: str) -> Object:
+        now = self.story.pop(0) if len(self.story) > 1 else self.story[0]
+        facts = [{"type": now, "status": "True", "message": f"it is {now.lower()}"}] if now else []
+        return self.jobs[name] | {"status": {"conditions": facts}}
+
+    def delete(self, name: str) -> None:
+        self.deleted.append(name)
+        self.jobs.pop(name, None)
+
+    def log(self, pod: str) -> str:
+        assert pod == "train-1-master-0"
+        return "\n".join(self.lines)
+
+    def warnings(self, name: str) -> list[str]:
+        return [f"FailedScheduling {name}-worker-0: no room"]
+
+
+def test_a_job_is_followed_to_success(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server("Created", "Running", "Running", "Succeeded")
+    follow(server, job(), poll_s=0)
+    said = capsys.readouterr().err
+    assert said.count("line 29") == 1
+    assert said.count("no room") == 1
+    assert '"state": "succeeded"' in said
+    assert server.deleted == []
+
+
+def test_a_job_that_fails_is_an_error_with_the_end_of_its_log() -> None:
+    with pytest.raises(EnvironmentFault, match="E532") as failed:
+        follow(Server("Running", "Failed"), job(), poll_s=0)
+    assert "it is failed" in str(failed.value)
+    assert "line 29" in str(failed.value)
+    assert str(failed.value).count("\n") <= SHOWN_LINES + 1
+
+
+def test_a_job_that_finds_no_place_is_taken_away() -> None:
+    server = Server("Created")
+    with pytest.raises(EnvironmentFault, match="E531"):
+        follow(server, job(), pending_s=0.05, poll_s=0.01)
+    assert server.deleted == ["train-1"]
+
+
+def test_a_repeated_step_takes_its_own_job_over(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server("Running", "Running", "Succeeded")
+    start(server, pytorch_job(job()))
+    follow(server, job(), poll_s=0)
+    assert "taken over" in capsys.readouterr().err
+    assert server.deleted == []
+
+
+def test_another_job_of_that_name_is_left_alone() -> None:
+    server = Server("Running")
+    start(server, pytorch_job(job(recipe="shop")))
+    with pytest.raises(EnvironmentFault, match="E533"):
+        start(server, pytorch_job(job()))
+    assert server.deleted == []
+
+
+def test_a_job_that_had_failed_is_made_again() -> None:
+    server = Server("Failed", "Succeeded")
+    start(server, pytorch_job(job()))
+    follow(server, job(), poll_s=0)
+    assert server.deleted == ["train-1"]
+    assert "train-1" in server.jobs
+
+
+def test_a_terminated_launcher_takes_the_job_along() -> None:
+    server = Server("Running")
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit) as ended:
+        follow(server, job(), poll_s=0.01)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert server.deleted == ["train-1"]
+
+
+def test_the_same_job_has_the_same_digest_and_another_has_another() -> None:
+    def digest(**changes: Any) -> str:
+        return str(pytorch_job(job(**changes))["metadata"]["annotations"][SPEC])
+
+    assert digest() == digest()
+    assert len({digest(), digest(workers=3), digest(overrides='{"train": {"seed": 1}}'), digest(gpus=1)}) == 4
+
+
+def test_one_worker_needs_no_others() -> None:
+    assert set(pytorch_job(job(workers=1))["spec"]["pytorchReplicaSpecs"]) == {"Master"}
+    assert pytorch_job(job(workers=3))["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"] == 2
+
+
+def test_gpus_are_asked_for_and_one_process_runs_on_each() -> None:
+    spec = pytorch_job(job(gpus=4))["spec"]
+    container = spec["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
+    assert spec["nprocPerNode"] == "4"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == container["resources"]["requests"]["nvidia.com/gpu"] == "4"
+
+
+def test_a_queued_job_waits_to_be_let_in() -> None:
+    body = pytorch_job(job(queue="night"))
+    assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "night"
+    assert body["spec"]["runPolicy"]["suspend"] is True
+    assert pytorch_job(job())["spec"]["runPolicy"]["suspend"] is False
+
+
+@pytest.mark.parametrize("changes", [{"name": "Train"}, {"name": "-a"}, {"name": "a" * 54}, {"name": ""}, {"workers": 0}, {"gpus": -1}])
+def test_what_no_cluster_would_take_is_refused_at_once(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        job(**changes)
