@@ -1,0 +1,208 @@
+"""A new bundle takes its share and then all or nothing; how far it is stands in the objects themselves, in each of three forms."""
+
+import copy
+import json
+from typing import Any, get_args
+
+import pytest
+
+from lodestar.errors import EnvironmentFault, UsageError
+from serving import rollout
+from serving.rollout import FORM, ROUTE, SERVICE, Cluster, Form, Object, detect
+from tests.contract.kustomize import merged
+
+OLD, NEW = "s3://b/old", "s3://b/new"
+NAME, CANARY = "recommend", "recommend-canary"
+
+
+def service(**annotations: str) -> Object:
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": SERVICE,
+        "metadata": {"name": NAME, "namespace": "lodestar", "labels": {"a": "b"}, "annotations": annotations},
+        "spec": {"predictor": {"minReplicas": 2, "model": {"modelFormat": {"name": "lodestar"}, "storageUri": OLD}}},
+        "status": {"deploymentMode": "Standard"},
+    }
+
+
+def route() -> Object:
+    rules = [{"backendRefs": [{"name": f"{NAME}-predictor", "port": 80, "weight": 100}]}]
+    return {"kind": ROUTE, "metadata": {"name": f"{NAME}-split", "namespace": "lodestar"}, "spec": {"rules": rules}}
+
+
+class Api:
+    """Objects in a dictionary that take JSON merge patches (RFC 7396); `refuses` is a bundle that never becomes ready."""
+
+    def __init__(self, *, mode: str = "Standard", refuses: str = "", is_ready: bool = True, has_route: bool = True, form: str = "") -> None:
+        made = service(**({FORM: form} if form else {}))
+        made["status"]["deploymentMode"] = mode
+        self.objects = {(SERVICE, NAME): made, (ROUTE, f"{NAME}-split"): route()}
+        self.refuses, self.is_ready, self.has_route = refuses, is_ready, has_route
+
+    def service(self) -> Object:
+        return copy.deepcopy(self.objects[SERVICE, NAME])
+
+    def answers(self, _service: Object) -> bool:
+        return self.is_ready
+
+    def has_gateway(self) -> bool:
+        return self.has_route
+
+    def make(self, changes: list[Object]) -> None:
+        for change in changes:
+            key = change["kind"], change["metadata"]["name"]
+            if change.get("$patch") == "delete":
+                self.objects.pop(key, None)
+            else:
+                self.objects[key] = merged(self.objects.get(key, {}), change)
+                if self.refuses and self.refuses in json.dumps(change.get("spec", {})):
+                    raise EnvironmentFault("E542", "not ready", remedy="")
+
+    def weights(self) -> dict[str, int]:
+        (rule,) = self.objects[ROUTE, f"{NAME}-split"]["spec"]["rules"]
+        return {backend["name"]: backend["weight"] for backend in rule["backendRefs"]}
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def used(api: Api) -> Api:
+        monkeypatch.setattr(rollout, "_connect", lambda _service: api)
+        return api
+
+    return used
+
+
+def start(percent: int = 10) -> None:
+    rollout.start_canary(f"lodestar/{NAME}", NEW, percent)
+
+
+def test_two_services_share_by_the_routes_weights(use: Any) -> None:
+    api = use(Api())
+    start()
+    assert api.weights() == {f"{NAME}-predictor": 90, f"{CANARY}-predictor": 10}
+    second = api.objects[SERVICE, CANARY]["spec"]["predictor"]
+    assert (second["model"]["storageUri"], second["model"]["args"], second["minReplicas"]) == (NEW, ["--arm=canary"], 1)
+    assert rollout.state(api.service()) == rollout.State(bundle=OLD, candidate=NEW, percent=10, form="two-services")
+
+
+@pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
+def test_two_services_end_as_one(use: Any, take: bool, bundle: str) -> None:
+    api = use(Api())
+    start()
+    rollout.finish(NAME, take=take)
+    assert api.weights() == {f"{NAME}-predictor": 100}
+    assert (SERVICE, CANARY) not in api.objects
+    assert rollout.state(api.service()) == rollout.State(bundle=bundle, candidate=None, percent=0, form="two-services")
+
+
+@pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
+def test_kserves_own_canary_is_named_anew_and_ends_as_one(use: Any, take: bool, bundle: str) -> None:
+    api = use(Api(form="standard"))
+    start()
+    (entry,) = api.service()["spec"]["canary"]
+    assert (entry["trafficPercent"], entry["predictor"]["model"]["storageUri"]) == (10, NEW)
+    rollout.finish(NAME, take=take)
+    live = api.service()
+    assert "canary" not in live["spec"]
+    assert live["spec"]["predictor"].get("name") == (entry["predictor"]["name"] if take else None)
+    assert rollout.state(live).bundle == bundle
+
+
+def test_knative_mode_shares_by_its_own_setting(use: Any) -> None:
+    api = use(Api(mode="Knative"))
+    start(25)
+    predictor = api.service()["spec"]["predictor"]
+    assert (predictor["canaryTrafficPercent"], predictor["model"]["storageUri"]) == (25, NEW)
+    rollout.finish(NAME, take=True)
+    assert "canaryTrafficPercent" not in api.service()["spec"]["predictor"]
+
+
+def test_knative_mode_goes_back_by_sending_nothing_to_the_new(use: Any) -> None:
+    api = use(Api(mode="Knative"))
+    start()
+    rollout.finish(NAME, take=False)
+    assert api.service()["spec"]["predictor"]["canaryTrafficPercent"] == 0
+
+
+def test_starting_again_changes_nothing(use: Any) -> None:
+    api = use(Api())
+    start()
+    before = copy.deepcopy(api.objects)
+    start()
+    assert api.objects == before
+
+
+def test_the_bundle_that_answers_is_no_canary_of_itself(use: Any) -> None:
+    api = use(Api())
+    before = copy.deepcopy(api.objects)
+    rollout.start_canary(NAME, OLD)
+    assert api.objects == before
+
+
+def test_a_service_that_answers_nothing_takes_the_bundle_at_once(use: Any) -> None:
+    api = use(Api(is_ready=False))
+    start()
+    assert rollout.state(api.service()) == rollout.State(bundle=NEW, candidate=None, percent=0, form=None)
+    assert api.weights() == {f"{NAME}-predictor": 100}
+
+
+@pytest.mark.parametrize("form", get_args(Form)[:2])
+def test_a_candidate_that_does_not_get_ready_is_removed_again(use: Any, form: str) -> None:
+    api = use(Api(refuses=NEW, form=form))
+    with pytest.raises(EnvironmentFault, match="E542"):
+        start()
+    assert (SERVICE, CANARY) not in api.objects
+    assert "canary" not in api.service()["spec"]
+    assert api.weights() == {f"{NAME}-predictor": 100}
+    assert rollout.state(api.service()).candidate is None
+
+
+@pytest.mark.parametrize(
+    ("cluster", "form"),
+    [
+        (Cluster(mode="Standard", asked=None, has_gateway=True), "two-services"),
+        (Cluster(mode="RawDeployment", asked="standard", has_gateway=True), "standard"),
+        (Cluster(mode="Knative", asked=None, has_gateway=False), "knative"),
+        (Cluster(mode="Serverless", asked="knative", has_gateway=True), "knative"),
+    ],
+)
+def test_the_form_is_what_the_cluster_can_do(cluster: Cluster, form: str) -> None:
+    assert detect(cluster) == form
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        Cluster(mode="Standard", asked="knative", has_gateway=True),
+        Cluster(mode="Knative", asked="two-services", has_gateway=True),
+        Cluster(mode="Standard", asked=None, has_gateway=False),
+    ],
+)
+def test_a_form_that_would_send_everything_to_the_new_bundle_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(EnvironmentFault, match="E540"):
+        detect(cluster)
+
+
+def test_an_unknown_form_and_an_impossible_share_are_refused(use: Any) -> None:
+    with pytest.raises(UsageError, match="is one of"):
+        detect(Cluster(mode="Standard", asked="blue-green", has_gateway=True))
+    for percent in (0, 100, -5):
+        use(Api())
+        with pytest.raises(UsageError, match="between 1 and 99"):
+            start(percent)
+
+
+def test_there_must_be_a_canary_to_promote(use: Any) -> None:
+    use(Api())
+    with pytest.raises(UsageError, match="no canary"):
+        rollout.finish(NAME, take=True)
+
+
+def test_the_command_says_how_far_it_is(use: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    use(Api())
+    assert rollout.main(["start", "--service", NAME, "--bundle", NEW, "--percent", "5"]) == 0
+    capsys.readouterr()
+    assert rollout.main(["status", "--service", NAME]) == 0
+    assert json.loads(capsys.readouterr().out) == {"bundle": OLD, "candidate": NEW, "percent": 5, "form": "two-services"}
+    assert rollout.main(["rollback", "--service", NAME]) == 0
+    assert rollout.main(["promote", "--service", NAME]) == 2
