@@ -4,6 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := lodestar-run
+REGISTRY ?= localhost:5000
+BASE_IMAGE ?= docker.io/library/python:3.12-slim
+TLS_VERIFY ?= true
+# What this machine's pip is told about package indexes holds inside the build, and nothing of it stays in the image.
+MOUNTED := $(foreach path,$(wildcard /etc/pip.conf /etc/ssl/certs),--volume $(path):$(path):ro)
 
 .PHONY: run test test-cluster check bench image clean
 
@@ -27,8 +32,11 @@ check: $(READY)  ## format, lint, types, imports, dead and repeated code
 bench: $(READY)  ## ours beside a named peer, as ratios
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
-image:  ## one image per role: make image ROLE=serve
-	buildah build --target $(ROLE) --tag lodestar-python-$(ROLE) -f Containerfile .
+image: $(READY)  ## build and push one role's image: make image ROLE=serve REGISTRY=registry.example.com/team
+	reference=$$($(BIN)/python -c 'import sys; from components.image import reference; print(reference(*sys.argv[1:]))' $(ROLE) $(REGISTRY)) && \
+	buildah build --layers --network host --tls-verify=$(TLS_VERIFY) --build-arg BASE_IMAGE=$(BASE_IMAGE) $(MOUNTED) \
+		--target $(ROLE) --tag $$reference . && \
+	buildah push --tls-verify=$(TLS_VERIFY) $$reference && echo $$reference
 
 clean:
 	rm -rf $(VENV) $(RUN) build *.egg-info

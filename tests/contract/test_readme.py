@@ -1,0 +1,44 @@
+"""What the README says is there, is there."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MOST_LINES, MOST_FUNCTION_LINES = 300, 50
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _tree() -> set[str]:
+    section = (ROOT / "README.md").read_text().partition("## Where things are")[2]
+    block = section.split("```")[1]
+    return set(re.findall(r"^(\w+)/ ", block, flags=re.MULTILINE))
+
+
+def test_the_tree_names_every_folder_and_no_other() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    folders = {path.split("/")[0] for path in tracked if "/" in path and not path.startswith(".")}
+    assert _tree() == folders
+
+
+def test_every_test_folder_of_the_tree_holds_tests() -> None:
+    line = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("tests/"))
+    named = {word.strip(" ,") for word in line.removeprefix("tests/").split(",")}
+    assert named == {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
+
+
+def _sources() -> list[Path]:
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return [ROOT / path for path in tracked if (ROOT / path).exists()]
+
+
+def test_no_file_is_too_long() -> None:
+    assert [path for path in _sources() if len(path.read_text().splitlines()) > MOST_LINES] == []
+
+
+def test_no_function_is_too_long() -> None:
+    functions = [(path, node) for path in _sources() for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, FUNCTIONS)]
+    too_long = [f"{path}:{node.name}" for path, node in functions if (node.end_lineno or 0) - node.lineno >= MOST_FUNCTION_LINES]
+    assert functions
+    assert too_long == []
