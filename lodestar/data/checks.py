@@ -60,16 +60,16 @@ def check(database: Any, table: schema.Table, source: Source, *, now_us: int, qu
     if bad and not quarantine:
         raise bad[0]
     _remove(database, table, [*(row for row, _ in found), *identical])
-    dropped = {IDENTICAL: len(identical)} if identical else {}
+    dropped = {**source.left_out, **({IDENTICAL: len(identical)} if identical else {})}
     for error in bad:
         dropped[error.code] = dropped.get(error.code, 0) + 1
     return Checked(
         table=table,
         columns=tuple(column.name for column in columns),
-        rows_in=len(source.rows) + len(source.malformed),
+        rows_in=len(source.rows) + len(source.malformed) + sum(source.left_out.values()),
         dropped=dict(sorted(dropped.items())),
         ignored=tuple(name for name in source.names if name not in source.rows.column_names),
-        notes=notes,
+        notes=(*source.notes, *notes),
         bad=tuple(bad),
     )
 

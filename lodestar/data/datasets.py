@@ -4,8 +4,7 @@ Where a set gives only the order of a user's interactions, position n happens n 
 plainly no real time.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,34 +13,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lodestar import schema
+from lodestar.data import assistments, home_depot, open_bandit
+from lodestar.data.dataset import DataSet, Open, constant, moments
 from lodestar.data.delimited import Dialect, read_delimited
 from lodestar.data.readers import SUFFIXES, read
 from lodestar.data.source import Source
 from lodestar.errors import DataError, Place
 
-ORDER_START_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
-SECOND_US = 1_000_000
 RATINGS, FILMS, GENRES = "u.data", "u.item", "u.genre"
 INTERACTIONS, FILM = "interactions", "video"
 FILM_COLUMNS = (schema.ITEM_ID, schema.TITLE, "released", "released_on_video", "address")
 PLAIN_GENRES, PLAIN_ATTRIBUTES = "genres", "attribute_ids"
-
-Open = Callable[[], Source]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSet:
-    """The contract's tables that a data set gives, each read when it is asked for."""
-
-    tables: Mapping[str, Open]
-    files: tuple[Path, ...]
-    order_only: bool = False
 
 
 def find(folder: Path) -> DataSet | None:
     """The data set that a folder holds, None where it is none that is known."""
     if (folder / RATINGS).is_file():
         return _movielens_100k(folder)
+    logged = open_bandit.find(folder) or home_depot.find(folder) or assistments.find(folder)
+    if logged is not None:
+        return logged
     interactions = named(folder, INTERACTIONS)
     return _sequences(interactions, named(folder, schema.ITEMS.name)) if interactions else None
 
@@ -72,7 +63,7 @@ def _films(folder: Path) -> Source:
     marked = [pc.if_else(pc.equal(source.rows[genre], "1"), genre, "") for genre in genres]
     path = pc.utf8_trim(pc.replace_substring_regex(pc.binary_join_element_wise(*marked, "|"), r"\|+", "|"), "|")
     rows = source.rows.select([schema.ITEM_ID, schema.TITLE]).append_column(schema.CATEGORY_PATH, path)
-    rows = rows.append_column(schema.ITEM_TYPE, _constant(FILM, len(rows)))
+    rows = rows.append_column(schema.ITEM_TYPE, constant(FILM, len(rows)))
     return replace(source, rows=rows, names=(*rows.column_names, *FILM_COLUMNS[2:]))
 
 
@@ -88,9 +79,9 @@ def _ordered(path: Path) -> Source:
     source = read(path, {schema.USER_ID, schema.ITEM_ID, schema.POSITION})
     rows = source.rows
     if schema.USER_ID in rows.column_names:
-        times = pc.add(pc.multiply(_positions(source), SECOND_US), ORDER_START_US)
+        times = moments(_positions(source))
         rows = rows.append_column(schema.EVENT_TIME, times)
-    rows = rows.append_column(schema.EVENT_TYPE, _constant(schema.EventType.VIEW, len(rows)))
+    rows = rows.append_column(schema.EVENT_TYPE, constant(schema.EventType.VIEW, len(rows)))
     rows = rows.select([name for name in rows.column_names if name != schema.POSITION])
     left = [name for name in source.names if name not in (*rows.column_names, schema.POSITION)]
     return replace(source, rows=rows, names=(*rows.column_names, *left))
@@ -122,10 +113,6 @@ def _described(path: Path) -> Source:
         place = rows.column_names.index(schema.TAGS)
         rows = rows.set_column(place, schema.TAGS, pc.replace_substring(rows[schema.TAGS], " ", "|"))
     if PLAIN_GENRES in names:
-        rows = rows.append_column(schema.ITEM_TYPE, _constant(FILM, len(rows)))
+        rows = rows.append_column(schema.ITEM_TYPE, constant(FILM, len(rows)))
     left = [name for name in source.names if name not in names]
     return replace(source, rows=rows, names=(*rows.column_names, *left))
-
-
-def _constant(value: str, count: int) -> "pa.Array":
-    return pa.repeat(pa.scalar(str(value)), count)

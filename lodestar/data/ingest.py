@@ -17,7 +17,7 @@ from lodestar import schema, storage
 from lodestar.data import address, derive, tables
 from lodestar.data.checks import Checked, check, checked_name
 from lodestar.data.conversions import quoted
-from lodestar.data.datasets import DataSet
+from lodestar.data.dataset import DataSet
 from lodestar.data.layout import opened
 from lodestar.data.report import Report, TableReport
 from lodestar.errors import DataError, UsageError

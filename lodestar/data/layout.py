@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lodestar import schema
 from lodestar.data import offences
-from lodestar.data.datasets import DataSet, find
+from lodestar.data.dataset import DataSet
+from lodestar.data.datasets import find
 from lodestar.data.readers import SUFFIXES, read
 from lodestar.data.source import Source
 from lodestar.errors import UsageError

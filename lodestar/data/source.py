@@ -1,8 +1,8 @@
 """Rows as a file gives them, before any check, with a way back from a row to its line."""
 
 import gzip
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -28,7 +28,8 @@ class Source:
     """One file: `names` are all its columns, `rows` holds those asked for.
 
     A column is text as it stands, a list of texts, or int64 for moments that a typed file gives in UTC µs.
-    `lines` turns ascending row numbers (from 0) into line numbers (from 1, header included).
+    `lines` turns ascending row numbers (from 0) into line numbers (from 1, header included). `left_out` counts rows that a known data
+    set's reader did not pass on, by the reason; `notes` is what else a person should know.
     """
 
     file: str
@@ -36,6 +37,8 @@ class Source:
     rows: "pa.Table"
     lines: Lines
     malformed: tuple[Malformed, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def count_from(first: int) -> Lines:

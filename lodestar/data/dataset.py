@@ -1,0 +1,33 @@
+"""A known data set: which tables its files give, and what its readers share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lodestar.data.source import Source
+
+ORDER_START_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
+SECOND_US = 1_000_000
+
+Open = Callable[[], Source]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """The contract's tables that a data set gives, each read when it is asked for."""
+
+    tables: Mapping[str, Open]
+    files: tuple[Path, ...]
+    order_only: bool = False
+
+
+def moments(places: "pa.Array") -> "pa.Array":
+    """Where only an order is known, place n is n seconds after the start, in UTC µs."""
+    return pc.add(pc.multiply(places, SECOND_US), ORDER_START_US)
+
+
+def constant(value: str, count: int) -> "pa.Array":
+    return pa.repeat(pa.scalar(str(value)), count)
