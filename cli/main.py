@@ -7,6 +7,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
+from cli import data
 from lodestar.errors import LodestarError
 
 DEFAULT_OUTPUT = "lodestar-run"
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _run_parser(commands)
     _compile_parser(commands)
+    data.add(commands)
     for name, (_, meaning) in FORWARDED.items():
         commands.add_parser(name, help=meaning)
     _recipes_parser(commands)

@@ -54,7 +54,7 @@ class DataError(LodestarError):
     def __init__(self, code: str, message: str, *, remedy: str, place: Place | None = None) -> None:
         self.code, self.message, self.remedy, self.place = code, message, remedy, place
         where = f"{place}: " if place is not None else ""
-        super().__init__(f"{code} {where}{message}. {remedy}")
+        super().__init__(f"{code} {where}{message}{'' if message.endswith('?') else '.'} {remedy}")
 
 
 class SchemaMismatch(DataError):

@@ -25,6 +25,7 @@ from lodestar.progress import Progress
 
 SIMULATOR = "simulator"
 MIN_USERS = 5
+SHOWN_OFFENDERS = 5
 BATCH_ROWS = 500_000
 
 
@@ -49,6 +50,12 @@ def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None,
             _check(work, quarantine=asked.quarantine, progress=progress)
             with storage.publish_folder(target) as published:
                 return _publish(work, asked, published, progress)
+
+
+def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
+    """What `ingest` would report or raise, with nothing left behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        return ingest(data, Path(folder) / "tables", mapping=mapping, quarantine=quarantine)
 
 
 def _local(asked: address.Address, folder: Path) -> Path:
@@ -133,9 +140,18 @@ def _report(work: _Work, asked: address.Address, counts: Mapping[str, int]) -> R
             derived=derive.derived(table, checked.columns),
             ignored=checked.ignored,
             notes=notes,
+            offenders=_offenders(checked),
         )
     source = asked.path if asked.path.startswith(SIMULATOR) else Path(asked.path).name
     return Report(source=source, order_only=work.dataset.order_only, tables=reports)
+
+
+def _offenders(checked: Checked) -> dict[str, tuple[str, ...]]:
+    """Where the first few bad rows of each code lie."""
+    found: dict[str, tuple[str, ...]] = {}
+    for error in checked.bad:
+        found[error.code] = (*found.get(error.code, ()), str(error.place))[:SHOWN_OFFENDERS]
+    return found
 
 
 def _lacking(work: _Work, checked: Checked) -> list[str]:

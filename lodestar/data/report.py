@@ -7,7 +7,7 @@ ROWS = "| table | rows in | kept | dropped | named by events only |\n|---|---:|-
 
 @dataclass(frozen=True, kw_only=True)
 class TableReport:
-    """One table: rows_in = kept + everything dropped; `added` are rows that no file gives."""
+    """One table: rows_in = kept + everything dropped; `added` are rows that no file gives, `offenders` the first few of each code."""
 
     rows_in: int = 0
     kept: int = 0
@@ -16,6 +16,7 @@ class TableReport:
     derived: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    offenders: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,15 @@ class Report:
         for name, table in self.tables.items():
             lines.append(f"| {name} | {table.rows_in:,} | {table.kept:,} | {sum(table.dropped.values()):,} | {table.added:,} |")
         lines += _section("Dropped", [f"{name}: {rule}: {count:,}" for name, rule, count in self._dropped()])
+        lines += _section(
+            "First offenders",
+            [
+                f"{name}: {code}: {place}"
+                for name, table in self.tables.items()
+                for code, places in table.offenders.items()
+                for place in places
+            ],
+        )
         lines += _section(
             "Derived", [f"{name}: {column} is {how}" for name, table in self.tables.items() for column, how in table.derived.items()]
         )
