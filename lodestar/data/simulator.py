@@ -1,7 +1,8 @@
 """A seeded shop whose truth is known: what people like, what goes with what, and who looks how far down a list.
 
 It writes the contract's tables and `truth.npz`. Some people live at a time, and each row group of events and impressions is in the order
-of time, as are each person's rows throughout: memory grows with users and items, and not with events.
+of time, as are each person's rows throughout: memory grows with users and items, and not with events. Measured on one core, in CPU time:
+3–4 s per million events; the most memory was 0.35 GiB for 1, 0.56 GiB for 10 and 0.63 GiB for 100 million events (a million users).
 """
 
 import argparse
