@@ -24,8 +24,10 @@ def shop() -> Recipe:
     return Recipe(
         name="shop",
         data=DataConfig(split="time"),
-        model=ModelConfig(max_length=50),
-        train=TrainConfig(epochs=30, patience=4),
+        model=ModelConfig(layers=2, memory_dim=128, max_length=50, dropout=0.3),
+        train=TrainConfig(
+            start="cooccurrence", refit=True, epochs=30, patience=4, batch_tokens=2048, learning_rate=8e-3, label_smoothing=0.1
+        ),
     )
 
 
