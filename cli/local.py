@@ -88,6 +88,8 @@ def _run(pipeline: Path, parameters: dict[str, str], output: Path) -> dict[str, 
     from kfp import components, local
 
     os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
+    # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with (output / LOG).open("w") as log, RunView(log) as view, _captured(view), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=True)
