@@ -24,6 +24,10 @@ def _view(name: str, entity: Entity, fields: dict[str, FeastType], meaning: str)
     )
 
 
+def _counts(view: str) -> dict[str, FeastType]:
+    return {feature.name: Float32 for feature in schema.WINDOWED if feature.view == view}
+
+
 user_profile = _view(
     schema.USER_PROFILE_VIEW,
     entities.user,
@@ -33,7 +37,7 @@ user_profile = _view(
 user_activity = _view(
     schema.USER_ACTIVITY_VIEW,
     entities.user,
-    dict.fromkeys(schema.USER_WINDOWS_H, Float32),
+    _counts(schema.USER_ACTIVITY_VIEW),
     "How much the user did of late, 0–1.",
 )
 user_sequence = _view(
@@ -51,6 +55,6 @@ item_profile = _view(
 item_stats = _view(
     schema.ITEM_STATS_VIEW,
     entities.item,
-    dict.fromkeys(schema.ITEM_WINDOWS_H, Float32),
+    _counts(schema.ITEM_STATS_VIEW),
     "How much the item was taken of late, 0–1.",
 )

@@ -268,15 +268,31 @@ NEEDS: dict[EventType, tuple[str, ...]] = {
 # Event types that say a user wanted an item: what sequences and labels are made of.
 POSITIVE = frozenset(NEEDS) - {EventType.SEARCH, EventType.HIDE, *_ABOUT_A_PERSON}
 
-# What Feast calls things. A windowed feature counts the positive events of the last so many hours, on a scale of 0–1.
+# What Feast calls things.
 FEAST_PROJECT = "lodestar"
 USER_ENTITY, ITEM_ENTITY = "user", "item"
 USER_PROFILE_VIEW, USER_ACTIVITY_VIEW, USER_SEQUENCE_VIEW = "user_profile", "user_activity", "user_sequence"
 ITEM_PROFILE_VIEW, ITEM_STATS_VIEW = "item_profile", "item_stats"
 RETRIEVAL_SERVICE, RANK_SERVICE = "retrieval_v1", "rank_v1"
-USER_WINDOWS_H = {"events_1h": 1, "events_1d": 24, "events_7d": 168, "events_30d": 720}
-ITEM_WINDOWS_H = {"taken_1d": 24, "taken_7d": 168}
 RECENT_ITEMS, RECENT_TYPES, RECENT_GAPS_S = "item_ids", "event_types", "gaps_s"
+_SPANS_H = {"1h": 1, "1d": 24, "7d": 168, "30d": 720}
 FEATURE_TIME, KNOWN_TIME, LABEL = "event_timestamp", "created_timestamp", "label"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windowed:
+    """A feature that counts an entity's positive events in the last `window_h` whole hours, on a scale of 0–1."""
+
+    name: str
+    entity: str
+    view: str
+    window_h: int
+
+
+# A new line here is all that a new count takes: table, Feast view, stream and request form follow from it.
+WINDOWED: tuple[Windowed, ...] = (
+    *(Windowed(name=f"events_{span}", entity=USER_ID, view=USER_ACTIVITY_VIEW, window_h=hours) for span, hours in _SPANS_H.items()),
+    *(Windowed(name=f"taken_{span}", entity=ITEM_ID, view=ITEM_STATS_VIEW, window_h=_SPANS_H[span]) for span in ("1d", "7d")),
+)
 
 HASH = hashlib.sha256(repr(tuple(TABLES.values())).encode()).hexdigest()[:16]

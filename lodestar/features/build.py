@@ -1,11 +1,10 @@
 """Feature tables from the contract's tables, by relations that DuckDB runs out of core; every row says when it became known.
 
-Statistics change at few moments only: when an hour's events enter a window and when they leave it. A row is written at each, so an
-as-of join finds the count that held, and the number of rows grows with the events and not with users times hours.
+Statistics change at few moments only: when an hour's events enter a window and when they leave it (see `windows`). A row is written at
+each, so an as-of join finds the count that held, and the number of rows grows with the events and not with users times hours.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ from lodestar.config import Recipe
 from lodestar.data.interactions import Interactions, check_enough, from_events
 from lodestar.data.splits import training_end
 from lodestar.data.tables import Tables
-from lodestar.features import labels, store
+from lodestar.features import labels, store, windows
 from lodestar.progress import Progress
 
 DATA = "data"
 SCALERS = "scalers.json"
 USER_COLUMNS = (schema.USER_ID, schema.COUNTRY, schema.LANGUAGE, schema.SEGMENTS)
 ITEM_COLUMNS = (schema.ITEM_ID, schema.ITEM_TYPE, schema.TITLE, schema.CATEGORY_PATH, schema.PRICE)
-HOUR_US = 3_600_000_000
 _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 
 
@@ -43,13 +41,11 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
 def _write_tables(database: Any, folder: Path, interactions: Interactions, recipe: Recipe, progress: Progress) -> None:
     end_us = training_end(interactions, recipe.data)
     scalers: dict[str, float] = {}
-    for view, entity, windows in (
-        (schema.USER_ACTIVITY_VIEW, schema.USER_ID, schema.USER_WINDOWS_H),
-        (schema.ITEM_STATS_VIEW, schema.ITEM_ID, schema.ITEM_WINDOWS_H),
-    ):
-        database.execute(f"CREATE TABLE {view} AS {_counts(entity, windows)}")
-        scalers |= _largest(database, view, windows, end_us)
-        _save(database, _scaled(view, entity, windows, scalers), folder, view)
+    for view in (schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW):
+        features = [feature for feature in schema.WINDOWED if feature.view == view]
+        windows.count(database, features)
+        scalers |= windows.largest(database, features, end_us)
+        _save(database, windows.scaled_rows(features, scalers), folder, view)
         progress.advance()
     for view, query in (
         (schema.USER_SEQUENCE_VIEW, _sequences()),
@@ -87,42 +83,6 @@ def _database(found: Tables) -> Any:
         CREATE VIEW positive AS SELECT * FROM events
         WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")
     return database
-
-
-def _counts(entity: str, windows: Mapping[str, int]) -> str:
-    """Rows of (entity, hour, known, counts): each count is of the events in the hours [hour - window, hour)."""
-    shifts = ", ".join(f"({shift})" for shift in sorted({1, *(hours + 1 for hours in windows.values())}))
-    over = "PARTITION BY entity ORDER BY hour RANGE BETWEEN {hours} PRECEDING AND 1 PRECEDING"
-    counts = ", ".join(f"coalesce(sum(n) OVER ({over.format(hours=hours)}), 0) AS {name}" for name, hours in windows.items())
-    return f"""
-        WITH taken AS (
-            SELECT {entity} AS entity, epoch_us({schema.EVENT_TIME}) // {HOUR_US} AS hour,
-                count(*) AS n, max(epoch_us({schema.INGESTED_AT})) AS known
-            FROM positive GROUP BY ALL),
-        moments AS (SELECT DISTINCT entity, hour + shift AS hour FROM taken, (VALUES {shifts}) AS shifts(shift)),
-        timeline AS (
-            SELECT coalesce(taken.entity, moments.entity) AS entity, coalesce(taken.hour, moments.hour) AS hour,
-                coalesce(n, 0) AS n, known, moments.hour IS NOT NULL AS is_moment
-            FROM taken FULL JOIN moments ON taken.entity = moments.entity AND taken.hour = moments.hour)
-        SELECT * EXCLUDE (is_moment, n, known), greatest(known, hour * {HOUR_US}) AS known FROM (
-            SELECT entity, hour, n, is_moment, {counts},
-                max(known) OVER ({over.format(hours=max(windows.values()))}) AS known FROM timeline)
-        WHERE is_moment"""
-
-
-def _largest(database: Any, view: str, windows: Mapping[str, int], end_us: int) -> dict[str, float]:
-    most = ", ".join(f"coalesce(max({name}), 1)" for name in windows)
-    row = database.execute(f"SELECT {most} FROM {view} WHERE hour * {HOUR_US} <= {end_us}").fetchone()
-    return {name: float(value) for name, value in zip(windows, row, strict=True)}
-
-
-def _scaled(view: str, entity: str, windows: Mapping[str, int], scalers: Mapping[str, float]) -> str:
-    """Counts as log(1 + n) / log(1 + the largest n of the training window), at most 1."""
-    features = ", ".join(f"least(1, ln(1 + {name}) / ln(1 + {max(1.0, scalers[name])}))::FLOAT AS {name}" for name in windows)
-    return f"""
-        SELECT entity AS {entity}, {features}, make_timestamptz(hour * {HOUR_US}) AS {schema.FEATURE_TIME},
-            make_timestamptz(coalesce(known, hour * {HOUR_US})) AS {schema.KNOWN_TIME}
-        FROM {view} ORDER BY {schema.FEATURE_TIME}, {entity}"""
 
 
 def _sequences() -> str:

@@ -45,6 +45,10 @@ def built(folder: Path, rows: list[tuple[str, str, int]], lag_s: int = 0, shown:
     return folder / "features"
 
 
+def declared(view: str) -> list[schema.Windowed]:
+    return [feature for feature in schema.WINDOWED if feature.view == view]
+
+
 def rows_of(features: Path, view: str) -> Rows:
     rows: Rows = pq.read_table(features / "data" / f"{view}.parquet").to_pylist()
     return rows
@@ -66,23 +70,30 @@ def test_counts_equal_a_naive_count_on_random_logs(tmp_path: Path) -> None:
     features = built(tmp_path, rows)
     largest = json.loads((features / "scalers.json").read_text())
     for row in rows_of(features, schema.USER_ACTIVITY_VIEW):
-        for name, hours in schema.USER_WINDOWS_H.items():
-            count = sum(user == row[schema.USER_ID] and -hours * HOUR_S <= second - moment(row) < 0 for user, _, second in rows)
-            assert row[name] == pytest.approx(min(1.0, np.log1p(count) / np.log1p(largest[name])), abs=1e-6)
+        for feature in declared(schema.USER_ACTIVITY_VIEW):
+            window_s = feature.window_h * HOUR_S
+            count = sum(user == row[schema.USER_ID] and -window_s <= second - moment(row) < 0 for user, _, second in rows)
+            assert row[feature.name] == pytest.approx(min(1.0, np.log1p(count) / np.log1p(largest[feature.name])), abs=1e-6)
 
 
 def test_statistics_lie_on_the_unit_interval(tmp_path: Path) -> None:
     features = built(tmp_path, [(f"u{n % 4}", f"i{n % 7}", n * 977) for n in range(200)])
-    for view, windows in ((schema.USER_ACTIVITY_VIEW, schema.USER_WINDOWS_H), (schema.ITEM_STATS_VIEW, schema.ITEM_WINDOWS_H)):
-        values = np.array([[row[name] for name in windows] for row in rows_of(features, view)])
+    for view in (schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW):
+        values = np.array([[row[feature.name] for feature in declared(view)] for row in rows_of(features, view)])
         assert values.min() >= 0
         assert values.max() <= 1
 
 
-def test_a_late_row_is_known_late(tmp_path: Path) -> None:
+def test_a_late_event_counts_from_when_it_was_known_and_leaves_when_it_would_have(tmp_path: Path) -> None:
     features = built(tmp_path, [("u", "a", 10)], lag_s=5 * HOUR_S)
-    first = rows_of(features, schema.USER_ACTIVITY_VIEW)[0]
-    assert (moment(first), moment(first, schema.KNOWN_TIME)) == (HOUR_S, 5 * HOUR_S + 10)
+    rows = rows_of(features, schema.USER_ACTIVITY_VIEW)
+    assert {moment(row) // HOUR_S: (row["events_1h"], row["events_1d"]) for row in rows} == {
+        6: (0, 1),
+        25: (0, 0),
+        169: (0, 0),
+        721: (0, 0),
+    }
+    assert all(row[schema.KNOWN_TIME] == row[schema.FEATURE_TIME] for row in rows)
 
 
 def test_the_sequence_is_what_the_model_is_trained_on(tmp_path: Path) -> None:
