@@ -7,7 +7,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-from cli import data
+from cli import data, features
 from lodestar.errors import LodestarError
 
 DEFAULT_OUTPUT = "lodestar-run"
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _run_parser(commands)
     _compile_parser(commands)
     data.add(commands)
+    features.add(commands)
     for name, (_, meaning) in FORWARDED.items():
         commands.add_parser(name, help=meaning)
     _recipes_parser(commands)

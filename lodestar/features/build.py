@@ -5,6 +5,7 @@ each, so an as-of join finds the count that held, and the number of rows grows w
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +35,32 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
         (folder / DATA).mkdir()
         store.save(interactions, _catalogue(items), folder)
         progress.advance()
-        with _database(found) as database:
+        with opened(found) as database:
             _write_tables(database, folder, interactions, recipe, progress)
 
 
 def _write_tables(database: Any, folder: Path, interactions: Interactions, recipe: Recipe, progress: Progress) -> None:
     end_us = training_end(interactions, recipe.data)
-    scalers: dict[str, float] = {}
+    queries, scalers = views(database, end_us)
+    for name, query in (queries | {labels.TABLE: labels.query(database, end_us, recipe.data.training_rows)}).items():
+        _save(database, query, folder, name)
+        progress.advance()
+    (folder / SCALERS).write_text(json.dumps(scalers, indent=2, sort_keys=True) + "\n")
+
+
+def views(database: Any, end_us: int, scale: Mapping[str, float] | None = None) -> tuple[dict[str, str], dict[str, float]]:
+    """SQL of every feature view by its name, the entity's column first, and the scale of counts: fitted until `end_us` if none is given."""
+    queries, scalers = {}, dict(scale or {})
     for view in (schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW):
         features = [feature for feature in schema.WINDOWED if feature.view == view]
         windows.count(database, features)
-        scalers |= windows.largest(database, features, end_us)
-        _save(database, windows.scaled_rows(features, scalers), folder, view)
-        progress.advance()
-    for view, query in (
-        (schema.USER_SEQUENCE_VIEW, _sequences()),
-        (schema.USER_PROFILE_VIEW, _profiles("users", (schema.USER_ID, schema.COUNTRY, schema.LANGUAGE, schema.SEGMENTS))),
-        (
-            schema.ITEM_PROFILE_VIEW,
-            _profiles("items", (schema.ITEM_ID, schema.ITEM_TYPE, schema.TITLE, schema.CATEGORY_PATH, schema.PRICE)),
-        ),
-        (labels.TABLE, labels.query(database, end_us, recipe.data.training_rows)),
-    ):
-        _save(database, query, folder, view)
-        progress.advance()
-    (folder / SCALERS).write_text(json.dumps(scalers, indent=2, sort_keys=True) + "\n")
+        if scale is None:
+            scalers |= windows.largest(database, features, end_us)
+        queries[view] = windows.scaled_rows(features, scalers)
+    queries[schema.USER_SEQUENCE_VIEW] = _sequences()
+    queries[schema.USER_PROFILE_VIEW] = _profiles("users", USER_COLUMNS)
+    queries[schema.ITEM_PROFILE_VIEW] = _profiles("items", ITEM_COLUMNS)
+    return queries, scalers
 
 
 def _catalogue(items: Any) -> Catalogue:
@@ -70,15 +72,19 @@ def _catalogue(items: Any) -> Catalogue:
     )
 
 
-def _database(found: Tables) -> Any:
-    """The four tables as views, and `positive`: events that say a user wanted an item of the catalogue, numbered in file order."""
+def opened(found: Tables, known_by_us: int | None = None) -> Any:
+    """The four tables as views, and `positive`: events that say a user wanted an item of the catalogue, numbered in file order.
+
+    With `known_by_us` they hold only what had become known by then.
+    """
     import duckdb
 
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
+    known = "" if known_by_us is None else f" WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
     for table in schema.TABLES.values():
         path = str(found.path(table)).replace("'", "''")
-        database.execute(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{path}', file_row_number = true)")
+        database.execute(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{path}', file_row_number = true){known}")
     database.execute(f"""
         CREATE VIEW positive AS SELECT * FROM events
         WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")

@@ -1,0 +1,131 @@
+"""Our views say of a moment what could be said then; a dozen ways of getting it wrong are each caught, with view, entity, time and values."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from lodestar import schema
+from lodestar.data import tables
+from lodestar.data.tables import Tables
+from lodestar.features.leaks import hunt, sample_moments
+from lodestar.features.windows import HOUR_US
+from tests.factories import EPOCH_US, table
+
+NUM_MOMENTS = 12
+# The night in which clocks go back in Europe: an hour that local time has twice.
+AUTUMN_US = int(datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+def log(folder: Path, start_us: int = EPOCH_US, seed: int = 0) -> Tables:
+    """Sixty views by four users over five hours, some known late, with repeated times; a profile that became known late."""
+    chance = np.random.default_rng(seed)
+    count = 60
+    times = start_us + chance.integers(0, 10, count) * HOUR_US // 2
+    events = table(
+        schema.EVENTS,
+        event_id=[f"e{number}" for number in range(count)],
+        user_id=[f"u{user}" for user in chance.integers(0, 4, count)],
+        item_id=[f"i{item}" for item in chance.integers(0, 8, count)],
+        event_type=["view"] * count,
+        event_time=times.tolist(),
+        ingested_at=(times + chance.choice([0, 0, 1_000_000, 3 * HOUR_US], count)).tolist(),
+    )
+    people = [f"u{number}" for number in range(4)]
+    about = {"created_at": [start_us] * 4, "updated_at": [start_us + HOUR_US] * 4, "ingested_at": [start_us + 2 * HOUR_US] * 4}
+    users = table(schema.USERS, user_id=people, country=["DE", "FR", "IT", "ES"], **about)
+    goods = [f"i{number}" for number in range(8)]
+    known = dict.fromkeys(("created_at", "updated_at", "ingested_at"), [start_us] * 8)
+    folder.mkdir(parents=True)
+    tables.write({"events": events, "users": users, "items": table(schema.ITEMS, item_id=goods, title=goods, **known)}, folder)
+    return Tables(root=folder)
+
+
+@pytest.mark.parametrize("start_us", [EPOCH_US, AUTUMN_US])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_our_views_say_nothing_that_was_not_known(tmp_path: Path, start_us: int, seed: int) -> None:
+    found = log(tmp_path / "tables", start_us, seed)
+    result = hunt(found, sample_moments(found, NUM_MOMENTS, seed))
+    assert result.leaks == ()
+    assert result.moments == NUM_MOMENTS
+    assert result.rows > NUM_MOMENTS
+    assert set(result.views) == {
+        schema.USER_ACTIVITY_VIEW,
+        schema.ITEM_STATS_VIEW,
+        schema.USER_SEQUENCE_VIEW,
+        schema.USER_PROFILE_VIEW,
+        schema.ITEM_PROFILE_VIEW,
+    }
+
+
+def each(value: str, *, moment: str = "event_time", known: str = "ingested_at", source: str = "positive") -> str:
+    """A view with a row per event."""
+    return f"SELECT user_id, {value} AS feature, {moment} AS event_timestamp, {known} AS created_timestamp FROM {source}"
+
+
+UP_TO_NOW = "OVER (PARTITION BY user_id ORDER BY event_time)"
+PLANTED = {
+    "the whole history's count": each("count(*) OVER (PARTITION BY user_id)"),
+    "the next event": each(f"lead(item_id) {UP_TO_NOW}"),
+    "the time until the next event": each(f"epoch(lead(event_time) {UP_TO_NOW} - event_time)"),
+    "late arrivals taken as known at once": each(f"count(*) {UP_TO_NOW}", known="event_time"),
+    "an hour's count at the hour's start": (
+        "SELECT user_id, count(*) AS feature, date_trunc('hour', event_time) AS event_timestamp, "
+        "date_trunc('hour', event_time) AS created_timestamp FROM positive GROUP BY ALL"
+    ),
+    "a share of all that was ever taken": each(f"count(*) {UP_TO_NOW} / (SELECT count(*) FROM positive)"),
+    "a rank among everyone's last": each("(SELECT count(*) FROM positive AS other WHERE other.event_time > positive.event_time)"),
+    "an item's final popularity": each("(SELECT count(*) FROM positive AS other WHERE other.item_id = positive.item_id)"),
+    "a clock of another zone": each("item_id", moment="event_time - INTERVAL 5 HOUR", known="event_time - INTERVAL 5 HOUR"),
+    "a profile that was learnt later": (
+        "SELECT user_id, country AS feature, created_at AS event_timestamp, created_at AS created_timestamp FROM users"
+    ),
+    "a tie settled by who came last": (
+        "SELECT user_id, arg_max(item_id, ingested_at) AS feature, event_time AS event_timestamp, min(ingested_at) AS created_timestamp "
+        "FROM positive GROUP BY user_id, event_time"
+    ),
+    "a row that forgets what was known before it": each("max(item_id)", known="max(ingested_at)") + " GROUP BY user_id, event_time",
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_leak_is_caught(tmp_path: Path, name: str) -> None:
+    def views(_database: Any) -> Mapping[str, str]:
+        return {"planted": PLANTED[name]}
+
+    found = log(tmp_path / "tables")
+    result = hunt(found, sample_moments(found, NUM_MOMENTS), views)
+    assert result.leaks
+    leak = result.leaks[0]
+    assert (leak.view, leak.feature) == ("planted", "feature")
+    assert leak.entity in {"u0", "u1", "u2", "u3"}
+    assert leak.found != leak.known
+    assert leak.moment.isoformat() in str(leak)
+
+
+def test_an_honest_view_is_not_accused(tmp_path: Path) -> None:
+    """What is counted is what had become known, and the row says when that was."""
+    counted = each("count(*) OVER (PARTITION BY user_id ORDER BY ingested_at)", moment="ingested_at")
+    found = log(tmp_path / "tables")
+    assert hunt(found, sample_moments(found, NUM_MOMENTS), lambda _database: {"counted": counted}).leaks == ()
+
+
+def test_moments_are_drawn_once_and_in_order(tmp_path: Path) -> None:
+    found = log(tmp_path / "tables")
+    moments = sample_moments(found, 10, seed=4)
+    assert moments == sorted(set(moments)) == sample_moments(found, 10, seed=4)
+    assert moments != sample_moments(found, 10, seed=5)
+
+
+def test_the_command_says_what_was_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"u{user},i{(user + step) % 7},view,2026-01-0{step + 1}T0{user}:00:00Z" for user in range(6) for step in range(5)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,event_type,event_time\n" + "\n".join(rows) + "\n")
+    assert main(["features", "leak-test", str(tmp_path / "events.csv"), "--moments", "5"]) == 0
+    said = capsys.readouterr().out
+    assert "no leak" in said
+    assert "5 views" in said
+    assert "5 moments" in said
