@@ -1,4 +1,4 @@
-"""Our views say of a moment what could be said then; a dozen ways of getting it wrong are each caught, with view, entity, time and values."""
+"""Our views say of a moment what could be said then; a dozen ways of getting it wrong are caught, with view, entity, time and values."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
