@@ -1,6 +1,6 @@
 """The contract's tables on disk: one Parquet file each, every column of the contract present, rows in the order they came."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,9 @@ class Tables:
     def items(self) -> "pa.Table":
         return self._read(schema.ITEMS)
 
-    def events(self) -> "pa.Table":
-        return self._read(schema.EVENTS)
+    def events(self, columns: Sequence[str] | None = None) -> "pa.Table":
+        """All columns, or those asked for: most of a row is not needed to know who took what when."""
+        return self._read(schema.EVENTS, columns)
 
     def impressions(self) -> "pa.Table":
         return self._read(schema.IMPRESSIONS)
@@ -38,13 +39,13 @@ class Tables:
         """Where the table lies."""
         return self.root / file_name(table)
 
-    def _read(self, table: schema.Table) -> "pa.Table":
+    def _read(self, table: schema.Table, columns: Sequence[str] | None = None) -> "pa.Table":
         import pyarrow.parquet as pq
 
         path = self.path(table)
         if not path.exists():
             raise DataError("E151", f"there is no table {table.name} in {self.root}", remedy="Ingest the data first.")
-        return pq.read_table(path, schema=arrow_schema(table))
+        return pq.read_table(path, columns=None if columns is None else list(columns), schema=arrow_schema(table))
 
 
 def write(tables: "dict[str, pa.Table]", folder: Path) -> None:

@@ -15,29 +15,38 @@ CLICK_WINDOW = "INTERVAL 30 MINUTE"
 def query(database: Any, end_us: int, most_rows: int) -> str:
     """SQL for (row_id, user_id, item_id, event_timestamp, label), the latest `most_rows` before `end_us`, in order of time."""
     has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
-    rows = _shown() if has_impressions else _taken()
-    return f"""
-        SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM (
-            SELECT * FROM ({rows}) WHERE epoch_us({schema.FEATURE_TIME}) < {end_us}
-            ORDER BY {schema.FEATURE_TIME} DESC, {schema.USER_ID}, {schema.ITEM_ID} LIMIT {most_rows})"""
+    rows = _shown(end_us, most_rows) if has_impressions else _latest(_taken(), schema.FEATURE_TIME, end_us, most_rows)
+    return f"SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM ({rows})"
 
 
-def _shown() -> str:
-    """An impression is taken up by an event on its item within the window after it, attributed by request."""
+def _latest(rows: str, moment: str, end_us: int, most_rows: int) -> str:
+    order = f"{moment} DESC, {schema.USER_ID}, {schema.ITEM_ID}"
+    return f"SELECT * FROM ({rows}) WHERE epoch_us({moment}) < {end_us} ORDER BY {order} LIMIT {most_rows}"
+
+
+def _shown(end_us: int, most_rows: int) -> str:
+    """An impression is taken up by an event on its item within the window after it, by request; only the latest are looked up."""
+    latest = _latest(
+        f"SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.REQUEST_ID}, {schema.SHOWN_AT} FROM impressions",
+        schema.SHOWN_AT,
+        end_us,
+        most_rows,
+    )
     return f"""
         SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.SHOWN_AT} AS {schema.FEATURE_TIME}, EXISTS (
             SELECT 1 FROM positive
             WHERE positive.{schema.REQUEST_ID} = shown.{schema.REQUEST_ID} AND positive.{schema.ITEM_ID} = shown.{schema.ITEM_ID}
                 AND positive.{schema.EVENT_TIME} BETWEEN shown.{schema.SHOWN_AT} AND shown.{schema.SHOWN_AT} + {CLICK_WINDOW}
         )::INTEGER AS {schema.LABEL}
-        FROM impressions AS shown"""
+        FROM ({latest}) AS shown"""
 
 
 def _taken() -> str:
     """Each event, and the item that another user's event at a fixed distance in the log is about: a negative drawn by popularity."""
     return f"""
         WITH numbered AS (
-            SELECT *, row_number() OVER (ORDER BY hash({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
+            SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.EVENT_TIME},
+                row_number() OVER (ORDER BY hash({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
             FROM positive),
         taken AS (SELECT DISTINCT {schema.USER_ID}, {schema.ITEM_ID} FROM positive)
         SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.EVENT_TIME} AS {schema.FEATURE_TIME}, 1 AS {schema.LABEL} FROM numbered
