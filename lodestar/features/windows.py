@@ -7,43 +7,87 @@ exactly from the log: a late event changes no row of the past.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.schema import Windowed
 
 HOUR_US = 3_600_000_000
+EVENTS_AT_ONCE = 200_000
+KIND_BITS, KINDS = 4, 15  # a step is up, with so many windows passed by, or down for one window: room for eight windows
+STEPS = "steps"
+
+Hours = NDArray[np.int64]
 
 
 def count(database: Any, features: Sequence[Windowed]) -> str:
-    """Create the table of a view's raw counts from `positive` and give its name; rows are (entity, hour, counts), hours since 1970.
+    """Create the table of a view's raw counts from `positive` and give its name; rows are (entity, hour, counts), hours since 1970."""
+    import pyarrow as pa
 
-    Each event is a step up at the hour when it enters and a step down for each window at the hour when it leaves; counts are running sums.
-    """
     (view,), (entity,) = {feature.view for feature in features}, {feature.entity for feature in features}
-    own_hour = f"epoch_us({schema.EVENT_TIME}) // {HOUR_US} + 1"
-    known_hour = f"(epoch_us({schema.INGESTED_AT}) + {HOUR_US - 1}) // {HOUR_US}"
-    ups = ", ".join(f"CASE WHEN enters < ends + {feature.window_h} THEN n ELSE 0 END AS {feature.name}" for feature in features)
-    downs = [_step_down(features, leaving) for leaving in features]
-    sums = ", ".join(f"sum({feature.name}) AS {feature.name}" for feature in features)
-    running = ", ".join(f"sum({feature.name}) OVER (PARTITION BY entity ORDER BY hour)::BIGINT AS {feature.name}" for feature in features)
-    database.execute(f"""
-        CREATE TABLE {view} AS
-        WITH taken AS (
-            SELECT {entity} AS entity, {own_hour} AS ends, greatest({own_hour}, {known_hour}) AS enters, count(*) AS n
-            FROM positive GROUP BY ALL),
-        steps AS (SELECT entity, enters AS hour, {ups} FROM taken UNION ALL {" UNION ALL ".join(downs)}),
-        changes AS (SELECT entity, hour, {sums} FROM steps GROUP BY entity, hour)
-        SELECT entity, hour, {running} FROM changes""")
+    moments = f"epoch_us({schema.EVENT_TIME}) AS time, epoch_us({schema.INGESTED_AT}) AS known"
+    found = database.execute(f"SELECT {entity}, {moments} FROM positive").to_arrow_table()
+    encoded = found[entity].combine_chunks().dictionary_encode()
+    key = encoded.indices.to_numpy().astype(np.int64)
+    ends = found["time"].to_numpy() // HOUR_US + 1
+    enters = np.maximum(ends, -(-found["known"].to_numpy() // HOUR_US))
+    columns = ", ".join(f"{feature.name} BIGINT" for feature in features)
+    database.execute(f"CREATE TABLE {view} (entity VARCHAR, hour BIGINT, {columns})")
+    for rows in _chunks(key, len(encoded.dictionary)):
+        keys, hours, counts = sweep(key[rows], ends[rows], enters[rows], [feature.window_h for feature in features])
+        texts = encoded.dictionary.take(pa.array(keys)).cast(pa.string())
+        database.register(STEPS, pa.table([texts, pa.array(hours), *map(pa.array, counts)], names=["entity", "hour", *_names(features)]))
+        database.execute(f"INSERT INTO {view} SELECT * FROM {STEPS}")
+        database.unregister(STEPS)
     return view
 
 
-def _step_down(features: Sequence[Windowed], leaving: Windowed) -> str:
-    values = ", ".join("-n" if feature is leaving else "0" for feature in features)
-    return f"SELECT entity, ends + {leaving.window_h}, {values} FROM taken WHERE enters < ends + {leaving.window_h}"
+def sweep(key: Hours, ends: Hours, enters: Hours, windows_h: Sequence[int]) -> tuple[Hours, Hours, list[Hours]]:
+    """Keys, hours and a count per window, at every hour at which a count of that key may change, by key and hour.
+
+    Each event, given by its key, the end of its hour and the hour from which it is known, is a step up, and for each window a step down.
+    One sort puts all steps in order; counts are running sums, and need no new start for a key, since its steps add up to nought. Windows
+    ascend.
+    """
+    num = len(windows_h)
+    passed = np.searchsorted(windows_h, enters - ends, side="right")  # windows that had gone by when the event became known
+    if (passed == num).all():  # nothing was ever known in time
+        return key[:0], key[:0], [key[:0] for _ in windows_h]
+    base = int(ends.min())
+    bits = (int(max(ends.max() + windows_h[-1], enters.max())) - base + 1).bit_length()
+    steps = [_packed(key, enters - base, passed, bits)[passed < num]]
+    steps += [_packed(key, ends + hours - base, num + place, bits)[passed <= place] for place, hours in enumerate(windows_h)]
+    packed = np.concatenate(steps)
+    packed.sort()
+    kind, at = (packed & KINDS).astype(np.int8), packed >> KIND_BITS
+    last = np.flatnonzero(np.append(at[1:] != at[:-1], True))
+    counts = [
+        np.cumsum((kind <= place).astype(np.int8) - (kind == num + place), dtype=np.int32)[last].astype(np.int64) for place in range(num)
+    ]
+    at = at[last]
+    return at >> bits, (at & ((1 << bits) - 1)) + base, counts
+
+
+def _packed(key: Hours, hour: Hours, kind: Hours | int, bits: int) -> Hours:
+    """Key, hour and kind of a step in one number that sorts in that order."""
+    return ((key << bits | hour) << KIND_BITS) | kind
+
+
+def _chunks(key: Hours, num_keys: int) -> Iterator[Hours]:
+    """Row numbers of some keys at a time, so many that their steps stay in the cache."""
+    at_once = max(1, EVENTS_AT_ONCE * num_keys // max(1, len(key)))
+    order = np.argsort(key, kind="stable")
+    bounds = np.searchsorted(key[order], np.arange(0, num_keys + at_once, at_once))
+    yield from (order[start:end] for start, end in pairwise(bounds))
+
+
+def _names(features: Sequence[Windowed]) -> list[str]:
+    return [feature.name for feature in features]
 
 
 def largest(database: Any, features: Sequence[Windowed], end_us: int) -> dict[str, float]:

@@ -137,3 +137,8 @@ def test_too_little_to_learn_from_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="E201"):
         build_features(source, tmp_path / "features", RECIPE)
     assert not (tmp_path / "features").exists()
+
+
+def test_events_that_are_known_after_every_window_never_count(tmp_path: Path) -> None:
+    features = built(tmp_path, [("u", "a", 10), ("v", "a", 20)], lag_s=31 * 24 * HOUR_S)
+    assert rows_of(features, schema.USER_ACTIVITY_VIEW) == []
