@@ -1,12 +1,11 @@
 """The predictor over HTTP: KServe's v1 and v2 protocols, `/v1/recommend`, health and metrics, as one ASGI application.
 
 Routes are told apart here and not by a framework: that was most of a request's cost. Whatever a caller sends, the answer is never a
-stack trace; faults of theirs are 404, 405, 413 or 422 with `{code, field, message}`.
+stack trace; faults of theirs are 404, 405, 413, 422 or 429 with `{code, field, message}`, and `error` where KServe's clients look for it.
 """
 
 import logging
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -22,34 +21,36 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-MODEL_ROUTE = re.compile(
-    r"/v2/models/(?P<model>[^/]+)(?:/versions/[^/]+)?(?P<rest>/ready|/infer)?|/v1/models/(?P<v1>[^/:]+)(?P<predict>:predict)?"
-)
-MOST_BODY_BYTES = 4 << 20
-JSON, OCTETS = b"application/json", b"application/octet-stream"
+RECOMMEND = "/v1/recommend"
+MOST_BODY_BYTES, MOST_LENGTH_DIGITS = 4 << 20, 20
+MOST_AT_ONCE = 256  # requests that wait for an answer; probes and metrics are answered whatever else waits
+LENGTH, ALLOW = b"content-length", b"allow"
+JSON, OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
+# Answers are one person's, and are not to be kept on the way.
+NOT_KEPT = (b"cache-control", b"no-store")
 SERVER, PLATFORM = "lodestar", "lodestar-onnx"
+KSERVE_PATHS = ("/v1/models", "/v2")
 
 logger = logging.getLogger(__name__)
 
 
 class Reply(NamedTuple):
-    """What goes back; `route` is its name in the metrics."""
+    """What goes back."""
 
-    route: str
     body: bytes
-    status: int = HTTPStatus.OK
-    content_type: bytes = JSON
-    json_length: int | None = None
+    content_type: tuple[bytes, bytes] = JSON
+    status: int = 200
+    more_headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class Request(NamedTuple):
-    """What came in; `body` reads it, at most `MOST_BODY_BYTES`."""
+    """What came in; its body is read where it is wanted."""
 
-    method: str
-    path: str
-    query: bytes
-    headers: Headers
-    body: Callable[[], Awaitable[bytes]]
+    scope: Scope
+    receive: Receive
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
 
 
 class App:
@@ -57,100 +58,101 @@ class App:
 
     def __init__(self, predictor: Predictor, model: str) -> None:
         self.predictor, self.model = predictor, model
-        self._fixed: dict[tuple[str, str], Callable[[Request], Awaitable[Reply]]] = {
-            ("GET", "/v1/recommend"): self._recommend,
-            ("GET", "/metrics"): self._metrics,
-            ("GET", "/"): _says({"status": "alive"}),
-            ("GET", "/v1/models"): _says({"models": [model]}),
-            ("GET", "/v2"): _says({"name": SERVER, "version": version(SERVER), "extensions": ["binary_tensor_data"]}),
-            ("GET", "/v2/health/live"): _says({"live": True}),
-            ("GET", "/v2/health/ready"): _says({"ready": True}),
-            ("GET", "/v2/models"): _says({"models": [model]}),
+        self._at_once = 0
+        self._shown_model = {"name": model, "digest": predictor.digest, "arm": predictor.arm}
+        # By path: what the metrics call it, and what answers each method.
+        self._routes: dict[str, tuple[str, dict[str, Handler]]] = {
+            "/": ("/", {"GET": _says({"status": "alive"})}),
+            "/metrics": ("/metrics", {"GET": self._metrics}),
+            RECOMMEND: (RECOMMEND, {"GET": self._in_turn(self._recommend)}),
+            "/v1/models": ("/v1/models", {"GET": _says({"models": [model]})}),
+            f"/v1/models/{model}": ("v1", {"GET": _says({"name": model, "ready": True})}),
+            f"/v1/models/{model}:predict": ("v1:predict", {"POST": self._in_turn(self._predict)}),
+            "/v2": ("/v2", {"GET": _says({"name": SERVER, "version": version(SERVER), "extensions": ["binary_tensor_data"]})}),
+            "/v2/health/live": ("/v2/health/live", {"GET": _says({"live": True})}),
+            "/v2/health/ready": ("/v2/health/ready", {"GET": _says({"ready": True})}),
+            "/v2/models": ("/v2/models", {"GET": _says({"models": [model]})}),
         }
-        self._paths = {path for _, path in self._fixed}
-        self._of_model: dict[tuple[str, str], Callable[[Request], Awaitable[Reply]]] = {
-            ("GET", "v1"): _says({"name": model, "ready": True}),
-            ("POST", "v1:predict"): self._predict,
-            ("GET", "v2"): _says(self._described()),
-            ("GET", "v2/ready"): _says({"name": model, "ready": True}),
-            ("POST", "v2/infer"): self._infer,
-        }
+        for base in (f"/v2/models/{model}", f"/v2/models/{model}/versions/{predictor.digest}"):
+            self._routes[base] = ("v2", {"GET": _says(self._described())})
+            self._routes[f"{base}/ready"] = ("v2/ready", {"GET": _says({"name": model, "ready": True})})
+            self._routes[f"{base}/infer"] = ("v2/infer", {"POST": self._in_turn(self._infer)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            reply = await self._replied(scope, receive)
-            self.predictor.metrics.request(reply.route, reply.status)
-            await _send(reply, send)
+            route, handlers = self._routes.get(scope["path"], ("none", None))
+            reply = await self._replied(route, handlers, Request(scope, receive))
+            self.predictor.metrics.request(route, reply.status)
+            headers = [reply.content_type, (LENGTH, b"%d" % len(reply.body)), NOT_KEPT, *reply.more_headers]
+            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            await send({"type": "http.response.body", "body": reply.body})
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        await self.predictor.open()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.predictor.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _replied(self, scope: Scope, receive: Receive) -> Reply:
-        async def body() -> bytes:
-            return await _body(receive)
-
-        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], body)
-        route = "none"
+    async def _replied(self, route: str, handlers: dict[str, Handler] | None, request: Request) -> Reply:
         try:
-            route, handler = self._handler(request)
-            return (await handler(request))._replace(route=route)
+            if handlers is None:
+                return _refusal(self._nothing_there(), request)
+            handler = handlers.get(request.scope["method"])
+            return await (_other_method(request, handlers) if handler is None else handler(request))
         except Refused as refused:
-            return _refusal(route, refused)
+            return _refusal(refused, request)
         except Exception:  # an entry point: what is wrong here is ours, and goes to the log only
             logger.exception("a request on %s failed", route)
-            fault = Refused(asks.INTERNAL, "", "the predictor failed; its log says why", status=HTTPStatus.INTERNAL_SERVER_ERROR)
-            return _refusal(route, fault)
-
-    def _handler(self, request: Request) -> tuple[str, Callable[[Request], Awaitable[Reply]]]:
-        """The route's name and what answers it."""
-        method = "GET" if request.method == "HEAD" else request.method
-        handler = self._fixed.get((method, request.path))
-        if handler is not None:
-            return request.path, handler
-        if request.path in self._paths:
-            raise _no_method(request)
-        found = MODEL_ROUTE.fullmatch(request.path)
-        if found is None:
-            raise Refused(asks.NO_SUCH_THING, "path", "there is nothing at this path", status=HTTPStatus.NOT_FOUND)
-        name = found["model"] or found["v1"]
-        if name != self.model:
-            raise Refused(
-                asks.NO_SUCH_THING, "model", f"there is no model of that name; there is {self.model}", status=HTTPStatus.NOT_FOUND
-            )
-        kind = f"v2{found['rest'] or ''}" if found["model"] else f"v1{found['predict'] or ''}"
-        handler = self._of_model.get((method, kind))
-        if handler is None:
-            raise _no_method(request)
-        return kind, handler
+            message = "the predictor failed; its log says why"
+            return _refusal(Refused(asks.INTERNAL, "", message, status=HTTPStatus.INTERNAL_SERVER_ERROR), request)
 
     async def _recommend(self, request: Request) -> Reply:
-        (answer,) = await self.predictor.answer([asks.from_query(request.query)])
-        return Reply("", orjson.dumps(self._shown(answer)))
+        (answer,) = await self.predictor.answer([asks.from_query(request.scope["query_string"])])
+        return Reply(orjson.dumps(self._shown(answer)))
 
     async def _predict(self, request: Request) -> Reply:
-        answers = await self.predictor.answer(asks.from_body(await request.body()))
-        return Reply("", orjson.dumps({"predictions": [self._shown(answer) for answer in answers]}))
+        answers = await self.predictor.answer(asks.from_body(await _body(request)))
+        return Reply(orjson.dumps({"predictions": [self._shown(answer) for answer in answers]}))
 
     async def _infer(self, request: Request) -> Reply:
-        inference = tensors.decode(await request.body(), _header(request.headers, tensors.BINARY_HEADER))
+        length = _header(request, tensors.BINARY_HEADER.encode())
+        inference = tensors.decode(await _body(request), length)
         answers = await self.predictor.answer(inference.asks)
         body, json_length = tensors.encode(inference, answers, self.model, self.predictor.digest)
-        return Reply("", body, content_type=JSON if json_length is None else OCTETS, json_length=json_length)
+        if json_length is None:
+            return Reply(body)
+        return Reply(body, OCTETS, more_headers=[(tensors.BINARY_HEADER.encode(), b"%d" % json_length)])
 
     async def _metrics(self, _request: Request) -> Reply:
-        return Reply("", self.predictor.metrics.page(), content_type=metrics.CONTENT_TYPE.encode())
+        return Reply(self.predictor.metrics.page(), (b"content-type", metrics.CONTENT_TYPE.encode()))
+
+    def _in_turn(self, handler: Handler) -> Handler:
+        """The handler, as long as not too many requests wait already."""
+
+        async def answer(request: Request) -> Reply:
+            if self._at_once >= MOST_AT_ONCE:
+                raise Refused(asks.TOO_MANY, "", "too many requests wait; ask again in a moment", status=HTTPStatus.TOO_MANY_REQUESTS)
+            self._at_once += 1
+            try:
+                return await handler(request)
+            finally:
+                self._at_once -= 1
+
+        return answer
+
+    def _nothing_there(self) -> Refused:
+        message = f"there is nothing here; the model is {self.model}, version {self.predictor.digest}"
+        return Refused(asks.NO_SUCH_THING, "path", message, status=HTTPStatus.NOT_FOUND)
 
     def _shown(self, answer: Answer) -> dict[str, Any]:
         return {
             "request_id": answer.request_id,
             "user": answer.user,
-            "model": {"name": self.model, "digest": self.predictor.digest, "arm": self.predictor.arm},
+            "model": self._shown_model,
             "retriever": answer.retriever,
             "items": [
                 {
@@ -174,8 +176,8 @@ class App:
         }
 
 
-def _says(content: dict[str, Any]) -> Callable[[Request], Awaitable[Reply]]:
-    reply = Reply("", orjson.dumps(content))
+def _says(content: dict[str, Any]) -> Handler:
+    reply = Reply(orjson.dumps(content))
 
     async def answer(_request: Request) -> Reply:
         return reply
@@ -183,38 +185,45 @@ def _says(content: dict[str, Any]) -> Callable[[Request], Awaitable[Reply]]:
     return answer
 
 
-def _no_method(request: Request) -> Refused:
-    return Refused(asks.NO_SUCH_METHOD, "method", f"{request.method[:16]} does nothing here", status=HTTPStatus.METHOD_NOT_ALLOWED)
+async def _other_method(request: Request, handlers: dict[str, Handler]) -> Reply:
+    """HEAD is GET without the body; but of a list, it would be logged that a person saw it."""
+    method = request.scope["method"]
+    if method == "HEAD" and "GET" in handlers and request.scope["path"] != RECOMMEND:
+        return await handlers["GET"](request)
+    refused = Refused(asks.NO_SUCH_METHOD, "method", f"{method[:16]} does nothing here", status=HTTPStatus.METHOD_NOT_ALLOWED)
+    return _refusal(refused, request)._replace(more_headers=[(ALLOW, ", ".join(handlers).encode())])
 
 
-def _refusal(route: str, refused: Refused) -> Reply:
+def _refusal(refused: Refused, request: Request) -> Reply:
     content = {"code": refused.code, "field": refused.field, "message": refused.message}
-    return Reply(route, orjson.dumps(content), status=refused.status)
+    if request.scope["path"].startswith(KSERVE_PATHS):
+        content["error"] = f"{refused.code} {refused.message}"
+    return Reply(orjson.dumps(content), status=refused.status)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(request: Request) -> bytes:
+    """The whole body; 413 as soon as it is known to be too large."""
+    said = _header(request, LENGTH) or ""
+    if said.isdecimal() and int(said[:MOST_LENGTH_DIGITS]) > MOST_BODY_BYTES:
+        raise _too_large()
     parts: list[bytes] = []
     size, more = 0, True
     while more:
-        message = await receive()
+        message = await request.receive()
         if message["type"] == "http.disconnect":
-            break
+            raise Refused(asks.NOT_HTTP, "", "the connection ended before the body", status=HTTPStatus.BAD_REQUEST)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MOST_BODY_BYTES:
-            raise Refused(asks.TOO_LARGE, "", f"a body has at most {MOST_BODY_BYTES:,} bytes", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise _too_large()
         more = message.get("more_body", False)
     return b"".join(parts)
 
 
-def _header(headers: Headers, name: str) -> str | None:
-    wanted = name.encode()
-    return next((value.decode("latin-1") for key, value in headers if key == wanted), None)
+def _too_large() -> Refused:
+    message = f"a body has at most {MOST_BODY_BYTES:,} bytes"
+    return Refused(asks.TOO_LARGE, "", message, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
-async def _send(reply: Reply, send: Send) -> None:
-    headers = [(b"content-type", reply.content_type), (b"content-length", str(len(reply.body)).encode())]
-    if reply.json_length is not None:
-        headers.append((tensors.BINARY_HEADER.encode(), str(reply.json_length).encode()))
-    await send({"type": "http.response.start", "status": int(reply.status), "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+def _header(request: Request, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in request.scope["headers"] if key == name), None)

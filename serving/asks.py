@@ -1,5 +1,7 @@
 """What a caller asks for, checked: a request that breaks a rule is refused with a code, the field and a sentence, never with a 500."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,13 +15,17 @@ USER, K, EXCLUDE, SURFACE = "user", "k", "exclude", "surface"
 INSTANCES = "instances"
 DEFAULT_K, MOST_K = 10, 1000
 MOST_EXCLUDED, MOST_INSTANCES, MOST_FIELDS = 1000, 256, 16
-MOST_SURFACE_BYTES = 32
+MOST_PLACES = 10_000  # of all lists of a request together: each is scored, encoded and logged
+SURFACES = re.compile(r"[A-Za-z0-9_-]{1,32}")
 HOME = "home"
 UNPROCESSABLE = 422
+# Twenty digits say enough of a number that is too large.
+WHOLE_NUMBER = re.compile(r"(-?)0*([0-9]{1,20})[0-9]*")
 
 # The data contract's codes where they say the same of a request; those from E400 are a request's own.
 MISSING, OUT_OF_RANGE, EMPTY_ID, NOT_UTF8, WRONG_TYPE = "E101", "E102", "E103", "E104", "E107"
-NOT_HTTP, NOT_JSON, NO_SUCH_THING, NO_SUCH_METHOD, TOO_LARGE, INTERNAL = "E400", "E401", "E404", "E405", "E413", "E500"
+NOT_HTTP, NOT_JSON, NO_SUCH_THING, NO_SUCH_METHOD = "E400", "E401", "E404", "E405"
+TOO_LARGE, TOO_MANY, HEAD_TOO_LARGE, INTERNAL = "E413", "E429", "E431", "E500"
 
 
 class Refused(Exception):
@@ -43,16 +49,18 @@ class Ask:
 def from_query(query: bytes) -> Ask:
     """`user=…&k=…&exclude=a,b&surface=home`, percent-encoded UTF-8."""
     try:
-        given = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"))
+        given = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except UnicodeDecodeError as error:
         raise Refused(NOT_UTF8, "", "the query is not percent-encoded UTF-8") from error
     except ValueError as error:
         raise Refused(OUT_OF_RANGE, "", f"a query has at most {MOST_FIELDS} fields") from error
     values: dict[str, Any] = dict(given)
-    if K in given:
-        values[K] = _whole_number(given[K])
-    if EXCLUDE in given:
-        values[EXCLUDE] = [item for item in given[EXCLUDE].split(",") if item]
+    if len(values) < len(given):
+        raise Refused(OUT_OF_RANGE, "", "a query names each field once")
+    if K in values and (number := WHOLE_NUMBER.fullmatch(values[K])):
+        values[K] = int(number[1] + number[2])
+    if EXCLUDE in values:
+        values[EXCLUDE] = [item for item in values[EXCLUDE].split(",") if item]
     return from_object(values, "")
 
 
@@ -64,11 +72,13 @@ def from_body(body: bytes) -> list[Ask]:
     instances = given[INSTANCES]
     if not isinstance(instances, list):
         raise Refused(WRONG_TYPE, INSTANCES, f"{INSTANCES} is a list")
-    check_count(instances, INSTANCES)
-    return [
+    check_count(len(instances), INSTANCES)
+    asks = [
         from_object({USER: instance} if isinstance(instance, str) else instance, f"{INSTANCES}[{place}]")
         for place, instance in enumerate(instances)
     ]
+    check_places(asks, INSTANCES)
+    return asks
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -104,11 +114,10 @@ def identifier(value: Any, field: str) -> str:
     """An id of 1–128 bytes."""
     if not isinstance(value, str):
         raise Refused(WRONG_TYPE, field, f"{field} is a text")
-    size = len(value.encode("utf-8", "surrogatepass")) if len(value) <= schema.MAX_ID_BYTES else len(value)
-    if size == 0:
+    if not value:
         raise Refused(EMPTY_ID, field, f"{field} is empty")
-    if size > schema.MAX_ID_BYTES:
-        raise Refused(OUT_OF_RANGE, field, f"{field} has at most {schema.MAX_ID_BYTES} bytes, got {size:,} or more")
+    if len(value) > schema.MAX_ID_BYTES or len(value.encode()) > schema.MAX_ID_BYTES:
+        raise Refused(OUT_OF_RANGE, field, f"{field} has at most {schema.MAX_ID_BYTES} bytes")
     return value
 
 
@@ -121,14 +130,17 @@ def check_k(value: Any, field: str) -> int:
     return value
 
 
-def check_count(instances: list[Any], field: str) -> None:
-    if not 1 <= len(instances) <= MOST_INSTANCES:
-        raise Refused(OUT_OF_RANGE, field, f"{field} holds 1–{MOST_INSTANCES} asks, got {len(instances):,}")
+def check_count(count: int, field: str) -> None:
+    """How many asks a request holds."""
+    if not 1 <= count <= MOST_INSTANCES:
+        raise Refused(OUT_OF_RANGE, field, f"{field} holds 1–{MOST_INSTANCES} asks, got {count:,}")
 
 
-def _whole_number(text: str) -> int | str:
-    """The number, or the text itself where it is none; twelve digits say enough of what is too large."""
-    return int(text[:12]) if text.isascii() and text.removeprefix("-").isdigit() else text
+def check_places(asks: Sequence[Ask], field: str) -> None:
+    """How many places a request's lists have in all."""
+    places = sum(ask.k for ask in asks)
+    if places > MOST_PLACES:
+        raise Refused(OUT_OF_RANGE, field, f"the lists of a request have at most {MOST_PLACES:,} places in all, got {places:,}")
 
 
 def _excluded(value: Any, field: str) -> tuple[str, ...]:
@@ -140,6 +152,6 @@ def _excluded(value: Any, field: str) -> tuple[str, ...]:
 
 
 def _surface(value: Any, field: str) -> str:
-    if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum() or len(value.encode()) > MOST_SURFACE_BYTES:
-        raise Refused(WRONG_TYPE, field, f"{field} is a word of at most {MOST_SURFACE_BYTES} letters, digits, '-' and '_'")
+    if not isinstance(value, str) or not SURFACES.fullmatch(value):
+        raise Refused(WRONG_TYPE, field, f"{field} is a word of at most 32 letters, digits, '-' and '_'")
     return value

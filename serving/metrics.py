@@ -1,5 +1,7 @@
 """What operators see: how many requests, how long they took, and how often an answer had to do without a history. Never an id."""
 
+from functools import cache
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -11,26 +13,28 @@ class Metrics:
 
     def __init__(self, model: str, digest: str, arm: str) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter("lodestar_requests", "Requests, by route and status.", ("route", "status"), registry=self._registry)
-        self._seconds = Histogram(
+        seconds = Histogram(
             "request_predict_seconds", "From a checked request to its answer.", ("model_name",), buckets=LATENCY_S, registry=self._registry
-        ).labels(model)
-        self._answers = Counter("lodestar_answers", "Lists, by what put them together.", ("retriever",), registry=self._registry)
+        )
+        requests = Counter("lodestar_requests", "Requests, by route and status.", ("route", "status"), registry=self._registry)
+        answers = Counter("lodestar_answers", "Lists, by what put them together.", ("retriever",), registry=self._registry)
+        model_info = Gauge("lodestar_model_info", "1 for the bundle that answers.", ("digest", "arm"), registry=self._registry)
+        model_info.labels(digest, arm).set(1)
+        self._seconds = seconds.labels(model)
+        # Finding a counter by its labels takes longer than counting.
+        self._requests, self._answers = cache(requests.labels), cache(answers.labels)
         self.fallbacks = Counter("lodestar_feature_fallbacks", "Lists made without the online store.", registry=self._registry)
         self.unlogged = Counter("lodestar_lists_unlogged", "Lists that the impression log could not take.", registry=self._registry)
         self.dropped = Counter("lodestar_impression_parts_dropped", "Parts of the impression log given up.", registry=self._registry)
-        Gauge("lodestar_model_info", "1 for the bundle that answers.", ("digest", "arm"), registry=self._registry).labels(digest, arm).set(
-            1
-        )
 
     def request(self, route: str, status: int) -> None:
-        self._requests.labels(route, str(status)).inc()
+        self._requests(route, int(status)).inc()
 
     def predicted(self, seconds: float) -> None:
         self._seconds.observe(seconds)
 
     def answer(self, retriever: str) -> None:
-        self._answers.labels(retriever).inc()
+        self._answers(retriever).inc()
 
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""

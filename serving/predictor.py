@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lodestar.engine.recommender import POPULAR, Recommendation, Recommender
 from serving.asks import Ask
@@ -16,8 +16,8 @@ from serving.metrics import Metrics
 
 WARM_UP_REQUESTS = 20
 WARM_UP_K = 10
-# A ranking that takes longer than this runs beside the event loop, so that it holds up no probe; a thread costs about 0.1 ms.
-SHORT_S = 0.005
+# What takes longer than this to rank runs beside the event loop, so that it holds up no probe; a thread costs about 0.1 ms.
+SHORT_S = 0.01
 THREADS = 2
 
 logger = logging.getLogger(__name__)
@@ -33,20 +33,51 @@ class Answer:
     places: list[Recommendation]
 
 
+@dataclass(kw_only=True)
+class Trouble:
+    """Something that may fail for a while; its beginning and its end are logged, and not each of many requests between."""
+
+    what: str
+    _lasts: bool = False
+
+    def begins(self, error: Exception) -> None:
+        if not self._lasts:
+            logger.warning("%s fails: %s", self.what, error)
+        self._lasts = True
+
+    def ends(self) -> None:
+        if self._lasts:
+            logger.warning("%s works again", self.what)
+        self._lasts = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """Everything that answers, put together; `log` is None where nothing is logged."""
+    """Everything that answers, put together; `log` is None where nothing is logged.
+
+    Requests for more than `short_asks` lists are ranked in the pool.
+    """
 
     recommender: Recommender
     features: Features
     metrics: Metrics
     log: FileLog | BucketLog | None
     arm: str
-    pool: ThreadPoolExecutor | None
+    short_asks: int
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="rank"))
+    _store: Trouble = field(default_factory=lambda: Trouble(what="the online store"))
+    _disk: Trouble = field(default_factory=lambda: Trouble(what="the impression log"))
 
     @property
     def digest(self) -> str:
         return self.recommender.bundle.digest
+
+    async def open(self) -> None:
+        """Connect to the store, so that the first request need not; where it is away, that is logged and no reason not to start."""
+        try:
+            await self.features.histories([""])
+        except StoreFailed as error:
+            self._store.begins(error)
 
     async def answer(self, asks: Sequence[Ask]) -> list[Answer]:
         """A list for each ask, logged before it is returned; a store that fails makes it one for anyone."""
@@ -60,21 +91,22 @@ class Predictor:
     async def close(self) -> None:
         """Give back connections, and send what is logged."""
         await self.features.close()
+        await asyncio.to_thread(self.pool.shutdown)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
-        if self.pool is not None:
-            self.pool.shutdown()
 
     async def _histories(self, asks: Sequence[Ask]) -> Histories:
         try:
-            return await self.features.histories([ask.user for ask in asks])
+            histories = await self.features.histories([ask.user for ask in asks])
         except StoreFailed as error:
-            logger.warning("answering without histories: the online store failed: %s", error)
+            self._store.begins(error)
             self.metrics.fallbacks.inc(len(asks))
             return [() for _ in asks]
+        self._store.ends()
+        return histories
 
     async def _ranked(self, asks: Sequence[Ask], histories: Histories) -> list[list[Recommendation]]:
-        if self.pool is None:
+        if len(asks) <= self.short_asks:
             return self._rank(asks, histories)
         return await asyncio.get_running_loop().run_in_executor(self.pool, self._rank, asks, histories)
 
@@ -95,24 +127,26 @@ class Predictor:
                 feature_hash=feature_hash(history),
                 places=places,
             )
-            self._write(shown.rows())
+            self._write(self.log, shown.rows())
         return answer
 
-    def _write(self, rows: bytes) -> None:
+    def _write(self, log: FileLog | BucketLog, rows: bytes) -> None:
         """A full disk costs rows of the log, and not answers."""
         try:
-            self.log.append(rows)  # type: ignore[union-attr]
+            log.append(rows)
         except OSError as error:
-            logger.warning("impressions were not logged: %s", error)
+            self._disk.begins(error)
             self.metrics.unlogged.inc()
+        else:
+            self._disk.ends()
 
 
-def pool_for(recommender: Recommender) -> ThreadPoolExecutor | None:
-    """Warm the model up, and say whether its ranking is long enough to need threads of its own."""
+def short_asks(recommender: Recommender) -> int:
+    """Warm the model up, and say how many of the longest histories it ranks in `SHORT_S`."""
     history = recommender.bundle.items.ids[: recommender.bundle.info.max_length]
-    recommender.recommend(history, WARM_UP_K)
-    started = time.perf_counter()
+    took_s = []
     for _ in range(WARM_UP_REQUESTS):
+        started = time.perf_counter()
         recommender.recommend(history, WARM_UP_K)
-    is_short = (time.perf_counter() - started) / WARM_UP_REQUESTS < SHORT_S
-    return None if is_short else ThreadPoolExecutor(THREADS, thread_name_prefix="rank")
+        took_s.append(time.perf_counter() - started)
+    return int(SHORT_S / min(took_s))  # what is more is the machine's, and not the model's

@@ -1,8 +1,9 @@
 """The open inference protocol (v2): a request's tensors become asks, answers become tensors, as JSON or with binary data behind it.
 
 Inputs are `user` (BYTES, [n] or [n, 1]) and, for a list length other than 10, `k` (an integer tensor of one value, or the request's
-parameter `k`). Outputs are [n, k] each; a list that is shorter, since a catalogue ends, is filled up with "" and 0, and `count` [n] says
-how many of its places are real. Specification: https://github.com/kserve/open-inference-protocol
+parameter `k`). Outputs of places are [n, k] each; a list that is shorter, since a catalogue ends, is filled up with "" and 0. Outputs of
+lists are [n]: `count` says how many places are real, `request_id` what the impression log calls the list.
+Specification: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data extension of it.
 """
 
 import struct
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from serving.asks import DEFAULT_K, MISSING, OUT_OF_RANGE, USER, WRONG_TYPE, Ask, K, Refused, check_count, check_k, identifier, json_object
+from serving import asks
+from serving.asks import DEFAULT_K, MISSING, MOST_INSTANCES, OUT_OF_RANGE, USER, WRONG_TYPE, Ask, K, Refused, json_object
 from serving.predictor import Answer
 
 Object = dict[str, Any]
@@ -21,39 +23,44 @@ Object = dict[str, Any]
 BINARY_HEADER = "inference-header-content-length"
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
 INPUTS, OUTPUTS, PARAMETERS = "inputs", "outputs", "parameters"
-BYTES = "BYTES"
+BYTES, FP32, INT32 = "BYTES", "FP32", "INT32"
+MOST_LENGTH_DIGITS = 9
 INTEGERS = {
     "INT8": "<i1",
     "INT16": "<i2",
-    "INT32": "<i4",
+    INT32: "<i4",
     "INT64": "<i8",
     "UINT8": "<u1",
     "UINT16": "<u2",
     "UINT32": "<u4",
     "UINT64": "<u8",
 }
-INPUT_TENSORS = ({"name": USER, "datatype": BYTES, "shape": [-1]}, {"name": K, "datatype": "INT32", "shape": [1]})
+INPUT_TENSORS = ({"name": USER, "datatype": BYTES, "shape": [-1]}, {"name": K, "datatype": INT32, "shape": [1]})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A tensor of the answer: how it is called, and what one place of a list gives to it."""
+    """A tensor of the answer: what each place of a list gives to it, or, where it has no filler, each list."""
 
     name: str
     datatype: str
     value: Callable[[Any], Any]
-    filler: Any
+    filler: Any = None
 
 
-PLACES = (
-    Output(name="item_id", datatype=BYTES, value=lambda place: place.item_id, filler=""),
-    Output(name="title", datatype=BYTES, value=lambda place: place.title, filler=""),
-    Output(name="score", datatype="FP32", value=lambda place: place.score, filler=0.0),
-)
-COUNT = "count"
-OUTPUT_TENSORS = (
-    *({"name": output.name, "datatype": output.datatype, "shape": [-1, -1]} for output in PLACES),
-    {"name": COUNT, "datatype": "INT32", "shape": [-1]},
+OUTPUTS_BY_NAME = {
+    output.name: output
+    for output in (
+        Output(name="item_id", datatype=BYTES, value=lambda place: place.item_id, filler=""),
+        Output(name="title", datatype=BYTES, value=lambda place: place.title, filler=""),
+        Output(name="score", datatype=FP32, value=lambda place: place.score, filler=0.0),
+        Output(name="count", datatype=INT32, value=lambda answer: len(answer.places)),
+        Output(name="request_id", datatype=BYTES, value=lambda answer: answer.request_id),
+    )
+}
+OUTPUT_TENSORS = tuple(
+    {"name": output.name, "datatype": output.datatype, "shape": [-1] if output.filler is None else [-1, -1]}
+    for output in OUTPUTS_BY_NAME.values()
 )
 
 
@@ -74,49 +81,47 @@ def decode(body: bytes, header_length: str | None) -> Inference:
     tensors = _tensors(given.get(INPUTS), raw)
     if USER not in tensors:
         raise Refused(MISSING, INPUTS, f"an input {USER!r} of {BYTES} is needed")
-    users = tensors[USER]
-    check_count(users, USER)
     parameters = _object(given.get(PARAMETERS), PARAMETERS)
-    k = check_k(_only(tensors[K]) if K in tensors else parameters.get(K, DEFAULT_K), K)
+    k = asks.check_k(tensors[K][0] if K in tensors else parameters.get(K, DEFAULT_K), K)
     wanted, binary = _outputs(given.get(OUTPUTS), all_binary=parameters.get(ALL_BINARY) is True)
-    request_id = given.get("id", "")
-    if not isinstance(request_id, str):
+    request_id = given.get("id")
+    if not isinstance(request_id, str | None):
         raise Refused(WRONG_TYPE, "id", "id is a text")
-    asks = [Ask(user=identifier(user, f"{USER}[{place}]"), k=k) for place, user in enumerate(users)]
-    return Inference(asks=asks, id=request_id, wanted=wanted, binary=binary)
+    asked = [Ask(user=asks.identifier(user, f"{USER}[{place}]"), k=k) for place, user in enumerate(tensors[USER])]
+    asks.check_places(asked, USER)
+    return Inference(asks=asked, id=request_id or "", wanted=wanted, binary=binary)
 
 
 def encode(inference: Inference, answers: Sequence[Answer], model: str, digest: str) -> tuple[bytes, int | None]:
     """The answer's body, and the size of its JSON part where binary data follow."""
-    width = max((len(answer.places) for answer in answers), default=0)
-    columns = {output.name: (output.datatype, [len(answers), width], _column(output, answers, width)) for output in PLACES}
-    columns[COUNT] = ("INT32", [len(answers)], [len(answer.places) for answer in answers])
+    width = max(len(answer.places) for answer in answers)
     tensors: list[Object] = []
     raw: list[bytes] = []
     for name in inference.wanted:
-        datatype, shape, values = columns[name]
-        tensor: Object = {"name": name, "datatype": datatype, "shape": shape}
+        output = OUTPUTS_BY_NAME[name]
+        shape, values = _column(output, answers, width)
+        tensor: Object = {"name": name, "datatype": output.datatype, "shape": shape}
         if name in inference.binary:
-            raw.append(_packed(datatype, values))
+            raw.append(_packed(output.datatype, values))
             tensor[PARAMETERS] = {BINARY_SIZE: len(raw[-1])}
         else:
             tensor["data"] = values
         tensors.append(tensor)
-    request_id = inference.id or (answers[0].request_id if answers else "")
-    head = orjson.dumps({"model_name": model, "model_version": digest, "id": request_id, OUTPUTS: tensors})
+    head = orjson.dumps({"model_name": model, "model_version": digest, "id": inference.id or answers[0].request_id, OUTPUTS: tensors})
     return head + b"".join(raw), len(head) if raw else None
 
 
 def _parts(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     if header_length is None:
         return body, b""
-    if not header_length.isascii() or not header_length.isdigit() or int(header_length[:12]) > len(body):
+    is_number = header_length.isascii() and header_length.isdigit() and len(header_length) <= MOST_LENGTH_DIGITS
+    if not is_number or int(header_length) > len(body):
         raise Refused(OUT_OF_RANGE, BINARY_HEADER, f"the JSON part is at most as long as the body, {len(body):,} bytes")
     return body[: int(header_length)], body[int(header_length) :]
 
 
 def _tensors(given: Any, raw: bytes) -> dict[str, list[Any]]:
-    """The values of each input, flat; inputs with binary data take theirs from `raw` in turn."""
+    """The values of each input, flat; inputs with binary data take theirs from `raw` in turn, and leave nothing."""
     if not isinstance(given, list):
         raise Refused(MISSING if given is None else WRONG_TYPE, INPUTS, f"{INPUTS} is a list of tensors")
     tensors: dict[str, list[Any]] = {}
@@ -124,24 +129,29 @@ def _tensors(given: Any, raw: bytes) -> dict[str, list[Any]]:
         field = f"{INPUTS}[{place}]"
         entry = _object(tensor, field)
         name, datatype = entry.get("name"), entry.get("datatype")
-        if name not in (USER, K) or not isinstance(datatype, str) or datatype not in ((BYTES,) if name == USER else INTEGERS):
-            raise Refused(WRONG_TYPE, field, f"inputs are {USER} ({BYTES}) and {K} (an integer type)")
+        if name not in (USER, K) or name in tensors or datatype not in ((BYTES,) if name == USER else tuple(INTEGERS)):
+            raise Refused(WRONG_TYPE, field, f"inputs are {USER} ({BYTES}) and {K} (an integer type), each once")
         size = _object(entry.get(PARAMETERS), f"{field}.{PARAMETERS}").get(BINARY_SIZE)
         if size is None:
             values = _flat(entry.get("data"), f"{field}.data")
         else:
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(raw):
                 raise Refused(OUT_OF_RANGE, f"{field}.{BINARY_SIZE}", f"{len(raw):,} bytes of binary data are left")
-            values, raw = _unpacked(datatype, raw[:size], field), raw[size:]
-        _check_shape(entry.get("shape"), len(values), field)
+            values, raw = _unpacked(str(datatype), raw[:size], field), raw[size:]
+        _check_shape(entry.get("shape"), len(values), field, only_one=name == K)
         tensors[name] = values
+    if raw:
+        raise Refused(OUT_OF_RANGE, INPUTS, f"{len(raw):,} bytes of binary data belong to no input")
     return tensors
 
 
-def _check_shape(shape: Any, count: int, field: str) -> None:
-    is_shape = isinstance(shape, list) and all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
+def _check_shape(shape: Any, count: int, field: str, *, only_one: bool) -> None:
+    asks.check_count(count, field)
+    is_shape = isinstance(shape, list) and all(isinstance(size, int) and not isinstance(size, bool) for size in shape)
     if not is_shape or shape not in ([count], [count, 1]):
         raise Refused(WRONG_TYPE, f"{field}.shape", f"the shape of {count:,} values is [{count}] or [{count}, 1]")
+    if only_one and count != 1:
+        raise Refused(OUT_OF_RANGE, f"{field}.shape", f"{K} is one value, got {count:,}")
 
 
 def _flat(data: Any, field: str) -> list[Any]:
@@ -157,12 +167,12 @@ def _unpacked(datatype: str, raw: bytes, field: str) -> list[Any]:
     """Binary data: integers in a row, or each text after its length in four bytes; all little endian."""
     if datatype != BYTES:
         dtype = np.dtype(INTEGERS[datatype])
-        if len(raw) % dtype.itemsize:
-            raise Refused(OUT_OF_RANGE, field, f"{len(raw)} bytes are not a whole number of {datatype}")
+        if len(raw) != dtype.itemsize:
+            raise Refused(OUT_OF_RANGE, field, f"{len(raw):,} bytes are not one {datatype}")
         return list(np.frombuffer(raw, dtype).tolist())
     texts: list[str] = []
     at = 0
-    while at < len(raw):
+    while at < len(raw) and len(texts) <= MOST_INSTANCES:
         end = at + 4 + (struct.unpack_from("<I", raw, at)[0] if at + 4 <= len(raw) else len(raw))
         if end > len(raw):
             raise Refused(OUT_OF_RANGE, field, "a text is longer than the binary data")
@@ -177,18 +187,24 @@ def _unpacked(datatype: str, raw: bytes, field: str) -> list[Any]:
 def _packed(datatype: str, values: Sequence[Any]) -> bytes:
     if datatype == BYTES:
         return b"".join(struct.pack("<I", len(text)) + text for text in (value.encode() for value in values))
-    return np.asarray(values, dtype="<f4" if datatype == "FP32" else INTEGERS[datatype]).tobytes()
+    return np.asarray(values, dtype="<f4" if datatype == FP32 else INTEGERS[datatype]).tobytes()
 
 
-def _column(output: Output, answers: Sequence[Answer], width: int) -> list[Any]:
-    return [
-        output.value(answer.places[place]) if place < len(answer.places) else output.filler for answer in answers for place in range(width)
-    ]
+def _column(output: Output, answers: Sequence[Answer], width: int) -> tuple[list[int], list[Any]]:
+    """A tensor's shape and its values, row by row."""
+    value, filler = output.value, output.filler
+    if filler is None:
+        return [len(answers)], [value(answer) for answer in answers]
+    values: list[Any] = []
+    for answer in answers:
+        values += [value(place) for place in answer.places]
+        values += [filler] * (width - len(answer.places))
+    return [len(answers), width], values
 
 
 def _outputs(given: Any, *, all_binary: bool) -> tuple[tuple[str, ...], frozenset[str]]:
     """Names of the wanted outputs, and of those wanted as binary data; where none is named, all are."""
-    names = (*(output.name for output in PLACES), COUNT)
+    names = tuple(OUTPUTS_BY_NAME)
     if given is None or given == []:
         return names, frozenset(names if all_binary else ())
     if not isinstance(given, list):
@@ -203,12 +219,6 @@ def _outputs(given: Any, *, all_binary: bool) -> tuple[tuple[str, ...], frozense
         if _object(entry.get(PARAMETERS), f"{field}.{PARAMETERS}").get(BINARY, all_binary) is True:
             binary.add(name)
     return tuple(wanted), frozenset(binary)
-
-
-def _only(values: list[Any]) -> Any:
-    if len(values) != 1:
-        raise Refused(OUT_OF_RANGE, K, f"{K} is one value, got {len(values):,}")
-    return values[0]
 
 
 def _object(given: Any, field: str) -> Object:

@@ -1,22 +1,83 @@
-"""A real S3 server for the tests that need one."""
+"""Real servers for the tests that need one: S3, Redis where it is installed, and our own."""
 
+import os
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
 
 import boto3
 import pytest
 
-START_LIMIT_S = 60
+from tests.factories import small_bundle
+
+ROOT = Path(__file__).parents[2]
+START_LIMIT_S, STOP_LIMIT_S = 60, 20
+
+StartRedis = Callable[..., "subprocess.Popen[bytes]"]
+
+
+class Serving:
+    """A process of ours; `before` is what it does before anything else."""
+
+    def __init__(self, *options: str | Path, before: str = "pass") -> None:
+        program = f"import sys; {before}; from serving.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, *(["-m", "serving"] if before == "pass" else ["-c", program]), *map(str, options)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment)
+
+    @cached_property
+    def address(self) -> str:
+        """Where it listens, from the line that it says when it does."""
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        found = re.search(r"http://[^/]+", line)
+        assert found is not None, line + self.process.stderr.read()
+        return found[0]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """The exit code, and what was said since it listens."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        _, said = self.process.communicate(timeout=STOP_LIMIT_S)
+        return self.process.returncode, said
+
+
+StartServing = Callable[..., Serving]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of twelve items."""
+    return small_bundle(tmp_path_factory.mktemp("made") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def start_serving() -> Iterator[StartServing]:
+    """Starts our server with options, on any port that is free; all are gone at the end."""
+    servers: list[Serving] = []
+
+    def start(*options: str | Path, before: str = "pass") -> Serving:
+        servers.append(Serving(*([] if "--port" in options else ["--port", "0"]), *options, before=before))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.process.kill()
+        server.process.communicate()
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     patch = pytest.MonkeyPatch()
     patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
@@ -32,6 +93,39 @@ def bucket() -> Iterator[str]:
         server.wait()
 
 
+@pytest.fixture(scope="module")
+def start_redis() -> Iterator[StartRedis]:
+    """Starts a server on a port, with further options of redis-server's; all are gone at the end."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(port: int, *options: str) -> "subprocess.Popen[bytes]":
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", *options]
+        servers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+        _wait(port)
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def redis(start_redis: StartRedis) -> str:
+    """HOST:PORT of a server that stays."""
+    port = free_port()
+    start_redis(port)
+    return f"127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _wait(port: int) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
@@ -39,4 +133,5 @@ def _wait(port: int) -> None:
             attempt.settimeout(1)
             if attempt.connect_ex(("127.0.0.1", port)) == 0:
                 return
-    pytest.fail("the S3 server did not start")
+        time.sleep(0.02)
+    pytest.fail("the server did not start")

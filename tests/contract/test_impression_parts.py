@@ -1,11 +1,16 @@
 """Impressions reach the object store in whole parts, and wait for it when it is away."""
 
+import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
+from lodestar import storage
 from serving import impressions
 from serving.impressions import BucketLog
 from tests.unit.test_impressions import shown
@@ -84,3 +89,57 @@ def test_a_spool_that_is_full_gives_up_its_oldest_part_and_counts_it(
     assert dropped == [1]
     assert len(list(tmp_path.iterdir())) == 2
     assert not oldest.exists()
+
+
+def test_a_part_that_another_process_writes_is_left_to_it(address: str, tmp_path: Path, dropped: list[int]) -> None:
+    first = BucketLog(address=address, dropped=dropped.append, spool=tmp_path)
+    first.append(shown("r1", 1).rows())
+    BucketLog(address=address, dropped=dropped.append, spool=tmp_path).close()
+    assert stored(address) == []
+    first.append(shown("r2", 1).rows())
+    first.close()
+    assert [json.loads(row)["request_id"] for row in stored(address)] == ["r1", "r2"]
+
+
+def test_every_row_arrives_once_however_parts_are_cut(
+    address: str, tmp_path: Path, dropped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(impressions, "PART_BYTES", 20_000)
+    monkeypatch.setattr(impressions, "PART_S", 0.01)
+    log = BucketLog(address=address, dropped=dropped.append, spool=tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: log.append(shown(f"r{number}", 2).rows()), range(300)))
+    log.close()
+    rows = [json.loads(row) for row in stored(address)]
+    assert sorted((row["request_id"], row["position"]) for row in rows) == sorted(
+        (f"r{number}", place) for number in range(300) for place in (1, 2)
+    )
+    assert (dropped, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_store_that_hangs_holds_up_neither_rows_nor_the_end(tmp_path: Path, dropped: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def hang(*_put: Any) -> None:
+        answered.wait(WAIT_S)
+
+    rows = shown("r1").rows()
+    for name, value in {"PART_BYTES": 1, "SPOOL_BYTES": 3 * len(rows), "CLOSE_S": 0.1}.items():
+        monkeypatch.setattr(impressions, name, value)
+    monkeypatch.setattr(storage, "put", hang)
+    log = BucketLog(address="s3://models/hangs", dropped=dropped.append, spool=tmp_path)
+    started = time.monotonic()
+    for _ in range(10):
+        log.append(rows)
+    log.close()
+    assert time.monotonic() - started < WAIT_S / 2
+    assert dropped == [1] * 7
+    assert [part.read_bytes() for part in tmp_path.iterdir()] == [rows] * 3
+    answered.set()
+    next(thread for thread in threading.enumerate() if thread.name == "impressions").join()
+
+
+def test_what_no_part_holds_is_not_sent(address: str, tmp_path: Path, dropped: list[int]) -> None:
+    (tmp_path / f"host-{time.time_ns()}-abc.open").touch()
+    BucketLog(address=address, dropped=dropped.append, spool=tmp_path).close()
+    assert (stored(address), list(tmp_path.iterdir())) == ([], [])

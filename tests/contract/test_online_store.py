@@ -2,24 +2,29 @@
 
 import asyncio
 import shutil
+import signal
 import socket
-import subprocess
+import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import uvloop
+from hypothesis import given
+from hypothesis import strategies as some
 
 from feature_repo import store
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
-from serving.feast_layout import texts
+from serving.feast_layout import sqlite_table, texts, user_key
 from serving.features import Features, Histories, StoreFailed, connect
+from tests.contract.conftest import StartRedis, free_port
 from tests.unit.test_features import built
 
 USERS = ("u0", "ünïcode ✓", "x" * schema.MAX_ID_BYTES, "a,b=c", "%")
-START_LIMIT_S, BOUND_S = 20, 2.0
+BOUND_S = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -34,30 +39,6 @@ def sqlite(features: Path) -> Path:
     return features / "online" / "online.db"
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = _redis(port)
-    yield f"127.0.0.1:{port}"
-    server.terminate()
-    server.wait()
-
-
-def _redis(port: int) -> subprocess.Popen[bytes]:
-    server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                return server
-        time.sleep(0.05)
-    pytest.fail("redis did not start")
-
-
 def read(client: Features, users: Sequence[str]) -> Histories:
     async def asked() -> Histories:
         try:
@@ -65,7 +46,7 @@ def read(client: Features, users: Sequence[str]) -> Histories:
         finally:
             await client.close()
 
-    return asyncio.run(asked())
+    return uvloop.run(asked())
 
 
 def feasts_own(features: Path, *, in_redis: bool = False) -> list[tuple[str, ...]]:
@@ -100,49 +81,194 @@ def test_a_user_who_is_not_known_has_no_history(sqlite: Path, redis: str) -> Non
         assert read(connect(address), ["nobody", "x"]) == [(), ()]
 
 
-def test_a_store_that_is_gone_fails_in_time(tmp_path: Path) -> None:
+def test_a_store_that_is_published_again_is_read_anew(sqlite: Path, tmp_path: Path) -> None:
+    path = tmp_path / "online.db"
+    shutil.copy(sqlite, path)
+    client = connect(f"sqlite:{path}")
+    with sqlite3.connect(sqlite) as source, sqlite3.connect(tmp_path / "next.db") as target:
+        source.backup(target)
+        target.execute(f'DELETE FROM "{sqlite_table(schema.USER_SEQUENCE_VIEW)}" WHERE entity_key = ?', (user_key("u0"),))
+    source.close()
+    target.close()
+
+    async def asked() -> Histories:
+        first = await client.histories(["u0"])
+        (tmp_path / "next.db").replace(path)
+        second = await client.histories(["u0"])
+        path.unlink()
+        with pytest.raises(StoreFailed):
+            await client.histories(["u0"])
+        await client.close()
+        return [*first, *second]
+
+    first, second = uvloop.run(asked())
+    assert len(first) > 0
+    assert second == ()
+
+
+def test_a_store_that_is_being_written_fails_in_time_and_is_read_afterwards(sqlite: Path, tmp_path: Path) -> None:
+    shutil.copy(sqlite, tmp_path / "online.db")
+    with sqlite3.connect(tmp_path / "online.db", isolation_level=None) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        client = connect(f"sqlite:{tmp_path / 'online.db'}")
+        started = time.monotonic()
+        with pytest.raises(StoreFailed, match="locked"):
+            uvloop.run(client.histories(USERS))
+        assert time.monotonic() - started < BOUND_S
+        writer.execute("ROLLBACK")
+    writer.close()
+    assert read(client, USERS[:1]) != [()]
+
+
+def test_a_store_that_does_not_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.features.CONNECT_S", 0.02)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        started = time.monotonic()
-        for address in ("redis://127.0.0.1:9", f"redis://127.0.0.1:{silent.getsockname()[1]}"):
+        for port, password in ((free_port(), None), (silent.getsockname()[1], None), (silent.getsockname()[1], "never accepted")):
+            started = time.monotonic()
             with pytest.raises(StoreFailed):
-                read(connect(address), ["u0"])
-        assert time.monotonic() - started < BOUND_S
-    (tmp_path / "empty.db").touch()
-    with pytest.raises(StoreFailed, match="no such table"):
-        read(connect(f"sqlite:{tmp_path / 'empty.db'}"), ["u0"])
+                read(connect(f"redis://127.0.0.1:{port}", password), ["u0"])
+            assert time.monotonic() - started < BOUND_S
 
 
-def test_a_store_that_comes_back_is_read_again(redis: str) -> None:
-    host = redis.partition(":")[0]
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        other = probe.getsockname()[1]
+@pytest.mark.parametrize("said", [b"HTTP/1.1 200 OK\r\n\r\n", b"$3\r\nabc\r\n" * 2, b"-LOADING\r\n", b""])
+def test_what_is_no_redis_is_a_store_that_fails(said: bytes) -> None:
+    async def asked() -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(said)
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            with pytest.raises(StoreFailed):
+                await client.histories(["u0"])
+            await client.close()
+
+    uvloop.run(asked())
+
+
+def test_a_store_that_comes_back_is_read_again(start_redis: StartRedis) -> None:
+    port = free_port()
 
     async def asked() -> Histories:
-        client = connect(f"redis://{host}:{other}")
+        client = connect(f"redis://127.0.0.1:{port}")
         with pytest.raises(StoreFailed):
             await client.histories(["u0"])
-        server = _redis(other)
-        try:
-            return await client.histories(["u0"])
-        finally:
+        server = start_redis(port)
+        first = await client.histories(["u0"])
+        server.kill()
+        server.wait()
+        with pytest.raises(StoreFailed):
+            await client.histories(["u0"])
+        start_redis(port)
+        second = await client.histories(["u0"])
+        await client.close()
+        return [*first, *second]
+
+    assert uvloop.run(asked()) == [(), ()]
+
+
+def test_a_store_that_hangs_for_long_is_connected_to_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.features.STUCK_S", 0.12)
+
+    async def asked() -> list[int]:
+        connections: list[asyncio.StreamWriter] = []
+
+        async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(writer)
+
+        async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+            client, counts = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"), []
+            for _ in range(5):
+                with pytest.raises(StoreFailed):
+                    await client.histories(["u0", "u1"])
+                counts.append(len(connections))
             await client.close()
-            server.terminate()
-            server.wait()
+            for connection in connections:
+                connection.close()
+        return counts
 
-    assert asyncio.run(asked()) == [()]
-
-
-def test_an_address_that_names_no_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="sqlite:PATH"):
-        connect("postgres://here")
-    with pytest.raises(EnvironmentFault, match="E504"):
-        connect(f"sqlite:{tmp_path / 'none.db'}")
+    counts = uvloop.run(asked())
+    assert counts[:2] == [1, 1]
+    assert counts[-1] == 2
 
 
-def test_bytes_that_are_no_value_are_an_error() -> None:
+def test_a_store_that_was_late_is_read_on(start_redis: StartRedis) -> None:
+    port = free_port()
+    server = start_redis(port)
+
+    async def asked() -> Histories:
+        client = connect(f"redis://127.0.0.1:{port}")
+        await client.histories(["u0"])
+        server.send_signal(signal.SIGSTOP)
+        with pytest.raises(StoreFailed):
+            await client.histories(["u0", "u1", "u2"])
+        server.send_signal(signal.SIGCONT)
+        found = await client.histories(["u0", "u1"])
+        await client.close()
+        return found
+
+    assert uvloop.run(asked()) == [(), ()]
+
+
+def test_many_requests_share_a_connection_and_keep_their_answers(features: Path, redis: str) -> None:
+    async def asked() -> list[Histories]:
+        client = connect(f"redis://{redis}")
+        found = await asyncio.gather(*(client.histories(USERS[place % 5 :]) for place in range(100)))
+        await client.close()
+        return list(found)
+
+    whole = expected(features)
+    assert uvloop.run(asked()) == [whole[place % 5 :] for place in range(100)]
+
+
+def test_a_password_and_a_database_are_told_first(start_redis: StartRedis) -> None:
+    port = free_port()
+    start_redis(port, "--requirepass", "sëcret/1")
+    where = f"127.0.0.1:{port}"
+    for address, password in (
+        (f"redis://{where}", "sëcret/1"),
+        (f"redis://:s%C3%ABcret%2F1@{where}/3", None),
+        (f"redis://default@{where}", "sëcret/1"),
+    ):
+        assert read(connect(address, password), ["u0"]) == [()]
+    for address in (f"redis://{where}", f"redis://:wrong@{where}", f"redis://:s%C3%ABcret%2F1@{where}/99"):
+        with pytest.raises(StoreFailed):
+            read(connect(address), ["u0"])
+
+
+@pytest.mark.parametrize("address", ["postgres://here", "redis://", "redis://host:port", "redis://host/name", "rediss://:6379", "sqlite"])
+def test_an_address_that_names_no_store_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match="--features takes"):
+        connect(address)
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "text.db").write_text("user_id,item_id\n" * 1000)
+    for name in ("empty.db", "text.db", "none.db"):
+        with pytest.raises(EnvironmentFault, match="E504"):
+            connect(f"sqlite:{tmp_path / name}")
+
+
+@pytest.mark.parametrize(
+    "value", [b"\xff\xff\xff", b"b", b"b\x05\n\x01a", b"b\x03\n\x05a", b"b\x03\x12\x01a", b"b\x03\n\x01\xff", b"\x12\x01a"]
+)
+def test_bytes_that_are_no_value_are_an_error(value: bytes) -> None:
     with pytest.raises(ValueError, match="not a Feast value"):
-        texts(b"\xff\xff\xff")
+        texts(value)
+
+
+@given(some.lists(some.text(max_size=300), max_size=30))
+def test_a_list_of_texts_is_read_as_protobuf_writes_it(items: list[str]) -> None:
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    value = Value()
+    value.string_list_val.val.extend(items)
+    assert texts(value.SerializeToString()) == tuple(items)
+
+
+def test_no_value_is_no_text() -> None:
     assert texts(b"") == texts(None) == ()

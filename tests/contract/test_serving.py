@@ -1,61 +1,37 @@
-"""The process that serves: what it imports, what it says when it cannot, and that nothing a caller sends hurts it."""
+"""What a caller gets over HTTP: what KServe's own client and types expect, and that nothing that is sent hurts the server."""
 
+import asyncio
+import contextlib
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
 from lodestar import bundle
-from tests.factories import small_bundle
+from tests.contract.conftest import StartServing
 
-ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "feast", "pandas", "duckdb", "pyarrow", "kfp", "kserve", "kubernetes", "onnx", "scipy"}
-STOP_S = 20
+ANSWER_LIMIT_S = 20
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_bundle(tmp_path_factory.mktemp("made") / "bundle")
+def address(made: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return start_serving("--bundle", made, "--impressions", tmp_path_factory.mktemp("log") / "impressions.jsonl").address
 
 
-def start(*options: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "serving", *map(str, options)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def port(stderr: IO[str] | None) -> int:
-    assert stderr is not None
-    line = stderr.readline()
-    found = re.search(r":(\d+)/", line)
-    assert found is not None, line + stderr.read()
-    return int(found[1])
-
-
-@pytest.fixture(scope="module")
-def address(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    process = start("--bundle", made, "--port", "0", "--impressions", tmp_path_factory.mktemp("log") / "impressions.jsonl")
-    try:
-        yield f"http://127.0.0.1:{port(process.stderr)}"
-    finally:
-        process.terminate()
-        process.communicate(timeout=STOP_S)
+def connection_to(address: str) -> socket.socket:
+    host, _, port = address.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=ANSWER_LIMIT_S)
 
 
 @pytest.mark.parametrize("query", ["user=u&k=0", "user=u&k=1000000", "k=3", f"user={'x' * 1_000_000}", "user=%ff"])
 def test_a_bad_query_is_refused_in_words(address: str, query: str) -> None:
     # httpx refuses to send an address this long.
-    host, _, number = address.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(number)), timeout=STOP_S) as connection:
+    with connection_to(address) as connection:
         connection.sendall(f"GET /v1/recommend?{query} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
         head, _, rest = connection.makefile("rb").read().partition(b"\r\n\r\n")
     assert b" 422 " in head.split(b"\r\n")[0]
@@ -68,22 +44,35 @@ def test_a_bad_query_is_refused_in_words(address: str, query: str) -> None:
 def test_a_bad_body_is_refused_in_words(address: str, body: bytes, status: int) -> None:
     answer = httpx.post(f"{address}/v1/models/recommend:predict", content=body)
     assert answer.status_code == status
-    assert set(answer.json()) == {"code", "field", "message"}
+    assert set(answer.json()) == {"code", "field", "message", "error"}
 
 
 def test_what_is_no_http_is_refused_and_the_next_caller_is_served(address: str) -> None:
-    host, _, number = address.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(number)), timeout=STOP_S) as connection:
+    with connection_to(address) as connection:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
-    with socket.create_connection((host, int(number)), timeout=STOP_S) as connection:
-        sent = 0
-        try:
-            for _ in range(100):
-                sent += connection.send(b"x" * 100_000 if sent else b"GET /" + b"x" * 100_000)
-        except ConnectionError:
-            pass
+        head, _, rest = connection.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(rest)["code"] == "E400"
+    for endless in (b"GET /", b"GET / HTTP/1.1\r\nX-Long: "):
+        with connection_to(address) as connection, contextlib.suppress(ConnectionError):
+            connection.sendall(endless)
+            for _ in range(1000):
+                connection.sendall(b"x" * 100_000)
+            pytest.fail("a hundred megabytes of a head were read")
     assert httpx.get(f"{address}/v1/recommend?user=u1").status_code == 200
+
+
+def test_what_follows_a_refused_body_is_answered(address: str) -> None:
+    with httpx.Client(base_url=address) as client:
+        assert client.post("/v1/models/recommend:predict", content=b"x" * 5_000_000).status_code == 413
+        assert client.get("/v2/health/live").json() == {"live": True}
+
+
+def test_requests_that_come_together_are_answered_in_turn(address: str) -> None:
+    with connection_to(address) as connection:
+        asked = [f"GET /v1/recommend?user={user}&k=1 HTTP/1.1\r\nHost: test\r\n" for user in ("a", "b", "c")]
+        connection.sendall(("\r\n".join(asked) + "Connection: close\r\n\r\n").encode())
+        assert re.findall(rb'"user":"(.)"', connection.makefile("rb").read()) == [b"a", b"b", b"c"]
 
 
 def test_a_head_request_has_no_body(address: str) -> None:
@@ -91,22 +80,49 @@ def test_a_head_request_has_no_body(address: str) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_answers_are_what_kserves_own_types_expect(address: str, made: Path) -> None:
-    from kserve import InferInput, InferRequest, InferResponse
+def test_kserves_own_client_is_understood_and_understands(address: str, made: Path) -> None:
+    from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+    users = InferInput(name="user", shape=[2, 1], datatype="BYTES")
+    users.set_data_from_numpy(np.array([["u1"], ["é"]], dtype=np.object_), binary_data=True)
+    k = InferInput(name="k", shape=[1], datatype="INT32", data=[3])
+
+    async def asked() -> Any:
+        client = InferenceRESTClient(RESTConfig(protocol="v2"))
+        try:
+            states = [await client.is_server_live(address), await client.is_server_ready(address)]
+            states.append(await client.is_model_ready(address, "recommend"))
+            answer = await client.infer(address, InferRequest(model_name="recommend", infer_inputs=[users, k]), "recommend")
+            with pytest.raises(httpx.HTTPStatusError, match="E102 k lies in"):
+                await client.infer(address, InferRequest("recommend", [users], parameters={"k": 0}), "recommend")
+            return states, answer
+        finally:
+            await client.close()
+
+    states, answer = asyncio.run(asked())
+    assert states == [True, True, True]
+    assert answer.get_output_by_name("item_id").as_numpy().shape == (2, 3)
+    assert len(set(answer.get_output_by_name("request_id").data)) == 2
+
+
+def test_json_is_what_kserves_own_types_expect(address: str, made: Path) -> None:
+    from kserve import InferResponse
     from kserve.protocol.rest import v2_datamodels as models
 
-    asked = InferInput(name="user", shape=[2], datatype="BYTES")
-    asked.set_data_from_numpy(np.array(["u1", "é"], dtype=np.object_), binary_data=True)
-    content, length = InferRequest(model_name="recommend", infer_inputs=[asked], parameters={"k": 3}).to_rest()
-    headers = {"Inference-Header-Content-Length": str(length)}
-    answer = httpx.post(f"{address}/v2/models/recommend/infer", content=content, headers=headers)
-    assert answer.status_code == 200, answer.text
-    models.InferenceResponse.model_validate(answer.json())
-    response = InferResponse.from_rest(answer.json())
-    assert response.get_output_by_name("item_id").as_numpy().shape == (2, 3)
-    models.ModelMetadataResponse.model_validate(httpx.get(f"{address}/v2/models/recommend").json())
-    models.ServerMetadataResponse.model_validate(httpx.get(f"{address}/v2").json())
-    assert response.model_version == bundle.load(made).digest
+    body = {"inputs": [{"name": "user", "datatype": "BYTES", "shape": [1], "data": ["u1"]}]}
+    answer = httpx.post(f"{address}/v2/models/recommend/infer", json=models.InferenceRequest(**body).model_dump()).json()
+    models.InferenceResponse.model_validate(answer)
+    response = InferResponse.from_rest(answer)
+    assert (response.model_name, response.model_version) == ("recommend", bundle.load(made).digest)
+    for path, kind in {
+        "/v2": models.ServerMetadataResponse,
+        "/v2/health/live": models.ServerLiveResponse,
+        "/v2/health/ready": models.ServerReadyResponse,
+        "/v2/models": models.ListModelsResponse,
+        "/v2/models/recommend": models.ModelMetadataResponse,
+        "/v2/models/recommend/ready": models.ModelReadyResponse,
+    }.items():
+        kind.model_validate(httpx.get(f"{address}{path}").json())
 
 
 def test_binary_answers_are_read_by_kserves_own_types(address: str) -> None:
@@ -119,47 +135,3 @@ def test_binary_answers_are_read_by_kserves_own_types(address: str) -> None:
     answer = httpx.post(f"{address}/v2/models/recommend/infer", json=body)
     response = InferResponse.from_bytes(answer.content, int(answer.headers["inference-header-content-length"]))
     assert response.get_output_by_name("score").as_numpy().shape == (1, 3)
-
-
-def test_the_process_imports_nothing_that_only_trains(made: Path) -> None:
-    program = f"""
-import asyncio, sys, httpx
-from serving.__main__ import _parser, application
-app = application(_parser().parse_args(["--bundle", {str(made)!r}]))
-async def ask():
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-        return (await client.get("/v1/recommend?user=u1")).status_code
-print(asyncio.run(ask()), *sorted({{name.partition(".")[0] for name in sys.modules}}))
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    status, *modules = done.stdout.split()
-    assert status == "200"
-    assert not HEAVY & set(modules)
-
-
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_that_is_told_to_stop_keeps_what_it_logged(made: Path, tmp_path: Path, stop: signal.Signals) -> None:
-    process = start("--bundle", made, "--port", "0", "--impressions", tmp_path / "log.jsonl")
-    answer = httpx.get(f"http://127.0.0.1:{port(process.stderr)}/v1/recommend?user=u1&k=3")
-    process.send_signal(stop)
-    _, said = process.communicate(timeout=STOP_S)
-    assert (process.returncode, answer.status_code) == (0, 200)
-    assert "Traceback" not in said
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
-
-
-def test_what_cannot_be_served_is_said_by_code(made: Path, tmp_path: Path) -> None:
-    altered = small_bundle(tmp_path / "altered")
-    (altered / "items.npz").write_bytes(b"")
-    with socket.create_server(("127.0.0.1", 0)) as busy:
-        cases: list[tuple[list[Any], int, str]] = [
-            (["--bundle", tmp_path / "none"], 3, "E152"),
-            (["--bundle", altered], 3, "E152"),
-            (["--bundle", made, "--features", "sqlite:/nowhere.db"], 5, "E504"),
-            (["--bundle", made, "--features", "mysql://here"], 2, "sqlite:PATH"),
-            (["--bundle", made, "--port", str(busy.getsockname()[1])], 5, "E503"),
-        ]
-        for options, code, text in cases:
-            process = start("--port", "0", *options) if "--port" not in options else start(*options)
-            _, said = process.communicate(timeout=STOP_S)
-            assert (process.returncode, text in said, "Traceback" in said) == (code, True, False), said

@@ -1,11 +1,18 @@
 """Whatever is sent, the answer is a list or a refusal that says why, never a fault of ours."""
 
 import json
+import struct
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from lodestar import schema
+from lodestar.engine.recommender import PERSONAL, Recommendation
+from serving.asks import MOST_INSTANCES, Ask, Refused, from_query
+from serving.predictor import Answer
+from serving.tensors import INTEGERS, OUTPUTS_BY_NAME, Inference, decode, encode
 from tests.unit.test_app import Served
 
 JSON = some.recursive(
@@ -37,6 +44,14 @@ PREDICTION = some.fixed_dictionaries({"instances": some.lists(INSTANCE | JSON, m
 PATHS = ("/v1/models/recommend:predict", "/v2/models/recommend/infer")
 
 
+USERS = some.lists(
+    some.text(min_size=1, max_size=32).filter(lambda text: len(text.encode()) <= schema.MAX_ID_BYTES), min_size=1, max_size=MOST_INSTANCES
+)
+PLACES = some.lists(
+    some.tuples(some.text(max_size=9), some.text(max_size=9), some.floats(width=32, allow_nan=False, allow_infinity=False)), max_size=4
+)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     return Served(tmp_path_factory.mktemp("served"))
@@ -45,7 +60,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
 def check(status: int, content: bytes) -> None:
     assert status in {200, 413, 422}, content
     if status != 200:
-        assert set(json.loads(content)) == {"code", "field", "message"}
+        assert set(json.loads(content)) - {"error"} == {"code", "field", "message"}
 
 
 @settings(max_examples=250)
@@ -73,3 +88,65 @@ def test_any_bytes_are_answered_or_refused(served: Served, body: bytes, path: st
 def test_any_query_is_answered_or_refused(served: Served, query: dict[str, str] | str) -> None:
     answer = served.ask("GET", "/v1/recommend", params=query)
     check(answer.status_code, answer.content)
+
+
+@given(query=some.binary(max_size=60) | some.binary(max_size=30).map(lambda query: b"user=u&k=%3" + query))
+def test_any_bytes_of_a_query_are_an_ask_or_a_refusal(query: bytes) -> None:
+    try:
+        size, status = len(from_query(query).user.encode()), 200
+    except Refused as refused:
+        size, status = 1, refused.status
+    assert status in {200, 422}
+    assert 1 <= size <= schema.MAX_ID_BYTES
+
+
+@given(users=USERS, k=some.integers(1, 39), kind=some.sampled_from(sorted(INTEGERS)), nested=some.booleans())
+def test_binary_inputs_are_what_they_were(users: list[str], k: int, kind: str, nested: bool) -> None:
+    texts = b"".join(struct.pack("<I", len(text)) + text for text in (user.encode() for user in users))
+    number = np.array([k], INTEGERS[kind]).tobytes()
+    shape = [len(users), 1] if nested else [len(users)]
+    inputs = [
+        {"name": "k", "datatype": kind, "shape": [1], "parameters": {"binary_data_size": len(number)}},
+        {"name": "user", "datatype": "BYTES", "shape": shape, "parameters": {"binary_data_size": len(texts)}},
+    ]
+    head = json.dumps({"inputs": inputs}).encode()
+    assert decode(head + number + texts, str(len(head))).asks == [Ask(user=user, k=k) for user in users]
+
+
+@given(lists=some.lists(PLACES, min_size=1, max_size=3))
+def test_binary_outputs_say_what_json_says(lists: list[list[tuple[str, str, float]]]) -> None:
+    answers = [
+        Answer(
+            request_id=f"r{number}",
+            user="u",
+            retriever=PERSONAL,
+            places=[Recommendation(item, title, "", score, position, PERSONAL) for position, (item, title, score) in enumerate(places)],
+        )
+        for number, places in enumerate(lists)
+    ]
+    wanted = tuple(OUTPUTS_BY_NAME)
+    asked = [Inference(asks=[], id="", wanted=wanted, binary=binary) for binary in (frozenset[str](), frozenset(wanted))]
+    plain, _ = encode(asked[0], answers, "m", "d")
+    content, length = encode(asked[1], answers, "m", "d")
+    assert length is not None
+    raw = content[length:]
+    for spoken, packed in zip(json.loads(plain)["outputs"], json.loads(content[:length])["outputs"], strict=True):
+        size = packed["parameters"]["binary_data_size"]
+        assert (packed["name"], packed["shape"], unpacked(packed["datatype"], raw[:size])) == (
+            spoken["name"],
+            spoken["shape"],
+            spoken["data"],
+        )
+        raw = raw[size:]
+    assert raw == b""
+
+
+def unpacked(datatype: str, raw: bytes) -> list[object]:
+    if datatype != "BYTES":
+        return list(np.frombuffer(raw, {"FP32": "<f4", "INT32": "<i4"}[datatype]).tolist())
+    texts: list[object] = []
+    while raw:
+        end = 4 + int.from_bytes(raw[:4], "little")
+        texts.append(raw[4:end].decode())
+        raw = raw[end:]
+    return texts

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import pytest
 
 from lodestar import bundle
 from lodestar.engine.recommender import Recommender
+from serving import app
 from serving.app import MOST_BODY_BYTES, App
 from serving.features import Histories, StoreFailed
 from serving.impressions import FileLog
 from serving.metrics import Metrics
-from serving.predictor import Predictor, pool_for
+from serving.predictor import Predictor
 from tests.factories import small_bundle
 
 DIGITS = 12
@@ -41,7 +41,7 @@ class Known:
 class Served:
     """The application with its parts in reach."""
 
-    def __init__(self, folder: Path, pool: ThreadPoolExecutor | None = None) -> None:
+    def __init__(self, folder: Path, short_asks: int = 9) -> None:
         loaded = bundle.load(small_bundle(folder / "bundle", num_items=DIGITS))
         self.digest, self.log = loaded.digest, folder / "impressions.jsonl"
         self.store = Known({"u1": ("i1", "i2"), "all": tuple(f"i{row}" for row in range(DIGITS))})
@@ -51,7 +51,7 @@ class Served:
             metrics=Metrics("recommend", loaded.digest, "control"),
             log=FileLog(self.log),
             arm="control",
-            pool=pool,
+            short_asks=short_asks,
         )
         self.app = App(self.predictor, "recommend")
 
@@ -61,6 +61,25 @@ class Served:
                 return await client.request(method, path, **content)
 
         return asyncio.run(asked())
+
+    def ask_part(self, path: str, *messages: dict[str, Any]) -> tuple[int, Any]:
+        """Status and answer where a body arrives as the given messages."""
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+        sent: list[Any] = []
+
+        async def asked() -> None:
+            given = iter(messages)
+
+            async def receive() -> Any:
+                return next(given)
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            await self.app(scope, receive, send)
+
+        asyncio.run(asked())
+        return sent[0]["status"], json.loads(sent[1]["body"])
 
     def rows(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -116,35 +135,94 @@ def test_binary_outputs_say_where_the_json_ends(served: Served) -> None:
         ("/v2/health/ready", {"ready": True}),
         ("/v2/models", {"models": ["recommend"]}),
         ("/v2/models/recommend/ready", {"name": "recommend", "ready": True}),
-        ("/v2/models/recommend/versions/1/ready", {"name": "recommend", "ready": True}),
+        ("/v2/models/recommend/versions/{digest}/ready", {"name": "recommend", "ready": True}),
     ],
 )
 def test_health_and_names_are_those_of_kserve(served: Served, path: str, expected: dict[str, Any]) -> None:
-    answer = served.ask("GET", path)
+    answer = served.ask("GET", path.format(digest=served.digest))
     assert (answer.status_code, answer.json()) == (200, expected)
+    head = served.ask("HEAD", path.format(digest=served.digest))
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(answer.content)))
+
+
+def test_a_version_is_the_bundle_that_answers(served: Served) -> None:
+    body = {"inputs": [{"name": "user", "datatype": "BYTES", "shape": [1], "data": ["u1"]}]}
+    for version, status in ((served.digest, 200), ("1", 404)):
+        assert served.ask("POST", f"/v2/models/recommend/versions/{version}/infer", json=body).status_code == status
+        assert served.ask("GET", f"/v2/models/recommend/versions/{version}").status_code == status
+    assert served.ask("GET", "/v2/models/recommend").json()["versions"] == [served.digest]
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
         ("GET", "/nothing", 404, "E404"),
+        ("GET", "/v1/recommend/", 404, "E404"),
         ("GET", "/v2/models/other", 404, "E404"),
         ("POST", "/v1/models/other:predict", 404, "E404"),
-        ("POST", "/v1/recommend?user=u1", 405, "E405"),
-        ("GET", "/v2/models/recommend/infer", 405, "E405"),
-        ("DELETE", "/v1/models/recommend", 405, "E405"),
         ("GET", "/v1/recommend?user=u1&k=0", 422, "E102"),
     ],
 )
 def test_what_is_not_there_is_said_to_be_so(served: Served, method: str, path: str, status: int, code: str) -> None:
     answer = served.ask(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert set(answer.json()) == {"code", "field", "message"}
+    assert set(answer.json()) - {"error"} == {"code", "field", "message"}
 
 
-def test_a_body_that_is_too_large_is_refused(served: Served) -> None:
-    answer = served.ask("POST", "/v1/models/recommend:predict", content=b"x" * (MOST_BODY_BYTES + 1))
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/recommend?user=u1", "GET"),
+        ("/metrics", "GET"),
+        ("/v2/health/live", "GET"),
+        ("/v1/models/recommend", "GET"),
+        ("/v1/models/recommend:predict", "POST"),
+        ("/v2/models/recommend/infer", "POST"),
+    ],
+)
+def test_a_method_that_does_nothing_is_told_which_does(served: Served, path: str, allowed: str) -> None:
+    for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} - {allowed}:
+        answer = served.ask(method, path)
+        assert (answer.status_code, answer.json()["code"], answer.headers["allow"]) == (405, "E405", allowed)
+
+
+def test_a_list_that_nobody_sees_is_not_logged(served: Served) -> None:
+    assert served.ask("HEAD", "/v1/recommend?user=u1").status_code == 405
+    assert served.rows() == []
+
+
+def test_answers_are_not_kept_on_the_way(served: Served) -> None:
+    assert served.ask("GET", "/v1/recommend?user=u1").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/v1/models/recommend:predict", "/v2/models/recommend/infer"])
+def test_a_body_that_is_too_large_is_refused(served: Served, path: str) -> None:
+    answer = served.ask("POST", path, content=b"x" * (MOST_BODY_BYTES + 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "E413")
+    part = {"type": "http.request", "body": b"x" * (MOST_BODY_BYTES // 2 + 1), "more_body": True}
+    status, refusal = served.ask_part(path, part, part)
+    assert (status, refusal["code"]) == (413, "E413")
+
+
+def test_a_body_that_comes_in_parts_is_one(served: Served) -> None:
+    parts = ({"type": "http.request", "body": part, "more_body": part != b"]}"} for part in (b'{"instances": [', b'"u1"', b"]}"))
+    status, answer = served.ask_part("/v1/models/recommend:predict", *parts)
+    assert (status, len(answer["predictions"])) == (200, 1)
+
+
+def test_a_caller_who_leaves_before_the_end_is_shown_nothing(served: Served) -> None:
+    whole = {"type": "http.request", "body": b'{"instances": ["u1"]}', "more_body": True}
+    status, refusal = served.ask_part("/v1/models/recommend:predict", whole, {"type": "http.disconnect"})
+    assert (status, refusal["code"], served.rows()) == (400, "E400", [])
+
+
+def test_too_many_requests_at_once_are_refused_and_probes_are_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "MOST_AT_ONCE", 0)
+    answer = served.ask("GET", "/v1/recommend?user=u1")
+    assert (answer.status_code, answer.json()["code"]) == (429, "E429")
+    assert served.ask("GET", "/v2/health/ready").status_code == 200
+    monkeypatch.setattr(app, "MOST_AT_ONCE", 1)
+    assert [served.ask("GET", "/v1/recommend?user=u1&k=0").status_code for _ in range(2)] == [422, 422]
 
 
 def test_a_fault_of_ours_is_a_500_without_its_details(served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,12 +231,6 @@ def test_a_fault_of_ours_is_a_500_without_its_details(served: Served, caplog: py
     assert (answer.status_code, answer.json()["code"]) == (500, "E500")
     assert "NoneType" not in answer.text
     assert "NoneType" in caplog.text
-
-
-def test_a_store_that_fails_costs_the_history_and_is_counted(served: Served) -> None:
-    served.store.fails = True
-    assert served.ask("GET", "/v1/recommend?user=u1").json()["retriever"] == "popular"
-    assert "lodestar_feature_fallbacks_total 1.0" in served.ask("GET", "/metrics").text
 
 
 def test_every_place_of_every_answer_is_logged_with_the_digest(served: Served) -> None:
@@ -180,18 +252,7 @@ def test_metrics_count_and_never_name(served: Served) -> None:
     assert "u1" not in page
 
 
-def test_long_rankings_run_beside_the_event_loop(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        served = Served(tmp_path, pool)
-        assert len(served.ask("GET", "/v1/recommend?user=u1&k=3").json()["items"]) == 3
-
-
-def test_a_short_ranking_needs_no_thread(served: Served) -> None:
-    assert pool_for(served.predictor.recommender) is None
-
-
-def test_a_log_that_cannot_be_written_costs_no_answer(served: Served) -> None:
-    assert served.predictor.log is not None
-    served.predictor.log.close()
-    assert served.ask("GET", "/v1/recommend?user=u1").status_code == 200
-    assert "lodestar_lists_unlogged_total 1.0" in served.ask("GET", "/metrics").text
+def test_the_log_and_the_tensors_call_a_list_the_same(served: Served) -> None:
+    body = {"id": "mine", "inputs": [{"name": "user", "datatype": "BYTES", "shape": [2], "data": ["u1", "u2"]}], "parameters": {"k": 1}}
+    tensors = served.ask("POST", "/v2/models/recommend/infer", json=body).json()["outputs"]
+    assert next(tensor["data"] for tensor in tensors if tensor["name"] == "request_id") == [row["request_id"] for row in served.rows()]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lodestar import schema
-from serving.asks import DEFAULT_K, MOST_INSTANCES, MOST_K, Ask, Refused, from_body, from_query
+from serving.asks import DEFAULT_K, MOST_INSTANCES, MOST_K, MOST_PLACES, Ask, Refused, from_body, from_query
 
 
 def body(*instances: Any) -> bytes:
@@ -19,6 +19,11 @@ def test_a_query_says_whom_how_many_and_what_not() -> None:
 
 def test_what_is_not_said_has_a_default() -> None:
     assert from_query(b"user=u1") == Ask(user="u1", k=DEFAULT_K, exclude=(), surface="home")
+
+
+@pytest.mark.parametrize(("text", "k"), [(b"1", 1), (b"1000", MOST_K), (b"007", 7), (b"0" * 5000 + b"12", 12)])
+def test_a_length_is_a_number_however_it_is_written(text: bytes, k: int) -> None:
+    assert from_query(b"user=u&k=" + text).k == k
 
 
 def test_instances_are_objects_or_plain_users() -> None:
@@ -41,9 +46,14 @@ def test_instances_are_objects_or_plain_users() -> None:
         (b"user=u&k=" + b"9" * 100_000, "E102", "k"),
         (b"user=u&k=ten", "E107", "k"),
         (b"user=u&k=1.5", "E107", "k"),
+        (b"user=u&k=", "E107", "k"),
+        (b"user=u&k=%D9%A3", "E107", "k"),
         (b"user=u&surface=a%20b", "E107", "surface"),
         (b"user=u&kk=3", "E107", "kk"),
         (b"user=u&exclude=" + b",".join([b"i"] * 1001), "E102", "exclude"),
+        (b"user=u&surface=" + b"a" * 33, "E107", "surface"),
+        (b"user=u&user=v", "E102", ""),
+        (b"user=u&exclude=a&exclude=b", "E102", ""),
         (b"&".join([b"a=1"] * 20), "E102", ""),
     ],
 )
@@ -71,6 +81,11 @@ def test_a_query_that_breaks_a_rule_is_refused(query: bytes, code: str, field: s
         (body({"user": "u", "k": True}), "E107", "instances[0].k"),
         (body({"user": "u", "k": MOST_K + 1}), "E102", "instances[0].k"),
         (body({"user": "u", "exclude": [1]}), "E107", "instances[0].exclude"),
+        (body({"user": "u", "exclude": "i1"}), "E107", "instances[0].exclude"),
+        (body({"user": "u", "exclude": ["i"] * 1001}), "E102", "instances[0].exclude"),
+        (body(*[{"user": "u", "k": MOST_K}] * (MOST_PLACES // MOST_K + 1)), "E102", "instances"),
+        (b'{"instances": ["\\ud800"]}', "E401", ""),
+        (b"[" * 100_000, "E401", ""),
     ],
 )
 def test_a_body_that_breaks_a_rule_is_refused(content: bytes, code: str, field: str) -> None:
@@ -81,3 +96,8 @@ def test_a_body_that_breaks_a_rule_is_refused(content: bytes, code: str, field: 
 
 def test_an_id_of_the_most_bytes_is_taken() -> None:
     assert from_query(b"user=" + b"x" * schema.MAX_ID_BYTES).user == "x" * schema.MAX_ID_BYTES
+
+
+def test_a_request_of_the_most_places_is_taken() -> None:
+    assert len(from_body(body(*[{"user": "u", "k": MOST_K}] * (MOST_PLACES // MOST_K)))) == MOST_PLACES // MOST_K
+    assert len(from_body(body(*["u"] * MOST_INSTANCES))) == MOST_INSTANCES

@@ -2,15 +2,18 @@
 
 import csv
 import json
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from lodestar import schema
 from lodestar.data.ingest import ingest
 from lodestar.engine.recommender import PERSONAL, Recommendation
-from serving.impressions import FileLog, Shown, feature_hash
+from lodestar.errors import EnvironmentFault
+from serving.impressions import FileLog, Shown, connect, feature_hash
 
 
 def shown(request: str, count: int = 3) -> Shown:
@@ -59,6 +62,34 @@ def test_another_process_goes_on_with_the_file(tmp_path: Path) -> None:
         log.append(shown(request, 1).rows())
         log.close()
     assert len((tmp_path / "impressions.jsonl").read_text().splitlines()) == 2
+
+
+def test_half_a_row_is_an_error_and_takes_no_other_row_with_it(tmp_path: Path) -> None:
+    rows = [shown(request, 1).rows() for request in ("r1", "r2")]
+    log = FileLog(tmp_path / "impressions.jsonl")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(rows[0]) // 2, limits[1]))
+        with pytest.raises(OSError, match="bytes were written"):
+            log.append(rows[0])
+        with pytest.raises(OSError, match="too large"):
+            log.append(rows[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.append(rows[1])
+    log.close()
+    half, whole = (tmp_path / "impressions.jsonl").read_bytes().splitlines(keepends=True)
+    assert rows[0].startswith(half[:-1])
+    assert whole == rows[1]
+
+
+def test_a_list_of_no_places_has_no_rows() -> None:
+    assert shown("r1", 0).rows() == b""
+
+
+def test_a_place_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="E505"):
+        connect(str(tmp_path), lambda _count: None)
 
 
 def test_the_hash_names_the_history_and_its_order() -> None:

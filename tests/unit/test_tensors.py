@@ -52,6 +52,11 @@ def test_binary_data_follow_the_json_in_the_order_of_the_inputs() -> None:
     assert decode(head + texts + numbers, str(len(head))).asks == [Ask(user="a", k=7), Ask(user="é", k=7)]
 
 
+def test_what_is_absent_may_be_null() -> None:
+    inference = decode(request(user("a", parameters=None), id=None, parameters=None, outputs=None), None)
+    assert (inference.asks, inference.id, inference.wanted) == ([Ask(user="a")], "", tuple(NAMES))
+
+
 def test_an_answer_has_a_place_for_every_list_and_says_how_many_are_real() -> None:
     content, json_length = encode(decode(request(user("a", "b"), id="mine"), None), answers(), "recommend", "digest")
     said = json.loads(content)
@@ -60,6 +65,7 @@ def test_an_answer_has_a_place_for_every_list_and_says_how_many_are_real() -> No
     assert tensors["item_id"] == ([2, 2], ["i1", "i2", "é", ""])
     assert tensors["score"] == ([2, 2], [2.5, 1.5, 0.5, 0.0])
     assert tensors["count"] == ([2], [2, 1])
+    assert tensors["request_id"] == ([2], ["r1", "r2"])
 
 
 def test_without_an_id_the_first_list_names_the_answer() -> None:
@@ -80,6 +86,12 @@ def test_outputs_are_those_asked_for_as_binary_data_where_asked_for() -> None:
     assert sizes == {"score": 16, "count": None, "item_id": 4 * 4 + 2 + 2 + 2}
     np.testing.assert_array_equal(np.frombuffer(raw[:16], "<f4"), [2.5, 1.5, 0.5, 0.0])
     assert raw[16:] == b"".join(struct.pack("<I", len(text)) + text for text in (b"i1", b"i2", "é".encode(), b""))
+
+
+def test_one_output_may_stay_json_where_all_are_binary() -> None:
+    wanted = [{"name": "score", "parameters": {"binary_data": False}}, {"name": "count"}]
+    inference = decode(request(user("a"), outputs=wanted, parameters={"binary_data_output": True}), None)
+    assert (inference.wanted, set(inference.binary)) == (("score", "count"), {"count"})
 
 
 def test_all_outputs_may_be_asked_for_as_binary_data_at_once() -> None:
@@ -109,7 +121,17 @@ def test_all_outputs_may_be_asked_for_as_binary_data_at_once() -> None:
         (request(user("a"), {"name": "k", "datatype": "INT32", "shape": [2], "data": [1, 2]}), None, "E102"),
         (request(user("a", data=None, parameters={"binary_data_size": 9})), "5000", "E102"),
         (request(user("a")), "-1", "E102"),
-        (request(*[user(*["a"] * 257)]), None, "E102"),
+        (request(user("a")), "9" * 5000, "E102"),
+        (request(user("a")), "٣", "E102"),
+        (request(user(*["a"] * 257)), None, "E102"),
+        (request(user()), None, "E102"),
+        (request(user("a"), user("b")), None, "E107"),
+        (request(user("a", shape=[1, 1, 1])), None, "E107"),
+        (request(user("a", shape=[-1])), None, "E107"),
+        (request(user(*["a"] * 11), parameters={"k": 1000}), None, "E102"),
+        (request(user("a"), parameters={"k": 1.0}), None, "E107"),
+        (request(user("a"), {"name": "k", "datatype": "FP32", "shape": [1], "data": [1]}), None, "E107"),
+        (request(user("a"), outputs={}), None, "E107"),
     ],
 )
 def test_a_request_that_breaks_a_rule_is_refused(content: bytes, header: str | None, code: str) -> None:
@@ -118,8 +140,22 @@ def test_a_request_that_breaks_a_rule_is_refused(content: bytes, header: str | N
     assert (refused.value.status, refused.value.code) == (422, code)
 
 
-@pytest.mark.parametrize("raw", [b"\x05\x00\x00\x00abc", b"\x01", b"\x01\x00\x00\x00\xff"])
-def test_binary_texts_that_are_not_whole_are_refused(raw: bytes) -> None:
-    head = request({"name": "user", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(raw)}})
+@pytest.mark.parametrize("raw", [b"\x05\x00\x00\x00abc", b"\x01", b"\x01\x00\x00\x00\xff", b"\x00\x00\x00\x00" * 300_000])
+def test_binary_texts_that_are_not_whole_or_too_many_are_refused(raw: bytes) -> None:
+    head = request({"name": "user", "datatype": "BYTES", "shape": [len(raw) // 4], "parameters": {"binary_data_size": len(raw)}})
     with pytest.raises(Refused):
         decode(head + raw, str(len(head)))
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x01", b"\x01\x00\x00\x00" * 2])
+def test_a_binary_length_is_one_number(raw: bytes) -> None:
+    k = {"name": "k", "datatype": "INT32", "shape": [len(raw) // 4], "parameters": {"binary_data_size": len(raw)}}
+    head = request(user("a"), k)
+    with pytest.raises(Refused, match="not one INT32"):
+        decode(head + raw, str(len(head)))
+
+
+def test_binary_data_that_no_input_takes_are_refused() -> None:
+    head = request(user("a"))
+    with pytest.raises(Refused, match="3 bytes of binary data belong to no input"):
+        decode(head + b"abc", str(len(head)))

@@ -1,0 +1,290 @@
+"""Answering over HTTP: CPU time of the server per request, ours as a share of kserve's own ModelServer.
+
+The peer gets everything that is not the server: the same bundle, engine and feature client over the same SQLite store, and no log of
+requests. Requests go in turn over kept connections, servers take turns, and medians of rounds are judged. A new user costs hardly any
+engine, so these rows tell the protocols apart; the others are whole answers. CPU is that of all threads of the server's process.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads its linear algebra
+sys.path.insert(0, os.path.dirname(sys.path[0]))  # or this file is found in place of the package whose name it has
+
+import json
+import re
+import socket
+import sqlite3
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lodestar import bundle, schema
+from lodestar.catalogue import Catalogue
+from lodestar.config import ModelConfig
+from lodestar.engine.recommender import Recommendation, Recommender
+from lodestar.item_table import quantise
+from serving import feast_layout, features
+
+HOST, MODEL, K = "127.0.0.1", "recommend", 10
+NUM_USERS, NUM_ITEMS, HISTORY, DIM = 200, 2_000, 20, 64
+ROUNDS, REQUESTS, WARM_UP, STARTS = 15, 200, 300, 3
+START_LIMIT_S = 120
+OURS, PEER = "ours", "kserve"
+V1, V2, OWN, V1_NEW, V2_NEW = "v1 predict", "v2 infer", "/v1/recommend", "v1, new user", "v2, new user"
+
+
+@dataclass
+class Measured:
+    """All rounds of one server and one kind of request."""
+
+    cpu_s: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    took_s: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running server, and a connection to it, bare: an HTTP library takes longer than what it would measure."""
+
+    pid: int
+    connection: socket.socket
+
+    def ask(self, request: bytes) -> bytes:
+        self.connection.sendall(request)
+        head, _, content = self.connection.recv(1 << 16).partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if not head.startswith(b"HTTP/1.1 200 ") or length is None:
+            raise RuntimeError(f"{request!r} was answered by {head!r} {content[:200]!r}")
+        while len(content) < int(length[1]):
+            content += self.connection.recv(1 << 16)
+        return content
+
+    def measure(self, kind: str, into: Measured) -> None:
+        requests = [request_of(kind, number % NUM_USERS) for number in range(REQUESTS)]
+        took_s, cpu_s = [], cpu_of(self.pid)
+        for request in requests:
+            start = time.perf_counter()
+            self.ask(request)
+            took_s.append(time.perf_counter() - start)
+        into.cpu_s.append((cpu_of(self.pid) - cpu_s) / REQUESTS)
+        into.rates.append(REQUESTS / sum(took_s))
+        into.took_s += took_s
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        serve_as_kserve(*sys.argv[1:])
+        return
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        made, store = make_bundle(Path(folder, "bundle")), make_store(Path(folder, "online.db"))
+        report_starts(made, store)
+        servers = {name: running.enter_context(started(name, made, store)) for name in (OURS, PEER)}
+        check_equal(servers)
+        measured = {(kind, name): Measured() for kind in (V1, V2, V1_NEW, V2_NEW) for name in servers} | {(OWN, OURS): Measured()}
+        for kind, name in measured:
+            for number in range(WARM_UP):
+                servers[name].ask(request_of(kind, number % NUM_USERS))
+        for _ in range(ROUNDS):
+            for (kind, name), found in measured.items():
+                servers[name].measure(kind, found)
+        report(measured)
+
+
+def request_of(kind: str, user: int) -> bytes:
+    name = f"{'n' if kind in (V1_NEW, V2_NEW) else 'u'}{user}"
+    if kind == OWN:
+        return f"GET /v1/recommend?user={name}&k={K} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    inputs = [{"name": "user", "datatype": "BYTES", "shape": [1], "data": [name]}]
+    path, content = (
+        (f"/v1/models/{MODEL}:predict", {"instances": [{"user": name, "k": K}]})
+        if kind in (V1, V1_NEW)
+        else (f"/v2/models/{MODEL}/infer", {"inputs": inputs, "parameters": {"k": K}})
+    )
+    body = json.dumps(content)
+    head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n{body}".encode()
+
+
+def report(measured: dict[tuple[str, str], Measured]) -> None:
+    print(f"{NUM_ITEMS:,} items, histories of {HISTORY}, k {K}, {ROUNDS} rounds of {REQUESTS} requests")
+    for (kind, name), found in measured.items():
+        cpu_s, rate = statistics.median(found.cpu_s), statistics.median(found.rates)
+        p50, p99 = (1e3 * float(np.quantile(found.took_s, share)) for share in (0.5, 0.99))
+        peer = measured.get((kind, PEER))
+        ratio = f"{statistics.median(peer.cpu_s) / cpu_s:5.1f} x less CPU than {PEER}" if peer and name == OURS else ""
+        print(f"{kind:14s} {name:7s} {1e6 * cpu_s:6.0f} us CPU  {rate:6.0f} req/s  p50 {p50:5.2f} ms  p99 {p99:5.2f} ms  {ratio}")
+
+
+def report_starts(made: Path, store: Path) -> None:
+    """From the start of the process to its first right answer."""
+    found: dict[str, list[tuple[float, float]]] = {OURS: [], PEER: []}
+    for _ in range(STARTS):
+        for name, starts in found.items():
+            with started(name, made, store) as server:
+                server.ask(request_of(V1, 0))
+                starts.append((cpu_of(server.pid), rss_mb_of(server.pid)))
+    medians = {name: [statistics.median(column) for column in zip(*starts, strict=True)] for name, starts in found.items()}
+    for name, (cpu_s, rss_mb) in medians.items():
+        print(f"start to first answer  {name:7s} {cpu_s:5.2f} s CPU  {rss_mb:4.0f} MB RSS")
+    cpu, rss = (medians[PEER][place] / medians[OURS][place] for place in (0, 1))
+    print(f"start to first answer  {cpu:.1f} x less CPU, {rss:.1f} x less memory than {PEER}")
+
+
+def check_equal(servers: dict[str, Server]) -> None:
+    """Equal answers first: the same items in the same order, with the same scores, in both protocols."""
+    for user in range(0, NUM_USERS, 7):
+        lists = [json.loads(server.ask(request_of(V1, user)))["predictions"][0]["items"] for server in servers.values()]
+        tensors = [json.loads(server.ask(request_of(V2, user)))["outputs"] for server in servers.values()]
+        items = [next(tensor["data"] for tensor in found if tensor["name"] == "item_id") for found in tensors]
+        if lists[0] != lists[1] or items[0] != items[1] or len(items[0]) != K:
+            raise RuntimeError(f"the servers disagree on user {user}")
+
+
+@contextmanager
+def started(name: str, made: Path, store: Path) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    ours = ["-m", "serving", "--bundle", str(made), "--features", f"sqlite:{store}", "--port", str(port)]
+    command = [sys.executable, *(ours if name == OURS else [__file__, str(made), str(store), str(port)])]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with connected(port, process) as connection:
+            yield Server(pid=process.pid, connection=connection)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def connected(port: int, process: "subprocess.Popen[bytes]") -> socket.socket:
+    """A connection, as soon as there can be one."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            connection = socket.create_connection((HOST, port), timeout=START_LIMIT_S)
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+    raise RuntimeError("the server did not start")
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process, by the clock that clock_getcpuclockid(3) names: /proc counts in steps of 10 ms."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def rss_mb_of(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def serve_as_kserve(made: str, store: str, port: str) -> None:
+    """The peer."""
+    import logging
+    import uuid
+
+    from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
+
+    recommender, client = Recommender(bundle.load(Path(made))), features.connect(f"sqlite:{store}")
+    digest = recommender.bundle.digest
+
+    class Peer(Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(MODEL)
+            self.ready = True
+
+        async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:
+            if isinstance(payload, InferRequest):
+                return tensors(payload.id, await lists(payload.get_input_by_name("user").data, payload.parameters["k"]))
+            return {"predictions": [shown(one["user"], (await lists([one["user"]], one["k"]))[0]) for one in payload["instances"]]}
+
+    async def lists(users: list[str], k: int) -> list[list[Recommendation]]:
+        return [recommender.recommend(history, k) for history in await client.histories(users)]
+
+    def shown(user: str, places: list[Recommendation]) -> dict[str, Any]:
+        names = ("position", "item_id", "title", "category", "score")
+        items = [{name: getattr(place, name) for name in names} for place in places]
+        model = {"name": MODEL, "digest": digest, "arm": "control"}
+        return {"request_id": uuid.uuid4().hex, "user": user, "model": model, "retriever": places[0].retriever, "items": items}
+
+    def tensors(request_id: str | None, found: list[list[Recommendation]]) -> Any:
+        shape = [len(found), len(found[0])]
+        kinds = (("item_id", "BYTES", np.object_), ("title", "BYTES", np.object_), ("score", "FP32", np.float32))
+        outputs = [
+            InferOutput(name, shape, kind, np.array([[getattr(place, name) for place in places] for places in found], dtype))
+            for name, kind, dtype in kinds
+        ]
+        outputs.append(InferOutput("count", shape[:1], "INT32", np.array([len(places) for places in found], np.int32)))
+        outputs.append(InferOutput("request_id", shape[:1], "BYTES", np.array([uuid.uuid4().hex for _ in found], np.object_)))
+        return InferResponse(request_id or uuid.uuid4().hex, MODEL, outputs, model_version=digest)
+
+    server = ModelServer(http_port=int(port), enable_grpc=False, enable_latency_logging=False)
+    logging.getLogger("uvicorn.access").disabled = True
+    server.start([Peer()])
+
+
+def make_bundle(folder: Path) -> Path:
+    """An untrained model of two layers: how long it takes does not depend on what it has learnt."""
+    import torch
+
+    from lodestar.models.sasrec import SASRec
+    from lodestar.training.export import encoder_bytes
+
+    torch.manual_seed(0)
+    config = ModelConfig(dim=DIM)
+    model = SASRec(NUM_ITEMS, config).eval()
+    catalogue = Catalogue(
+        ids=[f"i{row}" for row in range(NUM_ITEMS)],
+        titles=[f"Item {row}" for row in range(NUM_ITEMS)],
+        categories=["a"] * NUM_ITEMS,
+        is_active=np.ones(NUM_ITEMS, dtype=np.bool_),
+    )
+    info = bundle.Info(
+        family="sasrec",
+        recipe="benchmark",
+        dim=DIM,
+        max_length=config.max_length,
+        num_items=NUM_ITEMS,
+        precision="fp32",
+        encoder_precision="fp32",
+        features="0" * 16,
+        metrics={},
+        files={},
+    )
+    table = quantise(model.items.weight.detach().numpy(), "fp32")
+    folder.mkdir()
+    bundle.write(folder, info, encoder_bytes(model.encoder), table, catalogue, np.arange(NUM_ITEMS, 0, -1, dtype=np.float32))
+    return folder
+
+
+def make_store(file: Path) -> Path:
+    """A table as Feast's, with a history for each user."""
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    chance = np.random.default_rng(0)
+    table = feast_layout.sqlite_table(schema.USER_SEQUENCE_VIEW)
+    database = sqlite3.connect(file)
+    database.execute(f'CREATE TABLE "{table}" (entity_key BLOB, feature_name TEXT, value BLOB, PRIMARY KEY (entity_key, feature_name))')
+    for user in range(NUM_USERS):
+        value = Value()
+        value.string_list_val.val.extend(f"i{item}" for item in chance.choice(NUM_ITEMS, HISTORY, replace=False))
+        row = (feast_layout.user_key(f"u{user}"), schema.RECENT_ITEMS, value.SerializeToString())
+        database.execute(f'INSERT INTO "{table}" VALUES (?, ?, ?)', row)
+    database.commit()
+    database.close()
+    return file
+
+
+if __name__ == "__main__":
+    main()

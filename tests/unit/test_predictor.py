@@ -1,0 +1,66 @@
+"""Between the protocols and the engine: a store or a disk that fails costs no answer, and long work holds up no probe."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lodestar.engine.recommender import Recommendation
+from serving.predictor import short_asks
+from tests.unit.test_app import Served
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    return Served(tmp_path)
+
+
+def test_a_store_that_fails_costs_the_history_and_is_counted(served: Served) -> None:
+    served.store.fails = True
+    assert served.ask("GET", "/v1/recommend?user=u1").json()["retriever"] == "popular"
+    assert "lodestar_feature_fallbacks_total 1.0" in served.ask("GET", "/metrics").text
+
+
+def test_a_store_that_fails_is_logged_once_and_once_when_it_is_back(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    for fails in (True, True, True, False, False):
+        served.store.fails = fails
+        served.ask("GET", "/v1/recommend?user=u1")
+    assert [record.getMessage() for record in caplog.records if record.name == "serving.predictor"] == [
+        "the online store fails: gone",
+        "the online store works again",
+    ]
+
+
+def test_a_store_that_is_away_at_the_start_is_no_reason_not_to_start(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    served.store.fails = True
+    asyncio.run(served.predictor.open())
+    assert "the online store fails: gone" in caplog.text
+
+
+@pytest.mark.parametrize(("count", "thread"), [(2, "MainThread"), (3, "rank")])
+def test_long_rankings_run_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, thread: str) -> None:
+    served, ran_in = Served(tmp_path, short_asks=2), set()
+    recommend = served.predictor.recommender.recommend
+
+    def noted(*asked: Any, **more: Any) -> list[Recommendation]:
+        ran_in.add(threading.current_thread().name.partition("_")[0])
+        return recommend(*asked, **more)
+
+    monkeypatch.setattr(served.predictor.recommender, "recommend", noted)
+    answers = served.ask("POST", "/v1/models/recommend:predict", json={"instances": ["u1"] * count}).json()["predictions"]
+    assert (len(answers), ran_in) == (count, {thread})
+    asyncio.run(served.predictor.close())
+
+
+def test_a_small_model_ranks_many_lists_at_once(served: Served) -> None:
+    assert short_asks(served.predictor.recommender) > 1
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    assert served.predictor.log is not None
+    served.predictor.log.close()
+    assert [served.ask("GET", "/v1/recommend?user=u1").status_code for _ in range(2)] == [200, 200]
+    assert "lodestar_lists_unlogged_total 2.0" in served.ask("GET", "/metrics").text
+    assert caplog.text.count("the impression log fails") == 1
