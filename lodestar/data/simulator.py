@@ -132,11 +132,7 @@ def _by_hour(moment_us: NDArray[np.float64]) -> Times:
 
 def main(arguments: list[str] | None = None) -> int:
     """Simulate into a folder; the exit code says what kind of trouble there was."""
-    parser = argparse.ArgumentParser(prog="python -m lodestar.data.simulator", description="Write a simulated shop's tables and its truth.")
-    for entry in fields(SimulatorConfig):
-        parser.add_argument(f"--{entry.name}", type=int, default=entry.default, metavar="N", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder; made where it is missing")
-    options = vars(parser.parse_args(arguments))
+    options = vars(_parser().parse_args(arguments))
     target = options.pop("output")
     try:
         config = SimulatorConfig(**options)
@@ -145,9 +141,17 @@ def main(arguments: list[str] | None = None) -> int:
         target.mkdir(parents=True, exist_ok=True)
         simulate(config, target)
     except LodestarError as error:
-        sys.stderr.write(f"lodestar.data.simulator: {error}\n")
+        sys.stderr.write(f"lodestar simulate: {error}\n")
         return error.exit_code
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lodestar simulate", description="Write a simulated shop's tables and its truth.")
+    for entry in fields(SimulatorConfig):
+        parser.add_argument(f"--{entry.name}", type=int, default=entry.default, metavar="N", help="default: %(default)s")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder; made where it is missing")
+    return parser
 
 
 if __name__ == "__main__":

@@ -2,10 +2,16 @@
 
 import ast
 import re
+import shlex
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
+import cli.main
+from cli.main import FORWARDED
+
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_LINES, MOST_FUNCTION_LINES = 300, 50
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -42,3 +48,29 @@ def test_no_function_is_too_long() -> None:
     too_long = [f"{path}:{node.name}" for path, node in functions if (node.end_lineno or 0) - node.lineno >= MOST_FUNCTION_LINES]
     assert functions
     assert too_long == []
+
+
+def _commands() -> list[list[str]]:
+    """Every line of the documents that calls us, as words."""
+    lines = [line.strip() for file in DOCUMENTS for line in file.read_text().splitlines()]
+    called = [
+        line.partition("  #")[0].partition(" # ")[0] for line in lines if re.match(r"(lodestar [a-z]|python -m serving\.rollout )", line)
+    ]
+    return [["rollout", *words[3:]] if words[0] == "python" else words[1:] for words in map(shlex.split, called)]
+
+
+def test_every_command_of_the_documents_is_one() -> None:
+    """An option that does not exist ends a parser with SystemExit."""
+    commands = _commands()
+    assert {words[0] for words in commands} == {"run", "data", "features", "simulate", "serve", "compile", "rollout"}
+    for words in commands:
+        if words[0] in FORWARDED:
+            import_module(FORWARDED[words[0]][0])._parser().parse_args(words[1:])
+        else:
+            cli.main._parser().parse_args(words)
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for file in DOCUMENTS:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", file.read_text()):
+            assert (file.parent / target).exists(), f"{file.name}: {target}"
