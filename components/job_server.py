@@ -11,9 +11,11 @@ from lodestar.errors import EnvironmentFault
 Object = dict[str, Any]
 
 CONFLICT, NOT_FOUND = 409, 404
-# A pod without a container that runs has no log yet.
-NO_LOG = (400, NOT_FOUND)
+# A pod without a container that runs has no log yet; on a node that does not answer it has none for now.
+NO_LOG = (400, NOT_FOUND, 500, 502, 503, 504)
 LOG_S = 30
+# A job is followed for hours; a reading that meets a restart of the API server is repeated for about a minute.
+RETRIES, BACKOFF_S, BUSY = 7, 0.5, (429, 502, 503, 504)
 GONE_S = 60.0
 PLACE = {"group": "kubeflow.org", "version": "v1", "plural": "pytorchjobs"}
 
@@ -39,24 +41,27 @@ class JobServer(Protocol):
 
 def connect(namespace: str) -> JobServer:
     """With a pod's own account, or as the kubeconfig says."""
-    from kubernetes import config
+    from kubernetes import client, config
+    from urllib3 import Retry
 
     try:
         config.load_config()
     except config.ConfigException as error:
         remedy = "Run it in a pod with an account, or set KUBECONFIG."
         raise EnvironmentFault("E534", f"no Kubernetes to talk to: {error}", remedy=remedy) from error
-    return KubernetesJobs(namespace)
+    patient = client.Configuration.get_default_copy()
+    patient.retries = Retry(RETRIES, backoff_factor=BACKOFF_S, status_forcelist=BUSY, allowed_methods=("GET",), raise_on_status=False)
+    return KubernetesJobs(namespace, client.ApiClient(patient))
 
 
 class KubernetesJobs:
-    """The API server that the kubernetes client is configured for."""
+    """The API server that a kubernetes ApiClient speaks to."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, api: Any) -> None:
         from kubernetes import client
 
         self.namespace = namespace
-        self._objects, self._core = client.CustomObjectsApi(), client.CoreV1Api()
+        self._objects, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
 
     def create(self, body: Object) -> bool:
         with _refusals("the training job", CONFLICT) as refused:
@@ -98,6 +103,7 @@ def conditions(job: Object) -> dict[str, str]:
 def _refusals(what: str, *expected: int) -> Iterator[list[int]]:
     """A refusal by the API server as EnvironmentFault E534; an expected one is put into the list instead."""
     from kubernetes import client
+    from urllib3.exceptions import HTTPError
 
     refused: list[int] = []
     try:
@@ -107,6 +113,9 @@ def _refusals(what: str, *expected: int) -> Iterator[list[int]]:
         if error.status not in expected:
             message = f"the API server refused {what}: {error.status} {error.reason} {_reason(error.body)}".rstrip()
             raise EnvironmentFault("E534", message, remedy="Check that manifests/ is applied and that this account may do it.") from error
+    except HTTPError as error:
+        remedy = "The job goes on; run the same step again, and it follows the job."
+        raise EnvironmentFault("E534", f"the API server does not answer ({what}): {error}", remedy=remedy) from error
 
 
 def _reason(body: str | bytes | None) -> str:

@@ -153,7 +153,7 @@ def follow(server: JobServer, job: TrainingJob, *, pending_s: float = PENDING_S,
                 return
             if "Failed" in facts:
                 raise EnvironmentFault("E532", f"training job {job.name} failed: {facts['Failed']}{relay.tail()}", remedy=_see(job))
-            if "Running" in facts or job.queue:
+            if facts.keys() & {"Running", "Suspended"}:
                 deadline = time.monotonic() + pending_s
             if time.monotonic() > deadline:
                 server.delete(job.name)

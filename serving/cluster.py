@@ -1,5 +1,6 @@
 """What a rollout needs of the API server: read a service, make a change, and know when the change has come to pass."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,21 +15,29 @@ NAMESPACE = "lodestar"
 PLURALS = {"InferenceService": "inferenceservices", "HTTPRoute": "httproutes"}
 SERVICE, ROUTE = PLURALS
 SERVING, GATEWAY = "serving.kserve.io/v1beta1", "gateway.networking.k8s.io"
+KNATIVE = ("Knative", "Serverless")
+# Where KServe writes which bundle the pods of a Deployment fetch.
+SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
 NOT_FOUND = 404
 READY_S, POLL_S = 600.0, 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """An InferenceService, and the HTTPRoute NAME-split that carries the weights, where there is one."""
+
+    service: Object
+    route: Object | None
 
 
 class ApiServer(Protocol):
     """The API server, as seen by the rollout of one service."""
 
-    def service(self) -> Object:
-        """The InferenceService as it is now."""
+    def live(self) -> Live:
+        """The service and its route as they are now."""
 
     def answers(self, service: Object) -> bool:
         """Whether requests to it are answered."""
-
-    def has_gateway(self) -> bool:
-        """Whether HTTPRoutes exist here."""
 
     def make(self, changes: list[Object]) -> None:
         """Make changes one after the other, each once the one before has come to pass."""
@@ -54,18 +63,14 @@ class Kubernetes:
     namespace: str
     name: str
 
-    def service(self) -> Object:
+    def live(self) -> Live:
         with _refusals(f"InferenceService {self.namespace}/{self.name}"):
-            return self._read(SERVICE, self.name)
+            service = self._read(SERVICE, self.name)
+        with _refusals(f"HTTPRoute {self.namespace}/{self.name}-split"):
+            return Live(service=service, route=self._route())
 
     def answers(self, service: Object) -> bool:
         return condition(service, "Ready")
-
-    def has_gateway(self) -> bool:
-        from kubernetes import client
-
-        with _refusals("its API groups"):
-            return any(group.name == GATEWAY for group in client.ApisApi().get_api_versions().groups)
 
     def make(self, changes: list[Object]) -> None:
         for change in changes:
@@ -97,19 +102,28 @@ class Kubernetes:
         while True:
             with _refusals(f"{kind} {name}"):
                 now = self._read(kind, name)
-                if self._rolled_out(name) and has_settled(now) if kind == SERVICE else is_routed(now):
+                if is_routed(now) if kind == ROUTE else has_settled(now, self._deployments(name)):
                     return
             if time.monotonic() > deadline:
                 remedy = f"See `kubectl -n {self.namespace} describe inferenceservice,pods`."
                 raise EnvironmentFault("E542", f"{kind} {name} was not ready after {READY_S:.0f} s: {said(now)}", remedy=remedy)
             time.sleep(POLL_S)
 
-    def _rolled_out(self, name: str) -> bool:
-        """Whether no pod of an older revision is left; in Knative mode there are no such Deployments, and Ready says it all."""
+    def _deployments(self, name: str) -> list[Any]:
         from kubernetes import client
 
         label = f"serving.kserve.io/inferenceservice={name}"
-        return all(is_rolled_out(one) for one in client.AppsV1Api().list_namespaced_deployment(self.namespace, label_selector=label).items)
+        return list(client.AppsV1Api().list_namespaced_deployment(self.namespace, label_selector=label).items)
+
+    def _route(self) -> Object | None:
+        from kubernetes import client
+
+        try:
+            return self._read(ROUTE, f"{self.name}-split")
+        except client.ApiException as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
 
     def _read(self, kind: str, name: str) -> Object:
         from kubernetes import client
@@ -122,22 +136,38 @@ class Kubernetes:
         return {"group": group, "version": version, "namespace": self.namespace, "plural": PLURALS[kind]}
 
 
-def has_settled(service: Object) -> bool:
-    """Whether KServe has seen the last change and is ready with it."""
-    seen = service.get("status", {}).get("observedGeneration", 0) >= service["metadata"]["generation"]
-    no_canary = not service["spec"].get("canary")
-    return seen and condition(service, "Ready") and (no_canary or condition(service, "CanaryPredictorReady"))
+def has_settled(service: Object, deployments: list[Any]) -> bool:
+    """Whether requests are answered by the bundles that the service asks for, and by no others.
+
+    Not by `observedGeneration`: that is a Deployment's, and says nothing of the service's own generation.
+    """
+    if not condition(service, "Ready") or (service["spec"].get("canary") and not condition(service, "CanaryPredictorReady")):
+        return False
+    if service.get("status", {}).get("deploymentMode") in KNATIVE:
+        return is_shared(service)
+    parts = [service["spec"], *service["spec"].get("canary", [])]
+    wanted = {part["predictor"]["model"].get("storageUri") for part in parts}
+    running = {(one.spec.template.metadata.annotations or {}).get(SOURCE) for one in deployments}
+    return running == wanted and all(is_rolled_out(one) for one in deployments)
+
+
+def is_shared(service: Object) -> bool:
+    """Whether Knative's newest revision is ready and has its share of the requests, which is all where none is said."""
+    now = service["status"].get("components", {}).get("predictor", {})
+    shares = [target.get("percent", 0) for target in now.get("traffic", []) if target.get("latestRevision")]
+    is_ready = now.get("latestCreatedRevision") == now.get("latestReadyRevision")
+    return is_ready and shares == [service["spec"]["predictor"].get("canaryTrafficPercent", 100)]
 
 
 def is_routed(route: Object) -> bool:
     """Whether every gateway of a route carries its last change."""
-    parents = route.get("status", {}).get("parents", [])
-    facts = [fact for parent in parents for fact in parent["conditions"]]
+    facts = [fact for parent in route.get("status", {}).get("parents", []) for fact in parent["conditions"]]
     generation = route["metadata"]["generation"]
-    return bool(facts) and all(fact["status"] == "True" and fact["observedGeneration"] >= generation for fact in facts)
+    return bool(facts) and all(fact["status"] == "True" and fact.get("observedGeneration", 0) >= generation for fact in facts)
 
 
 def is_rolled_out(deployment: Any) -> bool:
+    """Whether no pod of an older revision is left."""
     status, wanted = deployment.status, deployment.spec.replicas
     seen = (status.observed_generation or 0) >= deployment.metadata.generation
     counts = {status.updated_replicas or 0, status.replicas or 0, status.available_replicas or 0}
@@ -150,27 +180,28 @@ def condition(service: Object, name: str) -> bool:
 
 
 def said(thing: Object) -> str:
-    """What the conditions that are not true have to say."""
-    facts = thing.get("status", {}).get("conditions", [])
-    return "; ".join(f"{fact['type']}: {fact.get('message') or fact.get('reason', '')}" for fact in facts if fact["status"] != "True")
+    """What the conditions that are not true have to say, of a service or of a route."""
+    status = thing.get("status", {})
+    facts = [fact for place in (status, *status.get("parents", [])) for fact in place.get("conditions", [])]
+    untrue = [fact for fact in facts if fact["status"] != "True" and fact.get("severity") != "Info"]
+    return "; ".join(f"{fact['type']}: {fact.get('message') or fact.get('reason', '')}" for fact in untrue)
 
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
     from kubernetes import client
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
     except client.ApiException as error:
-        message = f"the API server refused {what}: {error.status} {error.reason} {_reason(error.body)}"
-        raise EnvironmentFault(
-            "E541", message.rstrip(), remedy="Check that manifests/ is applied and that this account may do it."
-        ) from error
+        message = f"the API server refused {what}: {error.status} {error.reason} {_reason(error.body)}".rstrip()
+        raise EnvironmentFault("E541", message, remedy="Check that manifests/ is applied and that this account may do it.") from error
+    except HTTPError as error:
+        raise EnvironmentFault("E541", f"the API server does not answer ({what}): {error}", remedy="Run the same command again.") from error
 
 
 def _reason(body: str | bytes | None) -> str:
-    import json
-
     try:
         return str(json.loads(body or "{}").get("message", ""))
     except ValueError:

@@ -4,7 +4,8 @@
     standard       `spec.canary`: KServe from 0.21, whose own route then carries the weights
     knative        `canaryTrafficPercent`: Knative mode only; elsewhere KServe ignores it, and the new bundle takes everything
 
-How far a rollout is stands in the InferenceService's annotations and in the route, nowhere else, so any process can go on with it.
+How far a rollout is stands in these objects and nowhere else, so any process can go on with it. What must be noted beside them is an
+annotation of the route: one of the service goes into its pods, and would replace them all.
 Changes are JSON merge patches in the order in which they are made; one marked as a deletion names what goes.
 """
 
@@ -13,23 +14,21 @@ import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
-
-if TYPE_CHECKING:
-    from serving.cluster import ApiServer
+from serving.cluster import KNATIVE, Live, connect
 
 Form = Literal["two-services", "standard", "knative"]
 Object = dict[str, Any]
 
-FORM, BUNDLE, PERCENT = "lodestar/canary-form", "lodestar/canary-bundle", "lodestar/canary-percent"
+# What the service's owner may ask for; which bundle the route's second backend serves; which one Knative's older revision does.
+FORM, CANDIDATE, STABLE = "lodestar/canary-form", "lodestar/canary-bundle", "lodestar/stable-bundle"
 SERVICE, ROUTE = "InferenceService", "HTTPRoute"
 VERSIONS = {SERVICE: "serving.kserve.io/v1beta1", ROUTE: "gateway.networking.k8s.io/v1"}
-MODE, KNATIVE = "serving.kserve.io/deploymentMode", ("Knative", "Serverless")
+MODE = "serving.kserve.io/deploymentMode"
 DELETE = {"$patch": "delete"}
-NO_STATE = {BUNDLE: None, PERCENT: None}
 CANARY = "canary"
 PORT = 80
 SHOWN_DIGITS = 8
@@ -37,11 +36,11 @@ SHOWN_DIGITS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What decides on the form: KServe's mode for this service, the form its owner asked for, and whether HTTPRoutes exist."""
+    """What decides on the form: KServe's mode for this service, the form its owner asked for, and whether our HTTPRoute exists."""
 
     mode: str
     asked: str | None
-    has_gateway: bool
+    has_route: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +50,17 @@ class State:
     bundle: str
     candidate: str | None
     percent: int
-    form: str | None
+    form: Form | None
 
 
 def detect(cluster: Cluster) -> Form:
     """The form that this cluster can do; EnvironmentFault E540 where it can do none, or not the one asked for."""
     is_knative = cluster.mode in KNATIVE
-    if cluster.asked is not None:
-        return _asked(cluster.asked, is_knative)
-    if is_knative:
-        return "knative"
-    if cluster.has_gateway:
-        return "two-services"
-    raise EnvironmentFault("E540", "this cluster has no way to split requests", remedy="Install the Gateway API, or serve in Knative mode.")
+    form = _asked(cluster.asked or ("knative" if is_knative else "two-services"), is_knative)
+    if form != "two-services" or cluster.has_route:
+        return form
+    remedy = "Install the Gateway API and apply manifests/, or serve in Knative mode."
+    raise EnvironmentFault("E540", "this cluster has no way to split requests", remedy=remedy)
 
 
 def _asked(form: str, is_knative: bool) -> Form:
@@ -75,43 +72,44 @@ def _asked(form: str, is_knative: bool) -> Form:
     return cast("Form", form)
 
 
-def canary(form: Form, service: Object, address: str, percent: int) -> list[Object]:
+def canary(form: Form, live: Live, address: str, percent: int) -> list[Object]:
     """Changes that send `percent` of a hundred requests to the bundle at `address`."""
     if not 0 < percent < 100:
         raise UsageError(f"a canary takes between 1 and 99 percent of the requests, not {percent}")
-    _asked(form, mode(service) in KNATIVE)
-    noted = {FORM: form, BUNDLE: address, PERCENT: str(percent)}
+    _asked(form, mode(live.service) in KNATIVE)
     if form == "two-services":
-        return [_second(service, address), _changed(service, noted), _weights(service, percent)]
+        return [_second(live.service, address), _shared(live, percent, address)]
     if form == "standard":
-        entry = {"trafficPercent": percent, "predictor": _canary_predictor(service, address)}
-        return [_changed(service, noted, canary=[entry])]
-    return [_changed(service, noted, predictor={"canaryTrafficPercent": percent, "model": {"storageUri": address}})]
+        return [_changed(live.service, canary=[{"trafficPercent": percent, "predictor": _canary_predictor(live.service, address)}])]
+    change = _changed(live.service, predictor={"canaryTrafficPercent": percent, "model": {"storageUri": address}})
+    change["metadata"]["annotations"] = {STABLE: state(live).bundle}
+    return [change]
 
 
-def promote(form: Form, service: Object) -> list[Object]:
-    """Changes that give the candidate all requests."""
-    address = _candidate(service)
+def promote(form: Form, live: Live, address: str) -> list[Object]:
+    """Changes that give all requests to the candidate, the bundle at `address`."""
     if form == "two-services":
-        return [replace(service, address), _weights(service, 0), _identity(SERVICE, _second_name(service), service) | DELETE]
+        return [replace(live.service, address), *_alone(live)]
     if form == "standard":
-        chosen = {"name": service["spec"]["canary"][0]["predictor"]["name"], "model": {"storageUri": address}}
-        return [_changed(service, NO_STATE, predictor=chosen, canary=None)]
-    return [_changed(service, NO_STATE, predictor={"canaryTrafficPercent": None})]
+        name = live.service["spec"]["canary"][0]["predictor"]["name"]
+        return [_changed(live.service, predictor={"name": name, "model": {"storageUri": address}}, canary=None)]
+    return [_changed(live.service, predictor={"canaryTrafficPercent": None})]
 
 
-def roll_back(form: Form, service: Object) -> list[Object]:
-    """Changes that give the bundle which was there before all requests again."""
+def roll_back(form: Form, live: Live, address: str) -> list[Object]:
+    """Changes that give all requests again to the bundle at `address`, which was there before."""
     if form == "two-services":
-        return [_weights(service, 0), _changed(service, NO_STATE), _identity(SERVICE, _second_name(service), service) | DELETE]
+        return _alone(live)
     if form == "standard":
-        return [_changed(service, NO_STATE, canary=None)]
-    return [_changed(service, NO_STATE, predictor={"canaryTrafficPercent": 0})]
+        return [_changed(live.service, canary=None)]
+    # The old revision keeps all requests until a new one of the same bundle is ready: "the latest" would be the candidate until then.
+    old = {"canaryTrafficPercent": 0, "model": {"storageUri": address}}
+    return [_changed(live.service, predictor=old), _changed(live.service, predictor={"canaryTrafficPercent": None})]
 
 
 def replace(service: Object, address: str) -> Object:
     """The change that makes the bundle at `address` the one that answers."""
-    return _changed(service, NO_STATE, predictor={"model": {"storageUri": address}})
+    return _changed(service, predictor={"model": {"storageUri": address}})
 
 
 def start_canary(service: str, address: str, percent: int = 10) -> None:
@@ -119,16 +117,17 @@ def start_canary(service: str, address: str, percent: int = 10) -> None:
 
     A service that answers nothing yet takes the bundle at once; a candidate that does not become ready is removed again.
     """
-    api = _connect(service)
-    live = api.service()
-    if state(live).bundle == address:
+    api = connect(service)
+    live = api.live()
+    now = state(live)
+    if now.bundle == address:
         log_event("rollout", service=service, bundle=address, state="serves already")
-    elif not api.answers(live):
-        api.make([replace(live, address)])
+    elif not api.answers(live.service):
+        api.make([replace(live.service, address)])
         log_event("rollout", service=service, bundle=address, percent=100)
     else:
-        form = detect(Cluster(mode=mode(live), asked=live["metadata"].get("annotations", {}).get(FORM), has_gateway=api.has_gateway()))
-        changes, undoing = canary(form, live, address, percent), roll_back(form, live)
+        form = _form(live)
+        changes, undoing = canary(form, live, address, percent), roll_back(form, live, now.bundle)
         try:
             api.make(changes)
         except LodestarError:
@@ -138,44 +137,54 @@ def start_canary(service: str, address: str, percent: int = 10) -> None:
 
 
 def finish(service: str, *, take: bool) -> None:
-    """Promote the candidate, or roll it back."""
-    api = _connect(service)
-    live = api.service()
-    form = _asked(state(live).form or "two-services", mode(live) in KNATIVE)
-    changes = promote(form, live) if take else roll_back(form, live)
-    api.make(changes)
-    log_event("rollout", service=service, bundle=state(api.service()).bundle, percent=100, form=form)
+    """Promote the candidate, or roll it back; UsageError where there is none to promote."""
+    api = connect(service)
+    live = api.live()
+    now = state(live)
+    form = now.form or _form(live)
+    if take:
+        if now.candidate is None:
+            raise UsageError(f"there is no canary of {service}; `start` one first")
+        api.make(promote(form, live, now.candidate))
+    elif now.candidate is not None or form != "knative":
+        api.make(roll_back(form, live, now.bundle))
+    log_event("rollout", service=service, bundle=state(api.live()).bundle, percent=100, form=form)
 
 
-def _connect(service: str) -> "ApiServer":
-    from serving.cluster import connect
+def state(live: Live) -> State:
+    """How far the rollout is, as the InferenceService and its route say."""
+    predictor, noted = live.service["spec"]["predictor"], _annotations(live.service)
+    bundle, percent = predictor["model"].get("storageUri", ""), predictor.get("canaryTrafficPercent")
+    for entry in live.service["spec"].get("canary", []):
+        candidate = entry["predictor"]["model"]["storageUri"]
+        return State(bundle=bundle, candidate=candidate, percent=entry["trafficPercent"], form="standard")
+    if percent is not None and STABLE in noted:
+        return State(bundle=noted[STABLE], candidate=bundle, percent=percent, form="knative")
+    if live.route is not None and CANDIDATE in _annotations(live.route):
+        weights = {backend["name"]: backend["weight"] for rule in live.route["spec"]["rules"] for backend in rule["backendRefs"]}
+        share = weights.get(f"{_second_name(live.service)}-predictor", 0)
+        return State(bundle=bundle, candidate=_annotations(live.route)[CANDIDATE], percent=share, form="two-services")
+    return State(bundle=bundle, candidate=None, percent=0, form=None)
 
-    return connect(service)
 
-
-def state(service: Object) -> State:
-    """How far the rollout is, as the InferenceService itself says."""
-    noted = service["metadata"].get("annotations", {})
-    bundle = service["spec"]["predictor"]["model"].get("storageUri", "")
-    return State(bundle=bundle, candidate=noted.get(BUNDLE), percent=int(noted.get(PERCENT, 0)), form=noted.get(FORM))
+def _form(live: Live) -> Form:
+    asked = _annotations(live.service).get(FORM)
+    return detect(Cluster(mode=mode(live.service), asked=asked, has_route=live.route is not None))
 
 
 def mode(service: Object) -> str:
     """KServe's mode for this service, as it reports it or as it is asked to."""
-    return str(service.get("status", {}).get("deploymentMode") or service["metadata"].get("annotations", {}).get(MODE, ""))
+    return str(service.get("status", {}).get("deploymentMode") or _annotations(service).get(MODE, ""))
 
 
-def _candidate(service: Object) -> str:
-    address = state(service).candidate
-    if address is None:
-        raise UsageError(f"there is no canary of {service['metadata']['name']}; `start` one first")
-    return address
+def _annotations(thing: Object) -> dict[str, str]:
+    return dict(thing["metadata"].get("annotations") or {})
 
 
 def _second(service: Object, address: str) -> Object:
     wanted = service["spec"]["predictor"]
     predictor = wanted | {"model": _tried(wanted["model"], address), "minReplicas": 1}
-    kept = {name: value for name, value in service["metadata"].get("annotations", {}).items() if name.startswith("serving.kserve.io/")}
+    kept = {name: value for name, value in _annotations(service).items() if name.startswith("serving.kserve.io/")}
     second = _identity(SERVICE, _second_name(service), service)
     second["metadata"] |= {"labels": service["metadata"].get("labels", {}), "annotations": kept}
     return second | {"spec": {"predictor": predictor}}
@@ -192,17 +201,23 @@ def _tried(model: Object, address: str) -> Object:
     return model | {"storageUri": address, "args": [*arguments, f"--arm={CANARY}"]}
 
 
-def _weights(service: Object, percent: int) -> Object:
-    names = (service["metadata"]["name"], _second_name(service)) if percent else (service["metadata"]["name"],)
-    weights = (100 - percent, percent)
-    backends = [{"name": f"{name}-predictor", "port": PORT, "weight": weight} for name, weight in zip(names, weights, strict=False)]
-    return _identity(ROUTE, f"{service['metadata']['name']}-split", service) | {"spec": {"rules": [{"backendRefs": backends}]}}
+def _alone(live: Live) -> list[Object]:
+    return [_shared(live, 0, None), _identity(SERVICE, _second_name(live.service), live.service) | DELETE]
 
 
-def _changed(service: Object, annotations: Object, **spec: Any) -> Object:
-    change = _identity(SERVICE, service["metadata"]["name"], service)
-    change["metadata"]["annotations"] = annotations
-    return change | ({"spec": spec} if spec else {})
+def _shared(live: Live, percent: int, candidate: str | None) -> Object:
+    """Other backends in the route's rules; what else its owner wrote there stays."""
+    name = live.service["metadata"]["name"]
+    weights = {name: 100 - percent} | ({_second_name(live.service): percent} if percent else {})
+    backends = [{"name": f"{one}-predictor", "port": PORT, "weight": weight} for one, weight in weights.items()]
+    rules = live.route["spec"]["rules"] if live.route else [{}]
+    change = _identity(ROUTE, f"{name}-split", live.service) | {"spec": {"rules": [rule | {"backendRefs": backends} for rule in rules]}}
+    change["metadata"]["annotations"] = {CANDIDATE: candidate}
+    return change
+
+
+def _changed(service: Object, **spec: Any) -> Object:
+    return _identity(SERVICE, service["metadata"]["name"], service) | {"spec": spec}
 
 
 def _second_name(service: Object) -> str:
@@ -220,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "start":
             start_canary(options.service, options.bundle, options.percent)
         elif options.command == "status":
-            sys.stdout.write(json.dumps(asdict(state(_connect(options.service).service()))) + "\n")
+            sys.stdout.write(json.dumps(asdict(state(connect(options.service).live()))) + "\n")
         else:
             finish(options.service, take=options.command == "promote")
     except LodestarError as error:

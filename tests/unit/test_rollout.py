@@ -8,6 +8,7 @@ import pytest
 
 from lodestar.errors import EnvironmentFault, UsageError
 from serving import rollout
+from serving.cluster import Live
 from serving.rollout import FORM, ROUTE, SERVICE, Cluster, Form, Object, detect
 from tests.contract.kustomize import merged
 
@@ -36,17 +37,17 @@ class Api:
     def __init__(self, *, mode: str = "Standard", refuses: str = "", is_ready: bool = True, has_route: bool = True, form: str = "") -> None:
         made = service(**({FORM: form} if form else {}))
         made["status"]["deploymentMode"] = mode
-        self.objects = {(SERVICE, NAME): made, (ROUTE, f"{NAME}-split"): route()}
-        self.refuses, self.is_ready, self.has_route = refuses, is_ready, has_route
+        self.objects = {(SERVICE, NAME): made} | ({(ROUTE, f"{NAME}-split"): route()} if has_route else {})
+        self.refuses, self.is_ready = refuses, is_ready
+
+    def live(self) -> Live:
+        return Live(service=copy.deepcopy(self.objects[SERVICE, NAME]), route=copy.deepcopy(self.objects.get((ROUTE, f"{NAME}-split"))))
 
     def service(self) -> Object:
-        return copy.deepcopy(self.objects[SERVICE, NAME])
+        return self.live().service
 
     def answers(self, _service: Object) -> bool:
         return self.is_ready
-
-    def has_gateway(self) -> bool:
-        return self.has_route
 
     def make(self, changes: list[Object]) -> None:
         for change in changes:
@@ -66,7 +67,7 @@ class Api:
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Any:
     def used(api: Api) -> Api:
-        monkeypatch.setattr(rollout, "_connect", lambda _service: api)
+        monkeypatch.setattr(rollout, "connect", lambda _service: api)
         return api
 
     return used
@@ -82,7 +83,7 @@ def test_two_services_share_by_the_routes_weights(use: Any) -> None:
     assert api.weights() == {f"{NAME}-predictor": 90, f"{CANARY}-predictor": 10}
     second = api.objects[SERVICE, CANARY]["spec"]["predictor"]
     assert (second["model"]["storageUri"], second["model"]["args"], second["minReplicas"]) == (NEW, ["--arm=canary"], 1)
-    assert rollout.state(api.service()) == rollout.State(bundle=OLD, candidate=NEW, percent=10, form="two-services")
+    assert rollout.state(api.live()) == rollout.State(bundle=OLD, candidate=NEW, percent=10, form="two-services")
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -92,7 +93,7 @@ def test_two_services_end_as_one(use: Any, take: bool, bundle: str) -> None:
     rollout.finish(NAME, take=take)
     assert api.weights() == {f"{NAME}-predictor": 100}
     assert (SERVICE, CANARY) not in api.objects
-    assert rollout.state(api.service()) == rollout.State(bundle=bundle, candidate=None, percent=0, form="two-services")
+    assert rollout.state(api.live()) == rollout.State(bundle=bundle, candidate=None, percent=0, form=None)
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -105,23 +106,68 @@ def test_kserves_own_canary_is_named_anew_and_ends_as_one(use: Any, take: bool, 
     live = api.service()
     assert "canary" not in live["spec"]
     assert live["spec"]["predictor"].get("name") == (entry["predictor"]["name"] if take else None)
-    assert rollout.state(live).bundle == bundle
+    assert rollout.state(api.live()).bundle == bundle
 
 
-def test_knative_mode_shares_by_its_own_setting(use: Any) -> None:
+def test_knative_mode_shares_by_its_own_setting_and_knows_the_bundle_before(use: Any) -> None:
     api = use(Api(mode="Knative"))
-    start(25)
+    for percent in (10, 25):
+        start(percent)
     predictor = api.service()["spec"]["predictor"]
     assert (predictor["canaryTrafficPercent"], predictor["model"]["storageUri"]) == (25, NEW)
-    rollout.finish(NAME, take=True)
-    assert "canaryTrafficPercent" not in api.service()["spec"]["predictor"]
+    assert rollout.state(api.live()) == rollout.State(bundle=OLD, candidate=NEW, percent=25, form="knative")
 
 
-def test_knative_mode_goes_back_by_sending_nothing_to_the_new(use: Any) -> None:
+@pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
+def test_knative_mode_ends_with_one_bundle(use: Any, take: bool, bundle: str) -> None:
     api = use(Api(mode="Knative"))
     start()
+    rollout.finish(NAME, take=take)
+    assert "canaryTrafficPercent" not in api.service()["spec"]["predictor"]
+    assert rollout.state(api.live()) == rollout.State(bundle=bundle, candidate=None, percent=0, form=None)
+
+
+def test_knative_mode_sends_nothing_to_the_candidate_while_it_goes_back(use: Any) -> None:
+    api = use(Api(mode="Knative"))
+    start()
+    first, _ = rollout.roll_back("knative", api.live(), OLD)
+    assert first["spec"]["predictor"] == {"canaryTrafficPercent": 0, "model": {"storageUri": OLD}}
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+def test_going_back_without_a_canary_changes_nothing(use: Any, mode: str) -> None:
+    api = use(Api(mode=mode))
+    before = copy.deepcopy(api.objects)
     rollout.finish(NAME, take=False)
-    assert api.service()["spec"]["predictor"]["canaryTrafficPercent"] == 0
+    assert api.objects[SERVICE, NAME] == before[SERVICE, NAME]
+    assert api.weights() == {f"{NAME}-predictor": 100}
+
+
+@pytest.mark.parametrize("form", get_args(Form)[:2])
+def test_pods_of_the_bundle_that_answers_are_left_alone(use: Any, form: str) -> None:
+    api = use(Api(form=form))
+    before = api.service()
+    start()
+    after = api.service()
+    assert (after["metadata"], after["spec"]["predictor"]) == (before["metadata"], before["spec"]["predictor"])
+
+
+def test_what_the_routes_owner_wrote_stays(use: Any) -> None:
+    api = use(Api())
+    api.objects[ROUTE, f"{NAME}-split"]["spec"]["rules"][0]["timeouts"] = {"request": "2s"}
+    start()
+    (rule,) = api.objects[ROUTE, f"{NAME}-split"]["spec"]["rules"]
+    assert rule["timeouts"] == {"request": "2s"}
+    assert len(rule["backendRefs"]) == 2
+
+
+def test_another_process_goes_on_with_it(use: Any) -> None:
+    api, other = use(Api()), Api()
+    start()
+    other.objects = copy.deepcopy(api.objects)
+    use(other)
+    rollout.finish(NAME, take=True)
+    assert rollout.state(other.live()).bundle == NEW
 
 
 def test_starting_again_changes_nothing(use: Any) -> None:
@@ -142,7 +188,7 @@ def test_the_bundle_that_answers_is_no_canary_of_itself(use: Any) -> None:
 def test_a_service_that_answers_nothing_takes_the_bundle_at_once(use: Any) -> None:
     api = use(Api(is_ready=False))
     start()
-    assert rollout.state(api.service()) == rollout.State(bundle=NEW, candidate=None, percent=0, form=None)
+    assert rollout.state(api.live()) == rollout.State(bundle=NEW, candidate=None, percent=0, form=None)
     assert api.weights() == {f"{NAME}-predictor": 100}
 
 
@@ -154,16 +200,16 @@ def test_a_candidate_that_does_not_get_ready_is_removed_again(use: Any, form: st
     assert (SERVICE, CANARY) not in api.objects
     assert "canary" not in api.service()["spec"]
     assert api.weights() == {f"{NAME}-predictor": 100}
-    assert rollout.state(api.service()).candidate is None
+    assert rollout.state(api.live()).candidate is None
 
 
 @pytest.mark.parametrize(
     ("cluster", "form"),
     [
-        (Cluster(mode="Standard", asked=None, has_gateway=True), "two-services"),
-        (Cluster(mode="RawDeployment", asked="standard", has_gateway=True), "standard"),
-        (Cluster(mode="Knative", asked=None, has_gateway=False), "knative"),
-        (Cluster(mode="Serverless", asked="knative", has_gateway=True), "knative"),
+        (Cluster(mode="Standard", asked=None, has_route=True), "two-services"),
+        (Cluster(mode="RawDeployment", asked="standard", has_route=True), "standard"),
+        (Cluster(mode="Knative", asked=None, has_route=False), "knative"),
+        (Cluster(mode="Serverless", asked="knative", has_route=True), "knative"),
     ],
 )
 def test_the_form_is_what_the_cluster_can_do(cluster: Cluster, form: str) -> None:
@@ -173,9 +219,10 @@ def test_the_form_is_what_the_cluster_can_do(cluster: Cluster, form: str) -> Non
 @pytest.mark.parametrize(
     "cluster",
     [
-        Cluster(mode="Standard", asked="knative", has_gateway=True),
-        Cluster(mode="Knative", asked="two-services", has_gateway=True),
-        Cluster(mode="Standard", asked=None, has_gateway=False),
+        Cluster(mode="Standard", asked="knative", has_route=True),
+        Cluster(mode="Knative", asked="two-services", has_route=True),
+        Cluster(mode="Standard", asked=None, has_route=False),
+        Cluster(mode="Standard", asked="two-services", has_route=False),
     ],
 )
 def test_a_form_that_would_send_everything_to_the_new_bundle_is_refused(cluster: Cluster) -> None:
@@ -183,9 +230,17 @@ def test_a_form_that_would_send_everything_to_the_new_bundle_is_refused(cluster:
         detect(cluster)
 
 
+def test_a_canary_that_knative_alone_understands_is_not_made_elsewhere(use: Any) -> None:
+    api = use(Api(form="knative"))
+    before = copy.deepcopy(api.objects)
+    with pytest.raises(EnvironmentFault, match="E540"):
+        start()
+    assert api.objects == before
+
+
 def test_an_unknown_form_and_an_impossible_share_are_refused(use: Any) -> None:
     with pytest.raises(UsageError, match="is one of"):
-        detect(Cluster(mode="Standard", asked="blue-green", has_gateway=True))
+        detect(Cluster(mode="Standard", asked="blue-green", has_route=True))
     for percent in (0, 100, -5):
         use(Api())
         with pytest.raises(UsageError, match="between 1 and 99"):

@@ -1,0 +1,185 @@
+"""The kubernetes client against a server that notes each request: roles allow these and no others, and refusals are told apart."""
+
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import urllib3
+from kubernetes import config
+
+from components import job_server
+from lodestar.errors import EnvironmentFault
+from serving import cluster, rollout
+from serving.cluster import SOURCE, Object
+from tests.contract.kustomize import OVERLAYS, merged, objects
+
+SERVING, TRAINING = "lodestar", "lodestar-training"
+OLD, NEW = "s3://b/old", "s3://b/new"
+PATH = re.compile(r"/apis?/(?P<group>[^/]+/)?v[^/]+/namespaces/(?P<namespace>[^/]+)/(?P<resource>[^/]+)(/(?P<name>[^/]+))?(?P<part>/.*)?")
+VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
+
+Right = tuple[str, str, str, str]
+
+
+class Server:
+    """Objects by address, as an API server keeps them and KServe and a gateway would act on them; notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Object] = {}
+        self.rights: set[Right] = set()
+        self.refused: dict[str, int] = {}
+        self.is_ready = self.is_reachable = True
+
+    def request(self, method: str, url: str, **given: Any) -> urllib3.HTTPResponse:
+        if not self.is_reachable:
+            raise urllib3.exceptions.ProtocolError("connection reset")
+        parts = urlsplit(url)
+        found = PATH.fullmatch(parts.path)
+        assert found is not None, url
+        group, resource = (found["group"] or "").rstrip("/"), found["resource"] + (found["part"] or "")
+        verb = VERBS.get(method) or ("get" if found["name"] else "list")
+        self.rights.add((found["namespace"], group, resource, verb))
+        status = self.refused.get(resource) or self._status(verb, parts.path, json.loads(given.get("body") or "{}"))
+        answer: Any = {"message": f"no {resource} for you"}
+        if status < 300:
+            answer = self._answer(resource, parts.path, dict(given.get("fields") or ()))
+        return urllib3.HTTPResponse(json.dumps(answer).encode(), status=status, reason="said so")
+
+    def _status(self, verb: str, path: str, body: Object) -> int:
+        if verb == "list" or path.endswith("/log"):
+            return 200
+        if verb == "create":
+            path = f"{path}/{body['metadata']['name']}"
+        if (path in self.objects) == (verb == "create"):
+            return 409 if verb == "create" else 404
+        if verb in {"create", "patch"}:
+            self.objects[path] = merged(self.objects.get(path, {}), body)
+        elif verb == "delete":
+            del self.objects[path]
+        return 200
+
+    def _answer(self, resource: str, path: str, query: dict[str, str]) -> Any:
+        if resource == "deployments":
+            service = query["labelSelector"].partition("=")[2]
+            return {"items": [self._deployment(thing) for address, thing in self.objects.items() if address.endswith(f"/{service}")]}
+        if resource == "events":
+            names = ("train-1-worker-0", "train-10-worker-0", "other")
+            return {"items": [_event(name) for name in names]}
+        if resource == "pods/log":
+            return "2026-01-01T00:00:00Z a line"
+        ready = [{"type": "Ready", "status": str(self.is_ready), "message": "no room"}]
+        status = {"conditions": ready, "parents": [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": 1}]}]}
+        return merged(self.objects.get(path, {}), {"metadata": {"generation": 1}, "status": status})
+
+    def _deployment(self, service: Object) -> Object:
+        template = {"metadata": {"annotations": {SOURCE: service["spec"]["predictor"]["model"].get("storageUri")}}}
+        status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+        return {"metadata": {"generation": 1}, "spec": {"replicas": 1, "selector": {}, "template": template}, "status": status}
+
+    def serve(self, bundle: str) -> None:
+        """Put the service and its route there, as the manifests have them."""
+        for file, plural in (("50-service", "serving.kserve.io/v1beta1"), ("60-route", "gateway.networking.k8s.io/v1")):
+            (thing,) = objects(OVERLAYS.parent / f"{file}.yaml")
+            kind = cluster.PLURALS[thing["kind"]]
+            self.objects[f"/apis/{plural}/namespaces/{SERVING}/{kind}/{thing['metadata']['name']}"] = thing
+            if thing["kind"] == cluster.SERVICE:
+                thing["spec"]["predictor"]["model"]["storageUri"] = bundle
+
+
+def _event(pod: str) -> Object:
+    about = {"involvedObject": {"name": pod}, "reason": "FailedScheduling", "message": "no room"}
+    return about | {"metadata": {"name": pod, "namespace": TRAINING}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+    monkeypatch.setattr(config, "load_config", lambda: None)
+    monkeypatch.setattr(urllib3.PoolManager, "request", made.request)
+    monkeypatch.setattr(cluster, "READY_S", 0.0)
+    return made
+
+
+JOB = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1", "metadata": {"name": "train-1", "namespace": TRAINING}}
+
+
+def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> None:
+    jobs = job_server.connect(TRAINING)
+    assert jobs.create(JOB)
+    assert not jobs.create(JOB)
+    assert jobs.read("train-1")["metadata"]["name"] == "train-1"
+    assert jobs.log("train-1-master-0").endswith("a line")
+    assert jobs.warnings("train-1") == ["FailedScheduling train-1-worker-0: no room"]
+    jobs.delete("train-1")
+    server.serve(OLD)
+    rollout.start_canary("lodestar/recommend", NEW)
+    rollout.finish("lodestar/recommend", take=True)
+    roles = [thing for thing in objects(OVERLAYS.parent / "10-access.yaml") if thing["kind"] == "Role"]
+    allowed = {
+        (role["metadata"]["namespace"], group, resource, verb)
+        for role in roles
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert server.rights == allowed
+
+
+def test_a_rollout_goes_from_the_first_bundle_to_the_second(server: Server) -> None:
+    server.serve(OLD)
+    rollout.start_canary("recommend", NEW, 20)
+    live = cluster.connect("recommend").live()
+    assert rollout.state(live) == rollout.State(bundle=OLD, candidate=NEW, percent=20, form="two-services")
+    rollout.finish("recommend", take=True)
+    assert rollout.state(cluster.connect("recommend").live()).bundle == NEW
+    assert not [path for path in server.objects if path.endswith("recommend-canary")]
+
+
+def test_pods_that_still_fetch_another_bundle_are_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.serve(OLD)
+    monkeypatch.setattr(server, "_deployment", lambda _service: Server._deployment(server, {"spec": {"predictor": {"model": {}}}}))
+    with pytest.raises(EnvironmentFault, match="E542"):
+        cluster.connect("recommend").make([rollout.replace(cluster.connect("recommend").live().service, NEW)])
+
+
+def test_a_service_that_does_not_get_ready_says_why(server: Server) -> None:
+    server.serve(OLD)
+    server.is_ready = False
+    with pytest.raises(EnvironmentFault, match=r"E542.*Ready: no room"):
+        rollout.start_canary("recommend", NEW)
+
+
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_a_server_that_refuses_or_is_away_is_an_environment_fault(server: Server, is_reachable: bool) -> None:
+    server.is_reachable = is_reachable
+    server.refused = {"pytorchjobs": 403, "inferenceservices": 403}
+    said = "403 said so no .* for you" if is_reachable else "connection reset"
+    with pytest.raises(EnvironmentFault, match=f"E534.*{said}"):
+        job_server.connect(TRAINING).create(JOB)
+    with pytest.raises(EnvironmentFault, match=f"E541.*{said}"):
+        rollout.start_canary("recommend", NEW)
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_a_pod_without_a_log_has_none_yet(server: Server, status: int) -> None:
+    server.refused = {"pods/log": status}
+    assert job_server.connect(TRAINING).log("train-1-master-0") == ""
+
+
+def test_what_is_gone_already_is_deleted(server: Server) -> None:
+    job_server.connect(TRAINING).delete("train-1")
+    server.serve(OLD)
+    rollout.finish("recommend", take=False)
+
+
+def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise config.ConfigException("no configuration")
+
+    monkeypatch.setattr(config, "load_config", refuse)
+    for connect, code in ((job_server.connect, "E534"), (cluster.connect, "E541")):
+        with pytest.raises(EnvironmentFault, match=f"{code}.*no configuration"):
+            connect("here")
