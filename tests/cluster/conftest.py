@@ -21,7 +21,7 @@ from tests.cluster import objects
 from tests.cluster.steps import BUCKET, OVERRIDES, Stage, eventually, kubectl, run
 
 ROOT = Path(__file__).parents[2]
-NODE = os.environ.get("NODE_ADDRESS", "10.245.0.2")
+NODE = os.environ.get("NODE_ADDRESS", os.environ.get("IMAGE_REGISTRY", "127.0.0.1").partition(":")[0])
 GATEWAY = os.environ.get("LODESTAR_GATEWAY", f"http://{NODE}:30080")
 S3_HERE = os.environ.get("LODESTAR_S3", f"http://{NODE}:30070")
 HOST_NAME = "recommend.example.com"
