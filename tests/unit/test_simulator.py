@@ -140,7 +140,7 @@ def test_every_click_is_on_an_impression_of_its_request_place_item_and_person(sh
     assert (shown[schema.EVENT_TIME] > shown[schema.SHOWN_AT]).all()
     assert (shown[schema.SESSION_ID] == shown[schema.SESSION_ID + "_shown"]).all()
     assert (
-        shop.impressions.groupby(schema.REQUEST_ID)[schema.POSITION].agg(list).map(lambda places: places == [*range(LIST_LENGTH)])
+        shop.impressions.groupby(schema.REQUEST_ID)[schema.POSITION].agg(list).map(lambda places: places == [*range(1, LIST_LENGTH + 1)])
     ).all()
 
 
@@ -152,7 +152,7 @@ def test_lower_places_are_looked_at_less_by_as_much_as_the_truth_says(shop: Shop
 
 
 def test_weighing_by_propensity_undoes_what_the_policy_favours(shop: Shop) -> None:
-    first = shop.impressions[shop.impressions[schema.POSITION] == 0].merge(
+    first = shop.impressions[shop.impressions[schema.POSITION] == 1].merge(
         shop.searches[[schema.REQUEST_ID, "topic"]], on=schema.REQUEST_ID
     )
     is_topic = shop.truth["item_topic"][first[schema.ITEM_ID]] == first["topic"]
