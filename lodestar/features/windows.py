@@ -19,7 +19,8 @@ from lodestar.schema import Windowed
 
 HOUR_US = 3_600_000_000
 EVENTS_AT_ONCE = 200_000
-KIND_BITS, KINDS = 4, 15  # a step is up, with so many windows passed by, or down for one window: room for eight windows
+# A step is up, with so many windows passed by, or down for one window.
+MOST_WINDOWS, KIND_BITS, KINDS = 8, 4, 15
 STEPS = "steps"
 
 Hours = NDArray[np.int64]
@@ -30,6 +31,7 @@ def count(database: Any, features: Sequence[Windowed]) -> str:
     import pyarrow as pa
 
     (view,), (entity,) = {feature.view for feature in features}, {feature.entity for feature in features}
+    features = sorted(features, key=lambda feature: feature.window_h)
     moments = f"epoch_us({schema.EVENT_TIME}) AS time, epoch_us({schema.INGESTED_AT}) AS known"
     found = database.execute(f"SELECT {entity}, {moments} FROM positive").to_arrow_table()
     encoded = found[entity].combine_chunks().dictionary_encode()
@@ -52,9 +54,11 @@ def sweep(key: Hours, ends: Hours, enters: Hours, windows_h: Sequence[int]) -> t
 
     Each event, given by its key, the end of its hour and the hour from which it is known, is a step up, and for each window a step down.
     One sort puts all steps in order; counts are running sums, and need no new start for a key, since its steps add up to nought. Windows
-    ascend.
+    ascend, and there are at most eight: ValueError otherwise.
     """
     num = len(windows_h)
+    if num > MOST_WINDOWS or list(windows_h) != sorted(set(windows_h)):
+        raise ValueError(f"a view counts in 1–{MOST_WINDOWS} windows, each of another length, shortest first; got {list(windows_h)}")
     passed = np.searchsorted(windows_h, enters - ends, side="right")  # windows that had gone by when the event became known
     if (passed == num).all():  # nothing was ever known in time
         return key[:0], key[:0], [key[:0] for _ in windows_h]

@@ -1,10 +1,13 @@
 """One declaration, three forms, one value: whatever the order in which events happen and become known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -44,11 +47,11 @@ def tables(events: Sequence[Event]) -> tuple[list[Row], list[Row], dict[str, flo
     return counts, given, most
 
 
-def as_of(rows: Sequence[Row], moment: int) -> dict[str, dict[str, float]]:
+def as_of(rows: Sequence[Row], moment: int, nobody: dict[str, float] = NOBODY) -> dict[str, dict[str, float]]:
     """By user, what a point-in-time join finds."""
     known = [row for row in rows if row[schema.FEATURE_TIME].timestamp() * 1e6 <= EPOCH_US + moment]
     latest = {row[schema.USER_ID]: {feature.name: row[feature.name] for feature in FEATURES} for row in known}
-    return {user: latest.get(user, NOBODY) for user in "uv"}
+    return {user: latest.get(user, nobody) for user in "uv"}
 
 
 def stream(events: Sequence[Event], now: Sequence[int], most: dict[str, float]) -> list[dict[str, dict[str, float]]]:
@@ -84,3 +87,21 @@ def test_nothing_that_becomes_known_later_changes_what_is_found_now(events: list
     added = [(user, time, max(late, moment + 1 - time)) for user, time, late in later]
     before, after = (tables(log)[0] for log in (events, [*events, *added]))
     assert as_of(before, moment) == as_of(after, moment)
+
+
+def test_the_order_of_declarations_is_of_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the documents say of a new feature: a line at the end, with a window that lies between others."""
+    declared = [*FEATURES, replace(FEATURES[0], name="events_3d", window_h=72)]
+    monkeypatch.setitem(globals(), "FEATURES", declared)
+    events, now = [("u", 0, 0), ("u", 30 * HOUR_US, 50 * HOUR_US), ("v", 5 * HOUR_US, 3)], [hour * HOUR_US for hour in range(0, 800, 7)]
+    _, given, most = tables(events)
+    nobody = {feature.name: 0.0 for feature in declared}
+    assert [as_of(given, moment, nobody) for moment in now] == stream(events, now, most)
+    assert {as_of(given, moment, nobody)["u"]["events_3d"] for moment in now} == {0.0, 1.0}
+
+
+def test_windows_that_one_sort_cannot_tell_apart_are_refused() -> None:
+    some_hours = np.zeros(1, dtype=np.int64)
+    for hours in ([24, 1], [1, 1], list(range(1, 10))):
+        with pytest.raises(ValueError, match="windows"):
+            windows.sweep(some_hours, some_hours, some_hours, hours)
