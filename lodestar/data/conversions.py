@@ -78,6 +78,8 @@ def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None,
         return Conversion(value=name, fault=_fault(f"{name} IS NULL", column))
     if column.kind is schema.Kind.TEXTS and pa.types.is_list(kind):
         return Conversion(value=name, fault="NULL")
+    if column.kind is schema.Kind.PAIRS and pa.types.is_map(kind):
+        return Conversion(value=name, fault="NULL")
     if not pa.types.is_string(kind):
         place = Place(file=file, column=column.name)
         raise DataError("E107", f"a column of {kind} is no {column.kind}", remedy="Map another column with --map ours=theirs.", place=place)

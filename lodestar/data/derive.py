@@ -21,6 +21,8 @@ SQL_TYPES = {
     schema.Kind.INT: "BIGINT",
     schema.Kind.BOOL: "BOOLEAN",
     schema.Kind.TEXTS: "VARCHAR[]",
+    schema.Kind.FLOATS: "FLOAT[]",
+    schema.Kind.PAIRS: "MAP(VARCHAR, VARCHAR)",
 }
 
 
@@ -65,6 +67,19 @@ RULES: dict[str, dict[str, Rule]] = {
     schema.IMPRESSIONS.name: {
         schema.INGESTED_AT: _same_as(schema.SHOWN_AT, "shown_at: history is known when it happened"),
     },
+    schema.ITEM_CONTENT.name: {
+        schema.DIM: Rule(says="the length of the embedding", sql=f"coalesce(len({quoted(schema.EMBEDDING)}), 0)"),
+        schema.CONTENT_HASH: Rule(
+            says="a hash of text, address and embedding",
+            sql=f"md5(concat_ws({SEPARATOR}, {quoted(schema.TEXT)}, {quoted(schema.URI)}, {quoted(schema.EMBEDDING)}::VARCHAR))",
+        ),
+        schema.INGESTED_AT: _FIRST_EVENT,
+    },
+    schema.RELATIONS.name: {
+        schema.INGESTED_AT: _same_as(schema.VALID_FROM, "valid_from: history is known when it happened"),
+    },
+    schema.GOALS.name: {schema.INGESTED_AT: _FIRST_EVENT},
+    schema.ERASURES.name: {schema.INGESTED_AT: _same_as(schema.REQUESTED_AT, "requested_at")},
 }
 
 

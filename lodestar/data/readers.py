@@ -47,6 +47,8 @@ def _plain(file: str, name: str, values: "pa.ChunkedArray") -> "pa.ChunkedArray"
         return _plain(file, name, values.cast(kind.value_type))
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return values.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
+    if pa.types.is_map(kind):
+        return values.cast(pa.map_(pa.string(), pa.string()))
     wanted = pa.list_(pa.string()) if pa.types.is_list(kind) or pa.types.is_large_list(kind) else pa.string()
     try:
         plain = values.cast(wanted)

@@ -83,5 +83,7 @@ def arrow_schema(table: schema.Table) -> "pa.Schema":
         schema.Kind.INT: pa.int64(),
         schema.Kind.BOOL: pa.bool_(),
         schema.Kind.TEXTS: pa.list_(pa.string()),
+        schema.Kind.FLOATS: pa.list_(pa.float32()),
+        schema.Kind.PAIRS: pa.map_(pa.string(), pa.string()),
     }
     return pa.schema([(column.name, types[column.kind]) for column in table.columns])
