@@ -48,7 +48,7 @@ def checked_name(table: schema.Table) -> str:
 def check(database: Any, table: schema.Table, source: Source, *, now_us: int, quarantine: bool = False) -> Checked:
     """Fill `checked_…` from a source whose columns bear the contract's names; DataError at the first offence."""
     columns = _columns(table, source)
-    if not len(source.rows) and not source.malformed:
+    if table is schema.EVENTS and not len(source.rows) and not source.malformed:
         raise DataError("E201", "the file has no rows", remedy="Give a file with a row per event.", place=Place(file=source.file))
     database.register(RAW, source.rows.append_column(ROW, pa.array(np.arange(len(source.rows)))))
     notes = _convert(database, table, source, columns, now_us)

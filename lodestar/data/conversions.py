@@ -78,6 +78,9 @@ def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None,
         return Conversion(value=name, fault=_fault(f"{name} IS NULL", column))
     if column.kind is schema.Kind.TEXTS and pa.types.is_list(kind):
         return Conversion(value=name, fault="NULL")
+    if column.kind is schema.Kind.FLOATS and pa.types.is_list(kind):
+        value = f"TRY_CAST({name} AS FLOAT[])"
+        return Conversion(value=value, fault=_fault(f"{name} IS NULL", column, f"WHEN {value} IS NULL THEN 'E107'", _no_number(value)))
     if column.kind is schema.Kind.PAIRS and pa.types.is_map(kind):
         return Conversion(value=name, fault="NULL")
     if not pa.types.is_string(kind):
@@ -91,15 +94,27 @@ def _written(text: str, column: schema.Column, counts: Epoch | None) -> Conversi
         return _number(f"nullif(regexp_replace({text}, '^[nN]a[nN]$', ''), '')", column)
     if column.kind is schema.Kind.TIME:
         return _time(text, column, counts)
-    low = f"lower({text})"
+    low, json = f"lower({text})", f"TRY_CAST({text} AS JSON)"
     values = {
         schema.Kind.TEXT: text,
         schema.Kind.BOOL: f"CASE WHEN {low} IN ({texts(TRUE)}) THEN true WHEN {low} IN ({texts(FALSE)}) THEN false END",
         schema.Kind.TEXTS: f"""
-            CASE WHEN starts_with({text}, '[') THEN TRY_CAST(TRY_CAST({text} AS JSON) AS VARCHAR[]) ELSE string_split({text}, '|') END""",
+            CASE WHEN starts_with({text}, '[') THEN TRY_CAST({json} AS VARCHAR[]) ELSE string_split({text}, '|') END""",
+        schema.Kind.FLOATS: f"TRY_CAST({json} AS FLOAT[])",
+        schema.Kind.PAIRS: f"CASE WHEN starts_with({text}, '{{') THEN TRY_CAST({json} AS MAP(VARCHAR, VARCHAR)) END",
     }
     value = values[column.kind]
-    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, f"WHEN {value} IS NULL THEN 'E107'"))
+    cases = [f"WHEN {value} IS NULL THEN 'E107'"]
+    if column.kind is schema.Kind.FLOATS:
+        cases.append(_no_number(value))
+    if column.choices:
+        cases.append(f"WHEN {value} NOT IN ({texts(column.choices)}) THEN 'E102'")
+    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+
+
+def _no_number(values: str) -> str:
+    """The case of a list in which something is no finite number."""
+    return f"WHEN len(list_filter({values}, lambda one: one IS NULL OR NOT isfinite(one))) > 0 THEN 'E102'"
 
 
 def _fault(missing: str, column: schema.Column, *cases: str) -> str:

@@ -18,6 +18,7 @@ from lodestar.data.tables import arrow_schema, file_name
 from lodestar.data.world import LIST_LENGTH, SECOND_US, Goods, People
 
 FLUSH_ROWS = 250_000
+WRITTEN = (schema.USERS, schema.ITEMS, schema.EVENTS, schema.IMPRESSIONS)
 LAG_US = 2 * SECOND_US  # from what happens to when it is known
 CURRENCY, LANGUAGE, ITEM_TYPE, POLICY, ARM = "EUR", "en", "product", "simulated-policy", "control"
 HOME, SEARCH, PRODUCT = 0, 1, 2
@@ -45,7 +46,7 @@ class LogWriter:
         self._lists: list[Lists] = []
         self._num_waiting = self._num_events = 0
         self._stack = ExitStack()
-        self._files = {table.name: self._open(folder, table) for table in schema.TABLES.values()}
+        self._files = {table.name: self._open(folder, table) for table in WRITTEN}
 
     def __enter__(self) -> Self:
         return self

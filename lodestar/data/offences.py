@@ -17,6 +17,8 @@ KINDS = {
     schema.Kind.INT: "whole number",
     schema.Kind.BOOL: "truth value",
     schema.Kind.TEXTS: "list of texts",
+    schema.Kind.FLOATS: "list of numbers",
+    schema.Kind.PAIRS: "object of texts",
 }
 FORMS = {
     schema.Kind.TIME: "Write 2026-01-31T12:00:00Z, an offset instead of Z, or integers since 1970 throughout the column.",
@@ -24,6 +26,8 @@ FORMS = {
     schema.Kind.INT: "Write a whole number such as 4.",
     schema.Kind.BOOL: "Write true or false.",
     schema.Kind.TEXTS: 'Write a|b or ["a", "b"].',
+    schema.Kind.FLOATS: "Write [0.5, -1.25].",
+    schema.Kind.PAIRS: 'Write {"colour": "red"}.',
 }
 # What other people's files call our columns; an exact hit here says more than a likeness of letters.
 OFTEN_CALLED = {
@@ -72,7 +76,7 @@ def bad_row(code: str, table: schema.Table, place: Place) -> DataError:
     """The error of one value, or of a key."""
     column = table.column(str(place.column))
     says: Mapping[str, tuple[str, str]] = {
-        "E102": (f"the value is not within {_bounds(column)}", "Correct it, or leave it empty."),
+        "E102": (f"the value is not {_bounds(column)}", "Correct it, or leave it empty."),
         "E103": (_id_fault(place.value), f"Give an id of 1–{schema.MAX_ID_BYTES} bytes."),
         "E105": ("the time is in the future: more than 5 minutes after the row was ingested", "Check the clock and offset of its writer."),
         "E106": ("the time has no offset", f"Write {place.value}Z if it is UTC, or its offset such as +02:00."),
@@ -86,9 +90,11 @@ def bad_row(code: str, table: schema.Table, place: Place) -> DataError:
 
 
 def _bounds(column: schema.Column) -> str:
+    if column.choices:
+        return f"one of {', '.join(column.choices)}"
     if column.high is None:
-        return f"{column.low:g} and above" if column.low is not None else "the finite numbers"
-    return f"{column.low:g}–{column.high:g}"
+        return f"within {column.low:g} and above" if column.low is not None else "finite"
+    return f"within {column.low:g}–{column.high:g}"
 
 
 def _id_fault(value: str | None) -> str:

@@ -163,3 +163,16 @@ def test_items_are_typed_by_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("column", "value"), [("stock", "1.5"), ("is_active", "maybe"), ("price", "1_000"), ("tags", '"[1, "')])
 def test_values_of_another_type_are_refused(column: str, value: str, tmp_path: Path) -> None:
     assert refused(written(tmp_path, f"item_id,{column}", f"i1,{value}"), schema.ITEMS).code == "E107"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [("embedding", '"[0.5, ""x""]"', "E102"), ("embedding", "0.5", "E107"), ("kind", "smell", "E102"), ("embedding", '"[0.5, -1]"', None)],
+)
+def test_content_has_a_known_kind_and_finite_numbers(column: str, value: str, code: str | None, tmp_path: Path) -> None:
+    row = {"item_id": "i1", "kind": "text", "encoder": "e", "encoder_version": "1", "embedding": ""} | {column: value}
+    path = written(tmp_path, ",".join(row), ",".join(row.values()))
+    if code:
+        assert refused(path, schema.ITEM_CONTENT).code == code
+    else:
+        assert judged(path, schema.ITEM_CONTENT)[1][0]["embedding"] == [0.5, -1.0]
