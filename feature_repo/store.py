@@ -1,9 +1,12 @@
 """Register a folder of feature tables with Feast, fill its online store, and join the training set as it was known at each moment."""
 
+import asyncio
 import contextlib
+import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,62 +19,130 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 ONLINE = "online"
+ASIDE = ".publishing"
 TRAINING_SET = "training_set.parquet"
 LABELS = "data/labels.parquet"
-LAPTOP, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml"
+LAPTOP, REDIS, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml", "feature_store.cluster.yaml"
+REGISTRY = "LODESTAR_REGISTRY"
 BEFORE_ALL = datetime(1970, 1, 2, tzinfo=UTC)
 AFTER_ALL = datetime(2100, 1, 1, tzinfo=UTC)
+TIMESTAMP = "__ts"  # how Feast calls the time of a value, in whole seconds, 0 where there is none
 
 
 def publish(features: Path, *, in_redis: bool = False) -> None:
     """Write `online/` and `training_set.parquet` into the folder; publishing it again replaces both.
 
     What is known now goes to `online/online.db`, or to the Redis that LODESTAR_REDIS names (HOST:PORT), where nothing newer is replaced.
+    Files are made aside and each takes its place at once: who reads one finds the old or the new, and a publication that was cut off is
+    made anew.
     """
-    shutil.rmtree(features / ONLINE, ignore_errors=True)
-    (features / ONLINE).mkdir()
-    with Progress("publish features", 3) as progress, opened(features, in_redis=in_redis) as store:
-        progress.advance()
-        store.materialize(BEFORE_ALL, AFTER_ALL)
-        progress.advance()
-        joined = join(store, _labels())
-        joined.to_parquet(TRAINING_SET, index=False)
+    aside = features / ASIDE
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / ONLINE).mkdir(parents=True)
+    with Progress("publish features", 3) as progress:
+        with opened(features, in_redis=in_redis, state=aside) as store:
+            progress.advance()
+            store.materialize(BEFORE_ALL, AFTER_ALL)
+            progress.advance()
+            join(store, _labels(features)).to_parquet(aside / TRAINING_SET, index=False)
+        _swap(aside, features)
         progress.advance()
 
 
 @contextlib.contextmanager
-def opened(features: Path, *, in_redis: bool = False) -> "Iterator[FeatureStore]":
-    """A store with the definitions applied; Feast looks for tables in the working folder, so this is it until the end."""
+def opened(features: Path, *, in_redis: bool = False, state: Path | None = None) -> "Iterator[FeatureStore]":
+    """A store with the definitions applied; what it keeps in files lies in the folder of the tables, or in `state`.
+
+    With Redis the registry is the database that LODESTAR_REGISTRY names, if it names one.
+    """
     from feast import FeatureStore
-    from feast.repo_config import load_repo_config
+
+    form = LAPTOP if not in_redis else CLUSTER if os.environ.get(REGISTRY) else REDIS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        store = FeatureStore(repo_path=str((state or features).absolute()), fs_yaml_file=Path(__file__).with_name(form))
+        store.config.offline_store.root = str(features.absolute())
+        try:
+            store.apply(definitions())
+            yield store
+        finally:
+            close(store)
+
+
+def close(store: "FeatureStore") -> None:
+    """Give connections back, those to the registry's database too, which Feast keeps."""
+    asyncio.run(store.close())
+    if hasattr(store.registry, "write_engine"):
+        store.registry.write_engine.dispose()
+
+
+def definitions() -> list[Any]:
+    """What `feast apply` finds in this folder: entities, views and services."""
+    from feast import Entity, FeatureService
+    from feast.base_feature_view import BaseFeatureView
 
     from feature_repo import entities, services, views
 
-    with contextlib.chdir(features), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        store = FeatureStore(config=load_repo_config(features, Path(__file__).with_name(CLUSTER if in_redis else LAPTOP)))
-        store.apply(
-            [
-                *(entities.user, entities.item),
-                *(views.user_profile, views.user_activity, views.user_sequence, views.item_profile, views.item_stats),
-                *(services.retrieval, services.rank),
-            ]
-        )
-        yield store
+    kinds = (Entity, BaseFeatureView, FeatureService)
+    return [found for module in (entities, views, services) for found in vars(module).values() if isinstance(found, kinds)]
 
 
 def join(store: "FeatureStore", labels: Any) -> Any:
     """The labels with the ranking features that were known at their moment; DataError E160 unless every row comes back once."""
     service = store.get_feature_service(schema.RANK_SERVICE)
-    job = store.get_historical_features(entity_df=labels, features=service, filter_by_created_timestamp=True)
-    joined = job.to_df().sort_values("row_id", ignore_index=True)
+    joined = store.get_historical_features(entity_df=labels, features=service, filter_by_created_timestamp=True).to_df()
     if len(joined) != len(labels) or not (joined["row_id"].to_numpy() == labels["row_id"].to_numpy()).all():
         message = f"the as-of join returned {len(joined)} rows for {len(labels)}"
-        raise DataError("E160", message, remedy="Check the offline store: Feast's default one drops rows, DuckDB keeps them.")
+        raise DataError("E160", message, remedy="Use the offline store of feature_store.yaml: Feast's default one drops rows.")
     return joined
 
 
-def _labels() -> Any:
+@dataclass(frozen=True, kw_only=True)
+class OnlineValues:
+    """A list for each feature, one value for each entity asked for; `num_expired` values are null because they are too old."""
+
+    values: dict[str, list[Any]]
+    num_expired: int
+
+
+def read_online(store: "FeatureStore", service: str, entities: Sequence[dict[str, Any]], at: datetime | None = None) -> OnlineValues:
+    """What an as-of join would find at a moment, or now: Feast keeps a value online for ever, whatever its view's time to live.
+
+    Online times are in whole seconds, and so is the limit.
+    """
+    found = store.get_feature_service(service)
+    answer = store.get_online_features(features=found, entity_rows=list(entities)).to_dict(include_event_timestamps=True)
+    now_s = int((at or datetime.now(UTC)).timestamp())
+    values = {name: list(column) for name, column in answer.items() if not name.endswith(TIMESTAMP)}
+    num_expired = 0
+    for name, ttl_s in _limits(store, found).items():
+        for place, time_s in enumerate(answer[name + TIMESTAMP]):
+            if values[name][place] is not None and time_s + ttl_s < now_s:
+                values[name][place] = None
+                num_expired += 1
+    return OnlineValues(values=values, num_expired=num_expired)
+
+
+def _limits(store: "FeatureStore", service: Any) -> dict[str, float]:
+    """The time to live in seconds of each feature that has one."""
+    limits_s = {view.name: view.ttl.total_seconds() for view in store.list_feature_views() if view.ttl}
+    projections = [found for found in service.feature_view_projections if found.name in limits_s]
+    return {feature.name: limits_s[found.name] for found in projections for feature in found.features}
+
+
+def _swap(aside: Path, features: Path) -> None:
+    """Put what was made in its place, and take away what was not made again."""
+    (features / ONLINE).mkdir(exist_ok=True)
+    made = [path.relative_to(aside) for path in aside.rglob("*") if path.is_file()]
+    for path in made:
+        (aside / path).replace(features / path)
+    for path in (features / ONLINE).iterdir():
+        if path.relative_to(features) not in made:
+            path.unlink()
+    shutil.rmtree(aside)
+
+
+def _labels(features: Path) -> Any:
     import pandas as pd
 
-    return pd.read_parquet(LABELS)
+    return pd.read_parquet(features / LABELS)

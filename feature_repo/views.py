@@ -9,7 +9,7 @@ from datetime import timedelta
 from feast import Entity, FeatureView, Field
 from feast.types import Array, FeastType, Float32, Float64, String
 
-from feature_repo import entities, sources
+from feature_repo import entities, push, sources
 from lodestar import schema
 
 
@@ -19,7 +19,7 @@ def _view(name: str, entity: Entity, fields: dict[str, FeastType], meaning: str)
         entities=[entity],
         ttl=timedelta(0),
         schema=[Field(name=field, dtype=kind) for field, kind in fields.items()],
-        source=sources.table(name),
+        source=push.source(name) if name in push.STREAMED else sources.table(name),
         description=meaning,
     )
 

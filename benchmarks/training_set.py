@@ -1,0 +1,125 @@
+"""A point-in-time training set through Feast's API: 100,000 entity rows, 1,000,000 rows of 20 features, an hour late on average.
+
+Our offline store beside Feast's DuckDB and file (dask) stores: the same call on the same Parquet file, in processes of their own that take
+turns, from the call to the data frame; judged by the median of CPU time. A small join comes first, so that imports do not count.
+The rows must be equal; the file store loses some, which is said.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.types import Float32
+
+from lodestar import schema
+
+NUM_ROWS, NUM_ASKED, NUM_FEATURES = 1_000_000, 100_000, 20
+USERS = (10_000, 30_000, 100_000)  # with 100, 33 and 10 rows each: Feast's stores join all of them before they choose
+ROUNDS = 3
+START_US, SPAN_US, LATE_S = 1_767_225_600_000_000, 60 * 24 * 3600 * 1_000_000, 3600.0
+STAMP = pa.timestamp("us", tz="UTC")
+NAMES = [f"f{place}" for place in range(NUM_FEATURES)]
+STORES = {"ours": "feature_repo.offline.AsOfOfflineStore", "duckdb": "duckdb", "file": "dask"}
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(one(sys.argv[1], Path(sys.argv[2]))))
+        return
+    for num_users in USERS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write(folder, num_users)
+            compare(folder, num_users)
+
+
+def compare(folder: Path, num_users: int) -> None:
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in STORES}
+    for _ in range(ROUNDS):
+        for store in STORES:
+            command = [sys.executable, __file__, store, str(folder)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            runs[store].append(json.loads(done.stdout.splitlines()[-1]))
+    print(f"{NUM_ROWS / num_users:.0f} rows a user")
+    report(runs, {store: pd.read_parquet(folder / f"{store}.parquet") for store in STORES})
+
+
+def write(folder: Path, num_users: int) -> None:
+    """The feature rows in any order, the asked-for rows, and a few of both to begin with."""
+    chance = np.random.default_rng(0)
+    happened = START_US + chance.integers(0, SPAN_US, NUM_ROWS)
+    columns = {
+        schema.USER_ID: pa.array(chance.integers(0, num_users, NUM_ROWS)).cast(pa.string()),
+        **{name: chance.random(NUM_ROWS, dtype=np.float32) for name in NAMES},
+        schema.FEATURE_TIME: pa.array(happened, STAMP),
+        schema.KNOWN_TIME: pa.array(happened + (1e6 * chance.exponential(LATE_S, NUM_ROWS)).astype(np.int64), STAMP),
+    }
+    pq.write_table(pa.table(columns), folder / "history.parquet")
+    pq.write_table(pa.table(columns).slice(0, 1000), folder / "few.parquet")
+    asked = {
+        "row": np.arange(NUM_ASKED),
+        schema.USER_ID: pa.array(chance.integers(0, num_users, NUM_ASKED)).cast(pa.string()),
+        schema.FEATURE_TIME: pa.array(START_US + chance.integers(0, SPAN_US, NUM_ASKED), STAMP),
+        schema.LABEL: chance.integers(0, 2, NUM_ASKED),
+    }
+    pq.write_table(pa.table(asked), folder / "asked.parquet")
+
+
+def one(name: str, folder: Path) -> dict[str, Any]:
+    """What one store spends; its rows are left in the folder."""
+    store = opened(name, folder)
+    asked = pd.read_parquet(folder / "asked.parquet")
+    joined(store, asked.head(100), "few")
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    rows = joined(store, asked, "history")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    rows.to_parquet(folder / f"{name}.parquet")
+    spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"cpu_s": spent_s, "peak_mib": after.ru_maxrss / 1024}
+
+
+def opened(name: str, folder: Path) -> FeatureStore:
+    """A feature store with a view of each file."""
+    registry, online = {"path": str(folder / f"{name}.db")}, {"type": "sqlite", "path": str(folder / f"{name}-online.db")}
+    config = RepoConfig(project="bench", provider="local", registry=registry, offline_store={"type": STORES[name]}, online_store=online)
+    store = FeatureStore(config=config)
+    user = Entity(name=schema.USER_ENTITY, join_keys=[schema.USER_ID], value_type=ValueType.STRING)
+    fields = [Field(name=name, dtype=Float32) for name in NAMES]
+    for file in ("few", "history"):
+        times = {"timestamp_field": schema.FEATURE_TIME, "created_timestamp_column": schema.KNOWN_TIME}
+        source = FileSource(name=f"{file}_table", path=str(folder / f"{file}.parquet"), **times)
+        store.apply([user, FeatureView(name=file, entities=[user], ttl=timedelta(0), schema=fields, source=source)])
+    return store
+
+
+def joined(store: FeatureStore, asked: pd.DataFrame, view: str) -> pd.DataFrame:
+    features = [f"{view}:{name}" for name in NAMES]
+    return store.get_historical_features(entity_df=asked, features=features, filter_by_created_timestamp=True).to_df()
+
+
+def report(runs: dict[str, list[dict[str, Any]]], rows: dict[str, pd.DataFrame]) -> None:
+    medians = {name: statistics.median(run["cpu_s"] for run in found) for name, found in runs.items()}
+    ours = rows["ours"]
+    assert ours["row"].tolist() == list(range(NUM_ASKED))
+    for name, found in rows.items():
+        answer = found.sort_values("row", ignore_index=True)
+        kept = ours[ours["row"].isin(answer["row"])].reset_index(drop=True)
+        pd.testing.assert_frame_equal(answer[ours.columns], kept, check_dtype=False, check_exact=True)
+        peak_mib = statistics.median(run["peak_mib"] for run in runs[name])
+        lost = f"  {NUM_ASKED - len(answer):,} of {NUM_ASKED:,} rows lost" if len(answer) < NUM_ASKED else "  every row"
+        print(f"  {name:7s} {medians[name]:6.2f} s CPU  {medians[name] / medians['ours']:5.1f} x ours  {peak_mib:6.0f} MiB{lost}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The as-of join at its edges, and beside pandas on plain data."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lodestar.errors import DataError, UsageError
+from lodestar.features import asof
+from lodestar.features.history import NEVER, History, between, microseconds
+
+STAMP = pa.timestamp("us", tz="UTC")
+HOUR_US = 3_600_000_000
+
+
+def history(folder: Path, columns: dict[str, Any], **options: Any) -> History:
+    pq.write_table(pa.table(columns), folder / "rows.parquet", row_group_size=options.pop("per_group", 1000))
+    given: dict[str, Any] = {"keys": {"who": "who"}, "features": {"value": "value"}, "time": "time", "known": "", "ttl_us": 0}
+    return History(files=[str(folder / "rows.parquet")], filesystem=None, **(given | options))
+
+
+def test_a_row_counts_until_its_time_to_live_to_the_microsecond(tmp_path: Path) -> None:
+    rows = history(tmp_path, {"who": ["u"], "time": pa.array([0], STAMP), "value": [7]}, ttl_us=HOUR_US)
+    asked = pa.table({"who": ["u"] * 4, "moment": pa.array([-1, 0, HOUR_US, HOUR_US + 1], STAMP)})
+    assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == [None, 7, 7, None]
+
+
+def test_a_row_at_the_end_of_its_time_counts_for_the_only_moment(tmp_path: Path) -> None:
+    rows = history(tmp_path, {"who": ["u"], "time": pa.array([0], STAMP), "value": [7]}, ttl_us=HOUR_US)
+    asked = pa.table({"who": ["u"], "moment": pa.array([HOUR_US], STAMP)})
+    assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == [7]
+
+
+@pytest.mark.parametrize("per_group", [1, 2, 100])
+@pytest.mark.parametrize(("known", "expected"), [([3, 5, 4], 1), ([5, 5, 3], 1), ([3, 3, 3], 2), ([3, 4, 5], 2), ([None, 3, None], 1)])
+def test_of_rows_of_one_time_the_one_known_last_holds_and_then_the_last(
+    tmp_path: Path, per_group: int, known: list[int], expected: int
+) -> None:
+    columns = {"who": ["u"] * 3, "time": pa.array([1, 1, 1], STAMP), "known": pa.array(known, STAMP), "value": [0, 1, 2]}
+    rows = history(tmp_path, columns, known="known", per_group=per_group)
+    asked = pa.table({"who": ["u", "v", "u"], "moment": pa.array([9, 9, 9], STAMP)})
+    for only_known in (True, False):
+        assert asof.join(asked, "moment", [rows], only_known=only_known)["value"].to_pylist() == [expected, None, expected]
+
+
+def test_ties_that_begin_to_count_at_different_moments_are_told_apart(tmp_path: Path) -> None:
+    columns = {"who": ["u"] * 3, "time": pa.array([1, 1, 1], STAMP), "known": pa.array([6, 2, 4], STAMP), "value": [0, 1, 2]}
+    rows = history(tmp_path, columns, known="known", per_group=2)
+    asked = pa.table({"who": ["u"] * 4, "moment": pa.array([6, 5, 3, 1], STAMP)})
+    assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == [0, 2, 1, None]
+
+
+def test_a_row_known_before_it_happens_waits_until_it_does(tmp_path: Path) -> None:
+    columns = {"who": ["u"], "time": pa.array([5], STAMP), "known": pa.array([2], STAMP), "value": [7]}
+    asked = pa.table({"who": ["u"] * 2, "moment": pa.array([4, 5], STAMP)})
+    assert asof.join(asked, "moment", [history(tmp_path, columns, known="known")], only_known=True)["value"].to_pylist() == [None, 7]
+
+
+def test_moments_may_lie_ages_apart(tmp_path: Path) -> None:
+    who, ages = [f"u{place}" for place in range(40)], 6 * 10**17
+    rows = history(tmp_path, {"who": who, "time": pa.array([place % 7 * ages for place in range(40)], STAMP), "value": range(40)})
+    asked = pa.table({"who": who * 3, "moment": pa.array([ages * moment for moment in (0, 3, 8) for _ in who], STAMP)})
+    expected = [place if place % 7 <= moment else None for moment in (0, 3, 8) for place in range(40)]
+    assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == expected
+
+
+def test_a_row_that_came_late_hides_nothing_until_it_is_known(tmp_path: Path) -> None:
+    columns = {"who": ["u", "u"], "time": pa.array([10, 20], STAMP), "known": pa.array([10, 50], STAMP), "value": [1, 2]}
+    rows = history(tmp_path, columns, known="known")
+    asked = pa.table({"who": ["u"] * 3, "moment": pa.array([20, 49, 50], STAMP)})
+    assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == [1, 1, 2]
+    assert asof.join(asked, "moment", [rows], only_known=False)["value"].to_pylist() == [2, 2, 2]
+
+
+def test_a_history_without_a_row_knows_nothing(tmp_path: Path) -> None:
+    schema = pa.schema({"who": pa.string(), "time": STAMP, "value": pa.list_(pa.string())})
+    with pq.ParquetWriter(tmp_path / "none.parquet", schema):
+        pass
+    given: dict[str, Any] = {"keys": {"who": "who"}, "features": {"value": "value"}, "time": "time", "known": "", "ttl_us": 0}
+    rows = History(files=[str(tmp_path / "none.parquet")], filesystem=None, **given)
+    asked = pa.table({"who": ["u"], "moment": pa.array([0], STAMP)})
+    assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == [None]
+    assert len(asof.latest(rows, 0, 1)) == len(between(rows, 0, 1)) == 0
+
+
+def test_plain_data_are_joined_as_pandas_joins_them(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    count, num_asked = 20_000, 5_000
+    columns: dict[str, Any] = {
+        "who": chance.integers(0, 300, count),
+        "time": pd.to_datetime(chance.permutation(count) * HOUR_US // 7, unit="us", utc=True),
+        "value": chance.random(count),
+    }
+    rows = history(tmp_path, {**columns, "time": pa.array(columns["time"], STAMP)}, per_group=1500)
+    moments = pd.to_datetime(chance.integers(0, count * HOUR_US // 7, num_asked), unit="us", utc=True)
+    asked = pd.DataFrame({"who": chance.integers(0, 320, num_asked), "moment": moments.astype(columns["time"].dtype)})
+    ours = asof.join(pa.Table.from_pandas(asked), "moment", [rows], only_known=True)["value"].to_pandas()
+    right = pd.DataFrame(columns).sort_values("time")
+    theirs = pd.merge_asof(asked.reset_index().sort_values("moment"), right, left_on="moment", right_on="time", by="who")
+    pd.testing.assert_series_equal(ours, theirs.sort_values("index", ignore_index=True)["value"])
+    assert 0 < ours.isna().sum() < num_asked
+
+
+def test_times_of_other_units_are_cut_to_microseconds() -> None:
+    assert microseconds(pa.chunked_array([pa.array([1_999, None], pa.timestamp("ns"))])).tolist() == [1, NEVER]
+    assert microseconds(pa.array([2], pa.timestamp("s", tz="Europe/Paris"))).tolist() == [2_000_000]
+
+
+def test_times_and_keys_of_other_types_are_refused(tmp_path: Path) -> None:
+    rows = history(tmp_path, {"who": [1], "time": pa.array([0], STAMP), "value": [7]})
+    with pytest.raises(DataError, match="E107 who has the type string"):
+        asof.join(pa.table({"who": ["u"], "moment": pa.array([0], STAMP)}), "moment", [rows], only_known=True)
+    with pytest.raises(DataError, match="E107 a time has the type int64"):
+        asof.join(pa.table({"who": [1], "moment": [0]}), "moment", [rows], only_known=True)
+
+
+def test_a_feature_that_has_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
+    rows = history(tmp_path, {"who": ["u"], "time": pa.array([0], STAMP), "value": [7]})
+    with pytest.raises(UsageError, match="value"):
+        asof.join(pa.table({"who": ["u"], "value": [1], "moment": pa.array([0], STAMP)}), "moment", [rows], only_known=True)
