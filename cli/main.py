@@ -15,6 +15,7 @@ SIMULATOR = "simulator"
 # Commands that read their own options: they are commands without `lodestar` as well, in images that hold nothing else.
 FORWARDED = {
     "serve": ("serving.__main__", "answer requests from a bundle"),
+    "collect": ("serving.collector", "take events in over HTTP or from Kafka"),
     "simulate": ("lodestar.data.simulator", "write a simulated shop's tables, as large as you like"),
     "rollout": ("serving.rollout", "move an InferenceService to a new bundle, by shares"),
 }

@@ -16,6 +16,8 @@ import yaml
 
 from components import jobs
 from serving.cluster import Live
+from serving.collector import KEY
+from serving.collector import options as collection_options
 from serving.rollout import FORM, ROUTE, SERVICE, Form, canary, replace
 from tests.contract.kustomize import OVERLAYS, Object, merged, objects, rendered
 
@@ -23,6 +25,7 @@ MANIFESTS = OVERLAYS.parent
 KUBERNETES = "1.36"
 FORMS: dict[Form, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
 SCHEMAS = {record["kind"]: record for record in (json.loads(file.read_text()) for file in Path(__file__).with_name("crds").glob("*.json"))}
+COLLECTOR = "StatefulSet"
 FIRST, SECOND = "s3://lodestar/bundles/first", "s3://lodestar/bundles/second"
 
 
@@ -59,6 +62,9 @@ def pods() -> Iterator[tuple[str, Object, Object]]:
             for replica in thing["spec"]["pytorchReplicaSpecs"].values():
                 spec = replica["template"]["spec"]
                 yield "PyTorchJob", spec, spec["containers"][0]
+        elif thing["kind"] == COLLECTOR:
+            spec = thing["spec"]["template"]["spec"]
+            yield COLLECTOR, spec, spec["containers"][0]
 
 
 @pytest.mark.parametrize("thing", EVERYTHING, ids=lambda thing: f"{thing['kind']}-{thing['metadata']['name']}")
@@ -157,7 +163,7 @@ def test_a_training_job_keeps_the_webhooks_rules() -> None:
 
 def test_pods_run_with_no_right_that_they_do_not_need() -> None:
     found = list(pods())
-    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob"}
+    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob", COLLECTOR}
     for kind, spec, container in found:
         assert spec["automountServiceAccountToken"] is False, kind
         assert spec["securityContext"]["runAsNonRoot"] is True
@@ -181,9 +187,9 @@ def test_no_secret_is_written_down() -> None:
 
 def test_accounts_that_are_named_exist_and_only_the_launcher_talks_to_the_api() -> None:
     accounts = {
-        (thing["metadata"]["namespace"], thing["metadata"]["name"]): thing for thing in applied() if thing["kind"] == "ServiceAccount"
+        (thing["metadata"]["namespace"], thing["metadata"]["name"]): thing for thing in EVERYTHING if thing["kind"] == "ServiceAccount"
     }
-    used = {("lodestar", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind == SERVICE}
+    used = {("lodestar", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind in {SERVICE, COLLECTOR}}
     used |= {("lodestar-training", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind == "PyTorchJob"}
     assert used <= accounts.keys()
     assert {name for (_, name), account in accounts.items() if account["automountServiceAccountToken"]} == {"launcher"}
@@ -201,6 +207,27 @@ def test_a_budget_covers_the_service() -> None:
     budget = only(applied(), "PodDisruptionBudget")
     assert budget["spec"]["selector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": only(applied(), SERVICE)["metadata"]["name"]}
     assert only(applied(), SERVICE)["spec"]["predictor"]["minReplicas"] > budget["spec"]["maxUnavailable"]
+
+
+def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
+    found = rendered(OVERLAYS / "collector")
+    (collector,), service = [thing for thing in found if thing["kind"] == COLLECTOR], only(found, "Service", "collector")
+    template, container = collector["spec"]["template"], collector["spec"]["template"]["spec"]["containers"][0]
+    options = collection_options([*container["args"]])
+    (port,) = container["ports"]
+    assert options.http == ("0.0.0.0", port["containerPort"])
+    assert service["spec"]["ports"][0]["targetPort"] == port["name"]
+    policy = only(found, "NetworkPolicy", "collector")["spec"]
+    assert [rule["port"] for rule in policy["ingress"][0]["ports"]] == [port["containerPort"]]
+    for selector in (service["spec"]["selector"], policy["podSelector"]["matchLabels"], collector["spec"]["selector"]["matchLabels"]):
+        assert selector.items() <= template["metadata"]["labels"].items()
+    (claim,) = collector["spec"]["volumeClaimTemplates"]
+    assert {"name": claim["metadata"]["name"], "mountPath": options.spool} in container["volumeMounts"]
+    assert {entry["name"] for entry in container["env"]} == {KEY}
+    assert container["command"] == ["python", "-m", collection_options.__module__]
+    budget = only(found, "PodDisruptionBudget", "collector")["spec"]
+    assert budget["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert collector["spec"]["replicas"] > budget["maxUnavailable"]
 
 
 def test_namespaces_hold_pods_to_pod_security() -> None:

@@ -1,0 +1,243 @@
+"""Taking events in over HTTP: CPU time of the server per event, ours as a share of FastAPI with pydantic.
+
+Both do the same work: the same rows are checked by the same rules of the contract, become JSON lines with ingested_at, and are on the
+disk before the answer; the peer writes them by our own journal, so that only the way from socket to line differs. Senders keep their
+connections, servers take turns, and medians of rounds are judged. CPU is that of all threads of the server's process.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))  # or this file is found in place of the package whose name it has
+
+import json
+import re
+import socket
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lodestar import schema
+
+HOST, OURS, PEER = "127.0.0.1", "ours", "fastapi"
+SENDERS, ROUNDS, WARM_UP, START_LIMIT_S = 32, 11, 20, 60
+REQUESTS = {1: 40, 100: 4}  # rows of a request: how many requests each sender makes in a round
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running server and the senders' connections to it, bare: an HTTP library takes longer than what it would measure."""
+
+    pid: int
+    connections: list[socket.socket]
+
+    def round(self, request: bytes, count: int) -> tuple[float, float]:
+        """CPU seconds of the server, and seconds, for `count` requests of each sender, all at once."""
+        senders = [threading.Thread(target=send, args=(connection, request, count)) for connection in self.connections]
+        cpu_s, start = cpu_of(self.pid), time.perf_counter()
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        return cpu_of(self.pid) - cpu_s, time.perf_counter() - start
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        serve_as_fastapi(*sys.argv[1:])
+        return
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        servers = {name: running.enter_context(started(name, Path(folder, name))) for name in (OURS, PEER)}
+        check_equal(servers)
+        for num_rows, count in REQUESTS.items():
+            request = request_of([event(number) for number in range(num_rows)])
+            measured: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
+            for server in servers.values():
+                server.round(request, WARM_UP)
+            for _ in range(ROUNDS):
+                for name, server in servers.items():
+                    measured[name].append(server.round(request, count))
+            report(num_rows, num_rows * count * SENDERS, measured)
+
+
+def report(num_rows: int, num_events: int, measured: dict[str, list[tuple[float, float]]]) -> None:
+    medians = {name: [statistics.median(column) for column in zip(*rounds, strict=True)] for name, rounds in measured.items()}
+    for name, (cpu_s, took_s) in medians.items():
+        ratio = f"{medians[PEER][0] / cpu_s:4.1f} x less CPU than {PEER}" if name == OURS else ""
+        cost, rate = 1e6 * cpu_s / num_events, num_events / took_s
+        print(f"{num_rows:4d} events a request  {name:8s} {cost:7.1f} us CPU an event  {rate:8,.0f} events/s  {ratio}")
+
+
+def event(number: int) -> dict[str, Any]:
+    return {
+        schema.EVENT_ID: f"e{number}",
+        schema.USER_ID: f"u{number % 97}",
+        schema.SESSION_ID: f"s{number % 89}",
+        schema.EVENT_TYPE: ("view", "click", "purchase")[number % 3],
+        schema.EVENT_TIME: "2024-05-01T12:00:00.125Z",
+        schema.ITEM_ID: f"i{number % 83}",
+        schema.POSITION: number % 10,
+        schema.SURFACE: "home",
+        schema.DEVICE: "phone",
+        schema.VALUE: 9.5,
+        schema.CURRENCY: "EUR",
+        schema.ATTRS: {"campaign": "spring"},
+    }
+
+
+def request_of(rows: list[dict[str, Any]]) -> bytes:
+    body = json.dumps(rows).encode()
+    head = f"POST /v1/events HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def send(connection: socket.socket, request: bytes, count: int) -> None:
+    for _ in range(count):
+        status, content = answer_to(connection, request)
+        if status != 202:
+            raise RuntimeError(f"the answer was {status} {content[:200]!r}")
+
+
+def answer_to(connection: socket.socket, request: bytes) -> tuple[int, bytes]:
+    connection.sendall(request)
+    head, _, content = connection.recv(1 << 16).partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    while length is not None and len(content) < int(length[1]):
+        content += connection.recv(1 << 16)
+    return int(head.split()[1]), content
+
+
+def check_equal(servers: dict[str, Server]) -> None:
+    """Equal verdicts first."""
+    now = datetime.now(UTC)
+    bad: list[dict[str, Any]] = [
+        {schema.EVENT_TYPE: "veiw"},
+        {schema.EVENT_TYPE: "search"},
+        {schema.EVENT_TIME: "2024-05-01T12:00:00"},
+        {schema.EVENT_TIME: (now + timedelta(hours=1)).isoformat()},
+        {schema.USER_ID: "x" * 129},
+        {schema.POSITION: -1},
+        {schema.RATING: 5.5},
+    ]
+    for change in ({}, *bad):
+        request = request_of([{**event(0), **change}])
+        found = {answer_to(server.connections[0], request)[0] for server in servers.values()}
+        if found != {422 if change else 202}:
+            raise RuntimeError(f"the servers answer {change} by {found}")
+
+
+@contextmanager
+def started(name: str, landing: Path) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    ours = ["-m", "serving.collector", str(landing), "--http", f"{HOST}:{port}"]
+    command = [sys.executable, *(ours if name == OURS else [__file__, str(landing), str(port)])]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield Server(pid=process.pid, connections=[connected(port, process) for _ in range(SENDERS)])
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def connected(port: int, process: "subprocess.Popen[bytes]") -> socket.socket:
+    """A connection, as soon as there can be one."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            connection = socket.create_connection((HOST, port), timeout=START_LIMIT_S)
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+    raise RuntimeError("the server did not start")
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process, by the clock that clock_getcpuclockid(3) names: /proc counts in steps of 10 ms."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def serve_as_fastapi(landing: str, port: str) -> None:
+    """The peer: a model per row as its documentation writes them, and orjson for lines."""
+    from typing import Annotated
+
+    import orjson
+    import uvicorn
+    from fastapi import FastAPI
+    from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+    from serving.collect.journal import Journal
+    from serving.collect.landing import Landing
+    from serving.collect.spool import Spool
+
+    def not_in_future(moment: datetime) -> datetime:
+        if moment > datetime.now(UTC) + timedelta(minutes=5):
+            raise ValueError("the time is in the future")
+        return moment
+
+    identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    text = Annotated[str, StringConstraints(max_length=8192)]
+    kinds = {str(kind): needs for kind, needs in schema.NEEDS.items()}
+
+    class Event(BaseModel):
+        model_config = ConfigDict(extra="ignore")
+        event_id: identifier
+        user_id: identifier | None = None
+        event_type: schema.EventType
+        event_time: Annotated[AwareDatetime, AfterValidator(not_in_future)]
+        item_id: identifier | None = None
+        session_id: text | None = None
+        target_user_id: text | None = None
+        query_id: text | None = None
+        query_text: text | None = None
+        request_id: text | None = None
+        position: Annotated[int, Field(ge=0)] | None = None
+        surface: text | None = None
+        device: text | None = None
+        value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+        currency: text | None = None
+        rating: Annotated[float, Field(ge=1, le=5)] | None = None
+        dwell_s: Annotated[float, Field(ge=0)] | None = None
+        progress: Annotated[float, Field(ge=0, le=1)] | None = None
+        source: text | None = None
+        attrs: Annotated[dict[str, str | int | float | bool | None], Field(max_length=64)] | None = None
+
+        @model_validator(mode="after")
+        def has_what_it_needs(self) -> "Event":
+            if self.user_id is None and self.session_id is None:
+                raise ValueError("nobody is named")
+            for name in kinds[self.event_type]:
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name} is needed")
+            return self
+
+    app = FastAPI()
+    spool = Spool(Landing(landing), Path(landing, ".spool"), 30.0, lambda _: None)
+    journal = Journal(spool)
+
+    @app.post("/v1/events", status_code=202)
+    async def events(rows: Annotated[list[Event], Field(max_length=1000)]) -> dict[str, int]:
+        said_at = datetime.now(UTC).isoformat(timespec="microseconds")
+        lines = [
+            orjson.dumps({**row.model_dump(exclude_none=True), schema.INGESTED_AT: said_at}, option=orjson.OPT_APPEND_NEWLINE)
+            for row in rows
+        ]
+        await journal.keep(schema.EVENTS.name, b"".join(lines))
+        return {"accepted": len(rows)}
+
+    uvicorn.run(app, host=HOST, port=int(port), log_level="error", access_log=False, loop="uvloop", http="httptools")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What our ASGI applications share: a request's body and headers, replies, refusals, and the start and end of a process."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import orjson
+
+from serving import asks
+from serving.asks import Refused
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MOST_LENGTH_DIGITS = 20
+LENGTH, ALLOW = b"content-length", b"allow"
+JSON, OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
+# Answers are one person's, and are not to be kept on the way.
+NOT_KEPT = (b"cache-control", b"no-store")
+
+
+class Reply(NamedTuple):
+    """What goes back."""
+
+    body: bytes
+    content_type: tuple[bytes, bytes] = JSON
+    status: int = 200
+    more_headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class Request(NamedTuple):
+    """What came in; its body is read where it is wanted."""
+
+    scope: Scope
+    receive: Receive
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+async def live(receive: Receive, send: Send, opened: Callable[[], Awaitable[None]], closed: Callable[[], Awaitable[None]]) -> None:
+    """The lifespan of an application."""
+    await receive()
+    await opened()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await closed()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def answer(send: Send, reply: Reply) -> None:
+    headers = [reply.content_type, (LENGTH, b"%d" % len(reply.body)), NOT_KEPT, *reply.more_headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def says(content: Mapping[str, Any]) -> Handler:
+    """A handler that always says the same."""
+    reply = Reply(orjson.dumps(content))
+
+    async def said(_request: Request) -> Reply:
+        return reply
+
+    return said
+
+
+def refusal(refused: Refused, /, **more: Any) -> Reply:
+    """A fault as every caller is told it, and what this one is told besides."""
+    content = {"code": refused.code, "field": refused.field, "message": refused.message, **more}
+    return Reply(orjson.dumps(content), status=refused.status)
+
+
+def other_method(request: Request, handlers: Mapping[str, Handler]) -> tuple[Refused, tuple[bytes, bytes]]:
+    """The refusal of a method that nothing answers, and the header that names those that something does."""
+    message = f"{request.scope['method'][:16]} does nothing here"
+    refused = Refused(asks.NO_SUCH_METHOD, "method", message, status=HTTPStatus.METHOD_NOT_ALLOWED)
+    return refused, (ALLOW, ", ".join(handlers).encode())
+
+
+async def body(request: Request, most_bytes: int) -> bytes:
+    """The whole body; 413 as soon as it is known to be too large."""
+    said = header(request, LENGTH) or ""
+    if said.isdecimal() and int(said[:MOST_LENGTH_DIGITS]) > most_bytes:
+        raise _too_large(most_bytes)
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(asks.NOT_HTTP, "", "the connection ended before the body", status=HTTPStatus.BAD_REQUEST)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most_bytes:
+            raise _too_large(most_bytes)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def header(request: Request, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in request.scope["headers"] if key == name), None)
+
+
+def _too_large(most_bytes: int) -> Refused:
+    return Refused(asks.TOO_LARGE, "", f"a body has at most {most_bytes:,} bytes", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

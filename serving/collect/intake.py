@@ -1,0 +1,95 @@
+"""From what was sent to lines for a part: rows are found in a body, judged, given an id where they have none, and written as JSON."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from lodestar import schema
+from lodestar.errors import shorten
+from serving import asks
+from serving.asks import Refused
+from serving.collect.judge import Fault, Judge
+
+MOST_ROWS = 1000
+ID_BYTES = 12
+TABLES = (schema.EVENTS, schema.IMPRESSIONS)
+
+
+class Taken(NamedTuple):
+    """What became of rows: the good ones as lines, the bad ones by their place, and fields that are not of the contract."""
+
+    lines: bytes
+    num_rows: int
+    refused: list[tuple[int, Fault]]
+    ignored: frozenset[str]
+
+
+class Intake:
+    """Takes the rows of one table."""
+
+    def __init__(self, table: schema.Table) -> None:
+        self._judge = Judge(table)
+        self._has_ids = schema.EVENT_ID in table.names
+
+    def take(self, rows: Sequence[Any], names: Sequence[str] = ()) -> Taken:
+        """Rows as they came, and what names one that has no id: without `names` its content, so that sending it again changes nothing."""
+        now = datetime.now(UTC)
+        said_at = now.isoformat(timespec="microseconds")
+        lines: list[bytes] = []
+        refused: list[tuple[int, Fault]] = []
+        ignored: frozenset[str] = frozenset()
+        for place, row in enumerate(rows):
+            judged = self._judge.row(self._named(row, names[place] if names else None), now, said_at)
+            if isinstance(judged, Fault):
+                refused.append((place, judged))
+                continue
+            lines.append(orjson.dumps(judged, option=orjson.OPT_APPEND_NEWLINE))
+            ignored |= self._judge.ignored(row)
+        return Taken(b"".join(lines), len(lines), refused, ignored)
+
+    def _named(self, row: Any, name: str | None) -> Any:
+        if not self._has_ids or not isinstance(row, dict) or row.get(schema.EVENT_ID) is not None:
+            return row
+        return {**row, schema.EVENT_ID: name or name_of(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))}
+
+
+def name_of(content: bytes) -> str:
+    """An id that the same content gives again; of 2^48 contents two are likely to share one."""
+    return hashlib.blake2b(content, digest_size=ID_BYTES).hexdigest()
+
+
+def rows_of(body: bytes) -> list[Any]:
+    """The rows of a body: one JSON object, an array of them, or an object on each line; Refused where it is none of these."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        found = _lines_of(body, error)
+    rows = found if isinstance(found, list) else [found]
+    if not rows:
+        raise Refused(asks.MISSING, "", "there are no rows")
+    if len(rows) > MOST_ROWS:
+        raise Refused(asks.TOO_LARGE, "", f"a request has at most {MOST_ROWS:,} rows, got {len(rows):,}", status=413)
+    return rows
+
+
+def _lines_of(body: bytes, error: orjson.JSONDecodeError) -> list[Any]:
+    try:
+        body.decode()
+    except UnicodeDecodeError as fault:
+        raise Refused(asks.NOT_UTF8, "", f"byte {fault.start:,} of the body is not UTF-8") from fault
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) < 2 or len(lines) > MOST_ROWS:
+        raise _not_json(error, len(lines)) from error
+    try:
+        return [orjson.loads(line) for line in lines]
+    except orjson.JSONDecodeError as fault:
+        raise _not_json(fault, len(lines)) from fault
+
+
+def _not_json(error: orjson.JSONDecodeError, num_lines: int) -> Refused:
+    if num_lines > MOST_ROWS:
+        return Refused(asks.TOO_LARGE, "", f"a request has at most {MOST_ROWS:,} rows, got {num_lines:,} lines", status=413)
+    return Refused(asks.NOT_JSON, "", f"the body is neither JSON nor a JSON object on each line: {shorten(str(error), 200)}")

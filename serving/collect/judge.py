@@ -1,0 +1,295 @@
+"""One row of the contract, judged as it comes in: what is taken here is what `lodestar data ingest` takes, by the same codes.
+
+The batch judges whole columns of text by SQL, which costs nothing per row of millions and far too much for a request of one; so the
+rules of a value are written a second time, and a test holds the two to the same verdicts. Stricter here is only what a stranger could
+abuse: no value is nested but `attrs`, by one level, and no text is longer than `MOST_TEXT_BYTES`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from math import inf
+from typing import Any, NamedTuple
+
+import orjson
+
+from lodestar import schema
+from lodestar.data import offences
+from lodestar.errors import Place
+
+OUT_OF_RANGE, BAD_ID, IN_FUTURE, NAIVE = "E102", "E103", "E105", "E106"
+WRONG_TYPE, UNKNOWN_TYPE, LACKING = "E107", "E110", "E111"
+MOST_TEXT_BYTES, MOST_PAIRS = 8192, 64
+MOST_BYTES_EACH = 4  # of a character in UTF-8
+LATEST_AFTER = timedelta(minutes=5)
+SHOWN_CHARACTERS = 64
+
+NOT_AN_ID = frozenset(("nan", "NaN", "NAN", "null", "NULL", "None", "<NA>"))
+TRUTHS = frozenset(("true", "t", "yes", "y", "1", "1.0", "false", "f", "no", "n", "0", "0.0"))
+# What DuckDB's trim takes away: Unicode's space separators, and neither tabs nor ends of lines.
+SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,18}(\.0+)?", re.ASCII)
+_LARGE = 10**18
+_INTEGER = re.compile(r"-?\d{1,17}", re.ASCII)
+_MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z| UTC|([+-])(\d\d)(?::?(\d\d))?)", re.ASCII)
+_NAIVE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
+_NOT_A_NUMBER = re.compile("[nN]a[nN]")
+# A count from 1970 is in µs from 15 digits on, in ms from 12 on, and in seconds below.
+_EPOCHS = ((10**14, 1), (10**11, 1_000), (0, 1_000_000))
+_NESTED = frozenset((dict, list))
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_LEAP_YEAR = 400  # stands for the year 0, which has no datetime
+
+Convert = Callable[[Any], Any]
+
+
+class Fault(NamedTuple):
+    """Why a row is not taken; `field` is the column, empty where it is the row."""
+
+    code: str
+    field: str
+    message: str
+
+
+class Offence(Exception):
+    """A value that is not taken; without a message what its code says is said."""
+
+    def __init__(self, code: str, message: str = "", field: str = "") -> None:
+        self.code, self.message, self.field = code, message, field
+        super().__init__(code)
+
+
+class _Time(NamedTuple):
+    """A moment as it is written, and when it is."""
+
+    text: str
+    when: datetime
+
+
+class Judge:
+    """Turns rows of one table, events or impressions, into rows for the landing."""
+
+    def __init__(self, table: schema.Table) -> None:
+        self.table = table
+        self._columns = tuple(
+            (column.name, _conversion(column), _if_missing(column)) for column in table.columns if column.name != schema.INGESTED_AT
+        )
+        self._names = frozenset(table.names)
+        self._moment = schema.EVENT_TIME if table is schema.EVENTS else schema.SHOWN_AT
+        order = list(dict.fromkeys(name for needs in schema.NEEDS.values() for name in needs))
+        self._needs = {str(kind): tuple(sorted(needs, key=order.index)) for kind, needs in schema.NEEDS.items()}
+
+    def row(self, given: Any, now: datetime, said_at: str) -> dict[str, Any] | Fault:
+        """What to write, with the columns of the contract and `said_at` as ingested_at, or why not."""
+        if not isinstance(given, dict):
+            return Fault(WRONG_TYPE, "", "a row is a JSON object")
+        kept: dict[str, Any] = {}
+        try:
+            for name, convert, missing in self._columns:
+                value = given.get(name)
+                if value is not None:
+                    value = convert(value)
+                    if value is not None:
+                        kept[name] = value
+                        continue
+                if missing:
+                    _refuse(missing)
+            name, time = "", kept[self._moment]
+            kept[self._moment] = time.text
+            self._check_across(kept, time.when, now)
+        except Offence as offence:
+            return self._fault(offence, offence.field or name, given)
+        kept[schema.INGESTED_AT] = said_at
+        # A reader of the part asks for these columns, even where no row of it has a value.
+        kept.setdefault(schema.USER_ID, None)
+        kept.setdefault(schema.ITEM_ID, None)
+        return kept
+
+    def ignored(self, given: Mapping[str, Any]) -> frozenset[str]:
+        """Fields that are not of the contract."""
+        return frozenset(given) - self._names
+
+    def _check_across(self, row: Mapping[str, Any], when: datetime, now: datetime) -> None:
+        """What more than one column decides, in the batch's order."""
+        if when > now + LATEST_AFTER:
+            raise Offence(IN_FUTURE, field=self._moment)
+        if schema.USER_ID not in row and schema.SESSION_ID not in row:
+            raise Offence(BAD_ID, field=schema.USER_ID)
+        if self.table is schema.EVENTS:
+            needs = self._needs.get(row[schema.EVENT_TYPE])
+            if needs is None:
+                raise Offence(UNKNOWN_TYPE, field=schema.EVENT_TYPE)
+            for name in needs:
+                if name not in row:
+                    raise Offence(BAD_ID if name in {schema.ITEM_ID, schema.TARGET_USER_ID} else LACKING, field=name)
+
+    def _fault(self, offence: Offence, field: str, given: Mapping[str, Any]) -> Fault:
+        if offence.message:
+            return Fault(offence.code, field, offence.message)
+        value = "" if given.get(field) is None else str(given[field])
+        place = Place(file="", column=field, value=value if offence.code == BAD_ID else value[:SHOWN_CHARACTERS])
+        return Fault(offence.code, field, offences.bad_row(offence.code, self.table, place).message)
+
+
+def _if_missing(column: schema.Column) -> str:
+    """The code of a row without the column, empty where that is no fault; whether a session stands for the user is seen later."""
+    if not column.required or column.name == schema.USER_ID:
+        return ""
+    return BAD_ID if column.kind is schema.Kind.ID else WRONG_TYPE
+
+
+def _refuse(code: str) -> None:
+    raise Offence(code)
+
+
+def _conversion(column: schema.Column) -> Convert:
+    """From a value that is there to what is written: None where it says nothing, Offence where it is bad."""
+    if column.kind is schema.Kind.TEXT and column.choices:
+        return partial(_choice, frozenset(column.choices))
+    if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
+        low, high = -inf if column.low is None else column.low, inf if column.high is None else column.high
+        return partial(_float if column.kind is schema.Kind.FLOAT else _int, low, high)
+    plain: dict[schema.Kind, Convert] = {
+        schema.Kind.ID: _id,
+        schema.Kind.TEXT: _text,
+        schema.Kind.TIME: _time,
+        schema.Kind.BOOL: _bool,
+        schema.Kind.PAIRS: _pairs,
+    }
+    return plain[column.kind]
+
+
+def _written(value: Any) -> str:
+    """A plain value as a file has it."""
+    if isinstance(value, str):
+        return value
+    if type(value) in _NESTED:
+        raise Offence(WRONG_TYPE)
+    return orjson.dumps(value).decode()
+
+
+def _id(value: Any) -> str | None:
+    text = value if type(value) is str else _written(value)
+    if text in NOT_AN_ID or not text.strip(SPACES):
+        return None
+    if len(text) * MOST_BYTES_EACH > schema.MAX_ID_BYTES and len(text.encode()) > schema.MAX_ID_BYTES:
+        raise Offence(BAD_ID)
+    return text
+
+
+def _text(value: Any) -> str | None:
+    text = (value if type(value) is str else _written(value)).strip(SPACES)
+    if len(text) * MOST_BYTES_EACH > MOST_TEXT_BYTES and len(text.encode()) > MOST_TEXT_BYTES:
+        raise Offence(OUT_OF_RANGE, f"a text has at most {MOST_TEXT_BYTES:,} bytes")
+    return text or None
+
+
+def _choice(choices: frozenset[str], value: Any) -> str | None:
+    text = _text(value)
+    if text is not None and text not in choices:
+        raise Offence(OUT_OF_RANGE)
+    return text
+
+
+def _bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    text = _written(value).strip(SPACES).lower()
+    if text and text not in TRUTHS:
+        raise Offence(WRONG_TYPE)
+    return text or None
+
+
+def _float(low: float, high: float, value: Any) -> Any:
+    if type(value) is not float and type(value) is not int:
+        text = _numeral(value)
+        if text is None:
+            return None
+        if not _NUMBER.fullmatch(text):
+            raise Offence(WRONG_TYPE)
+        value = float(text)
+    if not low <= value <= high or value in (inf, -inf):
+        raise Offence(OUT_OF_RANGE)
+    return value
+
+
+def _int(low: float, high: float, value: Any) -> Any:
+    if type(value) is float and value.is_integer() and abs(value) < _LARGE:
+        value = int(value)
+    if type(value) is not int or abs(value) >= _LARGE:
+        text = _numeral(value)
+        if text is None:
+            return None
+        if not _WHOLE.fullmatch(text):
+            raise Offence(WRONG_TYPE)
+        value = int(text.partition(".")[0])
+    if not low <= value <= high:
+        raise Offence(OUT_OF_RANGE)
+    return value
+
+
+def _numeral(value: Any) -> str | None:
+    text = _written(value).strip(SPACES)
+    return None if not text or _NOT_A_NUMBER.fullmatch(text) else text
+
+
+def _pairs(value: Any) -> Any:
+    pairs = value
+    if type(value) is str:
+        text = value.strip(SPACES)
+        if not text:
+            return None
+        try:
+            pairs = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise Offence(WRONG_TYPE) from error
+    if not isinstance(pairs, dict) or not _NESTED.isdisjoint(map(type, pairs.values())):
+        raise Offence(WRONG_TYPE, "attrs is an object of plain values")
+    if len(pairs) > MOST_PAIRS or len(orjson.dumps(pairs)) > MOST_TEXT_BYTES:
+        raise Offence(OUT_OF_RANGE, f"attrs has at most {MOST_PAIRS} pairs in {MOST_TEXT_BYTES:,} bytes")
+    return pairs
+
+
+def _time(value: Any) -> _Time | None:
+    """A moment with its offset; a count from 1970 becomes text too, since a part's column must not mix the two."""
+    text = (value if type(value) is str else _written(value)).strip(SPACES)
+    if not text:
+        return None
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        if _INTEGER.fullmatch(text):
+            return _counted(int(text))
+        raise Offence(NAIVE if _NAIVE.fullmatch(text) else WRONG_TYPE)
+    try:
+        return _Time(text, datetime.fromisoformat(text))
+    except ValueError:  # an offset of a day, midnight as 24:00:00, or no time at all
+        return _Time(text, _unusual(found))
+
+
+def _counted(number: int) -> _Time:
+    unit_us = next(unit for least, unit in _EPOCHS if abs(number) >= least)
+    try:
+        when = _1970 + timedelta(microseconds=number * unit_us)
+    except OverflowError as error:
+        raise Offence(WRONG_TYPE) from error
+    return _Time(when.isoformat(timespec="microseconds"), when)
+
+
+def _unusual(found: "re.Match[str]") -> datetime:
+    """When a text says that datetime does not read; years that it has not become the first or the last."""
+    year, month, day, hour, minute, second = (int(found[place]) for place in range(1, 7))
+    is_midnight = (hour, minute, second, int((found[7] or "0")[:6])) == (24, 0, 0, 0)
+    try:
+        moment = datetime(year or _LEAP_YEAR, month, day, 0 if is_midnight else hour, minute, second, tzinfo=UTC)
+    except ValueError as error:
+        raise Offence(WRONG_TYPE) from error
+    offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
+    try:
+        moment += timedelta(days=is_midnight) - (-offset if found[8] == "-" else offset)
+    except OverflowError:
+        return _FIRST if found[8] == "+" else _LAST
+    return moment if year else _FIRST

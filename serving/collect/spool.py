@@ -1,0 +1,160 @@
+"""The spool: rows are on the disk before a caller hears that they are kept, and in the landing soon after.
+
+Rows are appended to one open part per table. A thread publishes the parts that are full or old enough, again and again until the
+landing takes them. A part is locked as long as the process that writes it lives; one that a killed process left is published by the
+next, but for a last line that was not finished, whose sender was not answered. Nothing is given up: when too much waits, no more is taken.
+"""
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from serving.collect.landing import Landing, new_part, sync_folder
+
+PART_BYTES = 32 << 20
+SPOOL_BYTES = 1 << 30
+CLOSE_S = 10.0  # to publish what is left; what takes longer stays in the spool
+RETRY_S = 5.0
+OPEN_SUFFIX, FULL_SUFFIX = ".open", ".full"
+
+logger = logging.getLogger(__name__)
+
+
+class Spool:
+    """Parts on their way to a landing; `published` is told the table of each that has arrived."""
+
+    def __init__(self, landing: Landing, folder: Path, part_s: float, published: Callable[[str], None]) -> None:
+        self._landing, self._folder, self._part_s, self._published = landing, folder, part_s, published
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._open: dict[str, _Part] = {}
+        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._is_closed = False
+        for left in folder.glob(f"*/*{OPEN_SUFFIX}"):
+            _take_over(left)
+        self.waiting_bytes = self._measure()
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_full(self) -> bool:
+        return self.waiting_bytes >= SPOOL_BYTES
+
+    def append(self, rows: Mapping[str, bytes]) -> None:
+        """Rows by table; when this returns they survive whatever becomes of the process and of the machine. OSError where they may not."""
+        with self._lock:
+            for table, lines in rows.items():
+                part = self._open.get(table)
+                if part is None:
+                    part = self._open[table] = _Part(self._folder / table)
+                    self._wake.set()  # to reckon when it will be old
+                try:
+                    part.append(lines)
+                except OSError:
+                    self._turn(table)
+                    raise
+                if part.size >= PART_BYTES:
+                    self._turn(table)
+                    self._wake.set()
+
+    def close(self) -> None:
+        """Publish what is there."""
+        with self._lock:
+            self._is_closed = True
+            for table in list(self._open):
+                self._turn(table)
+        self._wake.set()
+        self._thread.join(CLOSE_S)
+
+    def _turn(self, table: str) -> None:
+        """Close the part that rows of a table go to; the lock is held."""
+        self._open.pop(table).close()
+        self.waiting_bytes = self._measure()
+
+    def _run(self) -> None:
+        pause_s, is_last = 0.0, False  # what the last process left goes out at once
+        while not is_last:
+            is_last = self._is_closed
+            if not is_last:
+                self._wake.wait(min(pause_s, self._part_s))
+                self._wake.clear()
+            try:
+                self._turn_old()
+                self._publish()
+                pause_s = self._due_s()
+            except Exception as error:  # a thread's entry point: boto3 raises many kinds, disks some, and the parts are tried again
+                logger.warning("parts were not published, %d wait: %s %s", len(self._full()), type(error).__name__, error)
+                pause_s = RETRY_S
+
+    def _due_s(self) -> float:
+        """How long the oldest open part may still grow."""
+        with self._lock:
+            return max(
+                0.05, min((part.opened_s for part in self._open.values()), default=time.monotonic()) + self._part_s - time.monotonic()
+            )
+
+    def _turn_old(self) -> None:
+        with self._lock:
+            for table in [table for table, part in self._open.items() if time.monotonic() - part.opened_s >= self._part_s]:
+                self._turn(table)
+
+    def _publish(self) -> None:
+        for file in self._full():
+            with suppress(FileNotFoundError):  # another process with this spool has published it
+                lines = file.read_bytes()
+                lines = lines[: lines.rfind(b"\n") + 1]
+                table = file.parent.name
+                if lines:
+                    self._landing.publish(table, file.stem, lines)
+                    self._published(table)
+                file.unlink()
+            self.waiting_bytes = self._measure()
+
+    def _full(self) -> list[Path]:
+        return sorted(self._folder.glob(f"*/*{FULL_SUFFIX}"), key=lambda file: file.name)
+
+    def _measure(self) -> int:
+        return sum(map(_size, self._full()))
+
+
+class _Part:
+    """A file that rows are appended to, locked."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = folder / f"{new_part()}{OPEN_SUFFIX}"
+        self.size, self.opened_s = 0, time.monotonic()
+        unlocked = self._path.with_suffix("")
+        self._file = os.open(unlocked, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        unlocked.rename(self._path)  # it gets its name when it is locked
+        sync_folder(folder)
+
+    def append(self, lines: bytes) -> None:
+        written = os.write(self._file, lines)
+        if written < len(lines):
+            raise OSError(f"{written:,} of {len(lines):,} bytes were written")
+        os.fdatasync(self._file)
+        self.size += len(lines)
+
+    def close(self) -> None:
+        self._path.rename(self._path.with_suffix(FULL_SUFFIX))
+        os.close(self._file)
+
+
+def _take_over(left: Path) -> None:
+    """A part that nobody holds is as good as full."""
+    with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as part:
+        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        left.rename(left.with_suffix(FULL_SUFFIX))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,301 @@
+"""What the collector answers, and what it keeps."""
+
+import asyncio
+import gzip
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from lodestar import schema
+from serving.collect import app as collect_app
+from serving.collect import spool as collect_spool
+from serving.collect.app import MOST_BODY_BYTES, App
+from serving.collect.intake import MOST_ROWS, Intake
+from serving.collect.journal import Journal
+from serving.collect.landing import Landing
+from serving.collect.metrics import Metrics
+from serving.collect.spool import Spool
+
+EVENT = {schema.USER_ID: "u1", schema.EVENT_TYPE: "view", schema.ITEM_ID: "i1", schema.EVENT_TIME: "2024-01-01T12:00:00Z"}
+NDJSON = {"content-type": "application/x-ndjson"}
+
+
+class Collected:
+    """An application with a landing of its own."""
+
+    def __init__(self, folder: Path, key: str = "", origins: tuple[str, ...] = ()) -> None:
+        self.folder, self.metrics = folder, Metrics()
+        self.spool = Spool(Landing(str(folder)), folder / ".spool", 3600, self.metrics.published)
+        self.app = App(Journal(self.spool), self.metrics, key, origins)
+
+    def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        return self.ask_all([(method, path, content)])[0]
+
+    def ask_all(self, asks: list[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
+        """Answers to requests that come at once."""
+
+        async def asked() -> list[httpx.Response]:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test") as client:
+                return await asyncio.gather(*(client.request(method, path, **content) for method, path, content in asks))
+
+        return asyncio.run(asked())
+
+    def post(self, body: Any, path: str = "/v1/events", **content: Any) -> httpx.Response:
+        return self.ask("POST", path, content=body if isinstance(body, bytes) else orjson.dumps(body), **content)
+
+    def rows(self, table: str = "events") -> list[dict[str, Any]]:
+        self.spool.close()
+        parts = sorted((self.folder / table).glob("part-*.jsonl.gz"))
+        return [orjson.loads(line) for part in parts for line in gzip.decompress(part.read_bytes()).splitlines()]
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Iterator[Collected]:
+    made = Collected(tmp_path)
+    yield made
+    made.spool.close()
+
+
+def test_a_body_is_an_object_an_array_or_lines(collected: Collected) -> None:
+    two = [{**EVENT, schema.ITEM_ID: item} for item in ("i2", "i3")]
+    answers = [
+        collected.post(EVENT),
+        collected.post(two),
+        collected.post(b"\n".join(map(orjson.dumps, [*two, EVENT])) + b"\n", headers=NDJSON),
+    ]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(202, {"accepted": count}) for count in (1, 2, 3)]
+    assert [row[schema.ITEM_ID] for row in collected.rows()] == ["i1", "i2", "i3", "i2", "i3", "i1"]
+
+
+def test_a_row_is_written_with_the_contracts_columns_and_when_it_became_known(collected: Collected) -> None:
+    answer = collected.post({**EVENT, "colour": "red", schema.INGESTED_AT: "1999-01-01T00:00:00Z", schema.EVENT_TIME: 1_700_000_000})
+    assert answer.json() == {"accepted": 1, "ignored": ["colour"]}
+    (row,) = collected.rows()
+    assert row.keys() == {*EVENT, schema.EVENT_ID, schema.INGESTED_AT}
+    assert row[schema.EVENT_TIME] == "2023-11-14T22:13:20.000000+00:00"
+    assert row[schema.INGESTED_AT] > "2025"
+
+
+def test_the_same_row_sent_again_is_the_same_event(collected: Collected) -> None:
+    for row in (EVENT, dict(reversed(EVENT.items())), {**EVENT, schema.DEVICE: "phone"}, {**EVENT, schema.EVENT_ID: "mine"}):
+        collected.post(row)
+    first, again, other, named = (row[schema.EVENT_ID] for row in collected.rows())
+    assert first == again != other
+    assert named == "mine"
+
+
+def test_one_bad_row_refuses_the_request(collected: Collected) -> None:
+    answer = collected.post([EVENT, {**EVENT, schema.EVENT_TYPE: "veiw"}])
+    assert answer.status_code == 422
+    assert {name: answer.json()[name] for name in ("code", "field", "row")} == {"code": "E110", "field": schema.EVENT_TYPE, "row": 1}
+    assert "'view'" in answer.json()["message"]
+    assert collected.rows() == []
+
+
+def test_good_rows_are_kept_beside_bad_ones_where_that_is_asked(collected: Collected) -> None:
+    bad = {**EVENT, schema.EVENT_TIME: "2024-01-01T12:00:00"}
+    answer = collected.post([bad, EVENT, 5], "/v1/events?partial=1")
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 1
+    assert [(fault["row"], fault["code"]) for fault in answer.json()["refused"]] == [(0, "E106"), (2, "E107")]
+    none = collected.post([bad], "/v1/events?partial=1")
+    assert (none.status_code, none.json()["accepted"], none.json()["code"]) == (422, 0, "E106")
+    assert len(collected.rows()) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "field"),
+    [
+        ({schema.USER_ID: None}, "E103", schema.USER_ID),
+        ({schema.USER_ID: "x" * 129}, "E103", schema.USER_ID),
+        ({schema.USER_ID: ["u1"]}, "E107", schema.USER_ID),
+        ({schema.EVENT_ID: ""}, "E103", schema.EVENT_ID),
+        ({schema.EVENT_TIME: None}, "E107", schema.EVENT_TIME),
+        ({schema.EVENT_TIME: "3024-01-01T00:00:00Z"}, "E105", schema.EVENT_TIME),
+        ({schema.EVENT_TIME: -(10**17) + 1}, "E107", schema.EVENT_TIME),
+        ({schema.EVENT_TYPE: "purchase"}, "E111", schema.VALUE),
+        ({schema.EVENT_TYPE: "follow"}, "E103", schema.TARGET_USER_ID),
+        ({schema.RATING: 5.5}, "E102", schema.RATING),
+        ({schema.POSITION: -1}, "E102", schema.POSITION),
+        ({schema.SURFACE: "é" * 4097}, "E102", schema.SURFACE),
+        ({schema.ATTRS: {"a": {"b": 1}}}, "E107", schema.ATTRS),
+        ({schema.ATTRS: {str(number): 1 for number in range(65)}}, "E102", schema.ATTRS),
+        ({schema.ATTRS: {"a": "x" * 8192}}, "E102", schema.ATTRS),
+    ],
+)
+def test_a_bad_value_is_named(collected: Collected, row: dict[str, Any], code: str, field: str) -> None:
+    answer = collected.post({**EVENT, **row})
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, code, field)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 422, "E401"),
+        (b"{", 422, "E401"),
+        (b"{}\n{", 422, "E401"),
+        (b"[]", 422, "E101"),
+        (b"5", 422, "E107"),
+        (b'{"user_id": "\xff"}', 422, "E104"),
+        (b"[" * 100_000, 422, "E401"),
+        (b'{"a":' * 2000 + b"1" + b"}" * 2000, 422, "E401"),
+        (orjson.dumps([EVENT] * (MOST_ROWS + 1)), 413, "E413"),
+        (b"{}\n" * (MOST_ROWS + 1), 413, "E413"),
+        (b" " * (MOST_BODY_BYTES + 1), 413, "E413"),
+    ],
+    ids=range(11),
+)
+def test_a_body_that_cannot_be_taken_is_refused(collected: Collected, body: bytes, status: int, code: str) -> None:
+    answer = collected.post(body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_what_is_not_there_is_said(collected: Collected) -> None:
+    assert collected.ask("GET", "/v1/nothing").status_code == 404
+    answer = collected.ask("GET", "/v1/events")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert collected.ask("OPTIONS", "/v1/events").status_code == 405
+    assert collected.ask("HEAD", "/v2/health/live").status_code == 200
+
+
+def test_impressions_go_to_their_own_table(collected: Collected) -> None:
+    shown = {
+        **{schema.REQUEST_ID: "r1", schema.USER_ID: "u1", schema.ITEM_ID: "i1", schema.POSITION: 1, schema.SURFACE: "home"},
+        **{schema.SHOWN_AT: "2024-01-01T12:00:00Z", schema.MODEL_DIGEST: "d", schema.ARM: "control", schema.PROPENSITY: 1.0},
+    }
+    assert collected.post(shown, "/v1/impressions").json()["field"] == schema.FEATURE_HASH
+    assert collected.post({**shown, schema.FEATURE_HASH: "h"}, "/v1/impressions").status_code == 202
+    assert [row[schema.REQUEST_ID] for row in collected.rows("impressions")] == ["r1"]
+
+
+def test_pages_of_allowed_sites_may_send(tmp_path: Path) -> None:
+    ours = {"origin": "https://shop.example"}
+    collected = Collected(tmp_path, origins=("https://shop.example",))
+    asked = collected.ask("OPTIONS", "/v1/events", headers=ours)
+    assert (asked.status_code, asked.headers["access-control-allow-methods"]) == (204, "POST")
+    for answer in (asked, collected.post(EVENT, headers=ours), collected.post({}, headers=ours)):
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "access-control-allow-origin" not in collected.post(EVENT, headers={"origin": "https://other.example"}).headers
+    collected.spool.close()
+
+
+def test_who_does_not_know_the_key_is_not_heard(tmp_path: Path) -> None:
+    collected = Collected(tmp_path, key="secret")
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "secret"}):
+        answer = collected.post(EVENT, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "E403")
+    assert collected.post(EVENT, headers={"authorization": "Bearer secret"}).status_code == 202
+    assert len(collected.rows()) == 1
+
+
+def test_when_too_much_waits_senders_are_put_off(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert collected.ask("GET", "/v2/health/ready").json() == {"ready": True}
+    with monkeypatch.context() as small:
+        small.setattr(collect_spool, "SPOOL_BYTES", 0)
+        answer = collected.post(EVENT)
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "E506", "5")
+        assert collected.ask("GET", "/v2/health/ready").status_code == 503
+        assert collected.ask("GET", "/v2/health/live").status_code == 200
+    with monkeypatch.context() as few:
+        few.setattr(collect_app, "MOST_AT_ONCE", 0)
+        assert collected.post(EVENT).status_code == 503
+    assert collected.post(EVENT).status_code == 202
+
+
+def test_metrics_count_and_name_nobody(collected: Collected) -> None:
+    collected.post([{**EVENT, schema.USER_ID: "somebody"}, {**EVENT, schema.RATING: 9}], "/v1/events?partial=1")
+    page = collected.ask("GET", "/metrics").text
+    assert 'lodestar_collect_rows_total{outcome="accepted",table="events"} 1.0' in page
+    assert 'lodestar_collect_rows_total{outcome="E102",table="events"} 1.0' in page
+    assert 'lodestar_collect_requests_total{route="/v1/events",status="202"} 1.0' in page
+    assert "somebody" not in page
+
+
+def test_requests_that_come_at_once_are_written_together(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[int] = []
+    append = Spool.append
+
+    def counted(self: Spool, rows: dict[str, bytes]) -> None:
+        writes.append(sum(lines.count(b"\n") for lines in rows.values()))
+        append(self, rows)
+
+    monkeypatch.setattr(Spool, "append", counted)
+    asks = [("POST", "/v1/events", {"json": {**EVENT, schema.ITEM_ID: f"i{number}"}}) for number in range(100)]
+    assert {answer.status_code for answer in collected.ask_all(asks)} == {202}
+    assert sum(writes) == 100
+    assert len(writes) < 50
+    assert len(collected.rows()) == 100
+
+
+def spooled(folder: Path, part_s: float = 3600) -> tuple[Spool, threading.Event]:
+    arrived = threading.Event()
+    return Spool(Landing(str(folder)), folder / ".spool", part_s, lambda _: arrived.set()), arrived
+
+
+def landed(folder: Path) -> list[bytes]:
+    return [gzip.decompress(part.read_bytes()) for part in sorted((folder / "events").glob("part-*.jsonl.gz"))]
+
+
+def test_what_a_killed_process_left_is_published_without_its_torn_line(tmp_path: Path) -> None:
+    left = tmp_path / ".spool" / "events"
+    left.mkdir(parents=True)
+    (left / "part-1.open").write_bytes(b"{}\n{}\n{")
+    (left / "part-2.full").write_bytes(b"[]\n")
+    (left / "part-3.open").write_bytes(b"{")
+    spool, arrived = spooled(tmp_path)
+    assert arrived.wait(20)
+    spool.close()
+    assert landed(tmp_path) == [b"{}\n{}\n", b"[]\n"]
+    assert list(left.iterdir()) == []
+
+
+def test_a_part_that_somebody_writes_is_left_alone(tmp_path: Path) -> None:
+    first, _ = spooled(tmp_path)
+    first.append({"events": b"1\n"})
+    spooled(tmp_path)[0].close()
+    assert landed(tmp_path) == []
+    first.append({"events": b"2\n"})
+    first.close()
+    assert landed(tmp_path) == [b"1\n2\n"]
+
+
+def test_a_full_part_goes_out_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect_spool, "PART_BYTES", 4)
+    spool, arrived = spooled(tmp_path)
+    spool.append({"events": b"123\n"})
+    assert arrived.wait(20)
+    assert landed(tmp_path) == [b"123\n"]
+    spool.close()
+
+
+def test_an_old_part_goes_out(tmp_path: Path) -> None:
+    spool, arrived = spooled(tmp_path, part_s=0.01)
+    spool.append({"events": b"123\n"})
+    assert arrived.wait(20)
+    assert landed(tmp_path) == [b"123\n"]
+    spool.close()
+
+
+def test_a_landing_that_refuses_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(collect_spool, "RETRY_S", 0.01)
+    (tmp_path / "events").touch()
+    spool, arrived = spooled(tmp_path, part_s=0.01)
+    spool.append({"events": b"123\n"})
+    while "parts were not published, 1 wait" not in caplog.text:
+        assert not arrived.wait(0.01)
+    assert spool.waiting_bytes == 4
+    (tmp_path / "events").unlink()
+    assert arrived.wait(20)
+    spool.close()
+    assert (landed(tmp_path), spool.waiting_bytes) == ([b"123\n"], 0)
+
+
+def test_a_name_that_is_given_is_used_where_the_row_has_none() -> None:
+    rows = [EVENT, {**EVENT, schema.EVENT_ID: "own"}]
+    taken = Intake(schema.EVENTS).take(rows, ["first", "second"])
+    assert [orjson.loads(line)[schema.EVENT_ID] for line in taken.lines.splitlines()] == ["first", "own"]
