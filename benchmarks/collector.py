@@ -168,18 +168,11 @@ def cpu_of(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
-def serve_as_fastapi(landing: str, port: str) -> None:
-    """The peer: a model per row as its documentation writes them, and orjson for lines."""
+def event_as_pydantic() -> type:
+    """A row of events as pydantic's documentation has one written."""
     from typing import Annotated
 
-    import orjson
-    import uvicorn
-    from fastapi import FastAPI
     from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-
-    from serving.collect.journal import Journal
-    from serving.collect.landing import Landing
-    from serving.collect.spool import Spool
 
     def not_in_future(moment: datetime) -> datetime:
         if moment > datetime.now(UTC) + timedelta(minutes=5):
@@ -222,12 +215,29 @@ def serve_as_fastapi(landing: str, port: str) -> None:
                     raise ValueError(f"{name} is needed")
             return self
 
+    return Event
+
+
+def serve_as_fastapi(landing: str, port: str) -> None:
+    """The peer: a model per row as its documentation writes them, and orjson for lines."""
+    from typing import Annotated
+
+    import orjson
+    import uvicorn
+    from fastapi import FastAPI
+    from pydantic import Field
+
+    from serving.collect.journal import Journal
+    from serving.collect.landing import Landing
+    from serving.collect.spool import Spool
+
+    event: Any = event_as_pydantic()
     app = FastAPI()
     spool = Spool(Landing(landing), Path(landing, ".spool"), 30.0, lambda _: None)
     journal = Journal(spool)
 
     @app.post("/v1/events", status_code=202)
-    async def events(rows: Annotated[list[Event], Field(max_length=1000)]) -> dict[str, int]:
+    async def events(rows: Annotated[list[event], Field(max_length=1000)]) -> dict[str, int]:
         said_at = datetime.now(UTC).isoformat(timespec="microseconds")
         lines = [
             orjson.dumps({**row.model_dump(exclude_none=True), schema.INGESTED_AT: said_at}, option=orjson.OPT_APPEND_NEWLINE)

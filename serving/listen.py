@@ -45,6 +45,13 @@ def run(app: Any, listener: socket.socket, who: str, path: str) -> None:
 
     from serving.protocol import Protocol
 
+    class Server(uvicorn.Server):
+        """Says where it is only once it ends as it should when told to: before, a signal finds it half-made."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            sys.stderr.write(f"{who}, on {_address(listener)}{path}\n")
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -63,10 +70,12 @@ def run(app: Any, listener: socket.socket, who: str, path: str) -> None:
     )
     # Only now: to a probe that merely connects, a port that listens is a server that is ready.
     listener.listen(BACKLOG)
+    Server(config).run(sockets=[listener])
+
+
+def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    sys.stderr.write(f"{who}, on {address}{path}\n")
-    uvicorn.Server(config).run(sockets=[listener])
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def port(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import signal
 import subprocess
@@ -24,7 +25,9 @@ class Collecting:
     def __init__(self, *options: str | Path, before: str = "pass") -> None:
         program = f"import sys; {before}; from serving.collector import main; sys.exit(main(sys.argv[1:]))"
         command = [sys.executable, *(["-m", "serving.collector"] if before == "pass" else ["-c", program]), *map(str, options)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        # Feast, in the process of the tests, has told its children where to keep the values of their metrics.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
     @cached_property
     def address(self) -> str:

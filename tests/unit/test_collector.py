@@ -63,11 +63,8 @@ def collected(tmp_path: Path) -> Iterator[Collected]:
 
 def test_a_body_is_an_object_an_array_or_lines(collected: Collected) -> None:
     two = [{**EVENT, schema.ITEM_ID: item} for item in ("i2", "i3")]
-    answers = [
-        collected.post(EVENT),
-        collected.post(two),
-        collected.post(b"\n".join(map(orjson.dumps, [*two, EVENT])) + b"\n", headers=NDJSON),
-    ]
+    lines = b"\n".join(map(orjson.dumps, [*two, EVENT])) + b"\n"
+    answers = [collected.post(EVENT), collected.post(two), collected.post(lines, headers=NDJSON)]
     assert [(answer.status_code, answer.json()) for answer in answers] == [(202, {"accepted": count}) for count in (1, 2, 3)]
     assert [row[schema.ITEM_ID] for row in collected.rows()] == ["i1", "i2", "i3", "i2", "i3", "i1"]
 
