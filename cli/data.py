@@ -1,21 +1,39 @@
-"""`lodestar data`: look at data before anything is made of them."""
+"""`lodestar data`: bring data in, or look at them before anything is made of them."""
 
 import argparse
 import sys
+from pathlib import Path
+
+PATH = "folder of tables or of a collector's parts, a data set's folder, files of events (a quoted wildcard), or s3:// of those"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    data = commands.add_parser("data", help="check data, and see what would become of them", description="Look at data before a run.")
+    data = commands.add_parser(
+        "data", help="check data, and bring them in", description="Look at data before a run, and keep them in tables."
+    )
     inner = data.add_subparsers(required=True, metavar="COMMAND")
     validate = inner.add_parser(
         "validate",
         help="read and check everything, write nothing",
         description="Read and check everything as a run would, print the report, and write nothing. Exit code 3 where a row is bad.",
     )
-    validate.add_argument("path", metavar="PATH", help="folder of tables, a data set's folder, one file of events, or s3:// of those")
-    validate.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="the data call our column theirs (repeatable)")
-    validate.add_argument("--quarantine", action="store_true", help="go on past bad rows, and list the first of each kind")
+    _add_data(validate)
     validate.set_defaults(command=_validate)
+    ingest = inner.add_parser(
+        "ingest",
+        help="put what is new into a folder of tables",
+        description="Put what is new in the data into a folder of tables, which `lodestar run --data` takes. A file that was taken in "
+        "before is skipped, a row that is there is dropped and counted; the same command again, or after a crash, changes nothing more.",
+    )
+    _add_data(ingest)
+    ingest.add_argument("--into", required=True, type=Path, metavar="TABLES", help="the folder of tables, made if need be")
+    ingest.set_defaults(command=_ingest)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", metavar="PATH", help=PATH)
+    command.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="the data call our column theirs (repeatable)")
+    command.add_argument("--quarantine", action="store_true", help="go on past bad rows, and list the first of each kind")
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -25,3 +43,12 @@ def _validate(options: argparse.Namespace) -> int:
     report = validate(options.path, mapping=pairs(options.map), quarantine=options.quarantine)
     sys.stdout.write(report.markdown())
     return 3 if options.quarantine and any(table.offenders for table in report.tables.values()) else 0
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from lodestar.data.address import pairs
+    from lodestar.data.ingest import add
+
+    report = add(options.path, options.into, mapping=pairs(options.map), quarantine=options.quarantine)
+    sys.stdout.write(report.markdown())
+    return 0

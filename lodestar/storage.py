@@ -3,6 +3,8 @@
 Credentials and endpoint come from the usual AWS environment (AWS_ENDPOINT_URL for a server that is not Amazon's).
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -29,13 +31,48 @@ def is_remote(address: str) -> bool:
 @contextmanager
 def publish_folder(target: Path) -> Iterator[Path]:
     """A fresh folder to fill; on a clean exit it becomes `target` at once, on an error it is gone."""
+    with scratch(target) as work:
+        made = work / target.name
+        made.mkdir()
+        yield made
+        _replace_folder(made, target, work)
+
+
+@contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """A folder beside `target` to work in, gone at the end; what a process that was killed left there goes as well."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    for left in target.parent.glob(f".{target.name}.*.work"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), _held(left):
+            shutil.rmtree(left, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".work", dir=target.parent))
     try:
-        yield work
-        _replace_folder(work, target)
+        with _held(work):
+            yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process alone; EnvironmentFault E513 where another one has it."""
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with _held(target):
+            yield
+    except BlockingIOError as error:
+        raise EnvironmentFault("E513", f"another process writes to {target}", remedy="Wait until it has ended.") from error
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The lock of a folder, which the system takes back from a process that is gone; BlockingIOError where another one has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -150,15 +187,12 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != COMPLETE)
 
 
-def _replace_folder(work: Path, target: Path) -> None:
-    work.chmod(0o755)
+def _replace_folder(made: Path, target: Path, work: Path) -> None:
+    """Put a folder where another one may be, which is then in `work`."""
+    made.chmod(0o755)
     if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        target.replace(old / target.name)
-        work.replace(target)
-        shutil.rmtree(old)
-    else:
-        work.replace(target)
+        target.replace(work / "old")
+    made.replace(target)
 
 
 def _sync(file: Path) -> None:

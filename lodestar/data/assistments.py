@@ -7,14 +7,13 @@ takes four lines: a number and an id, the problems, the skills, the answers. Onl
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from lodestar import schema
-from lodestar.data.dataset import DataSet, constant, moments
-from lodestar.data.source import Source, check_gzip, open_bytes, unreadable
+from lodestar.data.dataset import DataSet, constant, moments, one
+from lodestar.data.source import Source, check_gzip, open_bytes, unreadable, whole
 
 SKILLS, PROBLEMS = "skill.json.gz", "problems.json.gz"
 FOLDS = "fold*.csv.gz"
@@ -31,7 +30,7 @@ def find(folder: Path) -> DataSet | None:
     folds = sorted(folder.glob(FOLDS))
     if not folds or not (folder / SKILLS).is_file():
         return None
-    tables = {schema.EVENTS.name: partial(_answers, folds), schema.ITEMS.name: partial(_problems, folds, folder / SKILLS)}
+    tables = {schema.EVENTS.name: one(_answers, folds), schema.ITEMS.name: one(_problems, folds, folder / SKILLS)}
     return DataSet(tables=tables, files=(*folds, folder / SKILLS), order_only=True)
 
 
@@ -56,7 +55,8 @@ def _answers(folds: list[Path]) -> Source:
     return Source(
         file=", ".join(fold.name for fold in folds),
         names=tuple(rows.column_names),
-        rows=rows,
+        columns=tuple(rows.column_names),
+        batches=whole(rows),
         lines=lambda asked: [line_of[row] for row in asked],
         left_out={REPEATED: repeated},
         notes=(SCORES,),
@@ -89,7 +89,8 @@ def _problems(folds: list[Path], skills: Path) -> Source:
             schema.TAGS: pa.array(kinds, pa.list_(pa.string())),
         }
     )
-    return Source(file=skills.name, names=tuple(rows.column_names), rows=rows, lines=lambda asked: [1 for _ in asked])
+    columns = tuple(rows.column_names)
+    return Source(file=skills.name, names=columns, columns=columns, batches=whole(rows), lines=lambda asked: [1 for _ in asked])
 
 
 def _records(fold: Path) -> Iterator[Record]:

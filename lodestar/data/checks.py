@@ -1,39 +1,46 @@
-"""Judge a source row by row and keep what is good, typed, as a DuckDB table that may be larger than memory.
+"""Judge a table's files and keep what is good, typed, as a DuckDB table on disk: memory does not grow with the rows.
 
-The first offence in the order of the file is raised; with quarantine all are collected and their rows left out. A key that comes
-again with the same content (ingested_at aside, which says when a row was delivered) is one row sent twice: it is dropped and counted.
+The first offence in the order of the files is raised, as soon as its batch has been read; with quarantine all are listed and their rows
+left out. A key that comes again with the same content (ingested_at aside) is one row sent twice: it is dropped and counted.
 """
 
-import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from lodestar import schema
-from lodestar.data import derive, offences
-from lodestar.data.conversions import Conversion, conversion, epoch, quoted, texts
+from lodestar.data import across, derive, offences
+from lodestar.data.across import Bad
+from lodestar.data.rows import ROW, Judge
 from lodestar.data.source import Source
 from lodestar.errors import DataError, Place
 
-RAW, ROW, OFFENCE = "raw", "row", "offence"
 IDENTICAL = "identical duplicate"
-LATEST_AFTER_US = 5 * 60 * 1_000_000
+STORED = "already in the table"
 MALFORMED = "E107"
+SHOWN_OFFENDERS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What became of one source; its good rows are in the DuckDB table `name`, numbered as in the file."""
+    """What became of a table's files; its good rows are in the DuckDB table `name`, numbered as in the files, one after the other.
+
+    `columns` are those that some file has, `complete` those that all have; `offenders` are the first few places of each code, `bad` all
+    errors where they were set aside.
+    """
 
     table: schema.Table
     columns: tuple[str, ...]
+    complete: tuple[str, ...]
     rows_in: int
     dropped: dict[str, int]
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    offenders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     bad: tuple[DataError, ...] = field(default=(), repr=False)
 
     @property
@@ -41,128 +48,132 @@ class Checked:
         return checked_name(self.table)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """One source that was read, from `start` on to `end` in the numbering of all rows."""
+
+    source: Source
+    start: int
+    end: int
+
+
 def checked_name(table: schema.Table) -> str:
     return f"checked_{table.name}"
 
 
-def check(database: Any, table: schema.Table, source: Source, *, now_us: int, quarantine: bool = False) -> Checked:
-    """Fill `checked_…` from a source whose columns bear the contract's names; DataError at the first offence."""
-    columns = _columns(table, source)
-    if table is schema.EVENTS and not len(source.rows) and not source.malformed:
-        raise DataError("E201", "the file has no rows", remedy="Give a file with a row per event.", place=Place(file=source.file))
-    database.register(RAW, source.rows.append_column(ROW, pa.array(np.arange(len(source.rows)))))
-    notes = _convert(database, table, source, columns, now_us)
-    database.unregister(RAW)
-    found = _offences(database, table)
-    conflicting, identical = _duplicates(database, table, columns)
-    found = sorted([*found, *((row, f"E120:{table.key[0]}") for row in conflicting)])
-    bad = _errors(table, source, found, every=quarantine)
-    if bad and not quarantine:
-        raise bad[0]
-    _remove(database, table, [*(row for row, _ in found), *identical])
-    dropped = {**source.left_out, **({IDENTICAL: len(identical)} if identical else {})}
-    for error in bad:
-        dropped[error.code] = dropped.get(error.code, 0) + 1
+def check(
+    database: Any, table: schema.Table, sources: Sequence[Source], *, now_us: int, quarantine: bool = False, stored: str = ""
+) -> Checked:
+    """Fill `checked_…` from sources whose columns bear the contract's names; DataError at the first offence.
+
+    `stored` is SQL of the rows that are in the table already, with times in µs: one that comes again is dropped and counted.
+    """
+    _check_columns(table, sources)
+    columns = [column for column in table.columns if any(column.name in source.columns for source in sources)]
+    names = tuple(column.name for column in columns)
+    judge = Judge(database, table, columns, checked_name(table), now_us)
+    reads, bad = _read(judge, sources, stop=not quarantine)
+    conflicts, identical = across.duplicates(database, table, checked_name(table), names)
+    bad += conflicts
+    if table is schema.ITEM_CONTENT:
+        bad += across.odd_embeddings(database, checked_name(table), names)
+    if table is schema.RELATIONS:
+        bad += across.circles(database, checked_name(table))
+    _raise_first(table, reads, bad, quarantine=quarantine)
+    _remove(database, table, [*(row for row, _, _ in bad), *identical])
+    complete = tuple(name for name in names if all(name in source.columns for source in sources))
+    if table is schema.EVENTS and schema.EVENT_ID not in complete:
+        copies = derive.find_repeats(database, names, [read.start for read in reads])
+        _remove(database, table, copies)
+        identical += copies
+    again: list[int] = []
+    if stored:
+        conflicts, again = across.stored_before(database, table, derive.completed(database, table, names, complete), stored)
+        bad += conflicts
+        _raise_first(table, reads, conflicts, quarantine=quarantine)
+        _remove(database, table, [*(row for row, _, _ in conflicts), *again])
+    aside = tuple(_errors(table, reads, bad))
+    if table is schema.EVENTS and not judge.num_rows and not aside:
+        raise DataError("E201", "the file has no rows", remedy="Give a file with a row per event.", place=Place(file=sources[0].file))
+    dropped = Counter({IDENTICAL: len(identical), STORED: len(again)}) + Counter(error.code for error in aside)
+    for source in sources:
+        dropped += Counter(source.left_out)
+    malformed = sum(error.place is not None and error.place.column is None for error in aside)
     return Checked(
         table=table,
-        columns=tuple(column.name for column in columns),
-        rows_in=len(source.rows) + len(source.malformed) + sum(source.left_out.values()),
+        columns=names,
+        complete=complete,
+        rows_in=judge.num_rows + malformed + sum(sum(source.left_out.values()) for source in sources),
         dropped=dict(sorted(dropped.items())),
-        ignored=tuple(name for name in source.names if name not in source.rows.column_names),
-        notes=(*source.notes, *notes),
-        bad=tuple(bad),
+        ignored=tuple(dict.fromkeys(name for source in sources for name in source.names if name not in source.columns)),
+        notes=tuple(dict.fromkeys(note for read in reads for note in (*read.source.notes, *judge.counts(read.source)))),
+        offenders=_first_of_each(aside),
+        bad=aside,
     )
 
 
-def _columns(table: schema.Table, source: Source) -> list[schema.Column]:
-    """The contract's columns that the file has; DataError E101 where one is missing that nothing can stand for."""
-    present = source.rows.column_names
-    others = [name for name in source.names if name not in present]
-    for name in derive.needed(table, present):
-        if name not in present:
-            raise offences.missing_column(source.file, name, others)
-    return [column for column in table.columns if column.name in present]
+def _raise_first(table: schema.Table, reads: "Sequence[_Read]", bad: Sequence[Bad], *, quarantine: bool) -> None:
+    if not quarantine and (first := next(_errors(table, reads, bad), None)):
+        raise first
 
 
-def _convert(database: Any, table: schema.Table, source: Source, columns: list[schema.Column], now_us: int) -> tuple[str, ...]:
-    conversions: dict[str, Conversion] = {}
-    notes = []
-    for column in columns:
-        kind = source.rows.schema.field(column.name).type
-        counts = epoch(database, RAW, column, kind)
-        conversions[column.name] = conversion(column, kind, counts, source.file)
-        if counts is not None:
-            notes.append(f"{column.name} counts {counts.name} since 1970")
-    values = ", ".join(f"{found.value} AS {quoted(name)}" for name, found in conversions.items())
-    faults = ", ".join(f"({found.fault}) || ':{name}' AS {quoted(name + '?')}" for name, found in conversions.items())
-    verdicts = ", ".join([*(quoted(name + "?") for name in conversions), *_across(list(conversions), now_us)])
-    database.execute(f"""
-        CREATE OR REPLACE TABLE {checked_name(table)} AS
-        SELECT {ROW}, {", ".join(map(quoted, conversions))}, coalesce({verdicts}) AS {OFFENCE}
-        FROM (SELECT {ROW}, {values}, {faults} FROM {RAW})""")
-    return tuple(notes)
+def _remove(database: Any, table: schema.Table, rows: Sequence[int]) -> None:
+    """Take rows out of `checked_…`, by their numbers."""
+    if rows:
+        database.register("unwanted", pa.table({ROW: pa.array(rows, pa.int64())}))
+        database.execute(f"DELETE FROM {checked_name(table)} WHERE {ROW} IN (SELECT {ROW} FROM unwanted)")
+        database.unregister("unwanted")
 
 
-def _across(names: Sequence[str], now_us: int) -> list[str]:
-    """Codes that more than one column decides."""
-    cases = []
-    known = f"coalesce({quoted(schema.INGESTED_AT)}, {now_us})" if schema.INGESTED_AT in names else str(now_us)
-    for name in (name for name in (schema.EVENT_TIME, schema.SHOWN_AT) if name in names):
-        cases.append(f"CASE WHEN {quoted(name)} > {known} + {LATEST_AFTER_US} THEN 'E105:{name}' END")
-    if schema.EVENT_TYPE in names:
-        types = quoted(schema.EVENT_TYPE)
-        cases.append(f"CASE WHEN {types} NOT IN ({texts(schema.EventType)}) THEN 'E110:{schema.EVENT_TYPE}' END")
-        for needed in dict.fromkeys(name for group in schema.NEEDS.values() for name in group if name in names):
-            having = [kind for kind, group in schema.NEEDS.items() if needed in group]
-            code = "E103" if needed in {schema.ITEM_ID, schema.TARGET_USER_ID} else "E111"
-            cases.append(f"CASE WHEN {types} IN ({texts(having)}) AND {quoted(needed)} IS NULL THEN '{code}:{needed}' END")
-    return cases
+def _check_columns(table: schema.Table, sources: Sequence[Source]) -> None:
+    """DataError E101 where a file lacks a column that nothing can stand for."""
+    for source in sources:
+        others = [name for name in source.names if name not in source.columns]
+        for name in derive.needed(table, source.columns):
+            if name not in source.columns:
+                raise offences.missing_column(source.file, name, others)
 
 
-def _offences(database: Any, table: schema.Table) -> list[tuple[int, str]]:
-    query = f"SELECT {ROW}, {OFFENCE} FROM {checked_name(table)} WHERE {OFFENCE} IS NOT NULL ORDER BY {ROW}"
-    return list(database.execute(query).fetchall())
+def _read(judge: Judge, sources: Sequence[Source], *, stop: bool) -> tuple[list[_Read], list[Bad]]:
+    """Read all batches, or until one has an offence."""
+    reads: list[_Read] = []
+    bad: list[Bad] = []
+    for source in sources:
+        start = judge.num_rows
+        for batch in source.batches():
+            bad += judge.add(source, batch)
+            if stop and bad:
+                break
+        reads.append(_Read(source=source, start=start, end=judge.num_rows))
+        if stop and (bad or any(True for _ in source.malformed())):
+            break
+    return reads, bad
 
 
-def _duplicates(database: Any, table: schema.Table, columns: list[schema.Column]) -> tuple[list[int], list[int]]:
-    """Rows whose key came before among good rows: with other content, and with the same."""
-    names = [column.name for column in columns]
-    if any(name not in names for name in table.key):
-        return [], []
-    key = ", ".join(map(quoted, table.key))
-    content = [quoted(name) for name in names if name != schema.INGESTED_AT]
-    same = " AND ".join(f"later.{name} IS NOT DISTINCT FROM first.{name}" for name in content)
-    rows = database.execute(f"""
-        WITH good AS (SELECT * FROM {checked_name(table)} WHERE {OFFENCE} IS NULL),
-        repeated AS (SELECT {key}, min({ROW}) AS first_row FROM good GROUP BY {key} HAVING count(*) > 1)
-        SELECT later.{ROW}, {same} FROM good AS later JOIN repeated USING ({key}) JOIN good AS first ON first.{ROW} = first_row
-        WHERE later.{ROW} <> first_row ORDER BY later.{ROW}""").fetchall()
-    return [row for row, is_same in rows if not is_same], [row for row, is_same in rows if is_same]
+def _errors(table: schema.Table, reads: Sequence[_Read], bad: Sequence[Bad]) -> Iterator[DataError]:
+    """The errors, in the order of the files and of their lines."""
+    for read in reads:
+        source = read.source
+        own = sorted((row - read.start, offence, value) for row, offence, value in bad if read.start <= row < read.end)
+        malformed = (
+            (one.line, DataError(MALFORMED, one.message, remedy="Repair the line." + offences.ASIDE, place=place))
+            for one in source.malformed()
+            for place in (Place(file=source.file, line=one.line, value=one.text),)
+        )
+        lines = source.lines([row for row, _, _ in own]) if own else []
+        judged = ((line, _error(table, source, offence, line, value)) for line, (_, offence, value) in zip(lines, own, strict=True))
+        yield from (error for _, error in merge(malformed, judged, key=lambda pair: pair[0]))
 
 
-def _errors(table: schema.Table, source: Source, found: list[tuple[int, str]], *, every: bool) -> list[DataError]:
-    """The errors in file order; all of them, or at least the first."""
-    chosen = found if every else found[:1]
-    errors = []
-    for (row, offence), line in zip(chosen, source.lines([row for row, _ in chosen]) if chosen else [], strict=True):
-        code, _, column = offence.partition(":")
-        place = Place(file=source.file, line=line, column=column, value=_shown(source, column, row))
-        errors.append(offences.bad_row(code, table, place))
-    for malformed in source.malformed:
-        place = Place(file=source.file, line=malformed.line, value=malformed.text)
-        errors.append(DataError(MALFORMED, malformed.message, remedy="Repair the line." + offences.ASIDE, place=place))
-    return sorted(errors, key=lambda error: (error.place.line if error.place else None) or 0)
+def _error(table: schema.Table, source: Source, offence: str, line: int, value: str) -> DataError:
+    code, _, column = offence.partition(":")
+    return offences.bad_row(code, table, Place(file=source.file, line=line, column=column, value=value))
 
 
-def _shown(source: Source, column: str, row: int) -> str:
-    values = source.rows[column]
-    value = values.cast(pa.timestamp("us", tz="UTC"))[row].as_py() if pa.types.is_int64(values.type) else values[row].as_py()
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
-
-
-def _remove(database: Any, table: schema.Table, rows: list[int]) -> None:
-    if not rows:
-        return
-    database.register("unwanted", pa.table({ROW: pa.array(rows, pa.int64())}))
-    database.execute(f"DELETE FROM {checked_name(table)} WHERE {ROW} IN (SELECT {ROW} FROM unwanted)")
-    database.unregister("unwanted")
+def _first_of_each(errors: Sequence[DataError]) -> dict[str, tuple[str, ...]]:
+    """Where the first few bad rows of each code lie."""
+    found: dict[str, tuple[str, ...]] = {}
+    for error in errors:
+        if len(found.get(error.code, ())) < SHOWN_OFFENDERS:
+            found[error.code] = (*found.get(error.code, ()), str(error.place))
+    return found

@@ -1,9 +1,10 @@
 """Text into typed values, as SQL that DuckDB runs over whole columns: a value where it is good, a code where it is not.
 
 A moment is an ISO 8601 time with Z or an offset. A column of integers counts from 1970-01-01 UTC in seconds, milliseconds or
-microseconds, whichever most of its values show: a second in 1973–5138 has 9–11 digits, its millisecond 12–14, its microsecond 15–17.
+microseconds, whichever most of its first values show: a second in 1973–5138 has 9–11 digits, its millisecond 12–14, its microsecond 15–17.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,10 @@ _INTEGER = r"-?\d{1,17}"
 _DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"[T ]\d\d:\d\d:\d\d(\.\d{1,9})?"
 _MOMENT = rf"{_DAY}{_CLOCK}(Z| ?UTC|[+-]\d\d(:?\d\d)?)"
 _NAIVE = rf"{_DAY}([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"
+
+
+def _is_list(kind: "pa.DataType") -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,18 @@ EPOCHS = (
 )
 
 
+# What a column takes from a typed file as it stands.
+_TYPED: dict[schema.Kind, tuple[tuple[Callable[["pa.DataType"], bool], "pa.DataType"], ...]] = {
+    schema.Kind.TIME: ((lambda kind: pa.types.is_timestamp(kind) and kind.tz is not None, pa.timestamp("us", tz="UTC")),),
+    schema.Kind.FLOAT: ((pa.types.is_floating, pa.float64()), (pa.types.is_integer, pa.float64())),
+    schema.Kind.INT: ((pa.types.is_integer, pa.int64()),),
+    schema.Kind.BOOL: ((pa.types.is_boolean, pa.bool_()),),
+    schema.Kind.TEXTS: ((_is_list, pa.list_(pa.string())),),
+    schema.Kind.FLOATS: ((_is_list, pa.list_(pa.float32())),),
+    schema.Kind.PAIRS: ((pa.types.is_map, pa.map_(pa.string(), pa.string())),),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
     """SQL of a column's value, NULL where it is missing or bad, and of the code of what is wrong with it, else NULL."""
@@ -58,10 +75,25 @@ def texts(values: Any) -> str:
     return ", ".join("'" + str(value).replace("'", "''") + "'" for value in values)
 
 
-def epoch(database: Any, table: str, column: schema.Column, kind: "pa.DataType") -> Epoch | None:
-    """How a time column counts, None where it holds no integers; one look at its first value settles most."""
-    if column.kind is not schema.Kind.TIME or not pa.types.is_string(kind):
-        return None
+def prepared(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.ChunkedArray":
+    """Values as the conversion takes them: those of a fitting type as they are, all others as text; E107 or E104 where neither goes."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return prepared(column, values.cast(kind.value_type), file)
+    place = Place(file=file, column=column.name)
+    wanted = next((arrow for is_like, arrow in _TYPED.get(column.kind, ()) if is_like(kind)), pa.string())
+    try:
+        plain = values.cast(wanted, safe=not pa.types.is_timestamp(kind))
+        plain.validate(full=True)
+    except pa.ArrowNotImplementedError as error:
+        raise DataError("E107", f"{kind} is no type for it", remedy="Write text, numbers or lists of text.", place=place) from error
+    except pa.ArrowInvalid as error:
+        raise DataError("E104", f"the text is not UTF-8 ({error})", remedy="Convert it.", place=place) from error
+    return plain
+
+
+def epoch(database: Any, table: str, column: schema.Column) -> Epoch | None:
+    """How a time column of text counts, None where it holds no integers; one look at its first value settles most."""
     text = f"trim({quoted(column.name)})"
     first = database.execute(f"SELECT {text} FROM {table} WHERE {text} <> '' LIMIT 1").fetchone()
     if first is None or not database.execute(f"SELECT regexp_full_match(?, '{_INTEGER}')", [first[0]]).fetchone()[0]:
@@ -71,22 +103,23 @@ def epoch(database: Any, table: str, column: schema.Column, kind: "pa.DataType")
     return EPOCHS[found.index(max(found))]
 
 
-def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None, file: str) -> Conversion:
-    """How a column of a source becomes one of the contract; DataError E107 where its type can never be."""
+def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None) -> Conversion:
+    """How a prepared column of a source becomes one of the contract."""
     name = quoted(column.name)
-    if column.kind is schema.Kind.TIME and pa.types.is_int64(kind):
-        return Conversion(value=name, fault=_fault(f"{name} IS NULL", column))
-    if column.kind is schema.Kind.TEXTS and pa.types.is_list(kind):
-        return Conversion(value=name, fault="NULL")
-    if column.kind is schema.Kind.FLOATS and pa.types.is_list(kind):
-        value = f"TRY_CAST({name} AS FLOAT[])"
-        return Conversion(value=value, fault=_fault(f"{name} IS NULL", column, f"WHEN {value} IS NULL THEN 'E107'", _no_number(value)))
-    if column.kind is schema.Kind.PAIRS and pa.types.is_map(kind):
-        return Conversion(value=name, fault="NULL")
-    if not pa.types.is_string(kind):
-        place = Place(file=file, column=column.name)
-        raise DataError("E107", f"a column of {kind} is no {column.kind}", remedy="Map another column with --map ours=theirs.", place=place)
-    return _id(name, column) if column.kind is schema.Kind.ID else _written(f"nullif(trim({name}), '')", column, counts)
+    if column.kind is schema.Kind.ID:
+        return _id(name, column)
+    if pa.types.is_string(kind):
+        return _written(f"nullif(trim({name}), '')", column, counts)
+    if pa.types.is_timestamp(kind):
+        return Conversion(value=f"epoch_us({name})", fault=_fault(f"{name} IS NULL", column))
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return _bounded(f"nullif({name}, 'nan')" if pa.types.is_floating(kind) else name, column)
+    cases = [f"WHEN {_has_no_number(name)} THEN 'E102'"] if column.kind is schema.Kind.FLOATS else []
+    return Conversion(value=name, fault=_fault(f"{name} IS NULL", column, *cases))
+
+
+def _has_no_number(values: str) -> str:
+    return f"len(list_filter({values}, lambda one: one IS NULL OR NOT isfinite(one))) > 0"
 
 
 def _written(text: str, column: schema.Column, counts: Epoch | None) -> Conversion:
@@ -94,7 +127,8 @@ def _written(text: str, column: schema.Column, counts: Epoch | None) -> Conversi
         return _number(f"nullif(regexp_replace({text}, '^[nN]a[nN]$', ''), '')", column)
     if column.kind is schema.Kind.TIME:
         return _time(text, column, counts)
-    low, json = f"lower({text})", f"TRY_CAST({text} AS JSON)"
+    low = f"lower({text})"
+    json = f"TRY_CAST({text} AS JSON)"
     values = {
         schema.Kind.TEXT: text,
         schema.Kind.BOOL: f"CASE WHEN {low} IN ({texts(TRUE)}) THEN true WHEN {low} IN ({texts(FALSE)}) THEN false END",
@@ -106,15 +140,10 @@ def _written(text: str, column: schema.Column, counts: Epoch | None) -> Conversi
     value = values[column.kind]
     cases = [f"WHEN {value} IS NULL THEN 'E107'"]
     if column.kind is schema.Kind.FLOATS:
-        cases.append(_no_number(value))
+        cases.append(f"WHEN {_has_no_number(value)} THEN 'E102'")
     if column.choices:
         cases.append(f"WHEN {value} NOT IN ({texts(column.choices)}) THEN 'E102'")
     return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
-
-
-def _no_number(values: str) -> str:
-    """The case of a list in which something is no finite number."""
-    return f"WHEN len(list_filter({values}, lambda one: one IS NULL OR NOT isfinite(one))) > 0 THEN 'E102'"
 
 
 def _fault(missing: str, column: schema.Column, *cases: str) -> str:
@@ -136,13 +165,16 @@ def _number(text: str, column: schema.Column) -> Conversion:
     is_whole = column.kind is schema.Kind.INT
     pattern, kind = (_WHOLE, "BIGINT") if is_whole else (_NUMBER, "DOUBLE")
     value = f"CASE WHEN regexp_full_match({text}, '{pattern}') THEN TRY_CAST({text} AS {kind}) END"
-    cases = [f"WHEN {value} IS NULL THEN 'E107'"]
-    if not is_whole:
-        cases.append(f"WHEN NOT isfinite({value}) THEN 'E102'")
-    cases += [
-        f"WHEN {value} {beyond} {bound} THEN 'E102'" for beyond, bound in (("<", column.low), (">", column.high)) if bound is not None
-    ]
-    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+    return _bounded(value, column, f"WHEN {text} IS NOT NULL AND {value} IS NULL THEN 'E107'")
+
+
+def _bounded(value: str, column: schema.Column, *cases: str) -> Conversion:
+    """A number within the column's bounds, or the code of why it is none."""
+    beyond = [f"NOT isfinite({value})"] if column.kind is schema.Kind.FLOAT else []
+    beyond += [f"{value} {sign} {bound}" for sign, bound in (("<", column.low), (">", column.high)) if bound is not None]
+    cases = (*cases, *(f"WHEN {case} THEN 'E102'" for case in beyond))
+    absent = "'E107'" if column.required else "NULL"
+    return Conversion(value=value, fault=f"CASE {' '.join((*cases, f'WHEN {value} IS NULL THEN {absent}'))} END")
 
 
 def _time(text: str, column: schema.Column, counts: Epoch | None) -> Conversion:

@@ -1,6 +1,6 @@
 """A known data set: which tables its files give, and what its readers share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +12,26 @@ from lodestar.data.source import Source
 ORDER_START_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
 SECOND_US = 1_000_000
 
-Open = Callable[[], Source]
+Open = Callable[[], Sequence[Source]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """The contract's tables that a data set gives, each read when it is asked for."""
+    """The contract's tables that a data set gives, each as one file after the other, opened when it is asked for."""
 
     tables: Mapping[str, Open]
     files: tuple[Path, ...]
     order_only: bool = False
 
 
+def one(opening: Callable[..., Source], *arguments: object) -> Open:
+    """A table that one file gives."""
+    return lambda: (opening(*arguments),)
+
+
 def moments(places: "pa.Array") -> "pa.Array":
-    """Where only an order is known, place n is n seconds after the start, in UTC µs."""
-    return pc.add(pc.multiply(places, SECOND_US), ORDER_START_US)
+    """Where only an order is known, place n is n seconds after the start."""
+    return pc.add(pc.multiply(places, SECOND_US), ORDER_START_US).cast(pa.timestamp("us", tz="UTC"))
 
 
 def constant(value: str, count: int) -> "pa.Array":

@@ -4,8 +4,8 @@ Where a set gives only the order of a user's interactions, position n happens n 
 plainly no real time.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from lodestar import schema
 from lodestar.data import assistments, home_depot, open_bandit
-from lodestar.data.dataset import DataSet, Open, constant, moments
+from lodestar.data.dataset import DataSet, Open, constant, moments, one
 from lodestar.data.delimited import Dialect, read_delimited
 from lodestar.data.readers import SUFFIXES, read
-from lodestar.data.source import Source
+from lodestar.data.source import Source, whole
 from lodestar.errors import DataError, Place
 
 RATINGS, FILMS, GENRES = "u.data", "u.item", "u.genre"
@@ -47,8 +47,8 @@ def _movielens_100k(folder: Path) -> DataSet:
     ratings = Dialect(names=columns, delimiter="\t")
     return DataSet(
         tables={
-            schema.EVENTS.name: partial(read_delimited, folder / RATINGS, columns, ratings),
-            schema.ITEMS.name: partial(_films, folder),
+            schema.EVENTS.name: one(read_delimited, folder / RATINGS, columns, ratings),
+            schema.ITEMS.name: one(_films, folder),
         },
         files=(folder / RATINGS, folder / FILMS, folder / GENRES),
     )
@@ -57,44 +57,51 @@ def _movielens_100k(folder: Path) -> DataSet:
 def _films(folder: Path) -> Source:
     """Titles and genres; each genre is a column of 0 and 1, in the order of its own file."""
     listed = read_delimited(folder / GENRES, {"genre"}, Dialect(names=("genre", "index"), delimiter="|"))
-    genres = listed.rows["genre"].to_pylist()
+    genres = listed.read()["genre"].to_pylist()
     dialect = Dialect(names=(*FILM_COLUMNS, *genres), delimiter="|", encoding="latin1")
     source = read_delimited(folder / FILMS, {schema.ITEM_ID, schema.TITLE, *genres}, dialect)
-    marked = [pc.if_else(pc.equal(source.rows[genre], "1"), genre, "") for genre in genres]
+    found = source.read()
+    marked = [pc.if_else(pc.equal(found[genre], "1"), genre, "") for genre in genres]
     path = pc.utf8_trim(pc.replace_substring_regex(pc.binary_join_element_wise(*marked, "|"), r"\|+", "|"), "|")
-    rows = source.rows.select([schema.ITEM_ID, schema.TITLE]).append_column(schema.CATEGORY_PATH, path)
+    rows = found.select([schema.ITEM_ID, schema.TITLE]).append_column(schema.CATEGORY_PATH, path)
     rows = rows.append_column(schema.ITEM_TYPE, constant(FILM, len(rows)))
-    return replace(source, rows=rows, names=(*rows.column_names, *FILM_COLUMNS[2:]))
+    return _with(source, rows, FILM_COLUMNS[2:])
 
 
 def _sequences(interactions: Path, items: Path | None) -> DataSet:
-    tables: dict[str, Open] = {schema.EVENTS.name: partial(_ordered, interactions)}
+    tables: dict[str, Open] = {schema.EVENTS.name: one(_ordered, interactions)}
     if items is not None:
-        tables[schema.ITEMS.name] = partial(_described, items)
+        tables[schema.ITEMS.name] = one(_described, items)
     return DataSet(tables=tables, files=tuple(path for path in (interactions, items) if path), order_only=True)
 
 
 def _ordered(path: Path) -> Source:
     """Views in the order of their position, or of the file where there is no such column."""
     source = read(path, {schema.USER_ID, schema.ITEM_ID, schema.POSITION})
-    rows = source.rows
+    rows = source.read()
     if schema.USER_ID in rows.column_names:
-        times = moments(_positions(source))
+        times = moments(_positions(source.file, rows))
         rows = rows.append_column(schema.EVENT_TIME, times)
     rows = rows.append_column(schema.EVENT_TYPE, constant(schema.EventType.VIEW, len(rows)))
     rows = rows.select([name for name in rows.column_names if name != schema.POSITION])
     left = [name for name in source.names if name not in (*rows.column_names, schema.POSITION)]
-    return replace(source, rows=rows, names=(*rows.column_names, *left))
+    return _with(source, rows, left)
 
 
-def _positions(source: Source) -> "pa.Array":
-    if schema.POSITION in source.rows.column_names:
+def _with(source: Source, rows: "pa.Table", left: Sequence[str]) -> Source:
+    """The source with other rows in place of its own, as many and in the same order."""
+    columns = tuple(rows.column_names)
+    return replace(source, batches=whole(rows), columns=columns, names=(*columns, *left))
+
+
+def _positions(file: str, rows: "pa.Table") -> "pa.Array":
+    if schema.POSITION in rows.column_names:
         try:
-            return source.rows[schema.POSITION].cast(pa.int64())
+            return rows[schema.POSITION].cast(pa.int64())
         except pa.ArrowInvalid as error:
-            place = Place(file=source.file, column=schema.POSITION)
+            place = Place(file=file, column=schema.POSITION)
             raise DataError("E107", f"a position is no whole number ({error})", remedy="Write 0, 1, 2, ….", place=place) from error
-    user = source.rows[schema.USER_ID].combine_chunks().dictionary_encode().indices.to_numpy()
+    user = rows[schema.USER_ID].combine_chunks().dictionary_encode().indices.to_numpy()
     order = np.argsort(user, kind="stable")
     starts = np.searchsorted(user[order], user[order])
     positions = np.empty(len(user), np.int64)
@@ -105,7 +112,7 @@ def _positions(source: Source) -> "pa.Array":
 def _described(path: Path) -> Source:
     """The catalogue beside sequences: titles and genres, or numbered attributes as tags."""
     source = read(path, {*schema.ITEMS.names, PLAIN_GENRES, PLAIN_ATTRIBUTES})
-    rows = source.rows
+    rows = source.read()
     names = rows.column_names
     renamed = {PLAIN_GENRES: schema.CATEGORY_PATH, PLAIN_ATTRIBUTES: schema.TAGS}
     rows = rows.rename_columns([renamed.get(name, name) for name in names])
@@ -115,4 +122,4 @@ def _described(path: Path) -> Source:
     if PLAIN_GENRES in names:
         rows = rows.append_column(schema.ITEM_TYPE, constant(FILM, len(rows)))
     left = [name for name in source.names if name not in names]
-    return replace(source, rows=rows, names=(*rows.column_names, *left))
+    return _with(source, rows, left)

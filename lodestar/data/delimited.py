@@ -39,16 +39,13 @@ def read_delimited(path: Path, wanted: Collection[str], dialect: Dialect | None 
     included = [name for name in dialect.names if name in wanted]
     _check_unique(path, included)
     ragged: list[Any] = []
-    try:
-        rows = _parse(path, dialect, included or list(dialect.names[:1]), ragged)
-    except pa.ArrowInvalid as error:
-        raise not_utf8(path) or unreadable(path, f"cannot be parsed ({error})") from error
     return Source(
         file=path.name,
         names=dialect.names,
-        rows=rows.select(included),
+        columns=tuple(included),
+        batches=partial(_batches, path, dialect, included, ragged),
         lines=partial(_lines, path, dialect),
-        malformed=tuple(_malformed(path, dialect)) if ragged else (),
+        malformed=lambda: _malformed(path, dialect) if ragged else (),
     )
 
 
@@ -79,20 +76,31 @@ def _check_unique(path: Path, names: list[str]) -> None:
         raise DataError("E101", "the column is named twice", remedy="Keep one of the two.", place=place)
 
 
-def _parse(path: Path, dialect: Dialect, included: list[str], ragged: list[Any]) -> "pa.Table":
+def _batches(path: Path, dialect: Dialect, included: list[str], ragged: list[Any]) -> "Iterator[pa.Table]":
+    """Rows of the right width, some 16 MB of text at a time; rows of another one leave a mark in `ragged`."""
+
     def skip(row: Any) -> str:
-        ragged.append(row)
+        if not ragged:
+            ragged.append(row)
         return "skip"
 
-    with pa.input_stream(str(path), compression="detect") as stream:
-        return arrow_csv.read_csv(
-            stream,
-            arrow_csv.ReadOptions(
-                column_names=list(dialect.names), skip_rows=dialect.header_lines, block_size=BLOCK_BYTES, encoding=dialect.encoding
-            ),
-            arrow_csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip),
-            arrow_csv.ConvertOptions(include_columns=included, column_types=dict.fromkeys(included, pa.string())),
-        )
+    columns = included or list(dialect.names[:1])
+    try:
+        with (
+            pa.input_stream(str(path), compression="detect") as stream,
+            arrow_csv.open_csv(
+                stream,
+                arrow_csv.ReadOptions(
+                    column_names=list(dialect.names), skip_rows=dialect.header_lines, block_size=BLOCK_BYTES, encoding=dialect.encoding
+                ),
+                arrow_csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip),
+                arrow_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string())),
+            ) as reader,
+        ):
+            for batch in reader:
+                yield pa.Table.from_batches([batch]).select(included)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise not_utf8(path) or unreadable(path, f"cannot be parsed ({error})") from error
 
 
 def _lines(path: Path, dialect: Dialect, rows: Sequence[int]) -> list[int]:

@@ -3,8 +3,9 @@
 History is treated as known when it happened: a file read today must not look, to a point-in-time join, as if nobody had known it before.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lodestar import schema
 from lodestar.data.conversions import quoted
@@ -13,6 +14,7 @@ EVENT_ID_DIGITS = 24  # hexadecimal: at a billion rows two would share an id wit
 SEPARATOR = "chr(31)"
 HASH = "hash_of_row"
 FIRST = "first_event"
+REPEATS, SEEN = "repeats", "seen_events"
 SQL_TYPES = {
     schema.Kind.ID: "VARCHAR",
     schema.Kind.TEXT: "VARCHAR",
@@ -42,6 +44,7 @@ _FIRST_EVENT = Rule(says="the first event that names it", sql=FIRST)
 _UPDATED = _same_as(schema.CREATED_AT, "created_at")
 _KNOWN = _same_as(schema.UPDATED_AT, "updated_at: history is known when it happened")
 _YES = "true"
+_SESSION = Rule(says="the session, where nobody is named", sql=f"'session:' || {quoted(schema.SESSION_ID)}")
 
 # In this order: a rule may use what an earlier one derived.
 RULES: dict[str, dict[str, Rule]] = {
@@ -60,11 +63,13 @@ RULES: dict[str, dict[str, Rule]] = {
         schema.IS_ACTIVE: Rule(says="true", sql=_YES),
     },
     schema.EVENTS.name: {
+        schema.USER_ID: _SESSION,
         schema.EVENT_TYPE: Rule(says="rating, as there are ratings", sql=f"'{schema.EventType.RATING}'"),
-        schema.EVENT_ID: Rule(says="a hash of the row and its occurrence", sql=HASH),
+        schema.EVENT_ID: Rule(says="a hash of the row and its occurrence in the file", sql=HASH),
         schema.INGESTED_AT: _same_as(schema.EVENT_TIME, "event_time: history is known when it happened"),
     },
     schema.IMPRESSIONS.name: {
+        schema.USER_ID: _SESSION,
         schema.INGESTED_AT: _same_as(schema.SHOWN_AT, "shown_at: history is known when it happened"),
     },
     schema.ITEM_CONTENT.name: {
@@ -84,8 +89,10 @@ RULES: dict[str, dict[str, Rule]] = {
 
 
 def needed(table: schema.Table, present: Collection[str]) -> list[str]:
-    """The columns that nothing can stand for; an event has a rating where it has no type, and a column of items."""
+    """The columns that nothing can stand for in a file: a session stands for a user, a rating for an event's type."""
     derivable = set(RULES[table.name])
+    if schema.SESSION_ID not in present:
+        derivable.discard(schema.USER_ID)
     if table is not schema.EVENTS:
         return [name for name in table.required if name not in derivable]
     if schema.RATING not in present:
@@ -93,67 +100,110 @@ def needed(table: schema.Table, present: Collection[str]) -> list[str]:
     return [name for name in (schema.USER_ID, schema.ITEM_ID, schema.EVENT_TYPE, schema.EVENT_TIME) if name not in derivable]
 
 
-def derived(table: schema.Table, present: Collection[str]) -> dict[str, str]:
-    """In words, how each required column comes about that the file does not have."""
-    return {name: rule.says for name, rule in RULES[table.name].items() if name not in present}
+def derived(table: schema.Table, complete: Collection[str]) -> dict[str, str]:
+    """In words, how each required column comes about that not every file has."""
+    return {name: rule.says for name, rule in RULES[table.name].items() if name not in complete}
 
 
-def completed(table: schema.Table, checked: str, present: Collection[str]) -> str:
-    """SQL of all the table's columns, in the order of the file."""
-    if table is schema.EVENTS:
-        source = _hashed(checked, present) if schema.EVENT_ID not in present else checked
+def completed(database: Any, table: schema.Table, present: Collection[str], complete: Collection[str]) -> str:
+    """SQL of all columns and of `row` for what is in `checked_…`; `present` are the columns that some file has, `complete` those of all."""
+    name = f"checked_{table.name}"
+    if table is not schema.EVENTS:
+        source = _with_first_event(table, name)
+    elif schema.EVENT_ID in complete:
+        source = f"SELECT * FROM {name}"
     else:
-        source = _with_first_event(table, checked)
-    return f"SELECT {_columns(table, present)} FROM ({_ruled(table, source, present)}) ORDER BY row"
+        source = _hashed(name, present, has_repeats=has_repeats(database))
+    return f"SELECT row, {_columns(table)} FROM ({_ruled(table, source, present, complete)})"
 
 
 def named_by_events(table: schema.Table) -> str:
-    """SQL of users or items, in the order in which the events name them first."""
+    """SQL of users or items and of `row`, the place of the event that names them first."""
     key = quoted(table.key[0])
     source = f"""
         SELECT {key}, min(row) AS row, min({quoted(schema.EVENT_TIME)}) AS {FIRST}
         FROM checked_{schema.EVENTS.name} WHERE {key} IS NOT NULL GROUP BY {key}"""
-    return f"SELECT {_columns(table, table.key)} FROM ({_ruled(table, f'({source})', table.key)}) ORDER BY row"
+    return f"SELECT row, {_columns(table)} FROM ({_ruled(table, source, table.key, table.key)})"
 
 
-def _ruled(table: schema.Table, source: str, present: Collection[str]) -> str:
-    """One layer of SELECT per rule, each of which may use the ones before."""
-    query = f"SELECT * FROM {source}"
-    for name, rule in RULES[table.name].items():
+def _ruled(table: schema.Table, source: str, present: Collection[str], complete: Collection[str]) -> str:
+    """One layer of SELECT per rule, each of which may use the ones before; what a file says comes first."""
+    rules = RULES[table.name]
+    absent = [column for column in table.columns if column.name not in present and column.name not in rules]
+    nothing = "".join(f", NULL::{SQL_TYPES[column.kind]} AS {quoted(column.name)}" for column in absent)
+    query = f"SELECT *{nothing} FROM ({source})"
+    for name, rule in rules.items():
         if name not in present:
             query = f"SELECT *, {rule.sql} AS {quoted(name)} FROM ({query})"
+        elif name not in complete or rule is _SESSION:
+            query = f"SELECT * REPLACE (coalesce({quoted(name)}, {rule.sql}) AS {quoted(name)}) FROM ({query})"
     return query
 
 
-def _columns(table: schema.Table, present: Collection[str]) -> str:
-    known = {*present, *RULES[table.name]}
-    columns = []
-    for column in table.columns:
-        value = quoted(column.name) if column.name in known else "NULL"
-        columns.append(f"{value}::{SQL_TYPES[column.kind]} AS {quoted(column.name)}")
-    return ", ".join(columns)
+def _columns(table: schema.Table) -> str:
+    return ", ".join(f"{quoted(column.name)}::{SQL_TYPES[column.kind]} AS {quoted(column.name)}" for column in table.columns)
+
+
+def see(database: Any, present: Collection[str], stored: str) -> None:
+    """Say which events there are, those in `checked_…` with the columns that are `present`, if any, and those of the query `stored`."""
+    names = (schema.USER_ID, schema.ITEM_ID, schema.EVENT_TIME)
+    found = [f"SELECT {', '.join(map(quoted, names))} FROM ({stored})"] if stored else []
+    if present:
+        values = ", ".join(quoted(name) if name in present else f"NULL::VARCHAR AS {quoted(name)}" for name in names)
+        found.append(f"SELECT {values} FROM checked_{schema.EVENTS.name}")
+    database.execute(f"CREATE OR REPLACE VIEW {SEEN} AS {' UNION ALL '.join(found)}")
 
 
 def _with_first_event(table: schema.Table, checked: str) -> str:
     """Each row beside the first event that names it; the first of all events where none does."""
     if FIRST not in (rule.sql for rule in RULES[table.name].values()):
-        return checked
+        return f"SELECT * FROM {checked}"
     key, time = quoted(table.key[0]), quoted(schema.EVENT_TIME)
-    events = f"checked_{schema.EVENTS.name}"
-    return f"""(
-        SELECT {checked}.*, coalesce(firsts.time, (SELECT min({time}) FROM {events})) AS {FIRST}
-        FROM {checked} LEFT JOIN (SELECT {key}, min({time}) AS time FROM {events} GROUP BY {key}) AS firsts USING ({key}))"""
+    return f"""
+        SELECT {checked}.*, coalesce(firsts.time, (SELECT min({time}) FROM {SEEN})) AS {FIRST}
+        FROM {checked} LEFT JOIN (SELECT {key}, min({time}) AS time FROM {SEEN} GROUP BY {key}) AS firsts USING ({key})"""
 
 
-def _hashed(checked: str, present: Collection[str]) -> str:
-    """Each event beside its id: the same content in any order of columns gives the same id, a repeat gets a number behind it."""
-    own = [name for name in schema.EVENTS.names if name not in {schema.EVENT_ID, schema.INGESTED_AT}]
+def find_repeats(database: Any, present: Collection[str], starts: Sequence[int]) -> list[int]:
+    """Number the events without an id that are alike within a file, which begin at `starts`; the rows that an earlier file has as well.
+
+    So it makes no difference whether files come together or one after the other.
+    """
+    import pyarrow as pa
+
+    checked, content = f"checked_{schema.EVENTS.name}", _content(present)
+    unnamed = f"{quoted(schema.EVENT_ID)} IS NULL" if schema.EVENT_ID in present else "true"
+    database.execute(f"""
+        CREATE OR REPLACE TEMP TABLE suspects AS
+        SELECT digest FROM (SELECT hash({content}) AS digest FROM {checked} WHERE {unnamed}) GROUP BY digest HAVING count(*) > 1""")
+    database.register("starts", pa.table({"row": pa.array(sorted(set(starts)), pa.int64())}))
+    database.execute(f"""
+        CREATE OR REPLACE TEMP TABLE {REPEATS} AS
+        SELECT row, digest, row_number() OVER (PARTITION BY digest, start ORDER BY row) AS occurrence FROM (
+            SELECT likely.row, starts.row AS start, md5({content}) AS digest
+            FROM (SELECT * FROM {checked} WHERE {unnamed} AND hash({content}) IN (SELECT digest FROM suspects)) AS likely
+            ASOF JOIN starts ON likely.row >= starts.row)""")
+    database.unregister("starts")
+    query = f"SELECT row FROM {REPEATS} QUALIFY row_number() OVER (PARTITION BY digest, occurrence ORDER BY row) > 1"
+    return [row for (row,) in database.execute(query).fetchall()]
+
+
+def has_repeats(database: Any) -> bool:
+    return bool(database.execute(f"SELECT count(*) FROM {REPEATS}").fetchone()[0])
+
+
+def _content(present: Collection[str]) -> str:
+    """SQL of all that an event says, as one text: the same in any order of columns."""
+    own = [name for name in schema.EVENTS.names if name not in {schema.EVENT_ID, schema.INGESTED_AT, schema.ATTRS}]
     content = ", ".join(f"coalesce({quoted(name)}::VARCHAR, '')" if name in present else "''" for name in own)
-    row = f"concat_ws({SEPARATOR}, {content})"
-    return f"""(
-        WITH short AS (SELECT row, md5_number_lower({row}) AS digest FROM {checked}),
-        repeats AS (
-            SELECT row, row_number() OVER (PARTITION BY digest ORDER BY row) AS occurrence
-            FROM short WHERE digest IN (SELECT digest FROM short GROUP BY digest HAVING count(*) > 1))
-        SELECT *, md5({row})[:{EVENT_ID_DIGITS}] || CASE WHEN occurrence > 1 THEN '-' || occurrence ELSE '' END AS {HASH}
-        FROM {checked} LEFT JOIN repeats USING (row))"""
+    attrs = f", {quoted(schema.ATTRS)}::VARCHAR" if schema.ATTRS in present else ""
+    return f"concat_ws({SEPARATOR}, {content}{attrs})"
+
+
+def _hashed(checked: str, present: Collection[str], *, has_repeats: bool) -> str:
+    """Each event beside its id, a hash of its content; the second of its like in a file gets a number behind it."""
+    plain = f"md5({_content(present)})[:{EVENT_ID_DIGITS}]"
+    if not has_repeats:
+        return f"SELECT *, {plain} AS {HASH} FROM {checked}"
+    number = "CASE WHEN occurrence > 1 THEN '-' || occurrence ELSE '' END"
+    return f"SELECT * EXCLUDE (digest, occurrence), {plain} || {number} AS {HASH} FROM {checked} LEFT JOIN {REPEATS} USING (row)"

@@ -1,64 +1,122 @@
 """Bring data into the contract's tables: read, check, derive what is missing, and say what was done.
 
 The same bytes give the same files, whenever and wherever they are read: nothing that is written depends on the clock or the folder.
+Memory does not grow with the rows. A folder that is added to keeps its parts: new rows become new parts, and are in the tables at once
+when the manifest names them.
 """
 
 import hashlib
 import json
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lodestar import schema, storage
-from lodestar.data import address, derive, tables
+from lodestar.data import address, derive, manifest, merge, notes, parts, tables
 from lodestar.data.checks import Checked, check, checked_name
 from lodestar.data.conversions import quoted
 from lodestar.data.dataset import DataSet
 from lodestar.data.layout import opened
+from lodestar.data.manifest import Manifest, Part
 from lodestar.data.report import Report, TableReport
 from lodestar.errors import DataError, UsageError
 from lodestar.progress import Progress
 
 SIMULATOR = "simulator"
 MIN_USERS = 5
-SHOWN_OFFENDERS = 5
-BATCH_ROWS = 500_000
+BATCH_ROWS = 250_000
+MEMORY = "400MB"  # of the database; what does not fit goes to its folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
+    """An ingest under way: `root` is the folder that is added to, with what it held `before`."""
+
     database: Any
     dataset: DataSet
-    checked: dict[str, Checked]
+    root: Path
+    before: Manifest
+    min_users: int
+    checked: dict[str, Checked] = field(default_factory=dict)
 
 
 def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
     """Publish a folder of tables from an address (see `address.parse`); DataError, and nothing written, at the first bad row.
 
-    `data` names a folder of tables, a known data set's folder, a file of events, `s3://` of those, or `simulator:users=300,…`.
+    `data` names a folder of tables, a known data set's folder, files of events (a wildcard names several), `s3://` of those, or
+    `simulator:users=300,…`.
     """
-    asked = address.parse(data)
-    asked = address.Address(path=asked.path, mapping={**asked.mapping, **(mapping or {})}, quarantine=asked.quarantine or quarantine)
-    with tempfile.TemporaryDirectory() as folder, _database(Path(folder)) as database:
-        dataset = opened(_local(asked, Path(folder)), asked.mapping)
-        with Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
-            work = _Work(database=database, dataset=dataset, checked={})
-            _check(work, quarantine=asked.quarantine, progress=progress)
-            with storage.publish_folder(target) as published:
-                return _publish(work, asked, published, progress)
+    asked = _asked(data, mapping, quarantine)
+    with storage.publish_folder(target) as published, storage.scratch(target) as folder:
+        return _ingest(asked, folder, published, Manifest(), MIN_USERS)
+
+
+def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
+    """Put what is new in the data into a folder of tables, which need not be there yet; files that it has taken in before are skipped.
+
+    Killed anywhere, it leaves the tables as they were; the same again ends as if nothing had happened.
+    """
+    asked = _asked(data, mapping, quarantine)
+    with storage.locked(root), storage.scratch(root) as folder:
+        before = manifest.read(root) or Manifest()
+        parts.sweep(root, (part for named in before.parts.values() for part in named))
+        return _ingest(asked, folder, root, before, 0)
 
 
 def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
     """What `ingest` would report or raise, with nothing left behind."""
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         return ingest(data, Path(folder) / "tables", mapping=mapping, quarantine=quarantine)
 
 
-def _local(asked: address.Address, folder: Path) -> Path:
+def _asked(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> address.Address:
+    asked = address.parse(data)
+    return address.Address(path=asked.path, mapping={**asked.mapping, **(mapping or {})}, quarantine=asked.quarantine or quarantine)
+
+
+def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, min_users: int) -> Report:
+    digests: dict[Path, str] = {}
+
+    def is_taken(path: Path) -> bool:
+        digests[path] = _digest(path)
+        return digests[path] in before.inputs
+
+    dataset = opened(_local(asked, folder), asked.mapping, is_taken)
+    if before.parts and before.order_only != dataset.order_only:
+        raise UsageError(f"{root} and the data cannot be one table: only one of the two knows times; use another folder")
+    known = sum(digest in before.inputs for digest in digests.values())
+    if not dataset.tables:
+        nothing = {name: TableReport() for name in schema.TABLES}
+        return Report(source=_source(asked), order_only=dataset.order_only, known_files=known, tables=nothing)
+    if schema.EVENTS.name not in {*dataset.tables, *before.parts}:
+        raise UsageError(f"{asked.path} holds no events; bring them first, or with the rest")
+    inputs = {digest: path.name for path, digest in digests.items()}
+    with _database(folder) as database, Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
+        work = _Work(database=database, dataset=dataset, root=root, before=before, min_users=min_users)
+        _check(work, quarantine=asked.quarantine, progress=progress)
+        reports, written = _write(work, progress)
+        report = Report(source=_source(asked), order_only=dataset.order_only, known_files=known, tables=reports)
+        _write_json(root / tables.REPORT, asdict(report))
+        if asked.quarantine:
+            (root / tables.QUARANTINE).write_text("".join(_quarantined(checked) for checked in work.checked.values()))
+        named = tuple(sorted(name for name in _named(before) if name not in work.checked))
+        after = replace(before, parts=written, inputs={**before.inputs, **inputs}, named_by_events=named, order_only=dataset.order_only)
+        manifest.write(root, after)
+        progress.advance()
+        return report
+
+
+def _named(before: Manifest) -> Sequence[str]:
+    """Tables that may be named by events only; at first, users and items."""
+    return before.named_by_events if before.parts else (schema.USERS.name, schema.ITEMS.name)
+
+
+def _local(asked: address.Address, folder: Path) -> str:
     if asked.path == SIMULATOR or asked.path.startswith(f"{SIMULATOR}:"):
         from lodestar.data.simulator import SimulatorConfig, simulate
 
@@ -67,8 +125,8 @@ def _local(asked: address.Address, folder: Path) -> Path:
         config, made = SimulatorConfig.parse(asked.path), folder / SIMULATOR
         made.mkdir()
         simulate(config, made)
-        return made
-    return storage.fetch(asked.path, folder) if storage.is_remote(asked.path) else Path(asked.path)
+        return str(made)
+    return str(storage.fetch(asked.path, folder)) if storage.is_remote(asked.path) else asked.path
 
 
 @contextmanager
@@ -77,117 +135,110 @@ def _database(folder: Path) -> Iterator[Any]:
     import duckdb
 
     with duckdb.connect(str(folder / "ingest.duckdb")) as database:
-        database.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false")
+        database.execute(f"""
+            SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
+            SET memory_limit = '{MEMORY}'; SET temp_directory = '{str(folder / "spill").replace("'", "''")}'""")
         yield database
 
 
 def _check(work: _Work, *, quarantine: bool, progress: Progress) -> None:
     now_us = time.time_ns() // 1000
-    for name, read in work.dataset.tables.items():
-        work.checked[name] = check(work.database, schema.TABLES[name], read(), now_us=now_us, quarantine=quarantine)
-        if name == schema.EVENTS.name:
+    if stored := _stored(work, schema.EVENTS):
+        derive.see(work.database, (), stored)
+    for name, sources in work.dataset.tables.items():
+        table = schema.TABLES[name]
+        stored = _stored(work, table) if name in parts.MOMENT else ""
+        work.checked[name] = check(work.database, table, sources(), now_us=now_us, quarantine=quarantine, stored=stored)
+        if table is schema.EVENTS:
+            derive.see(work.database, work.checked[name].columns, stored)
             _check_users(work)
         progress.advance()
 
 
+def _stored(work: _Work, table: schema.Table) -> str:
+    """SQL of the rows that the folder has already, empty where it has none."""
+    old = [work.root / part.path for part in work.before.parts.get(table.name, ())]
+    return merge.stored(table, old) if old else ""
+
+
 def _check_users(work: _Work) -> None:
-    query = f"SELECT count(DISTINCT {quoted(schema.USER_ID)}) FROM {checked_name(schema.EVENTS)}"
+    query = f"SELECT count(DISTINCT {quoted(schema.USER_ID)}) FROM ({_completed(work, schema.EVENTS)})"
     users = work.database.execute(query).fetchone()[0]
-    if users < MIN_USERS:
-        message = f"{users} users with events are too few to learn from, at least {MIN_USERS} are needed"
+    if users < work.min_users:
+        message = f"{users} users with events are too few to learn from, at least {work.min_users} are needed"
         raise DataError("E201", message, remedy="Bring more users.")
 
 
-def _publish(work: _Work, asked: address.Address, folder: Path, progress: Progress) -> Report:
-    counts: dict[str, int] = {}
+def _completed(work: _Work, table: schema.Table) -> str:
+    checked = work.checked[table.name]
+    return derive.completed(work.database, table, checked.columns, checked.complete)
+
+
+def _write(work: _Work, progress: Progress) -> tuple[dict[str, TableReport], dict[str, tuple[Part, ...]]]:
+    """Write the new parts; the report and all parts of each table."""
+    found: dict[str, tuple[Part, ...]] = {}
+    reports: dict[str, TableReport] = {}
     for name, table in schema.TABLES.items():
-        counts[name] = tables.write_batches(_rows(work, table), table, folder)
+        new = _parts(work, table)
+        found[name] = (*work.before.parts.get(name, ()), *new) if name in parts.MOMENT else tuple(new)
+        count = sum(part.rows for part in new)
         if name in work.checked:
+            kept = count if name in parts.MOMENT else _count(work, checked_name(table))
+            reports[name] = _table_report(work, work.checked[name], kept)
             progress.advance()
-    report = _report(work, asked, counts)
-    _write_json(folder / tables.REPORT, asdict(report))
-    _write_json(folder / tables.MANIFEST, _manifest(work, report, counts))
-    if asked.quarantine:
-        (folder / tables.QUARANTINE).write_text("".join(_quarantined(checked) for checked in work.checked.values()))
-    progress.advance()
-    return report
+        else:
+            is_derived = count > 0 and name in _named(work.before)
+            fresh = max(0, count - work.before.rows(table)) if is_derived else 0
+            reports[name] = TableReport(added=fresh, derived=derive.derived(table, table.key) if is_derived else {})
+    return reports, found
 
 
-def _rows(work: _Work, table: schema.Table) -> Any:
-    checked = work.checked.get(table.name)
-    if checked is not None:
-        query = derive.completed(table, checked.name, checked.columns)
-    elif table in (schema.USERS, schema.ITEMS):
+def _parts(work: _Work, table: schema.Table) -> list[Part]:
+    """The parts that are new; of a table that is not split by time, the one that takes the place of the last.
+
+    Rows that only events name stand in until a file gives the table, and then are gone.
+    """
+    before = work.before.parts.get(table.name, ())
+    if table.name in work.checked:
+        query = _completed(work, table)
+    elif table.name in _named(work.before) and schema.EVENTS.name in work.checked:
         query = derive.named_by_events(table)
+    elif before:
+        return [] if table.name in parts.MOMENT else list(before)
     else:
-        return ()
-    return work.database.execute(query).to_arrow_reader(BATCH_ROWS)
+        return parts.write((), table, work.root)
+    by_events = table.name in _named(work.before)
+    if before and table.name not in parts.MOMENT and by_events == (table.name not in work.checked):
+        query = merge.merged(table, query, _stored(work, table), by_events=by_events)
+    rows = work.database.execute(query if _is_in_order(work, table) else f"{query} ORDER BY row")
+    return parts.write(rows.to_arrow_reader(BATCH_ROWS), table, work.root, before)
 
 
-def _report(work: _Work, asked: address.Address, counts: Mapping[str, int]) -> Report:
-    reports = {}
-    for name, table in schema.TABLES.items():
-        checked = work.checked.get(name)
-        if checked is None:
-            derived = derive.derived(table, table.key) if counts[name] else {}
-            reports[name] = TableReport(added=counts[name], derived=derived)
-            continue
-        notes = (*checked.notes, *_lacking(work, checked), *_unknown(work, table))
-        reports[name] = TableReport(
-            rows_in=checked.rows_in,
-            kept=counts[name],
-            dropped=checked.dropped,
-            derived=derive.derived(table, checked.columns),
-            ignored=checked.ignored,
-            notes=notes,
-            offenders=_offenders(checked),
-        )
-    source = asked.path if asked.path.startswith(SIMULATOR) else Path(asked.path).name
-    return Report(source=source, order_only=work.dataset.order_only, tables=reports)
+def _is_in_order(work: _Work, table: schema.Table) -> bool:
+    """Rows that nothing was joined to come as they are stored; to sort many is slow."""
+    if table is schema.EVENTS:
+        return schema.EVENT_ID in work.checked[table.name].complete or not derive.has_repeats(work.database)
+    return table is schema.IMPRESSIONS
 
 
-def _offenders(checked: Checked) -> dict[str, tuple[str, ...]]:
-    """Where the first few bad rows of each code lie."""
-    found: dict[str, tuple[str, ...]] = {}
-    for error in checked.bad:
-        found[error.code] = (*found.get(error.code, ()), str(error.place))[:SHOWN_OFFENDERS]
-    return found
+def _count(work: _Work, name: str) -> int:
+    return int(work.database.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
 
 
-def _lacking(work: _Work, checked: Checked) -> list[str]:
-    """Notes of event types whose further needs the file has no column for."""
-    if checked.table is not schema.EVENTS or schema.EVENT_TYPE not in checked.columns:
-        return []
-    types = quoted(schema.EVENT_TYPE)
-    rows = work.database.execute(f"SELECT {types}, count(*) FROM {checked.name} GROUP BY 1 ORDER BY 1").fetchall()
-    notes = []
-    for kind, count in rows:
-        missing = [name for name in schema.NEEDS[schema.EventType(kind)] if name not in checked.columns]
-        if missing:
-            notes.append(f"{count:,} events of type {kind} without {', '.join(missing)}, which the file has no column for")
-    return notes
+def _table_report(work: _Work, checked: Checked, kept: int) -> TableReport:
+    return TableReport(
+        rows_in=checked.rows_in,
+        kept=kept,
+        dropped=checked.dropped,
+        derived=derive.derived(checked.table, checked.complete),
+        ignored=checked.ignored,
+        notes=(*checked.notes, *notes.lacking(work.database, checked), *notes.unknown(work.database, checked.table)),
+        offenders=checked.offenders,
+    )
 
 
-def _unknown(work: _Work, table: schema.Table) -> list[str]:
-    """A note of events that name what the given table does not have; they are kept and joined when it arrives."""
-    if table not in (schema.USERS, schema.ITEMS):
-        return []
-    key = quoted(table.key[0])
-    query = f"""
-        SELECT count(*) FROM {checked_name(schema.EVENTS)} AS events
-        WHERE {key} IS NOT NULL AND {key} NOT IN (SELECT {key} FROM {checked_name(table)})"""
-    count = work.database.execute(query).fetchone()[0]
-    return [f"{count:,} events name {table.name} that are not here; they are kept and joined when these arrive"] if count else []
-
-
-def _manifest(work: _Work, report: Report, counts: Mapping[str, int]) -> dict[str, object]:
-    return {
-        "schema": schema.HASH,
-        "source": report.source,
-        "order_only": report.order_only,
-        "rows": dict(counts),
-        "inputs": {path.name: _digest(path) for path in work.dataset.files},
-    }
+def _source(asked: address.Address) -> str:
+    return asked.path if asked.path.startswith(SIMULATOR) else Path(asked.path).name
 
 
 def _digest(path: Path) -> str:
@@ -204,4 +255,5 @@ def _quarantined(checked: Checked) -> str:
 
 
 def _write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

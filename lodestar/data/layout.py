@@ -1,55 +1,98 @@
-"""Which tables lie at a path: one file of events, a folder of the contract's tables, or a known data set."""
+"""Which tables lie at a path: files of events, a folder of the contract's tables, or a known data set."""
 
-from collections.abc import Callable, Mapping
+import glob
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lodestar import schema
-from lodestar.data import offences
-from lodestar.data.dataset import DataSet
+from lodestar.data import manifest, offences
+from lodestar.data.dataset import DataSet, Open
 from lodestar.data.datasets import find
 from lodestar.data.readers import SUFFIXES, read
 from lodestar.data.source import Source
 from lodestar.errors import UsageError
 
-Open = Callable[[], Source]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
-def opened(path: Path, mapping: Mapping[str, str]) -> DataSet:
-    """What to read, events first; UsageError where there is nothing that can be."""
+def opened(where: str, mapping: Mapping[str, str], is_taken: Callable[[Path], bool] = lambda _: False) -> DataSet:
+    """What to read, events first; UsageError where there is nothing that can be. A wildcard names several files of events.
+
+    Files that are taken already are left out; a known data set is left out as a whole, or not at all.
+    """
+    found = _found(where, mapping)
+    if isinstance(found, DataSet):
+        taken = [is_taken(file) for file in found.files]
+        return replace(found, tables={}) if all(taken) else found
+    _check_mapping(found, mapping)
+    held = manifest.read(Path(where))
+    left = {name: kept for name, files in found.items() if (kept := [file for file in files if not is_taken(file)])}
+    root = Path(where) if Path(where).is_dir() else Path(where).parent
+    return replace(_tables(root, left, mapping), order_only=bool(held and held.order_only))
+
+
+def _found(where: str, mapping: Mapping[str, str]) -> DataSet | dict[str, list[Path]]:
+    """A known data set, or the files of each table."""
+    path = Path(where)
+    if not path.exists() and glob.has_magic(where):
+        found = [file for file in map(Path, sorted(glob.glob(where, recursive=True))) if file.is_file()]
+        if not found:
+            raise UsageError(f"no file is called {where}")
+        return {schema.EVENTS.name: found}
     if path.is_file():
-        return _tables({schema.EVENTS.name: path}, mapping)
+        return {schema.EVENTS.name: [path]}
     if not path.is_dir():
-        raise UsageError(f"no file or folder {path}; give a folder of tables, a data set's folder or one file of events")
-    files = {name: file for name in schema.TABLES if (file := _only(path, name)) is not None}
-    if schema.EVENTS.name in files:
-        return _tables(files, mapping)
-    known = find(path)
-    if known is None:
-        raise UsageError(
-            f"{path} holds neither events ({', '.join(schema.EVENTS.name + suffix for suffix in SUFFIXES)}) nor a known data set"
-        )
-    if mapping:
+        raise UsageError(f"no file or folder {path}; give a folder of tables, a data set's folder or files of events")
+    held = manifest.read(path)
+    files = _held(path, held) if held else {name: found for name in schema.TABLES if (found := _files(path, name))}
+    known = None if schema.EVENTS.name in files else find(path)
+    if known and mapping:
         raise UsageError(f"{path.name} is a known data set whose columns are known; leave --map out")
-    return known
+    if not known and not files:
+        raise UsageError(
+            f"{path} holds neither events ({', '.join(schema.EVENTS.name + suffix for suffix in SUFFIXES)}, or files of these kinds in a "
+            f"folder {schema.EVENTS.name}/) nor a known data set"
+        )
+    return known or files
 
 
-def _only(folder: Path, name: str) -> Path | None:
+def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:
+    unused = [ours for ours in mapping if not any(ours in schema.TABLES[name].names for name in names)]
+    if unused:
+        raise UsageError(f"--map {unused[0]}={mapping[unused[0]]} renames nothing: no table that is given has {unused[0]}")
+
+
+def _held(root: Path, held: manifest.Manifest) -> dict[str, list[Path]]:
+    return {name: [root / part.path for part in parts] for name, parts in held.parts.items() if held.rows(schema.TABLES[name])}
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """The table's one file, or all files in the folder of its name."""
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
     if len(files) > 1:
         raise UsageError(f"{folder} holds the table {name} more than once: {', '.join(file.name for file in files)}; keep one")
-    return files[0] if files else None
+    within = sorted(file for file in (folder / name).rglob("*") if file.name.endswith(SUFFIXES) and not file.name.startswith("."))
+    if files and within:
+        raise UsageError(f"{folder} holds the table {name} more than once: {files[0].name} and {name}/; keep one")
+    return files or within
 
 
-def _tables(files: Mapping[str, Path], mapping: Mapping[str, str]) -> DataSet:
+def _tables(root: Path, files: Mapping[str, Sequence[Path]], mapping: Mapping[str, str]) -> DataSet:
     tables: dict[str, Open] = {}
-    for name in (schema.EVENTS.name, *(name for name in files if name != schema.EVENTS.name)):
-        tables[name] = partial(_renamed, files[name], schema.TABLES[name], mapping)
-    unused = [ours for ours in mapping if not any(ours in schema.TABLES[name].names for name in files)]
-    if unused:
-        raise UsageError(f"--map {unused[0]}={mapping[unused[0]]} renames nothing: no table that is given has {unused[0]}")
-    return DataSet(tables=tables, files=tuple(files.values()))
+    for name in sorted(files, key=lambda name: name != schema.EVENTS.name):
+        tables[name] = _opening(root, files[name], schema.TABLES[name], mapping)
+    return DataSet(tables=tables, files=tuple(file for found in files.values() for file in found))
+
+
+def _opening(root: Path, files: Sequence[Path], table: schema.Table, mapping: Mapping[str, str]) -> Open:
+    return lambda: [replace(_renamed(file, table, mapping), file=_shown(root, file)) for file in files]
+
+
+def _shown(root: Path, file: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
 
 def _renamed(path: Path, table: schema.Table, mapping: Mapping[str, str]) -> Source:
@@ -59,12 +102,15 @@ def _renamed(path: Path, table: schema.Table, mapping: Mapping[str, str]) -> Sou
     taken: dict[str, str] = {}
     for ours in table.names:
         theirs = asked.get(ours, ours)
-        if theirs in source.rows.column_names:
+        if theirs in source.columns:
             taken[ours] = theirs
-        elif ours in source.rows.column_names:
+        elif ours in source.columns:
             taken[ours] = ours
         elif ours in asked:
             raise offences.unmapped_column(source.file, ours, theirs, source.names)
-    rows = source.rows.select(list(taken.values())).rename_columns(list(taken))
     left = [name for name in source.names if name not in taken.values()]
-    return replace(source, rows=rows, names=(*rows.column_names, *left))
+
+    def batches() -> "Iterator[pa.Table]":
+        return (rows.select(list(taken.values())).rename_columns(list(taken)) for rows in source.batches())
+
+    return replace(source, batches=batches, columns=tuple(taken), names=(*taken, *left))

@@ -83,6 +83,8 @@ def bad_row(code: str, table: schema.Table, place: Place) -> DataError:
         "E107": (_type_fault(column, place.value), FORMS.get(column.kind, "Give one.")),
         "E110": (f"there is no such event type{_meant(place.value)}", f"Use one of {', '.join(schema.EventType)}."),
         "E111": (f"an event of its type needs a {column.name}", "Give it, or another event_type."),
+        "E130": ("the embedding is not as long as its dim, or as the others of its encoder version", "Embed everything by one model."),
+        "E140": ("the prerequisites run in a circle", "Take one of its relations out."),
         "E120": ("the key came before with different content", "Keep one of the rows."),
     }
     message, remedy = says[code]

@@ -1,6 +1,7 @@
 """Files into rows: CSV, JSONL and Parquet, plain or gz, chosen by the file's name."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,11 +10,12 @@ import pyarrow.parquet as pq
 from lodestar.data.delimited import read_delimited
 from lodestar.data.json_lines import read_json_lines
 from lodestar.data.source import Source, count_from, unreadable
-from lodestar.errors import DataError, Place, UsageError
+from lodestar.errors import UsageError
 
 DELIMITED = (".csv", ".tsv", ".txt")
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet",)
+BATCH_ROWS = 250_000
 SUFFIXES = (*DELIMITED, *(f"{suffix}.gz" for suffix in DELIMITED), *JSON_LINES, *(f"{suffix}.gz" for suffix in JSON_LINES), *PARQUET)
 
 
@@ -30,32 +32,20 @@ def read(path: Path, wanted: Collection[str]) -> Source:
 
 
 def read_parquet(path: Path, wanted: Collection[str]) -> Source:
-    """The wanted columns; moments with a zone in UTC µs, moments without one as text, numbers as text."""
+    """The wanted columns, with the types that the file gives them."""
     try:
-        file = pq.ParquetFile(path)
-        names = tuple(file.schema_arrow.names)
-        rows = file.read(columns=[name for name in names if name in wanted])
+        with pq.ParquetFile(path) as file:
+            names = tuple(file.schema_arrow.names)
     except (pa.ArrowInvalid, OSError) as error:
         raise unreadable(path, f"is no Parquet file ({error})") from error
-    columns = [_plain(path.name, name, rows[name]) for name in rows.column_names]
-    return Source(file=path.name, names=names, rows=pa.table(columns, names=rows.column_names), lines=count_from(1))
+    columns = tuple(name for name in names if name in wanted)
+    return Source(file=path.name, names=names, columns=columns, batches=partial(_batches, path, columns), lines=count_from(1))
 
 
-def _plain(file: str, name: str, values: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        return _plain(file, name, values.cast(kind.value_type))
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        return values.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
-    if pa.types.is_map(kind):
-        return values.cast(pa.map_(pa.string(), pa.string()))
-    wanted = pa.list_(pa.string()) if pa.types.is_list(kind) or pa.types.is_large_list(kind) else pa.string()
+def _batches(path: Path, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
     try:
-        plain = values.cast(wanted)
-        plain.validate(full=True)
-    except pa.ArrowNotImplementedError as error:
-        place = Place(file=file, column=name)
-        raise DataError("E107", f"{kind} is no type for it", remedy="Write text, numbers or lists of text.", place=place) from error
-    except pa.ArrowInvalid as error:
-        raise DataError("E104", f"the text is not UTF-8 ({error})", remedy="Convert it.", place=Place(file=file, column=name)) from error
-    return plain
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
+                yield pa.Table.from_batches([batch])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise unreadable(path, f"is damaged ({error})") from error

@@ -25,6 +25,7 @@ class Report:
 
     source: str
     order_only: bool
+    known_files: int = 0
     tables: dict[str, TableReport]
 
     def markdown(self) -> str:
@@ -48,6 +49,8 @@ class Report:
         ignored = [f"{name}: {', '.join(table.ignored)}" for name, table in self.tables.items() if table.ignored]
         lines += _section("Columns that are not of the contract, left out", ignored)
         notes = [f"{name}: {note}" for name, table in self.tables.items() for note in table.notes]
+        if self.known_files:
+            notes.insert(0, f"{self.known_files:,} files were taken in before, and left out.")
         if self.order_only:
             notes.insert(0, "The data give an order and no times: event_time is 2000-01-01 plus a second per position.")
         lines += _section("Notes", notes)

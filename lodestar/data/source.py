@@ -1,7 +1,7 @@
 """Rows as a file gives them, before any check, with a way back from a row to its line."""
 
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Lines = Callable[[Sequence[int]], list[int]]
+Batches = Callable[[], "Iterator[pa.Table]"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +26,33 @@ class Malformed:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One file: `names` are all its columns, `rows` holds those asked for.
+    """One file, read in batches of bounded size: `names` are all its columns, `columns` those asked for, which the batches hold.
 
-    A column is text as it stands, a list of texts, or int64 for moments that a typed file gives in UTC µs.
-    `lines` turns ascending row numbers (from 0) into line numbers (from 1, header included). `left_out` counts rows that a known data
-    set's reader did not pass on, by the reason; `notes` is what else a person should know.
+    A value has the type that the file gives it, which is text but in Parquet. `lines` turns ascending row numbers (from 0) into line
+    numbers (from 1, header included); `malformed` is to be asked when the batches have been read. `left_out` counts rows that a known
+    data set's reader did not pass on, by the reason; `notes` is what else a person should know.
     """
 
     file: str
     names: tuple[str, ...]
-    rows: "pa.Table"
+    columns: tuple[str, ...]
+    batches: Batches
     lines: Lines
-    malformed: tuple[Malformed, ...] = ()
+    malformed: Callable[[], Iterable[Malformed]] = tuple
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def read(self) -> "pa.Table":
+        """All rows at once, for what is known to be small."""
+        import pyarrow as pa
+
+        found = list(self.batches())
+        return pa.concat_tables(found) if found else pa.table({name: pa.array([], pa.string()) for name in self.columns})
+
+
+def whole(rows: "pa.Table") -> Batches:
+    """Rows that are in memory, as one batch."""
+    return lambda: iter((rows,))
 
 
 def count_from(first: int) -> Lines:

@@ -1,17 +1,20 @@
-"""The contract's tables on disk: one Parquet file each, every column of the contract present, rows in the order they came."""
+"""The contract's tables on disk as Parquet, every column of the contract present, rows in the order they came.
 
-from collections.abc import Iterable, Sequence
+A folder with a manifest holds the parts that it names; without one, as the simulator writes it, one file per table.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lodestar import schema
+from lodestar.data import manifest
 from lodestar.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MANIFEST = "manifest.json"
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -35,36 +38,31 @@ class Tables:
     def impressions(self) -> "pa.Table":
         return self._read(schema.IMPRESSIONS)
 
-    def path(self, table: schema.Table) -> Path:
-        """Where the table lies."""
-        return self.root / file_name(table)
+    def paths(self, table: schema.Table) -> list[Path]:
+        """Where the table's parts lie, in the order of its rows, of which there is at least one; DataError E151 where there is none."""
+        found = manifest.read(self.root)
+        names = [part.path for part in found.parts[table.name]] if found else [file_name(table)]
+        if not all((self.root / name).exists() for name in names):
+            raise DataError("E151", f"there is no table {table.name} in {self.root}", remedy="Ingest the data first.")
+        return [self.root / name for name in names]
 
     def _read(self, table: schema.Table, columns: Sequence[str] | None = None) -> "pa.Table":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.path(table)
-        if not path.exists():
-            raise DataError("E151", f"there is no table {table.name} in {self.root}", remedy="Ingest the data first.")
-        return pq.read_table(path, columns=None if columns is None else list(columns), schema=arrow_schema(table))
+        wanted = None if columns is None else list(columns)
+        shape = arrow_schema(table)
+        return pa.concat_tables([pq.read_table(path, columns=wanted, schema=shape) for path in self.paths(table)])
 
 
 def write(tables: "dict[str, pa.Table]", folder: Path) -> None:
-    """Write each table of the contract into a folder; one that is not given is written with no rows."""
-    for name, table in schema.TABLES.items():
-        write_batches(tables[name].to_reader() if name in tables else (), table, folder)
-
-
-def write_batches(batches: Iterable["pa.RecordBatch"], table: schema.Table, folder: Path) -> int:
-    """Write one table without holding it whole; the number of rows."""
-    import pyarrow as pa
+    """Write each table of the contract into a folder, one file each; one that is not given is written with no rows."""
     import pyarrow.parquet as pq
 
-    shape, count = arrow_schema(table), 0
-    with pq.ParquetWriter(folder / file_name(table), shape, compression="zstd") as target:
-        for batch in batches:
-            target.write_table(pa.Table.from_batches([batch]).select(list(table.names)).cast(shape))
-            count += len(batch)
-    return count
+    for name, table in schema.TABLES.items():
+        shape = arrow_schema(table)
+        rows = tables[name].select(list(table.names)).cast(shape) if name in tables else shape.empty_table()
+        pq.write_table(rows, folder / file_name(table), compression="zstd")
 
 
 def file_name(table: schema.Table) -> str:

@@ -90,8 +90,11 @@ def opened(found: Tables, known_by_us: int | None = None) -> Any:
     )
     known = "" if known_by_us is None else f" WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
     for table in schema.TABLES.values():
-        path = str(found.path(table)).replace("'", "''")
-        database.execute(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{path}', file_row_number = true){known}")
+        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found.paths(table))
+        place = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and rows in each
+        database.execute(f"""
+            CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {place}
+            FROM read_parquet([{files}], file_row_number = true){known}""")
     database.execute(f"""
         CREATE VIEW positive AS SELECT * FROM events
         WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")

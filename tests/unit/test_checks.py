@@ -21,7 +21,7 @@ GOOD = "u1,i1,view,2025-06-01T12:00:00Z"
 def judged(path: Path, table: schema.Table = schema.EVENTS, *, quarantine: bool = False) -> tuple[Checked, list[dict[str, Any]]]:
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
-        found = check(database, table, read(path, table.names), now_us=NOW_US, quarantine=quarantine)
+        found = check(database, table, [read(path, table.names)], now_us=NOW_US, quarantine=quarantine)
         rows = database.execute(f"SELECT * EXCLUDE (row, offence) FROM {found.name} ORDER BY row").to_arrow_table().to_pylist()
     return found, rows
 

@@ -6,11 +6,11 @@ import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from lodestar import schema
 from lodestar.data.ingest import ingest
+from lodestar.data.tables import Tables
 from lodestar.engine.recommender import PERSONAL, Recommendation
 from lodestar.errors import EnvironmentFault
 from serving.impressions import FileLog, Shown, connect, feature_hash
@@ -35,7 +35,7 @@ def test_the_log_is_a_table_of_the_contract(tmp_path: Path) -> None:
         rows.writerow(["user_id", "item_id", "event_type", "event_time"])
         rows.writerows([f"u{user}", "i1", "view", "2026-01-01T00:00:00Z"] for user in range(5))
     ingest(str(data), tmp_path / "tables")
-    table = pq.read_table(tmp_path / "tables" / "impressions.parquet").to_pylist()
+    table = Tables(root=tmp_path / "tables").impressions().to_pylist()
     assert [(row[schema.REQUEST_ID], row[schema.POSITION], row[schema.ITEM_ID]) for row in table] == [
         ("r1", 1, "i0"),
         ("r1", 2, "i1"),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lodestar import schema, storage
-from lodestar.data import address, tables
+from lodestar.data import address, manifest, tables
 from lodestar.data.checks import IDENTICAL
 from lodestar.data.ingest import ingest
 from lodestar.errors import DataError, UsageError
@@ -184,4 +184,4 @@ def test_the_simulators_tables_pass_the_checks(tmp_path: Path) -> None:
     report = ingest("simulator:users=60,items=40,events=1500,seed=1", tmp_path / "out")
     assert report.source == "simulator:users=60,items=40,events=1500,seed=1"
     assert report.tables["events"].rows_in == report.tables["events"].kept > 0
-    assert json.loads((tmp_path / "out" / tables.MANIFEST).read_text())["schema"] == schema.HASH
+    assert json.loads((tmp_path / "out" / manifest.FILE).read_text())["contract"] == schema.HASH

@@ -60,8 +60,8 @@ def test_any_kind_and_order_of_columns_gives_the_same_rows(rows: list[Row], name
     path.write_bytes(WRITERS[kind](rows, names))
     found = read(path, WANTED)
     assert set(found.names) == set(COLUMNS)
-    assert found.malformed == ()
-    assert found.rows.select(["user_id", "item_id"]).to_pylist() == [{name: row[name] for name in ("user_id", "item_id")} for row in rows]
+    assert found.read().select(["user_id", "item_id"]).to_pylist() == [{name: row[name] for name in ("user_id", "item_id")} for row in rows]
+    assert list(found.malformed()) == []
 
 
 def test_lines_count_blank_lines_and_breaks_within_quotes(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_a_row_of_the_wrong_width_is_reported_with_its_line(tmp_path: Path) -> N
     path = tmp_path / "events.csv"
     path.write_text("user_id,item_id\nu1,a\nu2\nu3,c\n")
     found = read(path, WANTED)
-    assert [malformed.line for malformed in found.malformed] == [3]
-    assert found.rows["user_id"].to_pylist() == ["u1", "u3"]
+    assert found.read()["user_id"].to_pylist() == ["u1", "u3"]
+    assert [malformed.line for malformed in found.malformed()] == [3]
     assert found.lines([1]) == [4]
 
 
@@ -83,28 +83,28 @@ def test_a_json_line_that_is_no_object_is_reported_with_its_line(tmp_path: Path)
     path = tmp_path / "events.jsonl"
     path.write_text('{"user_id": "u1"}\n\n[1]\n{"user_id": 2}\n')
     found = read(path, WANTED)
-    assert [malformed.line for malformed in found.malformed] == [3]
-    assert found.rows["user_id"].to_pylist() == ["u1", "2"]
+    assert found.read()["user_id"].to_pylist() == ["u1", "2"]
+    assert [malformed.line for malformed in found.malformed()] == [3]
     assert found.lines([1]) == [4]
 
 
 def test_a_tab_separated_file_says_so_by_its_header(tmp_path: Path) -> None:
     path = tmp_path / "events.tsv"
     path.write_bytes("\ufeffuser_id\titem_id\nu1\ta,b\n".encode())
-    assert read(path, WANTED).rows.to_pylist() == [{"user_id": "u1", "item_id": "a,b"}]
+    assert read(path, WANTED).read().to_pylist() == [{"user_id": "u1", "item_id": "a,b"}]
 
 
 @pytest.mark.parametrize(("name", "content"), [("e.csv.gz", gzip.compress(b"user_id\nu1\n" * 9)[:-9]), ("e.parquet", b"PAR1")])
 def test_a_damaged_file_is_a_coded_error(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match="E107"):
-        read(tmp_path / name, WANTED)
+        read(tmp_path / name, WANTED).read()
 
 
 def test_the_first_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_bytes(b"user_id,item_id\nu1,a\nu2,caf\xe9\n")
     with pytest.raises(DataError, match=r"E104 events\.csv, line 3"):
-        read(tmp_path / "events.csv", WANTED)
+        read(tmp_path / "events.csv", WANTED).read()
 
 
 def test_a_name_of_no_known_kind_is_a_usage_error(tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""The collector and the batch judge alike: what one takes the other takes, and what one refuses the other refuses by the same code."""
+
+import gzip
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lodestar import schema
+from lodestar.data import conversions, rows
+from lodestar.data.ingest import validate
+from lodestar.schema import Kind
+from serving.collect import judge
+from serving.collect.intake import Intake
+
+MOMENT = "2024-01-01T12:00:00Z"
+EVENT = {
+    schema.USER_ID: "u1",
+    schema.EVENT_TYPE: "view",
+    schema.EVENT_TIME: MOMENT,
+    schema.ITEM_ID: "i1",
+    schema.SESSION_ID: "s1",
+    schema.TARGET_USER_ID: "u2",
+    schema.QUERY_ID: "q1",
+    schema.QUERY_TEXT: "red shoes",
+    schema.REQUEST_ID: "r1",
+    schema.POSITION: 1,
+    schema.SURFACE: "home",
+    schema.DEVICE: "phone",
+    schema.VALUE: 1.5,
+    schema.CURRENCY: "EUR",
+    schema.RATING: 4.5,
+    schema.DWELL_S: 10,
+    schema.PROGRESS: 0.5,
+    schema.SOURCE: "mail",
+    schema.ATTRS: {"colour": "red", "size": 38},
+}
+IMPRESSION = {
+    schema.USER_ID: "u1",
+    schema.ITEM_ID: "i1",
+    schema.POSITION: 1,
+    schema.SHOWN_AT: MOMENT,
+    schema.SURFACE: "home",
+    schema.MODEL_DIGEST: "d",
+    schema.ARM: "control",
+    schema.PROPENSITY: 0.5,
+    schema.FEATURE_HASH: "h",
+    schema.SESSION_ID: "s1",
+    schema.QUERY_TEXT: "red shoes",
+    schema.SCORE: 0.1,
+    schema.RETRIEVER: "personal",
+    schema.IS_SPONSORED: False,
+}
+WHOLE = {schema.EVENTS: EVENT, schema.IMPRESSIONS: IMPRESSION}
+OWN_NAME = {schema.EVENTS: schema.EVENT_ID, schema.IMPRESSIONS: schema.REQUEST_ID}
+NUMBERS = (
+    "1",
+    " 2 ",
+    "+3",
+    "-1",
+    "4.0",
+    "4.5",
+    ".5",
+    "5.",
+    "1e2",
+    "1E-3",
+    "1e400",
+    "nan",
+    "NaN",
+    "inf",
+    "1_000",
+    "٣",
+    "0x1",
+    "9" * 18,
+    "9" * 19,
+)
+ODD: Mapping[Kind, tuple[Any, ...]] = {
+    Kind.ID: ("nan", "None", "<NA>", " ", "\t", "\u3000", " x ", "x" * 128, "x" * 129, "é" * 64, "é" * 65, 5, 5.5, True, 1e22),
+    Kind.TEXT: (*schema.EventType, " view ", "VIEW", "veiw", "\u00a0", "\n", 5, False),
+    Kind.TIME: (
+        *(
+            "2024-01-01",
+            "2024-01-01T12:00:00",
+            "2024-01-01 12:00",
+            "2024-02-30T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T24:00:00.0Z",
+            "2024-01-01T24:00:00.0000009Z",
+        ),
+        *("2024-01-01T24:00:01Z", "2024-01-01T23:59:60Z", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+01:00"),
+        *(
+            "2024-01-01 12:00:00 UTC",
+            "2024-01-01 12:00:00UTC",
+            "2024-01-01T12:00:00+05:60",
+            "2024-01-01T12:00:00+99:00",
+            "3024-01-01T00:00:00Z",
+        ),
+        *(
+            "2024-01-01T12:00:00-0530",
+            " 2024-01-01T12:00:00+05 ",
+            "2024-01-01T12:00:00.123456789Z",
+            "2024-W01-1T00:00:00Z",
+            "٢024-01-01T00:00:00Z",
+        ),
+        *("2024-01-01t12:00:00Z", "2024-01-01T12:00Z", "2024-13-01T00:00:00Z", "2024-01-01T12:00:00,5Z", True, 1.5),
+    ),
+    Kind.FLOAT: (*NUMBERS, 0, 1, 5, 5.0001, 1e300, True),
+    Kind.INT: (*NUMBERS, 0, 3.0, 3.5, -0.0, 1e15, 1e22, 10**18 - 1, 10**18, 2**64 - 1, False),
+    Kind.BOOL: ("true", " T ", "Yes", "0.0", "2", "", 1, 0, 1.0, 2),
+    Kind.PAIRS: ({}, '{"a": "b"}', " {} ", "{", "[]", "text", 5, True),
+}
+
+
+def odd_values(column: schema.Column) -> st.SearchStrategy[Any]:
+    """A value that may be good or bad; a count from 1970 is not among them, since a file's counts are judged together."""
+    plain = st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=6))
+    numbers = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False))
+    chosen = st.sampled_from(ODD[column.kind])
+    return st.one_of(chosen, chosen, plain) if column.kind is Kind.TIME else st.one_of(chosen, chosen, plain, numbers)
+
+
+@st.composite
+def odd_rows(draw: st.DrawFn, table: schema.Table) -> list[dict[str, Any]]:
+    """Few enough for the report to name each bad one."""
+    made = []
+    for number in range(draw(st.integers(1, 5))):
+        row: dict[str, Any] = {OWN_NAME[table]: f"odd{number}", **WHOLE[table]}
+        columns = [column for column in table.columns if column.name in row and column.name != OWN_NAME[table]]
+        for column in draw(st.lists(st.sampled_from(columns), min_size=1, max_size=3, unique=True)):
+            row[column.name] = draw(odd_values(column))
+        if table is schema.EVENTS and draw(st.booleans()):
+            row[schema.EVENT_TYPE] = draw(st.sampled_from([str(kind) for kind in schema.EventType]))
+        made.append(row)
+    return made
+
+
+def by_batch(table: schema.Table, rows: Sequence[Any], moment: Any = MOMENT) -> dict[int, str]:
+    """Code of each bad row, as `lodestar data ingest` finds them among good ones."""
+    times = {schema.EVENT_TIME: moment} if table is schema.EVENTS else {}
+    good = [{schema.EVENT_ID: f"e{user}", **EVENT, schema.USER_ID: f"u{user}", **times} for user in range(5)]
+    with TemporaryDirectory() as folder:
+        written = {
+            schema.EVENTS: good,
+            table: [*good, *rows] if table is schema.EVENTS else [{**IMPRESSION, schema.REQUEST_ID: "r"}, *rows],
+        }
+        for name, lines in written.items():
+            Path(folder, f"{name.name}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in lines))
+        report = validate(folder, quarantine=True).tables[table.name]
+    first = len(written[table]) - len(rows) + 1
+    found = {int(re.search(r"line (\d+)", place)[1]) - first: code for code, places in report.offenders.items() for place in places}  # type: ignore[index]
+    assert sum(report.dropped.values()) == len(found)
+    return found
+
+
+def by_collector(table: schema.Table, rows: Sequence[Any]) -> dict[int, str]:
+    return {place: fault.code for place, fault in Intake(table).take(rows).refused}
+
+
+@pytest.mark.parametrize("table", WHOLE, ids=lambda table: table.name)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_the_same_rows_are_refused_by_the_same_codes(table: schema.Table, data: st.DataObject) -> None:
+    rows = data.draw(odd_rows(table))
+    assert by_collector(table, rows) == by_batch(table, rows)
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [(1_700_000_000, 0, -5, "1700000000", 99_999_999_999), (1_700_000_000_000, 99_999_999_999_999), (1_700_000_000_000_000, 10**17)],
+)
+def test_counts_since_1970_are_taken_alike(moments: Sequence[Any]) -> None:
+    rows = [{**EVENT, schema.EVENT_ID: f"odd{number}", schema.EVENT_TIME: moment} for number, moment in enumerate(moments)]
+    assert by_collector(schema.EVENTS, rows) == by_batch(schema.EVENTS, rows, moments[0])
+
+
+@pytest.mark.parametrize("table", WHOLE, ids=lambda table: table.name)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_what_is_in_a_part_is_taken_by_the_batch(table: schema.Table, data: st.DataObject) -> None:
+    """Whatever was sent: counted times beside written ones, nested values, fields that nobody knows."""
+    anything = st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(0, 2**40), st.text(max_size=3)), lambda inner: st.lists(inner, max_size=2)
+    )
+    rows = data.draw(odd_rows(table))
+    for row in rows:
+        row[data.draw(st.sampled_from([name for name in row if name != OWN_NAME[table]]))] = data.draw(anything)
+        row["unknown"] = data.draw(anything)
+    taken = Intake(table).take([*rows, {**WHOLE[table], OWN_NAME[table]: "good"}])
+    with TemporaryDirectory() as folder:
+        good = Intake(schema.EVENTS).take([{**EVENT, schema.USER_ID: f"u{user}", schema.EVENT_ID: f"e{user}"} for user in range(5)])
+        parts = {schema.EVENTS: good.lines, table: (good.lines if table is schema.EVENTS else b"") + taken.lines}
+        for name, lines in parts.items():
+            Path(folder, f"{name.name}.jsonl.gz").write_bytes(gzip.compress(lines))
+        report = validate(folder).tables[table.name]
+    others = good.num_rows if table is schema.EVENTS else 0
+    assert (report.kept, report.dropped) == (taken.num_rows + others, {})
+
+
+def test_both_know_the_same_words() -> None:
+    assert set(conversions.NOT_AN_ID) == judge.NOT_AN_ID
+    assert {*conversions.TRUE, *conversions.FALSE} == judge.TRUTHS
+    assert judge.LATEST_AFTER.total_seconds() * 1e6 == rows.LATEST_AFTER_US
