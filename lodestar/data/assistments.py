@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.dataset import DataSet, constant, moments, one
-from lodestar.data.source import Source, check_gzip, open_bytes, unreadable, whole
+from lodestar.data.source import Source, check_text, open_bytes, unreadable, whole
 
 SKILLS, PROBLEMS = "skill.json.gz", "problems.json.gz"
 FOLDS = "fold*.csv.gz"
@@ -95,7 +95,7 @@ def _problems(folds: list[Path], skills: Path) -> Source:
 
 def _records(fold: Path) -> Iterator[Record]:
     """Learner, problems, skills and answers; DataError E107 where four lines do not belong together."""
-    check_gzip(fold)
+    check_text(fold)
     with open_bytes(fold) as content:
         lines = content.read().decode("utf8", "replace").splitlines()
     for start in range(0, len(lines), LINES_EACH):

@@ -79,6 +79,7 @@ def check(
         bad += across.odd_embeddings(database, checked_name(table), names)
     if table is schema.RELATIONS:
         bad += across.circles(database, checked_name(table))
+    bad = list({row: (row, offence, value) for row, offence, value in reversed(bad)}.values())  # the first offence of each row
     _raise_first(table, reads, bad, quarantine=quarantine)
     _remove(database, table, [*(row for row, _, _ in bad), *identical])
     complete = tuple(name for name in names if all(name in source.columns for source in sources))

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from lodestar.data.source import Malformed, Source, check_gzip, empty, not_utf8, open_bytes, unreadable
+from lodestar.data.source import Malformed, Source, check_text, empty, not_utf8, open_bytes, unreadable
 from lodestar.errors import DataError, Place
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -34,7 +34,7 @@ class Dialect:
 
 def read_delimited(path: Path, wanted: Collection[str], dialect: Dialect | None = None) -> Source:
     """The wanted columns as text; without a dialect the first line names the columns and shows the delimiter."""
-    check_gzip(path)
+    check_text(path, dialect.encoding if dialect else "utf8")
     dialect = dialect or sniff(path)
     included = [name for name in dialect.names if name in wanted]
     _check_unique(path, included)

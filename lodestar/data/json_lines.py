@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from lodestar.data.delimited import BLOCK_BYTES
-from lodestar.data.source import Malformed, Source, check_gzip, empty, not_utf8, unreadable
+from lodestar.data.source import Malformed, Source, check_text, empty, not_utf8, unreadable
 
 # Raw control characters cannot be part of a JSON text, so that this one never splits a line.
 NEVER = "\x01"
@@ -20,7 +20,7 @@ _IS_OBJECT = "json_valid(line) AND json_type(CASE WHEN json_valid(line) THEN lin
 
 def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
     """The wanted keys of every object as text; nested values stay JSON, null and absent are alike."""
-    check_gzip(path)
+    check_text(path)
     if path.stat().st_size == 0:
         raise empty(path)
     names = _names(path)

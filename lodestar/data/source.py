@@ -1,6 +1,8 @@
 """Rows as a file gives them, before any check, with a way back from a row to its line."""
 
+import codecs
 import gzip
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,14 +67,21 @@ def open_bytes(path: Path) -> IO[bytes]:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
-def check_gzip(path: Path) -> None:
-    """DataError E107 where a .gz file is not whole."""
+def check_text(path: Path, encoding: str = "utf8") -> None:
+    """DataError E107 where a .gz file is not whole, E104 where a text is not what it should be: all of it is looked at, once.
+
+    What comes after reads a column or a line at a time, and would not see what lies in between.
+    """
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
         with open_bytes(path) as content:
-            while content.read(1 << 24):
-                pass
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise unreadable(path, f"is not a whole gzip file ({error})") from error
+            while block := content.read(1 << 24):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise not_utf8(path) or unreadable(path, f"cannot be read as text ({error})") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable(path, f"cannot be read ({error})") from error
 
 
 def not_utf8(path: Path) -> DataError | None:

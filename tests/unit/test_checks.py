@@ -176,3 +176,10 @@ def test_content_has_a_known_kind_and_finite_numbers(column: str, value: str, co
         assert refused(path, schema.ITEM_CONTENT).code == code
     else:
         assert judged(path, schema.ITEM_CONTENT)[1][0]["embedding"] == [0.5, -1.0]
+
+
+def test_a_row_with_two_offences_counts_once(tmp_path: Path) -> None:
+    rows = ['i1,text,e,1,"[1, 2]"', 'i2,text,e,1,"[1, 2]"', 'i2,text,e,1,"[1]"']
+    path = written(tmp_path, "item_id,kind,encoder,encoder_version,embedding", *rows)
+    found, kept = judged(path, schema.ITEM_CONTENT, quarantine=True)
+    assert (found.rows_in, found.dropped, len(kept)) == (3, {"E120": 1}, 2)

@@ -94,15 +94,20 @@ def test_a_tab_separated_file_says_so_by_its_header(tmp_path: Path) -> None:
     assert read(path, WANTED).read().to_pylist() == [{"user_id": "u1", "item_id": "a,b"}]
 
 
-@pytest.mark.parametrize(("name", "content"), [("e.csv.gz", gzip.compress(b"user_id\nu1\n" * 9)[:-9]), ("e.parquet", b"PAR1")])
+PACKED = gzip.compress(b"user_id\nu1\n" * 9)
+DAMAGED = [("e.csv.gz", PACKED[:-9]), ("e.csv.gz", PACKED[:10] + b"\x07" + PACKED[11:]), ("e.jsonl.gz", b"{}"), ("e.parquet", b"PAR1")]
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGED)
 def test_a_damaged_file_is_a_coded_error(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match="E107"):
         read(tmp_path / name, WANTED).read()
 
 
-def test_the_first_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "events.csv").write_bytes(b"user_id,item_id\nu1,a\nu2,caf\xe9\n")
+@pytest.mark.parametrize("line", [b"u2,caf\xe9", b"u2,caf\xe9,wide", b'"u2\xe9'])
+def test_the_first_line_that_is_not_utf8_is_named(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_bytes(b"user_id,item_id\nu1,a\n" + line + b"\n")
     with pytest.raises(DataError, match=r"E104 events\.csv, line 3"):
         read(tmp_path / "events.csv", WANTED).read()
 
