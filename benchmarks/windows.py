@@ -9,7 +9,9 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from lodestar import schema
-from lodestar.features import windows
+from lodestar.features import taken, windows
 from lodestar.features.windows import HOUR_US
 
 SIZES = (300_000, 3_000_000)
@@ -57,14 +59,21 @@ def log(size: int) -> pa.Table:
     chance = np.random.default_rng(0)
     users = pa.array(chance.integers(0, size // EVENTS_PER_USER, size)).cast(pa.string())
     times = pa.array(1_767_225_600_000_000 + chance.integers(0, DAYS * 24 * HOUR_US, size), STAMP)
-    return pa.table({schema.USER_ID: users, schema.EVENT_TIME: times, schema.INGESTED_AT: times})
+    item, kind = (pa.repeat(pa.scalar(text), size) for text in ("i", "view"))
+    columns = {schema.USER_ID: users, schema.EVENT_TIME: times, schema.INGESTED_AT: times, schema.ITEM_ID: item, schema.EVENT_TYPE: kind}
+    return pa.table({**columns, "file_row_number": pa.array(np.arange(size))})
 
 
 def ours(events: pa.Table) -> pa.Table:
-    with duckdb.connect() as database:
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
         database.register("positive", events)
+        database.execute("CREATE TABLE items AS SELECT 'i' AS item_id, 0 AS file_row_number")
+        taken.encode(database, Path(folder))
         view = windows.count(database, FEATURES)
-        return database.execute(f"SELECT * FROM {view}").to_arrow_table()
+        names = f"JOIN {taken.NAMES[schema.USER_ID]} ON entity = {taken.NUMBERS[schema.USER_ID]}"
+        columns = ", ".join(f"{one.name}::BIGINT AS {one.name}" for one in FEATURES)
+        query = f"SELECT {schema.USER_ID} AS entity, hour::BIGINT AS hour, {columns} FROM {view} {names}"
+        return database.execute(query).to_arrow_table()
 
 
 def with_duckdb(events: pa.Table) -> pa.Table:

@@ -1,8 +1,10 @@
 """Arrays in one file: the same arrays give the same bytes, and reading runs no code."""
 
+import shutil
 import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +13,45 @@ Arrays = dict[str, NDArray[Any]]
 _ENDS = "_ends"
 
 
-def save(file: Path, arrays: Arrays) -> None:
+class Growing:
+    """An array of one dimension that lies in a file while it grows, for more than memory should hold."""
+
+    def __init__(self, file: Path, dtype: type) -> None:
+        self._file, self.dtype, self._length = file, np.dtype(dtype), 0
+        file.touch()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, values: NDArray[Any]) -> None:
+        with self._file.open("ab") as content:
+            content.write(values.astype(self.dtype, copy=False).tobytes())
+        self._length += len(values)
+
+    def blocks(self, length: int = 1 << 20) -> Iterator[NDArray[Any]]:
+        """Its values, some at a time."""
+        with self._file.open("rb") as content:
+            while block := content.read(length * self.dtype.itemsize):
+                yield np.frombuffer(block, dtype=self.dtype)
+
+    def write(self, entry: IO[bytes]) -> None:
+        """As numpy's format has an array."""
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self._length,)}
+        np.lib.format.write_array_header_1_0(entry, header)
+        with self._file.open("rb") as content:
+            shutil.copyfileobj(content, entry, 1 << 20)
+
+
+def save(file: Path, arrays: Mapping[str, NDArray[Any] | Growing]) -> None:
     """As numpy's savez does, without the time of day that it writes into the archive."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asanyarray(arrays[name]), allow_pickle=False)
+                array = arrays[name]
+                if isinstance(array, Growing):
+                    array.write(entry)
+                else:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def load(file: Path) -> Arrays:
@@ -24,12 +59,11 @@ def load(file: Path) -> Arrays:
         return dict(arrays)
 
 
-def pack(name: str, texts: list[str]) -> Arrays:
+def pack(name: str, texts: Sequence[str]) -> Arrays:
     """Texts as two arrays: all UTF-8 bytes in a row, and where each text ends."""
-    encoded = [text.encode() for text in texts]
-    ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+    ends = np.cumsum(np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts)))
     narrow = np.min_scalar_type(ends[-1]) if len(ends) else np.uint8  # half of a catalogue's bytes would be ends, and most of them zero
-    return {name: np.frombuffer(b"".join(encoded), dtype=np.uint8), name + _ENDS: ends.astype(narrow)}
+    return {name: np.frombuffer("".join(texts).encode(), dtype=np.uint8), name + _ENDS: ends.astype(narrow)}
 
 
 def unpack(name: str, arrays: Arrays) -> list[str]:

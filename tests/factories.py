@@ -1,5 +1,6 @@
 """Builders that tests share: small tables with only what a test says about them."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,10 @@ import pyarrow as pa
 
 from lodestar import bundle, schema
 from lodestar.catalogue import Catalogue
-from lodestar.data.tables import arrow_schema
+from lodestar.data import tables
+from lodestar.data.interactions import Interactions
+from lodestar.data.tables import Tables, arrow_schema
+from lodestar.features import build, sequences, taken
 from lodestar.item_table import Precision, quantise
 
 if TYPE_CHECKING:
@@ -30,19 +34,34 @@ def table(of: schema.Table, **columns: list[Any]) -> pa.Table:
 def events(*rows: tuple[str, str, int], event_type: str = "view") -> pa.Table:
     """Events of (user, item, second)."""
     users, items, seconds = zip(*rows, strict=True) if rows else ((), (), ())
+    moments = [EPOCH_US + second * SECOND_US for second in seconds]
     return table(
         schema.EVENTS,
         event_id=[f"e{number}" for number in range(len(rows))],
         user_id=list(users),
         item_id=list(items),
         event_type=[event_type] * len(rows),
-        event_time=[EPOCH_US + second * SECOND_US for second in seconds],
+        event_time=moments,
+        ingested_at=moments,
     )
 
 
 def items(*names: str) -> pa.Table:
     """A catalogue of items that are called as their ids."""
     return table(schema.ITEMS, item_id=list(names), title=list(names))
+
+
+def interactions(events: pa.Table, items: pa.Table) -> Interactions:
+    """The positive events about items of the catalogue, as building features finds them."""
+    with tempfile.TemporaryDirectory() as folder:
+        tables.write({"events": events, "items": items}, Path(folder))
+        with build.opened(Tables(root=Path(folder))) as database:
+            rows = list(sequences.firsts(database))
+            users = taken.names(database, schema.USER_ID).to_pylist()
+    columns = {name: [chunk[name] for chunk in rows] for name in (*taken.NUMBERS.values(), "time")}
+    user, item, time = (np.concatenate([np.zeros(0, dtype=np.int64), *parts]) for parts in columns.values())
+    ids = items[schema.ITEM_ID].to_pylist()
+    return Interactions(users=users, items=ids, user=user.astype(np.int32), item=item.astype(np.int32), time=time)
 
 
 def _is_time(field: pa.Field) -> bool:

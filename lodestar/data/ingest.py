@@ -27,8 +27,8 @@ from lodestar.progress import Progress
 
 SIMULATOR = "simulator"
 MIN_USERS = 5
-BATCH_ROWS = 250_000
-MEMORY = "400MB"  # of the database; what does not fit goes to its folder
+BATCH_ROWS = 125_000
+MEMORY = "250MB"  # of the database; what does not fit goes to its folder
 
 
 @dataclass(frozen=True, kw_only=True)

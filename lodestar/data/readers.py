@@ -15,7 +15,7 @@ from lodestar.errors import UsageError
 DELIMITED = (".csv", ".tsv", ".txt")
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet",)
-BATCH_ROWS = 250_000
+BATCH_ROWS = 125_000
 SUFFIXES = (*DELIMITED, *(f"{suffix}.gz" for suffix in DELIMITED), *JSON_LINES, *(f"{suffix}.gz" for suffix in JSON_LINES), *PARQUET)
 
 

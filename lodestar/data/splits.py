@@ -3,6 +3,8 @@
 A random split would let the model see next week's choices while it is asked to predict them.
 """
 
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from lodestar.config import DataConfig
 from lodestar.data.interactions import Interactions, Items
 
+Times = NDArray[np.int64]  # UTC µs
+
+HOUR_US = 3_600_000_000
 SHORTEST_JUDGED = 3  # one item to learn from, one to validate, one to test
 
 
@@ -51,14 +56,35 @@ def split(interactions: Interactions, config: DataConfig) -> Split:
     return _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
 
 
-def training_end(interactions: Interactions, config: DataConfig) -> int:
-    """The moment (UTC µs) after which nothing may be learnt; statistics are scaled by what lies before it."""
-    if config.split == "time":
-        return _moment(np.sort(interactions.time), config.test_share + config.validation_share)
-    bounds = interactions.bounds()
-    lengths = np.diff(bounds)
-    last = bounds[1:] - np.where(lengths >= SHORTEST_JUDGED, 3, 1)
-    return int(interactions.time[last].max(initial=0)) + 1
+def training_end(blocks: Callable[[], Iterable[Times]], last_trained: int, config: DataConfig) -> int:
+    """The moment (UTC µs) after which nothing may be learnt; statistics are scaled by what lies before it.
+
+    `blocks` gives all times, some at a time and in any order, as often as it is called.
+    """
+    return _nth(blocks, config.test_share + config.validation_share) if config.split == "time" else last_trained + 1
+
+
+def last_trained(user: Items, time: Times) -> int:
+    """The latest moment that is trained on where each user's last items are left out; rows run by user, then time. 0 without any."""
+    ends = np.append(np.flatnonzero(np.diff(user)), len(user) - 1) if len(user) else np.zeros(0, dtype=np.int64)
+    lengths = np.diff(ends, prepend=-1)
+    last = ends - np.where(lengths >= SHORTEST_JUDGED, SHORTEST_JUDGED - 1, 0)
+    return int(time[last].max(initial=0))
+
+
+def _nth(blocks: Callable[[], Iterable[Times]], share_after: float) -> int:
+    """What `_moment` finds in all times put in order, by counting hours first."""
+    hours: Counter[int] = Counter()
+    for block in blocks():
+        found, counts = np.unique(block // HOUR_US, return_counts=True)
+        hours.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    place = _place(hours.total(), share_after)
+    for hour in sorted(hours):
+        if place < hours[hour]:
+            within = np.concatenate([block[block // HOUR_US == hour] for block in blocks()])
+            return int(np.sort(within)[place])
+        place -= hours[hour]
+    return 0
 
 
 def _leave_one_out(interactions: Interactions) -> Split:
@@ -87,10 +113,12 @@ def _by_time(interactions: Interactions, config: DataConfig) -> Split:
     )
 
 
-def _moment(times: NDArray[np.int64], share_after: float) -> int:
-    if len(times) == 0:
-        return 0
-    return int(times[min(int(len(times) * (1 - share_after)), len(times) - 1)])
+def _moment(times: Times, share_after: float) -> int:
+    return int(times[_place(len(times), share_after)]) if len(times) else 0
+
+
+def _place(count: int, share_after: float) -> int:
+    return min(int(count * (1 - share_after)), count - 1)
 
 
 def _window(pairs: list[tuple[Items, Items]]) -> Cases:

@@ -5,51 +5,61 @@ each, so an as-of join finds the count that held, and the number of rows grows w
 """
 
 import json
-import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lodestar import schema, storage
+from lodestar.arrays import Growing
 from lodestar.catalogue import Catalogue
 from lodestar.config import Recipe
-from lodestar.data.interactions import Interactions, check_enough, from_events
-from lodestar.data.splits import training_end
+from lodestar.data.interactions import check_counts
+from lodestar.data.splits import last_trained, training_end
 from lodestar.data.tables import Tables
-from lodestar.features import labels, store, windows
+from lodestar.features import labels, sequences, store, taken, windows
 from lodestar.progress import Progress
 
 DATA = "data"
 SCALERS = "scalers.json"
-MEMORY = "1GB"  # of the database; what does not fit goes to the temporary folder
+MEMORY = "300MB"  # of the database; what does not fit goes to the temporary folder
 USER_COLUMNS = (schema.USER_ID, schema.COUNTRY, schema.LANGUAGE, schema.SEGMENTS)
-EVENT_COLUMNS = (schema.USER_ID, schema.ITEM_ID, schema.EVENT_TYPE, schema.EVENT_TIME)
 ITEM_COLUMNS = (schema.ITEM_ID, schema.ITEM_TYPE, schema.TITLE, schema.CATEGORY_PATH, schema.PRICE)
 _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 
 
 def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
-    """Publish a folder of features; DataError E201 where there is too little to learn from."""
+    """Publish a folder of features; DataError E201 where there is too little to learn from. Memory does not grow with the events."""
     found = Tables(root=tables)
-    items = found.items()
-    interactions = from_events(found.events(EVENT_COLUMNS), items)
-    check_enough(interactions, recipe.data)
-    with storage.publish_folder(target) as folder, Progress("build features", 7) as progress:
+    with storage.publish_folder(target) as folder, opened(found) as database, Progress("build features", 7) as progress:
         (folder / DATA).mkdir()
-        store.save(interactions, _catalogue(items), folder)
+        end_us = _save_sequences(database, found, folder, recipe)
         progress.advance()
-        with opened(found) as database:
-            _write_tables(database, folder, interactions, recipe, progress)
+        queries, scalers = views(database, end_us)
+        for name, query in (queries | {labels.TABLE: labels.query(database, end_us, recipe.data.training_rows)}).items():
+            _save(database, query, folder, name)
+            progress.advance()
+        (folder / SCALERS).write_text(json.dumps(scalers, indent=2, sort_keys=True) + "\n")
 
 
-def _write_tables(database: Any, folder: Path, interactions: Interactions, recipe: Recipe, progress: Progress) -> None:
-    end_us = training_end(interactions, recipe.data)
-    queries, scalers = views(database, end_us)
-    for name, query in (queries | {labels.TABLE: labels.query(database, end_us, recipe.data.training_rows)}).items():
-        _save(database, query, folder, name)
-        progress.advance()
-    (folder / SCALERS).write_text(json.dumps(scalers, indent=2, sort_keys=True) + "\n")
+def _save_sequences(database: Any, found: Tables, folder: Path, recipe: Recipe) -> int:
+    """Write what training reads; the moment after which nothing may be learnt."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        names = {"user": taken.NUMBERS[schema.USER_ID], "item": taken.NUMBERS[schema.ITEM_ID], "time": "time"}
+        columns = {name: Growing(Path(work, name), np.int64 if name == "time" else np.int32) for name in names}
+        end_us = 0
+        for rows in sequences.firsts(database):
+            for name, column in names.items():
+                columns[name].append(rows[column])
+            end_us = max(end_us, last_trained(rows[names["user"]], rows["time"]))
+        users = taken.names(database, schema.USER_ID).to_pylist()
+        items = database.execute(f"SELECT count(*) FROM {taken.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
+        check_counts(len(users), items, len(columns["time"]), recipe.data)
+        store.save_columns(columns, users, _catalogue(found.items()), folder)
+        return training_end(columns["time"].blocks, end_us, recipe.data)
 
 
 def views(database: Any, end_us: int, scale: Mapping[str, float] | None = None) -> tuple[dict[str, str], dict[str, float]]:
@@ -61,7 +71,7 @@ def views(database: Any, end_us: int, scale: Mapping[str, float] | None = None) 
         if scale is None:
             scalers |= windows.largest(database, features, end_us)
         queries[view] = windows.scaled_rows(features, scalers)
-    queries[schema.USER_SEQUENCE_VIEW] = _sequences()
+    queries[schema.USER_SEQUENCE_VIEW] = sequences.gather(database)
     queries[schema.USER_PROFILE_VIEW] = _profiles("users", USER_COLUMNS)
     queries[schema.ITEM_PROFILE_VIEW] = _profiles("items", ITEM_COLUMNS)
     return queries, scalers
@@ -76,56 +86,33 @@ def _catalogue(items: Any) -> Catalogue:
     )
 
 
-def opened(found: Tables, known_by_us: int | None = None) -> Any:
-    """The four tables as views, and `positive`: events that say a user wanted an item of the catalogue, numbered in file order.
+@contextmanager
+def opened(found: Tables, known_by_us: int | None = None) -> Iterator[Any]:
+    """The tables as views; `positive`, events that say a user wanted an item of the catalogue, in file order; and these as `taken`.
 
     With `known_by_us` they hold only what had become known by then.
     """
     import duckdb
 
-    database = duckdb.connect()
-    spill = f"{tempfile.gettempdir()}/lodestar-features-{os.getpid()}"
-    database.execute(
-        f"SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET memory_limit = '{MEMORY}'; SET temp_directory = '{spill}'"
-    )
-    known = "" if known_by_us is None else f" WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
-    for table in schema.TABLES.values():
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found.paths(table))
-        place = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and rows in each
+    with (
+        tempfile.TemporaryDirectory(prefix="lodestar-features-") as folder,
+        duckdb.connect(str(Path(folder, "features.duckdb"))) as database,
+    ):
         database.execute(f"""
-            CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {place}
-            FROM read_parquet([{files}], file_row_number = true){known}""")
-    database.execute(f"""
-        CREATE VIEW positive AS SELECT * FROM events
-        WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")
-    return database
-
-
-def _sequences() -> str:
-    """Each user's last items, oldest first, a repeated item at its first time: what the model is given.
-
-    Structures are put in order once they are together: a list that is kept in order while it grows has a buffer of its own for every
-    user (10M events: 1.2 GB instead of more than 18).
-    """
-    order = f"{schema.EVENT_TIME}, file_row_number"
-    lists = ", ".join(
-        f"list_transform(recent, lambda one: one.{part}) AS {name}"
-        for part, name in (("item", schema.RECENT_ITEMS), ("type", schema.RECENT_TYPES), ("gap", schema.RECENT_GAPS_S))
-    )
-    one = f"{{'age': age, 'item': {schema.ITEM_ID}, 'type': {schema.EVENT_TYPE}, 'gap': coalesce(gap, 0)::FLOAT}}"
-    return f"""
-        WITH firsts AS (
-            SELECT {", ".join((*EVENT_COLUMNS, schema.INGESTED_AT))}, file_row_number FROM positive
-            QUALIFY row_number() OVER (PARTITION BY {schema.USER_ID}, {schema.ITEM_ID} ORDER BY {order}) = 1),
-        ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY {schema.USER_ID} ORDER BY {schema.EVENT_TIME} DESC, file_row_number DESC) AS age,
-                epoch({schema.EVENT_TIME}) - lag(epoch({schema.EVENT_TIME})) OVER (PARTITION BY {schema.USER_ID} ORDER BY {order}) AS gap
-            FROM firsts),
-        gathered AS (
-            SELECT {schema.USER_ID}, list_reverse_sort(list({one})) AS recent,
-                max({schema.EVENT_TIME}) AS {schema.FEATURE_TIME}, max({schema.INGESTED_AT}) AS {schema.KNOWN_TIME}
-            FROM ranked WHERE age <= {schema.MAX_HISTORY} GROUP BY {schema.USER_ID})
-        SELECT {schema.USER_ID}, {lists}, {schema.FEATURE_TIME}, {schema.KNOWN_TIME} FROM gathered ORDER BY {schema.USER_ID}"""
+            SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
+            SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}/spill'""")
+        known = "" if known_by_us is None else f" WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
+        for table in schema.TABLES.values():
+            files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found.paths(table))
+            place = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and rows in each
+            database.execute(f"""
+                CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {place}
+                FROM read_parquet([{files}], file_row_number = true){known}""")
+        database.execute(f"""
+            CREATE VIEW positive AS SELECT * FROM events
+            WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")
+        taken.encode(database, Path(folder))
+        yield database
 
 
 def _profiles(table: str, columns: tuple[str, ...]) -> str:

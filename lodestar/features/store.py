@@ -7,11 +7,15 @@ online/         the online store's snapshot and the registry
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from lodestar import arrays, catalogue, schema
-from lodestar.arrays import Arrays, pack, unpack
+from lodestar.arrays import Growing, pack, unpack
 from lodestar.catalogue import Catalogue
 from lodestar.config import DataConfig
 from lodestar.data.interactions import Interactions
@@ -36,9 +40,12 @@ class FeatureSet:
 
 def save(taken: Interactions, items: Catalogue, folder: Path) -> None:
     """Write the sequences into a folder."""
-    content: Arrays = {"user": taken.user, "item": taken.item, "time": taken.time}
-    content |= pack(schema.USER_ID, taken.users) | items.arrays()
-    arrays.save(folder / SEQUENCES, content)
+    save_columns({"user": taken.user, "item": taken.item, "time": taken.time}, taken.users, items, folder)
+
+
+def save_columns(columns: Mapping[str, NDArray[Any] | Growing], users: Sequence[str], items: Catalogue, folder: Path) -> None:
+    """The same from columns that need not be in memory."""
+    arrays.save(folder / SEQUENCES, {**columns, **pack(schema.USER_ID, users), **items.arrays()})
 
 
 def load(root: Path) -> FeatureSet:
@@ -50,5 +57,6 @@ def load(root: Path) -> FeatureSet:
     interactions = Interactions(
         users=unpack(schema.USER_ID, content), items=items.ids, user=content["user"], item=content["item"], time=content["time"]
     )
-    digest = hashlib.sha256((root / SEQUENCES).read_bytes()).hexdigest()[:16]
+    with (root / SEQUENCES).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return FeatureSet(interactions=interactions, items=items, digest=digest)

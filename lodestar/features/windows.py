@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar import schema
+from lodestar.features import taken
 from lodestar.schema import Windowed
 
 HOUR_US = 3_600_000_000
@@ -27,25 +28,26 @@ Hours = NDArray[np.int64]
 
 
 def count(database: Any, features: Sequence[Windowed]) -> str:
-    """Create the table of a view's raw counts from `positive` and give its name; rows are (entity, hour, counts), hours since 1970."""
+    """Create the table of a view's raw counts from `taken` and give its name; rows are (entity, hour, counts), hours since 1970.
+
+    An entity is the number that `taken.names` tells the id of.
+    """
     import pyarrow as pa
 
     (view,), (entity,) = {feature.view for feature in features}, {feature.entity for feature in features}
     features = sorted(features, key=lambda feature: feature.window_h)
-    moments = f"epoch_us({schema.EVENT_TIME}) AS time, epoch_us({schema.INGESTED_AT}) AS known"
-    found = database.execute(f"SELECT {entity}, {moments} FROM positive").to_arrow_table()
-    encoded = found[entity].combine_chunks().dictionary_encode()
-    key = encoded.indices.to_numpy().astype(np.int64)
-    ends = found["time"].to_numpy() // HOUR_US + 1
-    enters = np.maximum(ends, -(-found["known"].to_numpy() // HOUR_US))
-    columns = ", ".join(f"{feature.name} BIGINT" for feature in features)
-    database.execute(f"CREATE TABLE {view} (entity VARCHAR, hour BIGINT, {columns})")
-    for rows in _chunks(key, len(encoded.dictionary)):
-        keys, hours, counts = sweep(key[rows], ends[rows], enters[rows], [feature.window_h for feature in features])
-        texts = encoded.dictionary.take(pa.array(keys)).cast(pa.string())
-        database.register(STEPS, pa.table([texts, pa.array(hours), *map(pa.array, counts)], names=["entity", "hour", *_names(features)]))
-        database.execute(f"INSERT INTO {view} SELECT * FROM {STEPS}")
-        database.unregister(STEPS)
+    columns = ", ".join(f"{feature.name} INTEGER" for feature in features)
+    database.execute(f"CREATE TABLE {view} (entity INTEGER, hour INTEGER, {columns})")
+    for chunk in taken.chunks(database, entity):
+        key = chunk[taken.NUMBERS[entity]].astype(np.int64)
+        ends = chunk["time"] // HOUR_US + 1
+        enters = np.maximum(ends, -(-chunk["known"] // HOUR_US))
+        for rows in _groups(key):
+            keys, hours, counts = sweep(key[rows], ends[rows], enters[rows], [feature.window_h for feature in features])
+            arrays = [pa.array(values.astype(np.int32)) for values in (keys, hours, *counts)]
+            database.register(STEPS, pa.table(arrays, names=["entity", "hour", *_names(features)]))
+            database.execute(f"INSERT INTO {view} SELECT * FROM {STEPS}")
+            database.unregister(STEPS)
     return view
 
 
@@ -82,12 +84,12 @@ def _packed(key: Hours, hour: Hours, kind: Hours | int, bits: int) -> Hours:
     return ((key << bits | hour) << KIND_BITS) | kind
 
 
-def _chunks(key: Hours, num_keys: int) -> Iterator[Hours]:
+def _groups(key: Hours) -> Iterator[Hours]:
     """Row numbers of some keys at a time, so many that their steps stay in the cache."""
-    at_once = max(1, EVENTS_AT_ONCE * num_keys // max(1, len(key)))
     order = np.argsort(key, kind="stable")
-    bounds = np.searchsorted(key[order], np.arange(0, num_keys + at_once, at_once))
-    yield from (order[start:end] for start, end in pairwise(bounds))
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+    first = starts[np.searchsorted(starts, np.arange(0, len(key), EVENTS_AT_ONCE)).clip(max=len(starts) - 1)]
+    yield from (order[start:end] for start, end in pairwise([*np.unique(np.append(0, first)), len(key)]))
 
 
 def _names(features: Sequence[Windowed]) -> list[str]:
@@ -97,18 +99,18 @@ def _names(features: Sequence[Windowed]) -> list[str]:
 def largest(database: Any, features: Sequence[Windowed], end_us: int) -> dict[str, float]:
     """The fitted state: of each feature the highest count until `end_us`, at least 1."""
     most = ", ".join(f"coalesce(max({feature.name}), 1)" for feature in features)
-    row = database.execute(f"SELECT {most} FROM {features[0].view} WHERE hour * {HOUR_US} <= {end_us}").fetchone()
+    row = database.execute(f"SELECT {most} FROM {features[0].view} WHERE hour::BIGINT * {HOUR_US} <= {end_us}").fetchone()
     return {feature.name: max(1.0, float(value)) for feature, value in zip(features, row, strict=True)}
 
 
 def scaled_rows(features: Sequence[Windowed], most: Mapping[str, float]) -> str:
-    """SQL of the view's rows as a model is given them: what `scaled` makes of the counts, in order of time."""
+    """SQL of the view's rows as a model is given them: what `scaled` makes of the counts, those of an entity together, in order of time."""
     entity = features[0].entity
     columns = ", ".join(f"least(1, ln(1 + {one.name}) / ln(1 + {most[one.name]}))::FLOAT AS {one.name}" for one in features)
-    moment = f"make_timestamptz(hour * {HOUR_US})"
+    moment = f"make_timestamptz(hour::BIGINT * {HOUR_US})"
     return f"""
-        SELECT entity AS {entity}, {columns}, {moment} AS {schema.FEATURE_TIME}, {moment} AS {schema.KNOWN_TIME}
-        FROM {features[0].view} ORDER BY {schema.FEATURE_TIME}, {entity}"""
+        SELECT {entity}, {columns}, {moment} AS {schema.FEATURE_TIME}, {moment} AS {schema.KNOWN_TIME}
+        FROM {features[0].view} JOIN {taken.NAMES[entity]} ON entity = {taken.NUMBERS[entity]}"""
 
 
 def scaled(counts: Mapping[str, int], most: Mapping[str, float]) -> dict[str, np.float32]:
@@ -135,10 +137,10 @@ class Stream:
     def count(self, key: str, now_us: int) -> dict[str, int]:
         """The counts of a key now."""
         hour = now_us // HOUR_US
-        taken = self._taken.get(key, {})
-        for ends, enters in [pair for pair in taken if pair[0] + self._longest_h <= hour]:
-            del taken[ends, enters]
+        mine = self._taken.get(key, {})
+        for ends, enters in [pair for pair in mine if pair[0] + self._longest_h <= hour]:
+            del mine[ends, enters]
         return {
-            feature.name: sum(n for (ends, enters), n in taken.items() if enters <= hour < ends + feature.window_h)
+            feature.name: sum(n for (ends, enters), n in mine.items() if enters <= hour < ends + feature.window_h)
             for feature in self._features
         }

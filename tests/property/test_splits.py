@@ -1,13 +1,12 @@
 """What holds for every split of every log."""
 
-from itertools import pairwise
-
-from hypothesis import given
+import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lodestar.config import DataConfig
-from lodestar.data.interactions import Interactions, from_events
-from lodestar.data.splits import split
+from lodestar.data.interactions import Interactions
+from lodestar.data.splits import last_trained, split, training_end
 from tests import factories
 
 CATALOGUE = [f"i{number}" for number in range(8)]
@@ -18,24 +17,25 @@ CONFIGS = st.builds(
 
 
 def _interactions(rows: list[tuple[str, str, int]]) -> Interactions:
-    return from_events(factories.events(*rows), factories.items(*CATALOGUE))
+    """Each pair once, at its first moment, by user as they first appear, then time, then the order of the log."""
+    users = list(dict.fromkeys(user for user, _, _ in rows))
+    first: dict[tuple[int, int], tuple[int, int]] = {}
+    for place, (user, item, second) in enumerate(rows):
+        pair, moment = (users.index(user), CATALOGUE.index(item)), (second, place)
+        first[pair] = min(first.get(pair, moment), moment)
+    kept = sorted((user, *moment, item) for (user, item), moment in first.items())
+    by_user, second, _, by_item = np.array(kept, dtype=np.int64).T
+    time = factories.EPOCH_US + second * factories.SECOND_US
+    return Interactions(users=users, items=CATALOGUE, user=by_user.astype(np.int32), item=by_item.astype(np.int32), time=time)
 
 
+@settings(max_examples=40)
 @given(rows=ROWS)
-def test_a_pair_is_kept_once_at_its_first_moment(rows: list[tuple[str, str, int]]) -> None:
-    found = _interactions(rows)
-    kept = {
-        (found.users[user], found.items[item]): (time - factories.EPOCH_US) // factories.SECOND_US
-        for user, item, time in zip(found.user, found.item, found.time, strict=True)
-    }
-    assert len(kept) == len(found.item)
-    assert kept == {(user, item): min(time for *pair, time in rows if pair == [user, item]) for user, item, _ in rows}
-
-
-@given(rows=ROWS)
-def test_time_never_falls_within_a_user(rows: list[tuple[str, str, int]]) -> None:
-    found = _interactions(rows)
-    assert all(a <= b for a, b in pairwise(zip(found.user.tolist(), found.time.tolist(), strict=True)))
+def test_a_pair_is_kept_once_at_its_first_moment_and_time_never_falls(rows: list[tuple[str, str, int]]) -> None:
+    found, expected = factories.interactions(factories.events(*rows), factories.items(*CATALOGUE)), _interactions(rows)
+    assert found.users == expected.users
+    for name in ("user", "item", "time"):
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist()
 
 
 @given(rows=ROWS, config=CONFIGS)
@@ -59,3 +59,21 @@ def test_a_history_is_what_came_before_its_answer(rows: list[tuple[str, str, int
             start, stop = len(history), len(history) + len(relevant)
             assert min(start, stop - start) >= 1
             assert (history.tolist(), relevant.tolist()) == (whole[user][:start], whole[user][start:stop])
+
+
+@given(rows=ROWS, config=CONFIGS, at_once=st.integers(1, 7))
+def test_what_is_trained_ends_before_anything_is_judged(rows: list[tuple[str, str, int]], config: DataConfig, at_once: int) -> None:
+    """And the moment is the same however few of the times are looked at together."""
+    found = _interactions(rows)
+    last = last_trained(found.user, found.time)
+    end = training_end(lambda: (found.time[place : place + at_once] for place in range(0, len(found.time), at_once)), last, config)
+    assert end == training_end(lambda: [found.time[::-1]], last, config)
+    cut = split(found, config)
+    bounds = found.bounds()
+    trained = [int(found.time[bounds[user] + len(items) - 1]) for user, items in enumerate(cut.train) if len(items)]
+    assert max(trained, default=0) <= end
+    if config.split == "leave_one_out":
+        assert end == max(trained) + 1
+    else:
+        judged = [bounds[user] + len(past) for user, past in zip(cut.validation.user, cut.validation.history, strict=True)]
+        assert all(int(found.time[row]) >= end for row in judged)

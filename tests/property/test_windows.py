@@ -1,7 +1,9 @@
 """One declaration, three forms, one value: whatever the order in which events happen and become known."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from lodestar import schema
-from lodestar.features import windows
+from lodestar.features import taken, windows
 from lodestar.features.windows import HOUR_US, Stream, scaled
 from tests.factories import EPOCH_US
 
@@ -35,14 +37,18 @@ def tables(events: Sequence[Event]) -> tuple[list[Row], list[Row], dict[str, flo
         schema.USER_ID: pa.array([user for user, _, _ in events]),
         schema.EVENT_TIME: pa.array([EPOCH_US + time for _, time, _ in events], STAMP),
         schema.INGESTED_AT: pa.array([EPOCH_US + time + late for _, time, late in events], STAMP),
+        schema.ITEM_ID: pa.array(["i"] * len(events)),
+        schema.EVENT_TYPE: pa.array(["view"] * len(events)),
+        "file_row_number": pa.array(range(len(events))),
     }
-    with duckdb.connect() as database:
-        database.execute("SET TimeZone = 'UTC'")
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'; CREATE TABLE items AS SELECT 'i' AS item_id, 0 AS file_row_number")
         database.register("positive", pa.table(columns))
+        taken.encode(database, Path(folder))
         view = windows.count(database, FEATURES)
         most = windows.largest(database, FEATURES, 1 << 62)
-        moment = f"make_timestamptz(hour * {HOUR_US}) AS {schema.FEATURE_TIME}"
-        raw = f"SELECT * RENAME (entity AS {schema.USER_ID}), {moment} FROM {view} ORDER BY hour"
+        moment = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
+        raw = f"SELECT {schema.USER_ID}, {view}.*, {moment} FROM {view} JOIN user_rows ON entity = user_row ORDER BY hour"
         counts, given = (database.execute(query).to_arrow_table().to_pylist() for query in (raw, windows.scaled_rows(FEATURES, most)))
     return counts, given, most
 

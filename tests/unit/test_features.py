@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lodestar import schema
+from lodestar import schema, storage
 from lodestar.config import DataConfig, Recipe
 from lodestar.data import tables
 from lodestar.errors import DataError
-from lodestar.features import store
+from lodestar.features import store, taken, windows
 from lodestar.features.build import build_features
 from tests.factories import EPOCH_US, SECOND_US, table
 
@@ -142,3 +142,15 @@ def test_too_little_to_learn_from_writes_nothing(tmp_path: Path) -> None:
 def test_events_that_are_known_after_every_window_never_count(tmp_path: Path) -> None:
     features = built(tmp_path, [("u", "a", 10), ("v", "a", 20)], lag_s=31 * 24 * HOUR_S)
     assert rows_of(features, schema.USER_ACTIVITY_VIEW) == []
+
+
+def test_how_many_events_are_held_at_once_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(4)
+    rows = [(f"u{chance.integers(9)}", f"i{chance.integers(20)}", int(chance.integers(9 * HOUR_S))) for _ in range(400)]
+    folders = []
+    for at_once in (1_000_000, 64, 1):
+        monkeypatch.setattr(taken, "EVENTS_AT_ONCE", at_once)
+        monkeypatch.setattr(windows, "EVENTS_AT_ONCE", max(1, at_once // 2))
+        (tmp_path / str(at_once)).mkdir()
+        folders.append(built(tmp_path / str(at_once), rows))
+    assert len({storage.digest(folder) for folder in folders}) == 1
