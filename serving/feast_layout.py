@@ -1,4 +1,4 @@
-"""Feast's online store as bytes: how a key is written and a list of texts is read, without Feast.
+"""Feast's SQLite store as bytes: how a key is written and a list of texts is read, without Feast.
 
 Keys are those of `entity_key_serialization_version: 3`; values are protobuf messages. Contract tests hold both equal to Feast's own.
 """
@@ -15,21 +15,10 @@ SHORT = 0x7F  # the largest length in one byte
 
 
 def user_key(user: str) -> bytes:
-    """The key of a user in SQLite, and in Redis before the project's name."""
+    """The key of a user."""
     join_key, value = schema.USER_ID.encode(), user.encode()
     head = struct.pack("<3I", 1, STRING, len(join_key)) + join_key
     return head + struct.pack("<2I", STRING, len(value)) + value
-
-
-def redis_key(user: str) -> bytes:
-    return user_key(user) + schema.FEAST_PROJECT.encode()
-
-
-def redis_field(view: str, feature: str) -> bytes:
-    """The hash field of a feature: murmur3 of its full name, little endian."""
-    import mmh3
-
-    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 
 def sqlite_table(view: str) -> str:

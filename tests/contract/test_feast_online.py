@@ -68,6 +68,10 @@ def pushed(opened: FeatureStore, happened: datetime, known: datetime, value: flo
     opened.push(push.name(schema.USER_ACTIVITY_VIEW), rows(FEATURE, ("u", happened, known, value)))
 
 
+def is_sqlite(opened: FeatureStore) -> bool:
+    return "Sqlite" in str(opened.config.online_store.type)
+
+
 def after(**time: float) -> datetime:
     return DAY + timedelta(**time)
 
@@ -100,7 +104,6 @@ def test_a_materialised_window_does_not_replace_a_newer_push(opened: FeatureStor
     assert online(opened) == 2
 
 
-@pytest.mark.parametrize("opened", [store.LAPTOP], indirect=True)
 def test_of_equal_times_what_became_known_last_stays(opened: FeatureStore) -> None:
     seen = []
     for known_h, value in ((2, 2), (1, 1), (3, 3), (3, 4)):
@@ -110,11 +113,11 @@ def test_of_equal_times_what_became_known_last_stays(opened: FeatureStore) -> No
 
 
 def test_what_is_too_old_is_null_online_where_it_is_null_offline(opened: FeatureStore) -> None:
-    now = after(hours=10)
+    now = datetime.now(UTC)
     write(opened, schema.USER_ACTIVITY_VIEW, rows(FEATURE, ("fresh", DAY, DAY, 1), ("old", DAY, DAY, 1)))
-    moments = {"fresh": now, "edge": now - TTL, "old": now - TTL - timedelta(seconds=1), "older": DAY}
+    moments = {"fresh": now, "edge": now - TTL + timedelta(minutes=1), "old": now - TTL - timedelta(seconds=1), "older": DAY}
     write(opened, FADING, rows("mood", *((user, moment, moment, 7) for user, moment in moments.items())))
-    opened.materialize(after(days=-1), now)
+    opened.materialize(after(days=-1), now + timedelta(seconds=1))
     users = [*moments, "nobody"]
     asked = pd.DataFrame({schema.USER_ID: users, schema.FEATURE_TIME: pd.to_datetime([now] * len(users))})
     service = opened.get_feature_service("both")
@@ -122,7 +125,8 @@ def test_what_is_too_old_is_null_online_where_it_is_null_offline(opened: Feature
     found = store.read_online(opened, "both", [{schema.USER_ID: user} for user in users], at=now)
     assert found.values["mood"] == [7, 7, None, None, None]
     assert found.values[FEATURE] == [1, None, 1, None, None]
-    assert found.num_expired == 2
+    assert found.num_expired == (2 if is_sqlite(opened) else 0)  # Redis gives none that it would have to be asked about
     for name in ("mood", FEATURE):
         assert [value is None for value in found.values[name]] == offline[name].isna().tolist()
-    assert store.read_online(opened, "both", [{schema.USER_ID: "fresh"}]).num_expired == 1
+    later = store.read_online(opened, "both", [{schema.USER_ID: "fresh"}], at=now + 2 * TTL)
+    assert (later.values["mood"], later.num_expired) == ([None], 1)

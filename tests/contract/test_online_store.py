@@ -121,7 +121,7 @@ def test_a_store_that_is_being_written_fails_in_time_and_is_read_afterwards(sqli
 
 
 def test_a_store_that_does_not_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.features.CONNECT_S", 0.02)
+    monkeypatch.setattr("serving.redis.CONNECT_S", 0.02)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -171,7 +171,7 @@ def test_a_store_that_comes_back_is_read_again(start_redis: StartRedis) -> None:
 
 
 def test_a_store_that_hangs_for_long_is_connected_to_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.features.STUCK_S", 0.12)
+    monkeypatch.setattr("serving.redis.STUCK_S", 0.12)
 
     async def asked() -> list[int]:
         connections: list[asyncio.StreamWriter] = []

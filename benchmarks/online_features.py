@@ -1,0 +1,158 @@
+"""An online read: 20 numbers of each of 100 users, from a Redis on this machine.
+
+Ours, which is what serving calls, beside Feast's SDK over Feast's own Redis store, and Feast's SDK over ours. Each reads in a process of
+its own, in turns; judged by the median of the CPU time a call, of that process alone. All three give the same bits, which is checked.
+The floor is the round trip itself: one MGET of the same keys by the usual client, of which nothing is decoded.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))  # or a file beside this one is found in place of the package whose name it has
+import asyncio
+import json
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lodestar import schema
+from lodestar.schema.places import row_key
+
+NUM_KNOWN, NUM_ASKED, NUM_FEATURES = 2_000, 100, 20
+ROUNDS, CALLS = 5, {"ours": 1000, "feast": 40, "feast over ours": 40, "one MGET": 1000}
+VIEW, NAMES = "measured", [f"f{place}" for place in range(NUM_FEATURES)]
+USERS = [f"user-{number}" for number in range(0, NUM_KNOWN, NUM_KNOWN // NUM_ASKED)]
+STORES = {"feast": "redis", "feast over ours": "feature_repo.packed.PackedRedisOnlineStore"}
+Read, Values = Callable[[], Any], Callable[[Any], Any]
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(measured(sys.argv[1], int(sys.argv[2]))))
+        return
+    if shutil.which("redis-server") is None:
+        sys.exit("this needs redis-server: apt-get install redis-server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""], stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(1)
+        for name in STORES:
+            write(store_of(name, port))
+        compare(port)
+    finally:
+        server.kill()
+
+
+def compare(port: int) -> None:
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CALLS}
+    for _ in range(ROUNDS):
+        for name in CALLS:
+            done = subprocess.run([sys.executable, __file__, name, str(port)], stdout=subprocess.PIPE, text=True, check=True)
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    if len({found["values"] for name in CALLS for found in runs[name] if found["values"]}) != 1:
+        sys.exit("the values differ")
+    cpu_us = {name: statistics.median(found["cpu_us"] for found in runs[name]) for name in CALLS}
+    for name in CALLS:
+        wall_us = statistics.median(found["wall_us"] for found in runs[name])
+        print(f"{name:16} {cpu_us[name]:9.0f} µs of CPU  {wall_us:9.0f} µs  ours uses {cpu_us[name] / cpu_us['ours']:6.1f}x less CPU")
+
+
+def measured(name: str, port: int) -> dict[str, Any]:
+    import uvloop
+
+    if name == "ours":
+        return uvloop.run(ours(port))
+    read, values = mget(port) if name == "one MGET" else feasts(name, port)
+    read()
+    used, began = cpu_s(), time.perf_counter()
+    for _ in range(CALLS[name]):
+        answer = read()
+    return spent(name, used, began, None if values is None else values(answer))
+
+
+async def ours(port: int) -> dict[str, Any]:
+    """In a loop that runs, as a server's does."""
+    from serving.packed import PackedView
+    from serving.redis import Redis, RedisAddress
+
+    view = PackedView(Redis(RedisAddress.parse(f"redis://127.0.0.1:{port}")), VIEW)
+    await view.numbers(USERS, NAMES)
+    used, began = cpu_s(), time.perf_counter()
+    for _ in range(CALLS["ours"]):
+        answer = await view.numbers(USERS, NAMES)
+    return spent("ours", used, began, answer)
+
+
+def spent(name: str, used_s: float, began_s: float, values: Any) -> dict[str, Any]:
+    cpu_us, wall_us = (1e6 * seconds / CALLS[name] for seconds in (cpu_s() - used_s, time.perf_counter() - began_s))
+    return {"cpu_us": cpu_us, "wall_us": wall_us, "values": values is not None and values.astype(np.float32).tobytes().hex()}
+
+
+def feasts(name: str, port: int) -> tuple[Read, Values]:
+    store = store_of(name, port)
+    features, rows = [f"{VIEW}:{one}" for one in NAMES], [{schema.USER_ID: user} for user in USERS]
+    read = lambda: store.get_online_features(features=features, entity_rows=rows).to_dict()  # noqa: E731
+    return read, lambda answer: np.array([answer[one] for one in NAMES]).T
+
+
+def mget(port: int) -> tuple[Read, None]:
+    import redis
+
+    client = redis.Redis(port=port)
+    keys = [row_key(schema.FEAST_PROJECT, VIEW, user.encode()) for user in USERS]
+    return lambda: client.mget(keys), None
+
+
+def store_of(name: str, port: int) -> Any:
+    from feast import FeatureStore, RepoConfig
+
+    folder = Path(tempfile.gettempdir(), f"lodestar-online-{os.getuid()}-{port}", name.replace(" ", "-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    config = RepoConfig(
+        project=schema.FEAST_PROJECT,
+        provider="local",
+        registry=str(folder / "registry.db"),
+        online_store={"type": STORES[name], "connection_string": f"127.0.0.1:{port}"},
+        entity_key_serialization_version=3,
+    )
+    return FeatureStore(config=config)
+
+
+def write(store: Any) -> None:
+    from feast import FeatureView, Field, FileSource, PushSource
+    from feast.types import Float32
+
+    from feature_repo import entities
+
+    table = FileSource(name="table", path="table.parquet", timestamp_field=schema.FEATURE_TIME, created_timestamp_column=schema.KNOWN_TIME)
+    fields = [Field(name=name, dtype=Float32) for name in NAMES]
+    source = PushSource(name="push", batch_source=table)
+    view = FeatureView(name=VIEW, entities=[entities.user], schema=fields, source=source, ttl=timedelta(0))
+    store.apply([entities.user, view])
+    values = np.random.default_rng(0).random((NUM_KNOWN, NUM_FEATURES), dtype=np.float32)
+    frame = pd.DataFrame(values, columns=NAMES).assign(**{schema.USER_ID: [f"user-{number}" for number in range(NUM_KNOWN)]})
+    now = datetime.now(UTC)
+    store.write_to_online_store(VIEW, frame.assign(**{schema.FEATURE_TIME: now, schema.KNOWN_TIME: now}))
+    asyncio.run(store.close())
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main()

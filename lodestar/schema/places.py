@@ -1,0 +1,9 @@
+"""Where an online store keeps what: a row for each view and entity, and beside them each layout that rows have been written in."""
+
+
+def row_key(project: str, view: str, entity: bytes) -> bytes:
+    return f"{project}:row:{view}:".encode() + entity
+
+
+def layout_key(project: str, view: str, signature: bytes) -> bytes:
+    return f"{project}:layout:{view}:{signature.hex()}".encode()

@@ -1,0 +1,105 @@
+"""Rows of a feature view, as `feature_repo.packed` writes them to Redis, read without Feast."""
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar import schema
+from lodestar.schema.packed import NULLS_AT, NUMBERS, SIGNATURE, Layout, from_json, signature_of
+from lodestar.schema.places import layout_key, row_key
+from serving.redis import Redis
+
+Row = bytes | None
+
+
+class PackedView:
+    """A view of which values are read by entity; OSError where Redis does not answer, ValueError where a row is cut."""
+
+    def __init__(self, redis: Redis, view: str) -> None:
+        self._redis, self._view = redis, view
+        self._prefix = row_key(schema.FEAST_PROJECT, view, b"")
+        self._layouts: dict[bytes, Layout] = {}
+
+    async def values(self, entities: Sequence[str], name: str) -> list[Any]:
+        """One value of each entity, None where there is none."""
+        rows = await self._rows(entities)
+        return [None if row is None else self._layouts[signature_of(row)].value(row, name) for row in rows]
+
+    async def numbers(self, entities: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
+        """Some numbers of each entity, (entities, names), decoded together; NaN where there is none, or where it is no number."""
+        rows, wanted = await self._rows(entities), tuple(names)
+        found = np.full((len(rows), len(names)), np.nan)
+        for signature in _signatures(rows):  # more than one while a view changes
+            places = [place for place, row in enumerate(rows) if row is not None and row.startswith(signature)]
+            found[places] = _numbers(self._layouts[signature], [rows[place] or b"" for place in places], wanted)
+        return found
+
+    async def _rows(self, entities: Sequence[str]) -> list[Row]:
+        """The row of each entity, None where it is not there, too old, or of a layout that nobody has written down."""
+        rows = await self._got([self._prefix + entity.encode() for entity in entities])
+        signatures = _signatures(rows)
+        if unknown := signatures - self._layouts.keys():
+            texts = await self._got([layout_key(schema.FEAST_PROJECT, self._view, one) for one in sorted(unknown)])
+            self._layouts |= {layout.signature: layout for layout in map(from_json, filter(None, texts))}
+        if all(one in self._layouts and not self._layouts[one].ttl_us for one in signatures):
+            return list(rows)
+        now_us = time.time_ns() // 1000
+        return [None if row is None or self._is_out(row, now_us) else row for row in rows]
+
+    async def _got(self, keys: Sequence[bytes]) -> list[Row]:
+        (found,) = await self._redis.ask(("MGET", *keys)) if keys else ([],)
+        if not isinstance(found, list) or len(found) != len(keys):
+            raise ValueError("what answers is no Redis")
+        return found
+
+    def _is_out(self, row: bytes, now_us: int) -> bool:
+        layout = self._layouts.get(signature_of(row))
+        return layout is None or layout.is_expired(row, now_us)
+
+
+def _signatures(rows: Sequence[Row]) -> set[bytes]:
+    return {row[: SIGNATURE.size] for row in rows if row is not None}
+
+
+class _Column(NamedTuple):
+    """Numbers of one kind: where their bytes lie in a row, and which of the numbers asked for they are."""
+
+    kind: str
+    bytes_at: NDArray[np.intp]
+    wanted: NDArray[np.intp]
+    bits: NDArray[np.intp]  # of the nulls
+
+
+@lru_cache
+def _columns(layout: Layout, names: tuple[str, ...]) -> list[_Column]:
+    widths = [4 if kind not in NUMBERS else np.dtype(kind).itemsize for kind in layout.kinds]
+    starts = np.cumsum([layout.fixed_at, *widths])
+    places = [layout.names.index(name) if name in layout.names else -1 for name in names]
+    found = []
+    for kind in NUMBERS:
+        wanted = np.array([at for at, place in enumerate(places) if place >= 0 and layout.kinds[place] == kind], dtype=np.intp)
+        bits = np.array(places, dtype=np.intp)[wanted]
+        bytes_at = (starts[bits][:, None] + np.arange(np.dtype(kind).itemsize)).ravel()
+        found.append(_Column(kind, bytes_at, wanted, bits))
+    return [column for column in found if len(column.wanted)]
+
+
+def _numbers(layout: Layout, rows: Sequence[bytes], names: tuple[str, ...]) -> NDArray[np.float64]:
+    """The fixed part of all rows as a matrix of bytes, out of which the numbers of each kind are taken together."""
+    size = layout.rest_at
+    heads = b"".join([row[:size] for row in rows])
+    if len(heads) != len(rows) * size:
+        raise ValueError(f"a row of {', '.join(layout.names)} is cut")
+    content = np.frombuffer(heads, dtype=np.uint8).reshape(len(rows), size)
+    nulls = content[:, NULLS_AT : layout.fixed_at]
+    found = np.full((len(rows), len(names)), np.nan)
+    for kind, bytes_at, wanted, bits in _columns(layout, names):
+        values = content.take(bytes_at, axis=1).view(kind)
+        if nulls.any():
+            values = np.where(np.unpackbits(nulls, axis=1, bitorder="little")[:, bits], np.nan, values)
+        found[:, wanted] = values
+    return found
