@@ -1,6 +1,6 @@
 """An online read: 20 numbers of each of 100 users, from a Redis on this machine.
 
-Ours, which is what serving calls, beside Feast's SDK over Feast's own Redis store, and Feast's SDK over ours. Each reads in a process of
+Ours, `serving.packed`, beside Feast's SDK over Feast's own Redis store, and Feast's SDK over ours. Each reads in a process of
 its own, in turns; judged by the median of the CPU time a call, of that process alone. All three give the same bits, which is checked.
 The floor is the round trip itself: one MGET of the same keys by the usual client, of which nothing is decoded.
 """
@@ -39,7 +39,7 @@ Read, Values = Callable[[], Any], Callable[[Any], Any]
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(json.dumps(measured(sys.argv[1], int(sys.argv[2]))))
+        print(json.dumps(measured(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
         return
     if shutil.which("redis-server") is None:
         sys.exit("this needs redis-server: apt-get install redis-server")
@@ -48,19 +48,21 @@ def main() -> None:
         port = probe.getsockname()[1]
     server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""], stdout=subprocess.DEVNULL)
     try:
-        time.sleep(1)
-        for name in STORES:
-            write(store_of(name, port))
-        compare(port)
+        with tempfile.TemporaryDirectory() as name:
+            time.sleep(1)
+            for store in STORES:
+                write(store_of(store, port, Path(name)))
+            compare(port, Path(name))
     finally:
         server.kill()
+        server.wait()
 
 
-def compare(port: int) -> None:
+def compare(port: int, folder: Path) -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CALLS}
     for _ in range(ROUNDS):
         for name in CALLS:
-            done = subprocess.run([sys.executable, __file__, name, str(port)], stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run([sys.executable, __file__, name, str(port), str(folder)], stdout=subprocess.PIPE, text=True, check=True)
             runs[name].append(json.loads(done.stdout.splitlines()[-1]))
     if len({found["values"] for name in CALLS for found in runs[name] if found["values"]}) != 1:
         sys.exit("the values differ")
@@ -70,12 +72,12 @@ def compare(port: int) -> None:
         print(f"{name:16} {cpu_us[name]:9.0f} µs of CPU  {wall_us:9.0f} µs  ours uses {cpu_us[name] / cpu_us['ours']:6.1f}x less CPU")
 
 
-def measured(name: str, port: int) -> dict[str, Any]:
+def measured(name: str, port: int, folder: Path) -> dict[str, Any]:
     import uvloop
 
     if name == "ours":
         return uvloop.run(ours(port))
-    read, values = mget(port) if name == "one MGET" else feasts(name, port)
+    read, values = mget(port) if name == "one MGET" else feasts(name, port, folder)
     read()
     used, began = cpu_s(), time.perf_counter()
     for _ in range(CALLS[name]):
@@ -101,8 +103,8 @@ def spent(name: str, used_s: float, began_s: float, values: Any) -> dict[str, An
     return {"cpu_us": cpu_us, "wall_us": wall_us, "values": values is not None and values.astype(np.float32).tobytes().hex()}
 
 
-def feasts(name: str, port: int) -> tuple[Read, Values]:
-    store = store_of(name, port)
+def feasts(name: str, port: int, folder: Path) -> tuple[Read, Values]:
+    store = store_of(name, port, folder)
     features, rows = [f"{VIEW}:{one}" for one in NAMES], [{schema.USER_ID: user} for user in USERS]
     read = lambda: store.get_online_features(features=features, entity_rows=rows).to_dict()  # noqa: E731
     return read, lambda answer: np.array([answer[one] for one in NAMES]).T
@@ -116,15 +118,13 @@ def mget(port: int) -> tuple[Read, None]:
     return lambda: client.mget(keys), None
 
 
-def store_of(name: str, port: int) -> Any:
+def store_of(name: str, port: int, folder: Path) -> Any:
     from feast import FeatureStore, RepoConfig
 
-    folder = Path(tempfile.gettempdir(), f"lodestar-online-{os.getuid()}-{port}", name.replace(" ", "-"))
-    folder.mkdir(parents=True, exist_ok=True)
     config = RepoConfig(
         project=schema.FEAST_PROJECT,
         provider="local",
-        registry=str(folder / "registry.db"),
+        registry=str(folder / f"{name}.db"),
         online_store={"type": STORES[name], "connection_string": f"127.0.0.1:{port}"},
         entity_key_serialization_version=3,
     )

@@ -6,7 +6,7 @@ Feast's own stores take 30 to 80 times as long; its default one drops rows, and 
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.on_demand_feature_view import OnDemandFeatureView
 
+from feature_repo.moments import MICROSECOND, microseconds
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.features import asof
 from lodestar.features.history import History, between
 
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 S3 = "s3://"
 
@@ -89,7 +89,7 @@ class AsOfOfflineStore(DuckDBOfflineStore):
         """Of each entity the newest row between the dates, both included."""
         times = (timestamp_field, created_timestamp_column or "")
         history = _plain(config, data_source, join_key_columns, feature_name_columns, times)
-        return AsOfRetrievalJob(lambda: asof.latest(history, _microseconds(start_date), _microseconds(end_date)))
+        return AsOfRetrievalJob(lambda: asof.latest(history, microseconds(start_date), microseconds(end_date)))
 
     @staticmethod
     def pull_all_from_table_or_query(  # noqa: PLR0913, PLR0917  # the signature is Feast's
@@ -105,7 +105,7 @@ class AsOfOfflineStore(DuckDBOfflineStore):
         """All rows between the dates, both included."""
         times = (timestamp_field, created_timestamp_column or "")
         history = _plain(config, data_source, join_key_columns, feature_name_columns, times)
-        start_us, end_us = _microseconds(start_date or FIRST), _microseconds(end_date or LAST)
+        start_us, end_us = microseconds(start_date or FIRST), microseconds(end_date or LAST)
         return AsOfRetrievalJob(lambda: between(history, start_us, end_us))
 
 
@@ -208,7 +208,3 @@ def _located(root: str, path: str) -> str:
     if root.startswith("${"):
         raise UsageError(f"the folder of feature tables is {root}, which is not set: name a folder or an s3:// URL there")
     return f"{root.rstrip('/')}/{path}"
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment.astimezone(UTC) - EPOCH) // MICROSECOND

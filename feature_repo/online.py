@@ -5,16 +5,15 @@ keeps times to the second; the two columns that decide here, to the microsecond,
 """
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
-from feast.utils import make_tzaware, to_naive_utc
+from feast.utils import to_naive_utc
 
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-NEVER = -(2**63)
+from feature_repo.moments import NEVER, microseconds
+
 OURS = ("event_us", "created_us")
 WRITTEN = ("entity_key", "feature_name", "value", "event_ts", "created_ts", *OURS)
 
@@ -33,7 +32,7 @@ class NewestSqliteOnlineStore(SqliteOnlineStore):
         rows = []
         for key, values, happened, known in data:
             written = serialize_entity_key(key, entity_key_serialization_version=config.entity_key_serialization_version)
-            times = (to_naive_utc(happened), known and to_naive_utc(known), _microseconds(happened), _microseconds(known))
+            times = (to_naive_utc(happened), known and to_naive_utc(known), microseconds(happened), microseconds(known))
             rows += [(written, feature, value.SerializeToString(), *times) for feature, value in values.items()]
         with connection:
             connection.executemany(_upsert(name), rows)
@@ -73,7 +72,3 @@ def _upsert(table: str) -> str:
     return f"""
         INSERT INTO "{table}" ({", ".join(WRITTEN)}) VALUES ({", ".join("?" * len(WRITTEN))})
         ON CONFLICT (entity_key, feature_name) DO UPDATE SET {updates} WHERE ({given}) >= ({held})"""
-
-
-def _microseconds(moment: datetime | None) -> int:
-    return NEVER if moment is None else (make_tzaware(moment) - EPOCH) // MICROSECOND

@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
@@ -18,12 +18,12 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.utils import make_tzaware
+from pydantic import model_validator
 
-from lodestar.schema.packed import LISTS, NEVER, TEXTS, Layout, from_json, happened_us, signature_of
+from feature_repo.moments import EPOCH, MICROSECOND, microseconds
+from lodestar.schema.packed import LISTS, TEXTS, Layout, from_json, happened_us, signature_of
 from lodestar.schema.places import layout_key, row_key
 
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 ROWS_AT_ONCE, GRACE_US = 1000, 60_000_000
 GLOB = re.compile(rb"[*?\[\]\\]")  # what has a meaning in a pattern of keys
 # The kind of each of Feast's types, and where its message holds the value.
@@ -42,6 +42,8 @@ KINDS: dict[Any, tuple[str, str]] = {
     types.Array(types.Int64): ("i8s", "int64_list_val"),
     types.Array(types.String): ("texts", "string_list_val"),
 }
+# Feast's options that ask for another way to write or read, and what is meant where they are left alone.
+UNUSED = {"redis_type": "redis", "client": "redis", "key_ttl_seconds": None, "skip_dedup": False}
 # Lua's numbers are exact for microseconds until the year 2255.
 KEEP_NEWEST = """
 for i, key in ipairs(KEYS) do
@@ -59,7 +61,16 @@ end
 
 
 class PackedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
+    """Feast's, without what would be ignored or would break in the middle of a write: keys of one script lie on one node."""
+
     type: Literal["feature_repo.packed.PackedRedisOnlineStore"] = "feature_repo.packed.PackedRedisOnlineStore"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _takes_no_other_way(self) -> "PackedRedisOnlineStoreConfig":
+        for option, meant in UNUSED.items():
+            if getattr(self, option) != meant:
+                raise ValueError(f"online_store.{option}: {getattr(self, option)} is not for this store; leave it out")
+        return self
 
 
 class PackedRedisOnlineStore(RedisOnlineStore):
@@ -139,12 +150,12 @@ def _key(config: Any, table: FeatureView, entity: Any) -> bytes:
 
 def _row(layout: Layout, table: FeatureView, values: dict[str, Value], happened: datetime, known: datetime | None) -> bytes:
     found = [_plain(values[field.name], KINDS[field.dtype]) if field.name in values else None for field in table.features]
-    return layout.pack(found, _microseconds(happened), NEVER if known is None else _microseconds(known))
+    return layout.pack(found, microseconds(happened), microseconds(known))
 
 
 def _forgotten_ms(layout: Layout, row: bytes) -> int:
     """When Redis may forget a row: a little after it has become too old by our clock; 0 is never."""
-    return (happened_us(row) + layout.ttl_us + GRACE_US) // 1000 if layout.ttl_us else 0
+    return max(1, (happened_us(row) + layout.ttl_us + GRACE_US) // 1000) if layout.ttl_us else 0
 
 
 def _plain(value: Value, kind: tuple[str, str]) -> Any:
@@ -178,7 +189,3 @@ def _message(value: Any, kind: tuple[str, str]) -> Value:
     else:
         setattr(message, kind[1], value)
     return message
-
-
-def _microseconds(moment: datetime) -> int:
-    return (make_tzaware(moment) - EPOCH) // MICROSECOND

@@ -95,11 +95,8 @@ def _numbers(layout: Layout, rows: Sequence[bytes], names: tuple[str, ...]) -> N
     if len(heads) != len(rows) * size:
         raise ValueError(f"a row of {', '.join(layout.names)} is cut")
     content = np.frombuffer(heads, dtype=np.uint8).reshape(len(rows), size)
-    nulls = content[:, NULLS_AT : layout.fixed_at]
+    is_null = np.unpackbits(content[:, NULLS_AT : layout.fixed_at], axis=1, bitorder="little").view(bool)
     found = np.full((len(rows), len(names)), np.nan)
     for kind, bytes_at, wanted, bits in _columns(layout, names):
-        values = content.take(bytes_at, axis=1).view(kind)
-        if nulls.any():
-            values = np.where(np.unpackbits(nulls, axis=1, bitorder="little")[:, bits], np.nan, values)
-        found[:, wanted] = values
+        found[:, wanted] = np.where(is_null[:, bits], np.nan, content.take(bytes_at, axis=1).view(kind))
     return found

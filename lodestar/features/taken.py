@@ -48,7 +48,10 @@ def encode(database: Any, folder: Path) -> None:
 
 
 def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
-    """A file for each range of entities, of which the first one's number is given; none has many more events than are held at once."""
+    """A file for each range of entities, of which the first one's number is given.
+
+    None has many more events than are held at once, unless one entity alone has: those are held together.
+    """
     counts = database.execute(f"SELECT events FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").fetchnumpy()["events"]
     starts = np.flatnonzero(np.diff(np.cumsum(counts) // EVENTS_AT_ONCE, prepend=-1))
     files = {folder / f"{entity}-{place}": int(start) for place, start in enumerate(starts)}

@@ -20,7 +20,6 @@ from typing import Any
 
 SIGNATURE, TIMES = struct.Struct("<I"), struct.Struct("<qq")
 NULLS_AT = SIGNATURE.size + TIMES.size
-NEVER = -(2**63)
 NUMBERS = {"f4": "f", "f8": "d", "i4": "i", "i8": "q", "bool": "?"}  # and what struct calls them
 LISTS = {f"{kind}s": code for kind, code in NUMBERS.items()}
 TEXT, BYTES, TEXTS = "text", "bytes", "texts"
@@ -56,7 +55,7 @@ class Layout:
     def rest_at(self) -> int:
         return self.fixed_at + self.fixed.size
 
-    def pack(self, values: Sequence[Any], event_us: int, known_us: int = NEVER) -> bytes:
+    def pack(self, values: Sequence[Any], event_us: int, known_us: int) -> bytes:
         """The bytes of a row; None is no value."""
         nulls, fixed, rest = 0, list[Any](), bytearray()
         for place, (kind, value) in enumerate(zip(self.kinds, values, strict=True)):

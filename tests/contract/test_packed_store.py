@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from feature_repo import entities, store
-from feature_repo.packed import ROWS_AT_ONCE
+from feature_repo.packed import ROWS_AT_ONCE, PackedRedisOnlineStoreConfig
 from lodestar import schema
 from serving.packed import PackedView
 from serving.redis import Redis, RedisAddress
@@ -193,3 +193,16 @@ def test_rows_that_were_changed_by_others_are_an_error_and_not_a_value(opened: O
     redis.set(key, b"\0\0\0\0" + whole[4:])  # of a layout that nobody has written down
     assert opened.ours(lambda view: view.values(["u"], "f4")) == [None]
     assert opened.feasts_own(["u"], ["f4"])["f4"] == [None]
+
+
+@pytest.mark.parametrize("option", [{"redis_type": "redis_cluster"}, {"key_ttl_seconds": 60}, {"skip_dedup": True}, {"client": "glide"}])
+def test_an_option_that_would_be_ignored_is_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(option))}.*leave it out"):
+        PackedRedisOnlineStoreConfig(connection_string="127.0.0.1:6379", **option)
+
+
+def test_a_row_from_before_1970_with_a_time_to_live_does_not_keep_others_from_being_written(opened: Opened) -> None:
+    fields: dict[str, FeastType] = {"f4": Float32}
+    opened.apply(fields, ttl=timedelta(hours=1))
+    opened.write([row("old", datetime(1960, 1, 1, tzinfo=UTC), f4=1.0), row("new", datetime.now(UTC), f4=2.0)], fields)
+    assert opened.ours(lambda view: view.values(["old", "new"], "f4")) == [None, 2]

@@ -66,7 +66,7 @@ def test_bytes_that_are_cut_or_changed_are_a_value_or_a_value_error(
 @given(event_us=TIMES, ttl_us=some.integers(1, 2**40), past_us=some.integers(-5, 5))
 def test_a_row_is_too_old_once_its_time_to_live_has_passed(event_us: int, ttl_us: int, past_us: int) -> None:
     layout = Layout(names=("a",), kinds=("f4",), ttl_us=ttl_us)
-    row = layout.pack([1.0], event_us)
+    row = layout.pack([1.0], event_us, 0)
     assert layout.is_expired(row, event_us + ttl_us + past_us) == (past_us > 0)
     assert not Layout(names=("a",), kinds=("f4",)).is_expired(row, 2**62)
 
@@ -74,7 +74,7 @@ def test_a_row_is_too_old_once_its_time_to_live_has_passed(event_us: int, ttl_us
 @given(value=some.floats(width=32) | some.just(math.nan))
 def test_a_number_keeps_every_bit(value: float) -> None:
     layout = Layout(names=("a",), kinds=("f4",))
-    assert struct.pack("<f", layout.value(layout.pack([value], 0), "a")) == struct.pack("<f", value)
+    assert struct.pack("<f", layout.value(layout.pack([value], 0, 0), "a")) == struct.pack("<f", value)
 
 
 def test_layouts_that_differ_in_anything_are_told_apart() -> None:
