@@ -7,11 +7,12 @@ each, so an as-of join finds the count that held, and the number of rows grows w
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from lodestar import schema, storage
 from lodestar.arrays import Growing
@@ -34,9 +35,14 @@ _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
     """Publish a folder of features; DataError E201 where there is too little to learn from. Memory does not grow with the events."""
     found = Tables(root=tables)
-    with storage.publish_folder(target) as folder, opened(found) as database, Progress("build features", 7) as progress:
+    with ExitStack() as stack:
+        folder = stack.enter_context(storage.publish_folder(target))
+        database = stack.enter_context(opened(found, beside=folder))  # what a killed process leaves there goes with the next one
+        progress = stack.enter_context(Progress("build features", 8))
         (folder / DATA).mkdir()
         end_us = _save_sequences(database, found, folder, recipe)
+        progress.advance()
+        write_sequences(database, _file(folder, schema.USER_SEQUENCE_VIEW))
         progress.advance()
         queries, scalers = views(database, end_us)
         for name, query in (queries | {labels.TABLE: labels.query(database, end_us, recipe.data.training_rows)}).items():
@@ -55,15 +61,22 @@ def _save_sequences(database: Any, found: Tables, folder: Path, recipe: Recipe) 
             for name, column in names.items():
                 columns[name].append(rows[column])
             end_us = max(end_us, last_trained(rows[names["user"]], rows["time"]))
-        users = taken.names(database, schema.USER_ID).to_pylist()
+        users = taken.names(database, schema.USER_ID)
         items = database.execute(f"SELECT count(*) FROM {taken.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
         check_counts(len(users), items, len(columns["time"]), recipe.data)
         store.save_columns(columns, users, _catalogue(found.items()), folder)
         return training_end(columns["time"].blocks, end_us, recipe.data)
 
 
+def write_sequences(database: Any, file: Path) -> None:
+    """Past the database, which would hold the lists of many users at once."""
+    with pq.ParquetWriter(file, sequences.ROWS, compression="zstd") as writer:
+        for table in sequences.tables(database):
+            writer.write_table(table)
+
+
 def views(database: Any, end_us: int, scale: Mapping[str, float] | None = None) -> tuple[dict[str, str], dict[str, float]]:
-    """SQL of every feature view by its name, the entity's column first, and the scale of counts: fitted until `end_us` if none is given."""
+    """SQL of every view but the sequences by its name, the entity's column first, and the scale of counts: fitted if none is given."""
     queries, scalers = {}, dict(scale or {})
     for view in (schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW):
         features = [feature for feature in schema.WINDOWED if feature.view == view]
@@ -71,7 +84,6 @@ def views(database: Any, end_us: int, scale: Mapping[str, float] | None = None) 
         if scale is None:
             scalers |= windows.largest(database, features, end_us)
         queries[view] = windows.scaled_rows(features, scalers)
-    queries[schema.USER_SEQUENCE_VIEW] = sequences.gather(database)
     queries[schema.USER_PROFILE_VIEW] = _profiles("users", USER_COLUMNS)
     queries[schema.ITEM_PROFILE_VIEW] = _profiles("items", ITEM_COLUMNS)
     return queries, scalers
@@ -87,15 +99,16 @@ def _catalogue(items: Any) -> Catalogue:
 
 
 @contextmanager
-def opened(found: Tables, known_by_us: int | None = None) -> Iterator[Any]:
+def opened(found: Tables, known_by_us: int | None = None, beside: Path | None = None) -> Iterator[Any]:
     """The tables as views; `positive`, events that say a user wanted an item of the catalogue, in file order; and these as `taken`.
 
-    With `known_by_us` they hold only what had become known by then.
+    With `known_by_us` they hold only what had become known by then. What does not fit into memory lies `beside` a path, or in the
+    system's folder for such.
     """
     import duckdb
 
     with (
-        tempfile.TemporaryDirectory(prefix="lodestar-features-") as folder,
+        tempfile.TemporaryDirectory(prefix="lodestar-features-", dir=beside and beside.parent) as folder,
         duckdb.connect(str(Path(folder, "features.duckdb"))) as database,
     ):
         database.execute(f"""
@@ -121,6 +134,10 @@ def _profiles(table: str, columns: tuple[str, ...]) -> str:
         FROM {table} ORDER BY {columns[0]}"""
 
 
+def _file(folder: Path, view: str) -> Path:
+    return folder / DATA / f"{view}.parquet"
+
+
 def _save(database: Any, query: str, folder: Path, name: str) -> None:
-    target = str(folder / DATA / f"{name}.parquet").replace("'", "''")
+    target = str(_file(folder, name)).replace("'", "''")
     database.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")

@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.tables import Tables
-from lodestar.features import build
+from lodestar.features import build, sequences
 from lodestar.progress import Progress
 
 Views = Callable[[Any], Mapping[str, str]]  # SQL of each view over a database's `positive`, `users` and `items`; the entity comes first
 Row = dict[str, Any]
+SEQUENCES = "sequence_rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,12 @@ def _ours(whole: Any) -> Views:
         _, scale = build.views(fitted, np.iinfo(np.int64).max)
         for view in {feature.view for feature in schema.WINDOWED}:
             fitted.execute(f"DROP TABLE {view}")
-    return lambda database: build.views(database, 0, scale)[0]
+    return lambda database: {**build.views(database, 0, scale)[0], schema.USER_SEQUENCE_VIEW: _sequences(database)}
+
+
+def _sequences(database: Any) -> str:
+    database.register(SEQUENCES, pa.concat_tables([sequences.ROWS.empty_table(), *sequences.tables(database)]))
+    return f"SELECT * FROM {SEQUENCES}"
 
 
 def _as_of(database: Any, query: str, moment_us: int) -> dict[str, Row]:

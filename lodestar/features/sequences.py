@@ -12,7 +12,16 @@ from lodestar.features.taken import Rows
 
 STAMP = pa.timestamp("us", tz="UTC")
 MICROSECONDS = 1e6
-ROWS = "sequence_rows"
+ROWS = pa.schema(
+    {
+        schema.USER_ID: pa.string(),
+        schema.RECENT_ITEMS: pa.list_(pa.string()),
+        schema.RECENT_TYPES: pa.list_(pa.string()),
+        schema.RECENT_GAPS_S: pa.list_(pa.float32()),
+        schema.FEATURE_TIME: STAMP,
+        schema.KNOWN_TIME: STAMP,
+    }
+)
 
 
 def firsts(database: Any) -> Iterator[Rows]:
@@ -25,18 +34,11 @@ def firsts(database: Any) -> Iterator[Rows]:
         yield rows[np.sort(np.unique(pair, return_index=True)[1])]
 
 
-def gather(database: Any) -> str:
-    """Create the table of the view and give the SQL of its rows: of each user what a model is asked with."""
+def tables(database: Any) -> Iterator["pa.Table"]:
+    """The view's rows, one per user: what a model is asked with. Some users at a time, for nothing takes more memory than lists."""
     users, items = taken.names(database, schema.USER_ID), taken.names(database, schema.ITEM_ID)
-    database.execute(f"""
-        CREATE OR REPLACE TABLE {schema.USER_SEQUENCE_VIEW} ({schema.USER_ID} VARCHAR, {schema.RECENT_ITEMS} VARCHAR[],
-            {schema.RECENT_TYPES} VARCHAR[], {schema.RECENT_GAPS_S} FLOAT[], {schema.FEATURE_TIME} TIMESTAMPTZ,
-            {schema.KNOWN_TIME} TIMESTAMPTZ)""")
     for rows in firsts(database):
-        database.register(ROWS, recent(rows, users, items))
-        database.execute(f"INSERT INTO {schema.USER_SEQUENCE_VIEW} SELECT * FROM {ROWS}")
-        database.unregister(ROWS)
-    return f"SELECT * FROM {schema.USER_SEQUENCE_VIEW}"
+        yield recent(rows, users, items)
 
 
 def recent(rows: Rows, users: Any, items: Any) -> "pa.Table":
@@ -62,4 +64,4 @@ def recent(rows: Rows, users: Any, items: Any) -> "pa.Table":
         schema.FEATURE_TIME: pa.array(time[ends - 1]).cast(STAMP),
         schema.KNOWN_TIME: pa.array(np.maximum.reduceat(rows["known"][kept], offsets.to_numpy()[:-1])).cast(STAMP),
     }
-    return pa.table(columns)
+    return pa.table(columns, schema=ROWS)

@@ -7,20 +7,21 @@ online/         the online store's snapshot and the registry
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from lodestar import arrays, catalogue, schema
-from lodestar.arrays import Growing, pack, unpack
+from lodestar.arrays import Arrays, Growing, pack, pack_column, unpack
 from lodestar.catalogue import Catalogue
 from lodestar.config import DataConfig
 from lodestar.data.interactions import Interactions
 from lodestar.data.splits import Split, split
 from lodestar.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SEQUENCES = "sequences.npz"
 ONLINE = "online"
@@ -40,12 +41,13 @@ class FeatureSet:
 
 def save(taken: Interactions, items: Catalogue, folder: Path) -> None:
     """Write the sequences into a folder."""
-    save_columns({"user": taken.user, "item": taken.item, "time": taken.time}, taken.users, items, folder)
+    columns: Arrays = {"user": taken.user, "item": taken.item, "time": taken.time}
+    arrays.save(folder / SEQUENCES, {**columns, **pack(schema.USER_ID, taken.users), **items.arrays()})
 
 
-def save_columns(columns: Mapping[str, NDArray[Any] | Growing], users: Sequence[str], items: Catalogue, folder: Path) -> None:
-    """The same from columns that need not be in memory."""
-    arrays.save(folder / SEQUENCES, {**columns, **pack(schema.USER_ID, users), **items.arrays()})
+def save_columns(columns: Mapping[str, Growing], users: "pa.StringArray", items: Catalogue, folder: Path) -> None:
+    """The same of very many, which need not be in memory."""
+    arrays.save(folder / SEQUENCES, {**columns, **pack_column(schema.USER_ID, users), **items.arrays()})
 
 
 def load(root: Path) -> FeatureSet:

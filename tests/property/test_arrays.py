@@ -4,16 +4,25 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
-from hypothesis.strategies import lists, text
+from hypothesis.strategies import integers, lists, text
 
-from lodestar.arrays import load, pack, save, unpack
+from lodestar.arrays import load, pack, pack_column, save, unpack
 
 
 @given(texts=lists(text()))
 def test_texts_survive_packing(texts: list[str]) -> None:
     assert unpack("name", pack("name", texts)) == texts
+
+
+@given(texts=lists(text()), start=integers(0, 3))
+def test_a_column_is_packed_as_its_texts_are(texts: list[str], start: int) -> None:
+    column = pa.array(texts, pa.string()).slice(start)
+    ours, theirs = pack_column("name", column), pack("name", texts[start:])
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].dtype == theirs[name].dtype and ours[name].tobytes() == theirs[name].tobytes() for name in theirs)
 
 
 @given(texts=lists(text(), min_size=1))

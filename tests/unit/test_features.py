@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lodestar import schema, storage
+from lodestar import schema
 from lodestar.config import DataConfig, Recipe
 from lodestar.data import tables
 from lodestar.errors import DataError
@@ -122,10 +122,21 @@ def test_a_shown_item_is_taken_up_within_the_window_of_its_request_only(tmp_path
     assert labels == {"a": 1, "b": 0}
 
 
-def test_without_impressions_no_negative_was_taken(tmp_path: Path) -> None:
+def test_what_was_shown_counts_once_its_window_has_closed_in_the_training_window(tmp_path: Path) -> None:
+    shown_s = [0, 7200 - 1800 - 1, 7200 - 1800 + 1, 7300]
+    about: dict[str, list[Any]] = {"user_id": ["u"] * 4, "item_id": list("aaaa"), "position": [1] * 4}
+    shown = table(
+        schema.IMPRESSIONS, request_id=[f"s{n}" for n in range(4)], shown_at=[EPOCH_US + second * 1_000_000 for second in shown_s], **about
+    )
+    rows = [("u", "a", 60), ("u", "b", 7199), ("u", "c", 7200), ("u", "d", 9001), ("u", "e", 9002)]  # the last two are left out
+    assert [moment(row) for row in rows_of(built(tmp_path, rows, shown=shown), "labels")] == shown_s[:2]
+
+
+def test_without_impressions_no_negative_was_taken_before_the_training_window_ends(tmp_path: Path) -> None:
     rows = [(f"u{n % 5}", f"i{n % 11}", n * 60) for n in range(40)]
     labels = rows_of(built(tmp_path, rows), "labels")
-    taken = {(user, item) for user, item, _ in rows}
+    end = max(moment(row) for row in labels)
+    taken = {(user, item) for user, item, second in rows if second <= end}
     assert {row[schema.LABEL] for row in labels} == {0, 1}
     assert all(((row[schema.USER_ID], row[schema.ITEM_ID]) in taken) == bool(row[schema.LABEL]) for row in labels)
 
@@ -153,4 +164,11 @@ def test_how_many_events_are_held_at_once_changes_nothing(tmp_path: Path, monkey
         monkeypatch.setattr(windows, "EVENTS_AT_ONCE", max(1, at_once // 2))
         (tmp_path / str(at_once)).mkdir()
         folders.append(built(tmp_path / str(at_once), rows))
-    assert len({storage.digest(folder) for folder in folders}) == 1
+    files = [{file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()} for folder in folders]
+    assert files[0].keys() == files[1].keys() == files[2].keys()
+    for name, file in files[0].items():
+        for other in (files[1][name], files[2][name]):
+            alike = (
+                pq.read_table(other).equals(pq.read_table(file)) if name.suffix == ".parquet" else other.read_bytes() == file.read_bytes()
+            )
+            assert alike, f"{name} differs"

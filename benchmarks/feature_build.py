@@ -1,0 +1,281 @@
+"""A feature build beside DuckDB and polars used directly: sequences, eight windowed counts, and a point-in-time join of both views.
+
+All three read the same Parquet files and write Parquet files with the same rows, take turns in processes of their own, and are judged by
+the median of CPU time; so is the peak of memory. The floor is reading the log once: it is timed beside them, with pyarrow.
+Ours also checks that items are in the catalogue, keeps what is positive and heeds when an event became known, as every build does.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+
+from lodestar import schema
+from lodestar.data import tables
+from lodestar.data.tables import Tables
+from lodestar.features import asof, build, taken, windows
+from lodestar.features.history import History
+from lodestar.features.windows import HOUR_US
+
+SIZES = (1_000_000, 10_000_000)
+EVENTS_PER_USER, EVENTS_PER_ITEM, DAYS, EVENTS_PER_ASKED = 50, 200, 60, 10
+ROUNDS = 3
+START_US = 1_767_225_600_000_000
+STAMP = pa.timestamp("us", tz="UTC")
+SPANS_H = (1, 24, 168, 720)
+VIEWS = {schema.USER_ID: schema.USER_ACTIVITY_VIEW, schema.ITEM_ID: schema.ITEM_STATS_VIEW}
+COUNTS = {entity: [f"{view}_{hours}h" for hours in SPANS_H] for entity, view in VIEWS.items()}
+SHIFTS = sorted({1, *(hours + 1 for hours in SPANS_H)})
+SEQUENCES, ASKED, JOINED = "sequences", "asked", "joined"
+OUTPUTS = (SEQUENCES, *VIEWS.values(), JOINED)
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(one(sys.argv[1], Path(sys.argv[2]))))
+        return
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as name:
+            log(size, Path(name))
+            runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+            for _ in range(ROUNDS):
+                for way in WAYS:
+                    done = subprocess.run([sys.executable, __file__, way, name], capture_output=True, text=True, check=True)
+                    runs[way].append(json.loads(done.stdout.splitlines()[-1]))
+            compare(Path(name))
+            report(size, runs)
+
+
+def log(size: int, folder: Path) -> None:
+    """The contract's tables; events are known when they happen, which is all that the peers' plain queries can take."""
+    chance = np.random.default_rng(0)
+    num_items, kinds = size // EVENTS_PER_ITEM, pa.array(sorted(schema.POSITIVE)[:3])
+    times = np.sort(START_US + chance.integers(0, DAYS * 24 * HOUR_US, size))
+    names = pa.array(np.arange(num_items)).cast(pa.string())
+    shape = tables.arrow_schema(schema.EVENTS)
+    columns = {
+        schema.EVENT_ID: pa.array(np.arange(size)).cast(pa.string()),
+        schema.USER_ID: pa.array(chance.integers(0, size // EVENTS_PER_USER, size)).cast(pa.string()),
+        schema.ITEM_ID: pa.array((num_items * chance.random(size) ** 2).astype(np.int64)).cast(pa.string()),
+        schema.EVENT_TYPE: kinds.take(pa.array(chance.integers(0, len(kinds), size))),
+        schema.EVENT_TIME: pa.array(times, STAMP),
+        schema.INGESTED_AT: pa.array(times, STAMP),
+    }
+    events = pa.table({field.name: columns.get(field.name, pa.nulls(size, field.type)) for field in shape}, schema=shape)
+    moments = pa.array(np.full(num_items, START_US), STAMP)
+    about = {schema.ITEM_ID: names, schema.TITLE: names} | dict.fromkeys(("created_at", schema.UPDATED_AT, schema.INGESTED_AT), moments)
+    shape = tables.arrow_schema(schema.ITEMS)
+    items = pa.table({field.name: about.get(field.name, pa.nulls(num_items, field.type)) for field in shape}, schema=shape)
+    tables.write({"events": events, "items": items}, folder)
+    num_asked = size // EVENTS_PER_ASKED
+    asked = {
+        "row": np.arange(num_asked),
+        schema.USER_ID: pa.array(chance.integers(0, size // EVENTS_PER_USER, num_asked)).cast(pa.string()),
+        schema.ITEM_ID: pa.array(chance.integers(0, num_items, num_asked)).cast(pa.string()),
+        "moment": pa.array(START_US + chance.integers(0, DAYS * 24 * HOUR_US, num_asked), STAMP),
+    }
+    pq.write_table(pa.table(asked), folder / f"{ASKED}.parquet")
+
+
+def one(way: str, folder: Path) -> dict[str, Any]:
+    """What one way spends on each part; its files are left in the folder."""
+    (folder / way).mkdir(exist_ok=True)
+    spent = {}
+    for part, run in WAYS[way](folder):
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        run()
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        spent[part] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"cpu_s": spent, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def named(entity: str) -> list[tuple[str, int]]:
+    """An entity's counts and the hours of their windows."""
+    return list(zip(COUNTS[entity], SPANS_H, strict=True))
+
+
+Part = tuple[str, Callable[[], object]]
+
+
+def ours(folder: Path) -> Sequence[Part]:
+    features = {
+        entity: [schema.Windowed(name=name, entity=entity, view=view, window_h=hours) for name, hours in named(entity)]
+        for entity, view in VIEWS.items()
+    }
+    out = folder / "ours"
+
+    def history() -> None:
+        with build.opened(Tables(root=folder), beside=out) as database:
+            build.write_sequences(database, out / f"{SEQUENCES}.parquet")
+            for entity, view in VIEWS.items():
+                table = windows.count(database, features[entity])
+                columns = ", ".join(COUNTS[entity])
+                database.execute(f"""
+                    COPY (SELECT {entity}, {columns}, make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME} FROM {table}
+                    JOIN {taken.NAMES[entity]} ON entity = {taken.NUMBERS[entity]})
+                    TO '{out}/{view}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+
+    def join() -> None:
+        histories = [
+            History(
+                files=[str(out / f"{view}.parquet")],
+                filesystem=None,
+                keys={entity: entity},
+                features={name: name for name in COUNTS[entity]},
+                time=schema.FEATURE_TIME,
+                known="",
+                ttl_us=0,
+            )
+            for entity, view in VIEWS.items()
+        ]
+        joined = asof.join(pq.read_table(folder / f"{ASKED}.parquet"), "moment", histories, only_known=False)
+        pq.write_table(joined, out / f"{JOINED}.parquet", compression="zstd")
+
+    return [("sequences and counts", history), ("join", join)]
+
+
+def with_duckdb(folder: Path) -> Sequence[Part]:
+    out, database = folder / "duckdb", duckdb.connect()
+    database.execute(f"SET TimeZone = 'UTC'; SET temp_directory = '{out}/spill'; SET enable_progress_bar = false")
+    events = f"read_parquet('{folder}/events.parquet')"
+
+    def history() -> None:
+        database.execute(f"""
+            COPY (
+                WITH firsts AS (
+                    SELECT {schema.USER_ID}, {schema.ITEM_ID}, arg_min({schema.EVENT_TYPE}, {schema.EVENT_TIME}) AS kind,
+                        epoch_us(min({schema.EVENT_TIME})) AS moment FROM {events} GROUP BY ALL),
+                ranked AS (
+                    SELECT *, coalesce(moment - lag(moment) OVER own, 0) / 1e6 AS gap,
+                        row_number() OVER (PARTITION BY {schema.USER_ID} ORDER BY moment DESC) AS place
+                    FROM firsts WINDOW own AS (PARTITION BY {schema.USER_ID} ORDER BY moment))
+                SELECT {schema.USER_ID}, list({schema.ITEM_ID} ORDER BY moment) AS {schema.RECENT_ITEMS},
+                    list(kind ORDER BY moment) AS {schema.RECENT_TYPES}, list(gap::FLOAT ORDER BY moment) AS {schema.RECENT_GAPS_S}
+                FROM ranked WHERE place <= {schema.MAX_HISTORY} GROUP BY {schema.USER_ID})
+            TO '{out}/{SEQUENCES}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+        for entity, view in VIEWS.items():
+            over = "OVER (PARTITION BY entity ORDER BY hour RANGE BETWEEN {hours} PRECEDING AND 1 PRECEDING)"
+            counts = ", ".join(f"coalesce(sum(n) {over.format(hours=hours)}, 0)::INTEGER AS {name}" for name, hours in named(entity))
+            shifts = ", ".join(f"({shift})" for shift in SHIFTS)
+            database.execute(f"""
+                COPY (
+                    WITH taken AS (
+                        SELECT {entity} AS entity, epoch_us({schema.EVENT_TIME}) // {HOUR_US} AS hour, count(*) AS n
+                        FROM {events} GROUP BY ALL),
+                    moments AS (SELECT DISTINCT entity, hour + shift AS hour FROM taken, (VALUES {shifts}) AS shifts(shift)),
+                    timeline AS (
+                        SELECT coalesce(taken.entity, moments.entity) AS entity, coalesce(taken.hour, moments.hour) AS hour,
+                            coalesce(n, 0) AS n, moments.hour IS NOT NULL AS is_moment
+                        FROM taken FULL JOIN moments ON taken.entity = moments.entity AND taken.hour = moments.hour)
+                    SELECT entity AS {entity}, {", ".join(COUNTS[entity])}, make_timestamptz(hour * {HOUR_US}) AS {schema.FEATURE_TIME}
+                    FROM (SELECT entity, hour, is_moment, {counts} FROM timeline) WHERE is_moment)
+                TO '{out}/{view}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+
+    def join() -> None:
+        joins, columns = "", "asked.*"
+        for entity, view in VIEWS.items():
+            joins += f"""
+                ASOF LEFT JOIN read_parquet('{out}/{view}.parquet') AS {view}
+                ON asked.{entity} = {view}.{entity} AND asked.moment >= {view}.{schema.FEATURE_TIME}"""
+            columns += "".join(f", {view}.{name}" for name in COUNTS[entity])
+        database.execute(f"""
+            COPY (SELECT {columns} FROM read_parquet('{folder}/{ASKED}.parquet') AS asked {joins})
+            TO '{out}/{JOINED}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+
+    return [("sequences and counts", history), ("join", join)]
+
+
+def with_polars(folder: Path) -> Sequence[Part]:
+    out = folder / "polars"
+    user, item, kind, time = schema.USER_ID, schema.ITEM_ID, schema.EVENT_TYPE, schema.EVENT_TIME
+
+    def history() -> None:
+        events = pl.scan_parquet(folder / "events.parquet").select(user, item, kind, pl.col(time).cast(pl.Int64))
+        firsts = events.sort(time).group_by(user, item).agg(pl.col(kind).first(), pl.col(time).first()).sort(user, time)
+        gap = (pl.col(time).diff().over(user).fill_null(0) / 1e6).cast(pl.Float32)
+        last = [pl.col(name).tail(schema.MAX_HISTORY).alias(ours) for name, ours in RENAMED.items()]
+        rows = firsts.with_columns(gap=gap).group_by(user, maintain_order=True).agg(last)
+        rows.collect().write_parquet(out / f"{SEQUENCES}.parquet", compression="zstd")
+        for entity, view in VIEWS.items():
+            hour = (pl.col(time) // HOUR_US).alias("hour")
+            taken = events.group_by(pl.col(entity), hour).agg(pl.len().cast(pl.Int64).alias("n")).collect()
+            moments = pl.concat([taken.select(entity, pl.col("hour") + shift) for shift in SHIFTS]).unique()
+            timeline = taken.join(moments.with_columns(is_moment=True), on=[entity, "hour"], how="full", coalesce=True).sort(entity, "hour")
+            rolled = [
+                pl.col("n").rolling_sum_by("hour", f"{hours}i", closed="left").over(entity).fill_null(0).cast(pl.Int32).alias(name)
+                for name, hours in named(entity)
+            ]
+            rows = timeline.with_columns(pl.col("n").fill_null(0)).with_columns(rolled).filter(pl.col("is_moment"))
+            moment = (pl.col("hour") * HOUR_US).cast(pl.Datetime("us", "UTC")).alias(schema.FEATURE_TIME)
+            rows.select(entity, *COUNTS[entity], moment).write_parquet(out / f"{view}.parquet", compression="zstd")
+
+    def join() -> None:
+        joined = pl.read_parquet(folder / f"{ASKED}.parquet").sort("moment")
+        for entity, view in VIEWS.items():
+            rows = pl.read_parquet(out / f"{view}.parquet").sort(schema.FEATURE_TIME)
+            joined = joined.join_asof(rows, left_on="moment", right_on=schema.FEATURE_TIME, by=entity, check_sortedness=False)
+            joined = joined.drop(schema.FEATURE_TIME, strict=False)
+        joined.write_parquet(out / f"{JOINED}.parquet", compression="zstd")
+
+    return [("sequences and counts", history), ("join", join)]
+
+
+RENAMED = {schema.ITEM_ID: schema.RECENT_ITEMS, schema.EVENT_TYPE: schema.RECENT_TYPES, "gap": schema.RECENT_GAPS_S}
+
+
+def reading(folder: Path) -> Sequence[Part]:
+    """The floor: the columns that a build needs, once."""
+    columns = [schema.USER_ID, schema.ITEM_ID, schema.EVENT_TYPE, schema.EVENT_TIME, schema.INGESTED_AT]
+
+    def read() -> None:
+        for _ in pq.ParquetFile(folder / "events.parquet").iter_batches(columns=columns):
+            pass
+
+    return [("sequences and counts", read), ("join", lambda: pq.read_table(folder / f"{ASKED}.parquet"))]
+
+
+def compare(folder: Path) -> None:
+    """AssertionError where the ways do not give the same rows, in whatever order."""
+    with duckdb.connect() as database:
+        database.execute("SET enable_progress_bar = false")
+        for output in OUTPUTS:
+            first = f"read_parquet('{folder}/ours/{output}.parquet')"
+            names = {
+                SEQUENCES: [schema.USER_ID, *RENAMED.values()],
+                JOINED: ["row", *(name for counts in COUNTS.values() for name in counts)],
+            } | {view: [entity, *COUNTS[entity], schema.FEATURE_TIME] for entity, view in VIEWS.items()}
+            columns = ", ".join(names[output])
+            for peer in ("duckdb", "polars"):
+                other = f"read_parquet('{folder}/{peer}/{output}.parquet')"
+                query = "SELECT count(*), sum(hash({columns})::HUGEINT) FROM {rows}"
+                found = [database.execute(query.format(columns=columns, rows=rows)).fetchone() for rows in (first, other)]
+                assert found[0] == found[1], (output, peer, found)
+
+
+def report(size: int, runs: dict[str, list[dict[str, Any]]]) -> None:
+    totals = {way: statistics.median(sum(run["cpu_s"].values()) for run in found) for way, found in runs.items()}
+    for way, found in runs.items():
+        parts = "  ".join(f"{part} {statistics.median(run['cpu_s'][part] for run in found):6.2f}" for part in found[0]["cpu_s"])
+        peak_mib = statistics.median(run["peak_mib"] for run in found)
+        spent = f"{totals[way]:7.2f} s CPU ({parts})  {1e6 * totals[way] / size:6.2f} µs an event  {peak_mib:6.0f} MiB"
+        print(f"{size:>10,} events  {way:7s} {spent}  {totals[way] / totals['ours']:5.2f} x ours", flush=True)
+
+
+WAYS: dict[str, Callable[[Path], Sequence[Part]]] = {"ours": ours, "duckdb": with_duckdb, "polars": with_polars, "reading": reading}
+
+if __name__ == "__main__":
+    main()
