@@ -112,22 +112,25 @@ Part = tuple[str, Callable[[], object]]
 
 
 def ours(folder: Path) -> Sequence[Part]:
-    features = {
-        entity: [schema.Windowed(name=name, entity=entity, view=view, window_h=hours) for name, hours in named(entity)]
+    views = [
+        schema.View(
+            name=view, entity=entity, meaning="", features=tuple(schema.Count(name=name, window_h=hours) for name, hours in named(entity))
+        )
         for entity, view in VIEWS.items()
-    }
+    ]
     out = folder / "ours"
 
     def history() -> None:
         with build.opened(Tables(root=folder), beside=out) as database:
             build.write_sequences(database, out / f"{SEQUENCES}.parquet")
-            for entity, view in VIEWS.items():
-                table = windows.count(database, features[entity])
-                columns = ", ".join(COUNTS[entity])
+            for view in views:
+                windows.count(database, view)
+                moment = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
+                names, number = taken.NAMES[view.entity], taken.NUMBERS[view.entity]
                 database.execute(f"""
-                    COPY (SELECT {entity}, {columns}, make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME} FROM {table}
-                    JOIN {taken.NAMES[entity]} ON entity = {taken.NUMBERS[entity]})
-                    TO '{out}/{view}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+                    COPY (SELECT {view.entity}, {", ".join(COUNTS[view.entity])}, {moment}
+                    FROM {view.name} JOIN {names} ON entity = {number})
+                    TO '{out}/{view.name}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
 
     def join() -> None:
         histories = [

@@ -3,9 +3,6 @@
 from feast import PushSource
 
 from feature_repo import sources
-from lodestar import schema
-
-STREAMED = (schema.USER_ACTIVITY_VIEW, schema.USER_SEQUENCE_VIEW, schema.ITEM_STATS_VIEW)
 
 
 def name(view: str) -> str:

@@ -88,18 +88,24 @@ def definitions() -> list[Any]:
 
 
 def join(store: "FeatureStore", labels: Any) -> Any:
-    """The labels with the ranking features that were known at their moment; DataError E160 unless every row comes back once."""
+    """The labels with the ranking features that were known at their moment, and defaults where nothing was.
+
+    DataError E160 unless every row comes back once.
+    """
     service = store.get_feature_service(schema.RANK_SERVICE)
     joined = store.get_historical_features(entity_df=labels, features=service, filter_by_created_timestamp=True).to_df()
     if len(joined) != len(labels) or not (joined["row_id"].to_numpy() == labels["row_id"].to_numpy()).all():
         message = f"the as-of join returned {len(joined)} rows for {len(labels)}"
         raise DataError("E160", message, remedy="Use the offline store of feature_store.yaml: Feast's default one drops rows.")
-    return joined
+    return joined.fillna({name: value for name, value in schema.DEFAULTS.items() if value is not None and name in joined})
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineValues:
-    """A list for each feature, one value for each entity asked for; `num_expired` values are null because they are too old."""
+    """A list for each feature, one value for each entity asked for; `num_expired` are not given because they are too old.
+
+    Where there is no value it is the feature's default, as in a training set.
+    """
 
     values: dict[str, list[Any]]
     num_expired: int
@@ -120,6 +126,7 @@ def read_online(store: "FeatureStore", service: str, entities: Sequence[dict[str
             if values[name][place] is not None and time_s + ttl_s < now_s:
                 values[name][place] = None
                 num_expired += 1
+    values = {name: [schema.DEFAULTS.get(name) if value is None else value for value in column] for name, column in values.items()}
     return OnlineValues(values=values, num_expired=num_expired)
 
 

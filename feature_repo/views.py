@@ -1,4 +1,4 @@
-"""What is known of a user and of an item, and since when.
+"""What is known of a user, of an item and of a query, and since when: Feast's form of what `lodestar.schema.VIEWS` declares.
 
 A row holds until the next one: a count's table has a row at the hour when it falls again, so no time to live is needed, and what is read
 online is what an as-of join finds.
@@ -6,55 +6,52 @@ online is what an as-of join finds.
 
 from datetime import timedelta
 
-from feast import Entity, FeatureView, Field
-from feast.types import Array, FeastType, Float32, Float64, String
+from feast import FeatureView, Field
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Float32
 
 from feature_repo import entities, push, sources
+from feature_repo.packed import KINDS
 from lodestar import schema
+from lodestar.schema import crosses
+
+TYPES = {kind: dtype for dtype, (kind, _) in KINDS.items()}
 
 
-def _view(name: str, entity: Entity, fields: dict[str, FeastType], meaning: str) -> FeatureView:
+def _view(name: str) -> FeatureView:
+    view = schema.VIEWS[name]
     return FeatureView(
         name=name,
-        entities=[entity],
+        entities=[entities.BY_KEY[view.entity]],
         ttl=timedelta(0),
-        schema=[Field(name=field, dtype=kind) for field, kind in fields.items()],
-        source=push.source(name) if name in push.STREAMED else sources.table(name),
-        description=meaning,
+        schema=[Field(name=feature.name, dtype=TYPES[feature.kind], tags=_tags(feature)) for feature in view.features],
+        source=push.source(name) if view.is_pushed else sources.table(name),
+        description=view.meaning,
     )
 
 
-def _counts(view: str) -> dict[str, FeastType]:
-    return {feature.name: Float32 for feature in schema.WINDOWED if feature.view == view}
+def _tags(feature: schema.Feature | schema.Count) -> dict[str, str]:
+    tags = {"unit": feature.unit, "default": "" if feature.default is None else str(feature.default), "pii": "pii" if feature.pii else ""}
+    return {name: value for name, value in tags.items() if value}
 
 
-user_profile = _view(
-    schema.USER_PROFILE_VIEW,
-    entities.user,
-    {schema.COUNTRY: String, schema.LANGUAGE: String, schema.SEGMENTS: Array(String)},
-    "What the user's record says.",
+user_profile = _view(schema.USER_PROFILE_VIEW)
+user_activity = _view(schema.USER_ACTIVITY_VIEW)
+user_sequence = _view(schema.USER_SEQUENCE_VIEW)
+item_profile = _view(schema.ITEM_PROFILE_VIEW)
+item_stats = _view(schema.ITEM_STATS_VIEW)
+item_text_embedding = _view(schema.TEXT_EMBEDDING_VIEW)
+item_image_embedding = _view(schema.IMAGE_EMBEDDING_VIEW)
+query_stats = _view(schema.QUERY_STATS_VIEW)
+
+
+@on_demand_feature_view(
+    sources=[user_activity, item_stats, user_profile, item_profile],
+    schema=[Field(name=name, dtype=Float32) for name in crosses.NAMES],
+    description="What a user and an item have to do with each other, made when it is asked for.",
 )
-user_activity = _view(
-    schema.USER_ACTIVITY_VIEW,
-    entities.user,
-    _counts(schema.USER_ACTIVITY_VIEW),
-    "How much the user did of late, 0–1.",
-)
-user_sequence = _view(
-    schema.USER_SEQUENCE_VIEW,
-    entities.user,
-    {schema.RECENT_ITEMS: Array(String), schema.RECENT_TYPES: Array(String), schema.RECENT_GAPS_S: Array(Float32)},
-    "The user's last items, oldest first, with event types and seconds since the one before.",
-)
-item_profile = _view(
-    schema.ITEM_PROFILE_VIEW,
-    entities.item,
-    {schema.ITEM_TYPE: String, schema.TITLE: String, schema.CATEGORY_PATH: Array(String), schema.PRICE: Float64},
-    "What the catalogue says.",
-)
-item_stats = _view(
-    schema.ITEM_STATS_VIEW,
-    entities.item,
-    _counts(schema.ITEM_STATS_VIEW),
-    "How much the item was taken of late, 0–1.",
-)
+def user_item_cross(rows):  # type: ignore[no-untyped-def]  # Feast keeps the source and runs it anew, without this file's imports
+    """The crosses of pairs, one a row."""
+    from lodestar.schema.crosses import of_rows
+
+    return of_rows(rows)

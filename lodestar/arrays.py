@@ -4,13 +4,10 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Arrays = dict[str, NDArray[Any]]
 _ENDS = "_ends"
@@ -65,20 +62,11 @@ def load(file: Path) -> Arrays:
 def pack(name: str, texts: Sequence[str]) -> Arrays:
     """Texts as two arrays: all UTF-8 bytes in a row, and where each text ends."""
     ends = np.cumsum(np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts)))
-    return _packed(name, np.frombuffer("".join(texts).encode(), dtype=np.uint8), ends)
+    return packed(name, np.frombuffer("".join(texts).encode(), dtype=np.uint8), ends)
 
 
-def pack_column(name: str, column: "pa.StringArray") -> Arrays:
-    """The same of an Arrow array without nulls, and no text of it becomes an object."""
-    import pyarrow as pa
-
-    whole = column.cast(pa.large_string())
-    _, ends, content = whole.buffers()
-    bounds = np.frombuffer(ends, dtype=np.int64)[whole.offset :][: len(whole) + 1] if len(whole) else np.zeros(1, np.int64)
-    return _packed(name, np.frombuffer(content or b"", dtype=np.uint8)[bounds[0] : bounds[-1]], bounds[1:] - bounds[0])
-
-
-def _packed(name: str, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> Arrays:
+def packed(name: str, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> Arrays:
+    """The same, of texts that are bytes in a row already."""
     narrow = np.min_scalar_type(ends[-1]) if len(ends) else np.uint8  # half of a catalogue's bytes would be ends, and most of them zero
     return {name: content, name + _ENDS: ends.astype(narrow)}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lodestar import schema, storage
@@ -21,14 +22,15 @@ from lodestar.config import Recipe
 from lodestar.data.interactions import check_counts
 from lodestar.data.splits import last_trained, training_end
 from lodestar.data.tables import Tables
-from lodestar.features import labels, sequences, store, taken, windows
+from lodestar.features import content, labels, sequences, store, taken, windows
 from lodestar.progress import Progress
 
 DATA = "data"
 SCALERS = "scalers.json"
 MEMORY = "300MB"  # of the database; what does not fit goes to the temporary folder
-USER_COLUMNS = (schema.USER_ID, schema.COUNTRY, schema.LANGUAGE, schema.SEGMENTS)
-ITEM_COLUMNS = (schema.ITEM_ID, schema.ITEM_TYPE, schema.TITLE, schema.CATEGORY_PATH, schema.PRICE)
+RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"}  # views that are columns of a table
+RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
+QUERY_KEYS = "query_keys"
 _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 
 
@@ -38,17 +40,18 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))
         database = stack.enter_context(opened(found, beside=folder))  # what a killed process leaves there goes with the next one
-        progress = stack.enter_context(Progress("build features", 8))
+        progress = stack.enter_context(Progress("build features", 3 + len(schema.VIEWS)))
         (folder / DATA).mkdir()
         end_us = _save_sequences(database, found, folder, recipe)
         progress.advance()
         write_sequences(database, _file(folder, schema.USER_SEQUENCE_VIEW))
         progress.advance()
-        queries, scalers = views(database, end_us)
-        for name, query in (queries | {labels.TABLE: labels.query(database, end_us, recipe.data.training_rows)}).items():
+        scale = counted(database, end_us)
+        progress.advance()
+        for name, query in (views(database, scale) | {labels.TABLE: labels.query(database, end_us, recipe.data.training_rows)}).items():
             _save(database, query, folder, name)
             progress.advance()
-        (folder / SCALERS).write_text(json.dumps(scalers, indent=2, sort_keys=True) + "\n")
+        (folder / SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
 
 
 def _save_sequences(database: Any, found: Tables, folder: Path, recipe: Recipe) -> int:
@@ -75,18 +78,20 @@ def write_sequences(database: Any, file: Path) -> None:
             writer.write_table(table)
 
 
-def views(database: Any, end_us: int, scale: Mapping[str, float] | None = None) -> tuple[dict[str, str], dict[str, float]]:
-    """SQL of every view but the sequences by its name, the entity's column first, and the scale of counts: fitted if none is given."""
-    queries, scalers = {}, dict(scale or {})
-    for view in (schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW):
-        features = [feature for feature in schema.WINDOWED if feature.view == view]
-        windows.count(database, features)
-        if scale is None:
-            scalers |= windows.largest(database, features, end_us)
-        queries[view] = windows.scaled_rows(features, scalers)
-    queries[schema.USER_PROFILE_VIEW] = _profiles("users", USER_COLUMNS)
-    queries[schema.ITEM_PROFILE_VIEW] = _profiles("items", ITEM_COLUMNS)
-    return queries, scalers
+def counted(database: Any, end_us: int) -> dict[str, float]:
+    """Make the tables of counts; the scale that they are given at, fitted on what lies before `end_us`."""
+    scale: dict[str, float] = {}
+    for view in schema.COUNTED:
+        windows.count(database, view)
+        scale |= windows.largest(database, view, end_us)
+    return scale
+
+
+def views(database: Any, scale: Mapping[str, float]) -> dict[str, str]:
+    """SQL of every view but the sequences by its name, the entity's column first, where counts are made."""
+    queries = {view.name: windows.scaled_rows(view, scale) for view in schema.COUNTED}
+    queries |= {name: content.rows(database, name) for name in content.VIEWS}
+    return queries | {name: _recorded(schema.VIEWS[name], table) for name, table in RECORDED.items()}
 
 
 def _catalogue(items: Any) -> Catalogue:
@@ -100,7 +105,8 @@ def _catalogue(items: Any) -> Catalogue:
 
 @contextmanager
 def opened(found: Tables, known_by_us: int | None = None, beside: Path | None = None) -> Iterator[Any]:
-    """The tables as views; `positive`, events that say a user wanted an item of the catalogue, in file order; and these as `taken`.
+    """The tables as views; `positive`, events that say a user wanted an item of the catalogue, and `asked`, those that came of a search,
+    both in file order; and these dealt out by `taken`.
 
     With `known_by_us` they hold only what had become known by then. What does not fit into memory lies `beside` a path, or in the
     system's folder for such.
@@ -122,16 +128,33 @@ def opened(found: Tables, known_by_us: int | None = None, beside: Path | None = 
                 CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {place}
                 FROM read_parquet([{files}], file_row_number = true){known}""")
         database.execute(f"""
-            CREATE VIEW positive AS SELECT * FROM events
+            CREATE VIEW {taken.POSITIVE} AS SELECT * FROM events
             WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")
-        taken.encode(database, Path(folder))
+        _key_queries(database)
+        database.execute(f"""
+            CREATE VIEW {taken.ASKED} AS SELECT events.*, {schema.QUERY} FROM events JOIN {QUERY_KEYS} USING ({schema.QUERY_TEXT})
+            WHERE {schema.EVENT_TYPE} IN ('{schema.EventType.SEARCH}', {_POSITIVE})""")
+        for relation in taken.DEALT:
+            taken.encode(database, Path(folder), relation)
         yield database
 
 
-def _profiles(table: str, columns: tuple[str, ...]) -> str:
+def _key_queries(database: Any) -> None:
+    """A table of every text that was searched for, and the query that it is."""
+    database.execute(f"CREATE TABLE {QUERY_KEYS} ({schema.QUERY_TEXT} VARCHAR, {schema.QUERY} VARCHAR)")
+    texts = database.cursor().execute(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
+    for batch in texts.to_arrow_reader(taken.BATCH_ROWS):
+        keys = pa.array([schema.query_key(text) for text in batch[schema.QUERY_TEXT].to_pylist()], pa.string())
+        database.register("keyed", pa.table([batch[schema.QUERY_TEXT], keys], names=[schema.QUERY_TEXT, schema.QUERY]))
+        database.execute(f"INSERT INTO {QUERY_KEYS} SELECT * FROM keyed WHERE {schema.QUERY} <> ''")
+        database.unregister("keyed")
+
+
+def _recorded(view: schema.View, table: str) -> str:
+    columns = ", ".join(RENAMED.get(feature.name, feature.name) for feature in view.features)
     return f"""
-        SELECT {", ".join(columns)}, {schema.UPDATED_AT} AS {schema.FEATURE_TIME}, {schema.INGESTED_AT} AS {schema.KNOWN_TIME}
-        FROM {table} ORDER BY {columns[0]}"""
+        SELECT {view.entity}, {columns}, {schema.UPDATED_AT} AS {schema.FEATURE_TIME}, {schema.INGESTED_AT} AS {schema.KNOWN_TIME}
+        FROM {table} ORDER BY {view.entity}"""
 
 
 def _file(folder: Path, view: str) -> Path:

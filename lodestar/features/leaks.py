@@ -81,11 +81,14 @@ def sample_moments(found: Tables, count: int, seed: int = 0) -> list[int]:
 
 def _ours(whole: Any) -> Views:
     """Our own views, at the scale that the whole log gives."""
-    with whole.cursor() as fitted:
-        _, scale = build.views(fitted, np.iinfo(np.int64).max)
-        for view in {feature.view for feature in schema.WINDOWED}:
-            fitted.execute(f"DROP TABLE {view}")
-    return lambda database: {**build.views(database, 0, scale)[0], schema.USER_SEQUENCE_VIEW: _sequences(database)}
+    scale = build.counted(whole, np.iinfo(np.int64).max)
+
+    def views(database: Any) -> Mapping[str, str]:
+        if database is not whole:
+            build.counted(database, np.iinfo(np.int64).max)
+        return {**build.views(database, scale), schema.USER_SEQUENCE_VIEW: _sequences(database)}
+
+    return views
 
 
 def _sequences(database: Any) -> str:

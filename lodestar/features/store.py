@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lodestar import arrays, catalogue, schema
-from lodestar.arrays import Arrays, Growing, pack, pack_column, unpack
+from lodestar.arrays import Arrays, Growing, pack, packed, unpack
 from lodestar.catalogue import Catalogue
 from lodestar.config import DataConfig
 from lodestar.data.interactions import Interactions
@@ -48,6 +50,16 @@ def save(taken: Interactions, items: Catalogue, folder: Path) -> None:
 def save_columns(columns: Mapping[str, Growing], users: "pa.StringArray", items: Catalogue, folder: Path) -> None:
     """The same of very many, which need not be in memory."""
     arrays.save(folder / SEQUENCES, {**columns, **pack_column(schema.USER_ID, users), **items.arrays()})
+
+
+def pack_column(name: str, column: "pa.StringArray") -> Arrays:
+    """What `arrays.pack` makes of texts, from an Arrow array without nulls: none of them becomes an object."""
+    import pyarrow as pa
+
+    whole = column.cast(pa.large_string())
+    _, ends, content = whole.buffers()
+    bounds = np.frombuffer(ends, dtype=np.int64)[whole.offset :][: len(whole) + 1] if len(whole) else np.zeros(1, np.int64)
+    return packed(name, np.frombuffer(content or b"", dtype=np.uint8)[bounds[0] : bounds[-1]], bounds[1:] - bounds[0])
 
 
 def load(root: Path) -> FeatureSet:

@@ -1,9 +1,9 @@
-"""The positive events as small integers, some entities at a time: what sequences and counts are made of, in bounded memory.
+"""Events as small integers, some entities at a time: what sequences and counts are made of, in bounded memory.
 
-One reading deals them out to files, one per range of users and one per range of items, each of which fits into memory.
+One reading of a relation deals it out to files, one per range of users, of items or of queries, each of which fits into memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +14,53 @@ from lodestar import schema
 
 FILES = "taken_files"
 EVENTS_AT_ONCE, BATCH_ROWS = 1_000_000, 250_000
-NAMES = {schema.USER_ID: "user_rows", schema.ITEM_ID: "item_rows"}  # the number of each id, and how many events it has
-NUMBERS = {schema.USER_ID: "user_row", schema.ITEM_ID: "item_row"}
-TYPES = tuple(sorted(schema.POSITIVE))
-ROW = np.dtype([(NUMBERS[schema.USER_ID], "i4"), (NUMBERS[schema.ITEM_ID], "i4"), ("time", "i8"), ("known", "i8"), ("type", "u1")])
-PLACED = np.dtype([*ROW.descr, ("place", "i8")])
-Rows = NDArray[np.void]  # of ROW: numbers of user and item, µs, and a place in TYPES
+NAMES = {schema.USER_ID: "user_rows", schema.ITEM_ID: "item_rows", schema.QUERY: "query_rows"}  # the number of each id, and its events
+NUMBERS = {schema.USER_ID: "user_row", schema.ITEM_ID: "item_row", schema.QUERY: "query_row"}
+POSITIVE, ASKED = "positive", "asked"
+DEALT = {POSITIVE: (schema.USER_ID, schema.ITEM_ID), ASKED: (schema.QUERY,)}  # by whom each relation is dealt out
+TYPES = tuple(sorted({*schema.POSITIVE, schema.EventType.SEARCH}))
+COLUMNS = [("time", "i8"), ("known", "i8"), ("type", "u1")]  # µs, and a place in TYPES
+Rows = NDArray[np.void]  # of `row_of`
 
 
-def encode(database: Any, folder: Path) -> None:
-    """Read `positive` and `items`, and deal the events out: users are numbered as they first appear, items as in the catalogue."""
-    user, item = schema.USER_ID, schema.ITEM_ID
-    database.execute(f"""
-        CREATE TABLE {NAMES[user]} AS SELECT {user}, (row_number() OVER (ORDER BY first) - 1)::INTEGER AS {NUMBERS[user]}, events
-        FROM (SELECT {user}, min(file_row_number) AS first, count(*) AS events FROM positive GROUP BY {user}) ORDER BY first""")
-    database.execute(f"""
-        CREATE TABLE {NAMES[item]} AS
-        SELECT {item}, (row_number() OVER (ORDER BY file_row_number) - 1)::INTEGER AS {NUMBERS[item]}, coalesce(events, 0) AS events
-        FROM items LEFT JOIN (SELECT {item}, count(*) AS events FROM positive GROUP BY {item}) USING ({item}) ORDER BY file_row_number""")
-    database.execute(f"CREATE TABLE {FILES} (entity VARCHAR, file VARCHAR)")
-    files = {entity: _ranges(database, entity, folder) for entity in NAMES}
+def row_of(entities: Sequence[str]) -> np.dtype[np.void]:
+    """A row's columns: the number of each entity, and COLUMNS."""
+    return np.dtype([*((NUMBERS[entity], "i4") for entity in entities), *COLUMNS])
+
+
+def encode(database: Any, folder: Path, relation: str) -> None:
+    """Read a relation and deal its rows out: items are numbered as in the catalogue `items`, the rest as they first appear."""
+    entities = DEALT[relation]
+    for entity in entities:
+        database.execute(_numbered(entity, relation))
+    database.execute(f"CREATE TABLE IF NOT EXISTS {FILES} (entity VARCHAR, file VARCHAR)")
+    files = {entity: _ranges(database, entity, folder) for entity in entities}
     types = ", ".join(f"'{kind}'" for kind in TYPES)
     batches = database.execute(f"""
-        SELECT {NUMBERS[user]}, {NUMBERS[item]}, epoch_us({schema.EVENT_TIME}) AS time, epoch_us({schema.INGESTED_AT}) AS known,
-            (list_position([{types}], {schema.EVENT_TYPE}) - 1)::UTINYINT AS type, file_row_number AS place
-        FROM positive JOIN {NAMES[user]} USING ({user}) JOIN {NAMES[item]} USING ({item})""").to_arrow_reader(BATCH_ROWS)
+        SELECT {", ".join(NUMBERS[entity] for entity in entities)}, epoch_us({schema.EVENT_TIME}) AS time,
+            epoch_us({schema.INGESTED_AT}) AS known, (list_position([{types}], {schema.EVENT_TYPE}) - 1)::UTINYINT AS type,
+            file_row_number AS place
+        FROM {relation} {" ".join(f"JOIN {NAMES[entity]} USING ({entity})" for entity in entities)}""").to_arrow_reader(BATCH_ROWS)
     for batch in batches:
-        rows = np.empty(len(batch), dtype=PLACED)
-        for name in PLACED.fields or ():
+        rows = np.empty(len(batch), dtype=_placed(entities))
+        for name in rows.dtype.names or ():
             rows[name] = batch[name].to_numpy()
         for entity, ranges in files.items():
             _deal(rows, rows[NUMBERS[entity]], ranges)
+
+
+def _placed(entities: Sequence[str]) -> np.dtype[np.void]:
+    return np.dtype([*row_of(entities).descr, ("place", "i8")])
+
+
+def _numbered(entity: str, relation: str) -> str:
+    number = f"(row_number() OVER (ORDER BY place) - 1)::INTEGER AS {NUMBERS[entity]}"
+    counted = f"SELECT {entity}, min(file_row_number) AS place, count(*) AS events FROM {relation} GROUP BY {entity}"
+    if entity == schema.ITEM_ID:
+        counted = f"""
+            SELECT {entity}, items.file_row_number AS place, coalesce(counted.events, 0) AS events
+            FROM items LEFT JOIN ({counted}) AS counted USING ({entity})"""
+    return f"CREATE TABLE {NAMES[entity]} AS SELECT {entity}, {number}, events FROM ({counted}) ORDER BY place"
 
 
 def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
@@ -78,9 +94,10 @@ def names(database: Any, entity: str) -> Any:
 
 def chunks(database: Any, entity: str) -> Iterator[Rows]:
     """The events of one range of entities after the other, in the order of the log."""
+    entities = next(entities for entities in DEALT.values() if entity in entities)
     for (file,) in database.execute(f"SELECT file FROM {FILES} WHERE entity = ? ORDER BY rowid", [entity]).fetchall():
         if Path(file).is_file():
-            rows = np.fromfile(file, dtype=PLACED)
+            rows = np.fromfile(file, dtype=_placed(entities))
             if (np.diff(rows["place"]) < 0).any():
                 rows = rows[np.argsort(rows["place"])]
-            yield rows[list(ROW.names or ())]
+            yield rows[list(row_of(entities).names or ())]

@@ -13,6 +13,7 @@ import pytest
 
 from feature_repo import store
 from lodestar import schema
+from lodestar.schema import crosses
 from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import HOUR_S, built
 
@@ -74,11 +75,11 @@ def _known(activity: pd.DataFrame, row: dict[Any, Any]) -> float:
     moment = row[schema.FEATURE_TIME]
     own = activity[activity[schema.USER_ID] == row[schema.USER_ID]]
     own = own[(own[schema.FEATURE_TIME] <= moment) & (own[schema.KNOWN_TIME] <= moment)]
-    return float(own.sort_values(schema.FEATURE_TIME)["events_1d"].iloc[-1]) if len(own) else float("nan")
+    return float(own.sort_values(schema.FEATURE_TIME)["events_1d"].iloc[-1]) if len(own) else 0.0  # the declared default
 
 
 def _same(ours: float, theirs: float) -> bool:
-    return bool(np.isclose(ours, theirs, equal_nan=True))
+    return bool(np.isclose(ours, theirs))
 
 
 def test_online_and_offline_give_a_user_the_same_sequence(features: Path) -> None:
@@ -103,4 +104,28 @@ def test_a_row_that_became_known_later_is_not_joined(features: Path) -> None:
     )
     with store.opened(features) as found:
         joined = store.join(found, long_before)
-    assert joined["events_1d"].isna().all()
+    assert joined["events_1d"].tolist() == [0.0, 0.0]
+    assert joined["heat"].tolist() == [0.0, 0.0]
+
+
+def test_a_cross_is_the_same_in_the_training_set_and_online(features: Path) -> None:
+    """Of every user and item, as all that is known now gives it, and as the function gives it alone."""
+    views = {
+        view: pd.read_parquet(features / "data" / f"{view}.parquet").sort_values(schema.FEATURE_TIME).groupby(key).last()
+        for view, key in ((schema.USER_ACTIVITY_VIEW, schema.USER_ID), (schema.ITEM_STATS_VIEW, schema.ITEM_ID))
+    }
+    pairs = [{schema.USER_ID: user, schema.ITEM_ID: item} for user in ("u0", "u3", "nobody") for item in ("i1", "i7", "nothing")]
+    asked = pd.DataFrame(
+        [{**pair, schema.FEATURE_TIME: datetime.now(UTC), "row_id": place, schema.LABEL: 0} for place, pair in enumerate(pairs)]
+    )
+    with store.opened(features) as found:
+        online = store.read_online(found, schema.RANK_SERVICE, pairs).values
+        joined = store.join(found, asked)
+    for place, pair in enumerate(pairs):
+        known: dict[str, Any] = dict.fromkeys(crosses.INPUTS)
+        for view, key in ((schema.USER_ACTIVITY_VIEW, schema.USER_ID), (schema.ITEM_STATS_VIEW, schema.ITEM_ID)):
+            if pair[key] in views[view].index:
+                known |= {name: value for name, value in views[view].loc[pair[key]].items() if name in known}
+        alone = crosses.crosses(known)
+        for name in crosses.NAMES:
+            assert online[name][place] == joined[name][place] == alone[name], (pair, name)

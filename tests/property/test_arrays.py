@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import integers, lists, text
 
-from lodestar.arrays import load, pack, pack_column, save, unpack
+from lodestar.arrays import load, pack, save, unpack
+from lodestar.features.store import pack_column
 
 
 @given(texts=lists(text()))

@@ -16,57 +16,63 @@ from hypothesis import strategies as some
 from lodestar import schema
 from lodestar.features import taken, windows
 from lodestar.features.windows import HOUR_US, Stream, scaled
+from lodestar.schema import View
 from tests.factories import EPOCH_US
 
-FEATURES = [feature for feature in schema.WINDOWED if feature.view == schema.USER_ACTIVITY_VIEW]
+KINDS = (schema.EventType.VIEW, schema.EventType.CLICK, schema.EventType.PURCHASE)
+BOUGHT = schema.Count(name="bought_3d", window_h=72, types=frozenset({schema.EventType.PURCHASE}))
+SEEN = schema.Count(name="seen_decayed", window_h=5, halvings=2, types=frozenset({schema.EventType.VIEW, schema.EventType.CLICK}))
+DECLARED = schema.VIEWS[schema.USER_ACTIVITY_VIEW]
+VIEW = replace(DECLARED, features=(*DECLARED.counts, BOUGHT, SEEN))
 STAMP = pa.timestamp("us", tz="UTC")
-# (user, when it happened, how late it became known), in a grid that makes ties and hours' ends likely.
+# (user, when it happened, how late it became known, what it was), in a grid that makes ties and hours' ends likely.
 EVENT = some.tuples(
     some.sampled_from("uv"),
     some.integers(0, 40).map(lambda place: place * HOUR_US // 2) | some.integers(0, 800 * HOUR_US),
     some.sampled_from([0, 0, 1, HOUR_US // 2, HOUR_US, 30 * HOUR_US]) | some.integers(0, 900 * HOUR_US),
+    some.sampled_from(KINDS),
 )
-Event = tuple[str, int, int]
+Event = tuple[str, int, int, schema.EventType]
 Row = dict[str, Any]
-NOBODY = {feature.name: 0.0 for feature in FEATURES}
 
 
-def tables(events: Sequence[Event]) -> tuple[list[Row], list[Row], dict[str, float]]:
+def tables(events: Sequence[Event], declared: View = VIEW) -> tuple[list[Row], list[Row], dict[str, float]]:
     """Raw counts, what a model is given, and the fitted scale."""
     columns = {
-        schema.USER_ID: pa.array([user for user, _, _ in events]),
-        schema.EVENT_TIME: pa.array([EPOCH_US + time for _, time, _ in events], STAMP),
-        schema.INGESTED_AT: pa.array([EPOCH_US + time + late for _, time, late in events], STAMP),
+        schema.USER_ID: pa.array([user for user, *_ in events]),
+        schema.EVENT_TIME: pa.array([EPOCH_US + time for _, time, *_ in events], STAMP),
+        schema.INGESTED_AT: pa.array([EPOCH_US + time + late for _, time, late, _ in events], STAMP),
         schema.ITEM_ID: pa.array(["i"] * len(events)),
-        schema.EVENT_TYPE: pa.array(["view"] * len(events)),
+        schema.EVENT_TYPE: pa.array([str(kind) for *_, kind in events]),
         "file_row_number": pa.array(range(len(events))),
     }
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'; CREATE TABLE items AS SELECT 'i' AS item_id, 0 AS file_row_number")
         database.register("positive", pa.table(columns))
-        taken.encode(database, Path(folder))
-        view = windows.count(database, FEATURES)
-        most = windows.largest(database, FEATURES, 1 << 62)
+        taken.encode(database, Path(folder), taken.POSITIVE)
+        windows.count(database, declared)
+        most = windows.largest(database, declared, 1 << 62)
         moment = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
-        raw = f"SELECT {schema.USER_ID}, {view}.*, {moment} FROM {view} JOIN user_rows ON entity = user_row ORDER BY hour"
-        counts, given = (database.execute(query).to_arrow_table().to_pylist() for query in (raw, windows.scaled_rows(FEATURES, most)))
+        raw = f"SELECT {schema.USER_ID}, {declared.name}.*, {moment} FROM {declared.name} JOIN user_rows ON entity = user_row ORDER BY hour"
+        counts, given = (database.execute(query).to_arrow_table().to_pylist() for query in (raw, windows.scaled_rows(declared, most)))
     return counts, given, most
 
 
-def as_of(rows: Sequence[Row], moment: int, nobody: dict[str, float] = NOBODY) -> dict[str, dict[str, float]]:
+def as_of(rows: Sequence[Row], moment: int, declared: View = VIEW) -> dict[str, dict[str, float]]:
     """By user, what a point-in-time join finds."""
+    nobody = {one.name: one.default for one in declared.counts}
     known = [row for row in rows if row[schema.FEATURE_TIME].timestamp() * 1e6 <= EPOCH_US + moment]
-    latest = {row[schema.USER_ID]: {feature.name: row[feature.name] for feature in FEATURES} for row in known}
+    latest = {row[schema.USER_ID]: {one.name: row[one.name] for one in declared.counts} for row in known}
     return {user: latest.get(user, nobody) for user in "uv"}
 
 
-def stream(events: Sequence[Event], now: Sequence[int], most: dict[str, float]) -> list[dict[str, dict[str, float]]]:
+def stream(events: Sequence[Event], now: Sequence[int], most: dict[str, float], declared: View = VIEW) -> list[dict[str, dict[str, float]]]:
     """The same, event after event in the order in which they became known."""
-    state, waiting, found = Stream(FEATURES), sorted(events, key=lambda event: event[1] + event[2]), []
+    state, waiting, found = Stream(declared), sorted(events, key=lambda event: event[1] + event[2]), []
     for moment in now:
         while waiting and waiting[0][1] + waiting[0][2] <= moment:
-            user, time, late = waiting.pop(0)
-            state.add(user, EPOCH_US + time, EPOCH_US + time + late)
+            user, time, late, kind = waiting.pop(0)
+            state.add(user, EPOCH_US + time, EPOCH_US + time + late, kind)
         found.append(
             {user: {name: float(value) for name, value in scaled(state.count(user, EPOCH_US + moment), most).items()} for user in "uv"}
         )
@@ -76,9 +82,9 @@ def stream(events: Sequence[Event], now: Sequence[int], most: dict[str, float]) 
 @settings(max_examples=100)
 @given(events=some.lists(EVENT, min_size=1, max_size=25), now=some.lists(some.integers(0, 1700 * HOUR_US), min_size=1, max_size=8))
 def test_the_three_forms_are_equal(events: list[Event], now: list[int]) -> None:
-    now = sorted({*now, *(time + late for _, time, late in events)})
+    now = sorted({*now, *(time + late for _, time, late, _ in events)})
     counts, given, most = tables(events)
-    assert all(row[feature.name] >= 0 for row in counts for feature in FEATURES)
+    assert all(row[feature.name] >= 0 for row in counts for feature in VIEW.counts)
     assert stream(events, now, most) == [as_of(given, moment) for moment in now]
 
 
@@ -90,24 +96,32 @@ def test_the_three_forms_are_equal(events: list[Event], now: list[int]) -> None:
 )
 def test_nothing_that_becomes_known_later_changes_what_is_found_now(events: list[Event], later: list[Event], moment: int) -> None:
     """The metamorphic rule, on raw counts: the scale is fitted on the whole training window."""
-    added = [(user, time, max(late, moment + 1 - time)) for user, time, late in later]
+    added = [(user, time, max(late, moment + 1 - time), kind) for user, time, late, kind in later]
     before, after = (tables(log)[0] for log in (events, [*events, *added]))
     assert as_of(before, moment) == as_of(after, moment)
 
 
-def test_the_order_of_declarations_is_of_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_declarations_is_of_no_account() -> None:
     """What the documents say of a new feature: a line at the end, with a window that lies between others."""
-    declared = [*FEATURES, replace(FEATURES[0], name="events_3d", window_h=72)]
-    monkeypatch.setitem(globals(), "FEATURES", declared)
-    events, now = [("u", 0, 0), ("u", 30 * HOUR_US, 50 * HOUR_US), ("v", 5 * HOUR_US, 3)], [hour * HOUR_US for hour in range(0, 800, 7)]
-    _, given, most = tables(events)
-    nobody = {feature.name: 0.0 for feature in declared}
-    assert [as_of(given, moment, nobody) for moment in now] == stream(events, now, most)
-    assert {as_of(given, moment, nobody)["u"]["events_3d"] for moment in now} == {0.0, 1.0}
+    declared = replace(DECLARED, features=(*DECLARED.counts, schema.Count(name="events_3d", window_h=72)))
+    view = schema.EventType.VIEW
+    events = [("u", 0, 0, view), ("u", 30 * HOUR_US, 50 * HOUR_US, view), ("v", 5 * HOUR_US, 3, view)]
+    now = [hour * HOUR_US for hour in range(0, 800, 7)]
+    _, given, most = tables(events, declared)
+    assert [as_of(given, moment, declared) for moment in now] == stream(events, now, most, declared)
+    assert {as_of(given, moment, declared)["u"]["events_3d"] for moment in now} == {0.0, 1.0}
+
+
+def test_a_decayed_count_halves_with_every_half_life_and_ends() -> None:
+    decayed = schema.Count(name="n", window_h=10, halvings=3)
+    state = Stream(replace(DECLARED, features=(decayed,)))
+    state.add("u", 0, 0, schema.EventType.VIEW)
+    ages_h = (0, 1, 10, 11, 20, 21, 30, 31, 40, 41)
+    assert [state.count("u", hour * HOUR_US)["n"] for hour in ages_h] == [0, 8, 8, 4, 4, 2, 2, 1, 1, 0]
 
 
 def test_windows_that_one_sort_cannot_tell_apart_are_refused() -> None:
-    some_hours = np.zeros(1, dtype=np.int64)
-    for hours in ([24, 1], [1, 1], list(range(1, 10))):
+    some_hours, all_of_them = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
+    for hours in ([24, 1], [1, 1], list(range(1, 17))):
         with pytest.raises(ValueError, match="windows"):
-            windows.sweep(some_hours, some_hours, some_hours, hours)
+            windows.sweep(some_hours, some_hours, some_hours, [windows.Windows(counts=all_of_them, hours=hours)])

@@ -45,8 +45,15 @@ def built(folder: Path, rows: list[tuple[str, str, int]], lag_s: int = 0, shown:
     return folder / "features"
 
 
-def declared(view: str) -> list[schema.Windowed]:
-    return [feature for feature in schema.WINDOWED if feature.view == view]
+def declared(view: str) -> tuple[schema.Count, ...]:
+    return schema.VIEWS[view].counts
+
+
+def count_by_hand(feature: schema.Count, ages_s: list[int]) -> int:
+    """What events of these ages count: whole, or less by half for each half-life that has passed."""
+    length = feature.window_h * HOUR_S
+    full = 1 << feature.halvings
+    return sum(full >> (age - 1) // length for age in ages_s if 0 < age <= length * (feature.halvings + 1))
 
 
 def rows_of(features: Path, view: str) -> Rows:
@@ -61,7 +68,7 @@ def moment(row: dict[str, Any], column: str = schema.FEATURE_TIME) -> int:
 def test_a_count_rises_after_the_hour_and_falls_when_the_window_has_passed(tmp_path: Path) -> None:
     features = built(tmp_path, [("u", "a", 10), ("u", "b", 20)])
     hours = {moment(row) // HOUR_S: round(row["events_1h"], 6) for row in rows_of(features, schema.USER_ACTIVITY_VIEW)}
-    assert hours == {1: 1.0, 2: 0.0, 25: 0.0, 169: 0.0, 721: 0.0}
+    assert hours == {1: 1.0, 2: 0.0, 25: 0.0, 49: 0.0, 73: 0.0, 97: 0.0, 169: 0.0, 721: 0.0}
 
 
 def test_counts_equal_a_naive_count_on_random_logs(tmp_path: Path) -> None:
@@ -71,8 +78,7 @@ def test_counts_equal_a_naive_count_on_random_logs(tmp_path: Path) -> None:
     largest = json.loads((features / "scalers.json").read_text())
     for row in rows_of(features, schema.USER_ACTIVITY_VIEW):
         for feature in declared(schema.USER_ACTIVITY_VIEW):
-            window_s = feature.window_h * HOUR_S
-            count = sum(user == row[schema.USER_ID] and -window_s <= second - moment(row) < 0 for user, _, second in rows)
+            count = count_by_hand(feature, [moment(row) - second for user, _, second in rows if user == row[schema.USER_ID]])
             assert row[feature.name] == pytest.approx(min(1.0, np.log1p(count) / np.log1p(largest[feature.name])), abs=1e-6)
 
 
@@ -90,6 +96,9 @@ def test_a_late_event_counts_from_when_it_was_known_and_leaves_when_it_would_hav
     assert {moment(row) // HOUR_S: (row["events_1h"], row["events_1d"]) for row in rows} == {
         6: (0, 1),
         25: (0, 0),
+        49: (0, 0),
+        73: (0, 0),
+        97: (0, 0),
         169: (0, 0),
         721: (0, 0),
     }
@@ -172,3 +181,42 @@ def test_how_many_events_are_held_at_once_changes_nothing(tmp_path: Path, monkey
                 pq.read_table(other).equals(pq.read_table(file)) if name.suffix == ".parquet" else other.read_bytes() == file.read_bytes()
             )
             assert alike, f"{name} differs"
+
+
+def test_what_was_asked_and_what_was_taken_of_it_count_for_the_query_however_it_is_spelt(tmp_path: Path) -> None:
+    asked = [
+        ("search", "Red  Lamp", None),
+        ("click", "red lamp ", "a"),
+        ("view", None, "a"),
+        ("search", "STRASSE", None),
+        ("search", "straße", None),
+    ]
+    later = [("view", None, item) for item in "abcd"]  # the counts above lie in the training window
+    count = len(asked) + len(later)
+    moments = [EPOCH_US + number * SECOND_US for number in range(len(asked))] + [EPOCH_US + 3 * HOUR_S * SECOND_US] * len(later)
+    asked += later
+    events = table(
+        schema.EVENTS,
+        event_id=[f"e{number}" for number in range(count)],
+        user_id=["u"] * count,
+        item_id=[item for *_, item in asked],
+        event_type=[kind for kind, *_ in asked],
+        query_text=[text for _, text, _ in asked],
+        event_time=moments,
+        ingested_at=moments,
+    )
+    known = {name: [EPOCH_US] * 4 for name in ("created_at", "updated_at", "ingested_at")}
+    items = table(schema.ITEMS, item_id=list("abcd"), title=list("abcd"), **known)
+    (tmp_path / "tables").mkdir()
+    tables.write({"events": events, "items": items}, tmp_path / "tables")
+    build_features(tmp_path / "tables", tmp_path / "features", RECIPE)
+    first = {row[schema.QUERY]: row for row in reversed(rows_of(tmp_path / "features", schema.QUERY_STATS_VIEW))}
+    most = json.loads((tmp_path / "features" / "scalers.json").read_text())
+    found = {
+        query: {name: round(np.expm1(row[name] * np.log1p(most[name]))) for name in ("searches_1d", "searches_7d", "answered_7d")}
+        for query, row in first.items()
+    }
+    assert found == {
+        "red lamp": {"searches_1d": 1, "searches_7d": 1, "answered_7d": 1},
+        "strasse": {"searches_1d": 2, "searches_7d": 2, "answered_7d": 0},
+    }
