@@ -29,6 +29,7 @@ from lodestar.data import tables
 from lodestar.data.tables import Tables
 from lodestar.features import asof, build, taken, windows
 from lodestar.features.history import History
+from lodestar.features.relations import opened
 from lodestar.features.windows import HOUR_US
 
 SIZES = (1_000_000, 10_000_000)
@@ -121,7 +122,7 @@ def ours(folder: Path) -> Sequence[Part]:
     out = folder / "ours"
 
     def history() -> None:
-        with build.opened(Tables(root=folder), beside=out) as database:
+        with opened(Tables(root=folder), beside=out) as database:
             build.write_sequences(database, out / f"{SEQUENCES}.parquet")
             for view in views:
                 windows.count(database, view)

@@ -210,7 +210,7 @@ def serve_as_kserve(made: str, store: str, port: str) -> None:
             return {"predictions": [shown(one["user"], (await lists([one["user"]], one["k"]))[0]) for one in payload["instances"]]}
 
     async def lists(users: list[str], k: int) -> list[list[Recommendation]]:
-        return [recommender.recommend(history, k) for history in await client.histories(users)]
+        return [recommender.recommend(history.items, k) for history in await client.histories(users)]
 
     def shown(user: str, places: list[Recommendation]) -> dict[str, Any]:
         names = ("position", "item_id", "title", "category", "score")

@@ -1,11 +1,14 @@
 """`lodestar features`: hold features to what they promise."""
 
 import argparse
+import re
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 SHOWN = 20
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,6 +27,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     test.add_argument("--moments", type=int, default=20, metavar="N", help="how many moments to ask about (default: %(default)s)")
     test.add_argument("--seed", type=int, default=0, metavar="N", help="which moments (default: %(default)s)")
     test.set_defaults(command=_leak_test)
+    proof = inner.add_parser(
+        "prove",
+        help="hold what was served against history",
+        description=(
+            "Make what each answer was made from anew, from the events that were known then, and compare it to the bit. "
+            "Exit code 4 where one differs: the first is named with the feature and both values."
+        ),
+    )
+    proof.add_argument("log", metavar="LOG", help="what `lodestar serve --proof` wrote: a file, a folder or an s3:// address")
+    proof.add_argument("--tables", required=True, metavar="PATH", help="the tables that the features were built from")
+    proof.add_argument(
+        "--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help="how far back, like 90m, 24h, 7d (default: 24h)"
+    )
+    proof.set_defaults(command=_prove)
 
 
 def _leak_test(options: argparse.Namespace) -> int:
@@ -43,3 +60,36 @@ def _leak_test(options: argparse.Namespace) -> int:
         return 0
     sys.stdout.write("".join(f"{leak}\n" for leak in result.leaks[:SHOWN]))
     raise GateRefused(f"{len(result.leaks):,} leaks in {compared}; the first {min(SHOWN, len(result.leaks))} are listed")
+
+
+def _prove(options: argparse.Namespace) -> int:
+    from lodestar import storage
+    from lodestar.data.tables import Tables
+    from lodestar.errors import GateRefused, UsageError
+    from lodestar.features import skew
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = storage.fetch(options.log, Path(folder)) if storage.is_remote(options.log) else Path(options.log)
+        files = sorted(source.rglob("*.jsonl")) if source.is_dir() else [source]
+        if not files or not files[0].is_file():
+            raise UsageError(f"there is no proof log at {options.log}; serve with --proof to write one")
+        proof = skew.prove(skew.read(files), Tables(root=Path(options.tables)), options.last)
+    found = f"{proof.identical:,}/{proof.requests:,} identical"
+    age = f"what was served was {_rounded(proof.median_age)} old in the median, {_rounded(proof.oldest)} at most"
+    if not proof.differences:
+        sys.stdout.write(f"{found}; {age}\n")
+        return 0
+    sys.stdout.write("".join(f"{difference}\n" for difference in proof.differences[:SHOWN]))
+    raise GateRefused(f"{found}; {age}")
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 90m, 24h or 7d")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def _rounded(age: timedelta) -> timedelta:
+    """To seconds."""
+    return timedelta(seconds=round(age.total_seconds()))

@@ -57,6 +57,7 @@ def application(options: argparse.Namespace) -> "App":
         features=features.connect(options.features, os.environ.get("REDIS_PASSWORD")),
         metrics=metrics,
         log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,
+        proof=impressions.connect(options.proof, metrics.dropped.inc) if options.proof else None,
         arm=options.arm,
         short_asks=short_asks(recommender),
     )
@@ -82,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         help="Feast's online store: sqlite:PATH, redis://HOST:PORT or none (default: %(default)s)",
     )
     parser.add_argument("--impressions", default="", metavar="TARGET", help="log each answer to a file or to s3:// (default: no log)")
+    parser.add_argument(
+        "--proof", default="", metavar="TARGET", help="log what each answer was made from, for `lodestar features prove` (default: no log)"
+    )
     parser.add_argument("--host", default=HOST, metavar="ADDRESS", help="where to listen (default: %(default)s)")
     parser.add_argument("--port", type=listen.port, default=PORT, metavar="N", help="0 for any that is free (default: %(default)s)")
     parser.add_argument("--model-name", type=_name, default=MODEL, metavar="NAME", help="in v1 and v2 paths (default: %(default)s)")

@@ -6,7 +6,7 @@ A store that is slow or gone costs a request TIMEOUT_S at most; the caller then 
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
@@ -15,7 +15,17 @@ from serving.packed import PackedView
 from serving.redis import TIMEOUT_S, Redis, RedisAddress
 
 SQLITE, REDIS, NONE = "sqlite:", ("redis://", "rediss://"), "none"
-Histories = list[tuple[str, ...]]
+
+
+class Recent(NamedTuple):
+    """A user's items of late, oldest first, and the moment (UTC µs) as of which the store knew them; 0 where it knows nobody."""
+
+    items: tuple[str, ...]
+    known_us: int
+
+
+Histories = list[Recent]
+NOBODY = Recent((), 0)
 
 
 class StoreFailed(Exception):
@@ -26,7 +36,7 @@ class Features(Protocol):
     """Recent items of users; of a user who is not known, none."""
 
     async def histories(self, users: Sequence[str]) -> Histories:
-        """Item ids of each user, oldest first; StoreFailed where the store does not give them."""
+        """Of each user; StoreFailed where the store does not give them."""
 
     async def close(self) -> None:
         """Give connections back."""
@@ -50,7 +60,7 @@ class NoFeatures:
     """Everyone is new."""
 
     async def histories(self, users: Sequence[str]) -> Histories:
-        return [() for _ in users]
+        return [NOBODY for _ in users]
 
     async def close(self) -> None:
         pass
@@ -64,7 +74,7 @@ class SqliteFeatures:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._query = f'SELECT value FROM "{sqlite_table(schema.USER_SEQUENCE_VIEW)}" WHERE entity_key = ? AND feature_name = ?'
+        self._query = f'SELECT value, created_us FROM "{sqlite_table(schema.USER_SEQUENCE_VIEW)}" WHERE entity_key = ? AND feature_name = ?'
         try:
             self._open()
             self._check()
@@ -101,9 +111,9 @@ class SqliteFeatures:
         found = self._path.stat()
         return found.st_dev, found.st_ino
 
-    def _history(self, user: str) -> tuple[str, ...]:
+    def _history(self, user: str) -> Recent:
         row = self._database.execute(self._query, (user_key(user), schema.RECENT_ITEMS)).fetchone()
-        return texts(row[0]) if row else ()
+        return Recent(texts(row[0]), row[1]) if row else NOBODY
 
 
 class RedisFeatures:
@@ -115,7 +125,8 @@ class RedisFeatures:
 
     async def histories(self, users: Sequence[str]) -> Histories:
         try:
-            return [tuple(items or ()) for items in await self._sequences.values(users, schema.RECENT_ITEMS)]
+            found = await self._sequences.known(users, schema.RECENT_ITEMS)
+            return [NOBODY if one is None else Recent(tuple(one[0] or ()), one[1]) for one in found]
         except (OSError, ValueError) as error:
             raise StoreFailed(str(error)) from error
 

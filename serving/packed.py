@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar import schema
-from lodestar.schema.packed import NULLS_AT, NUMBERS, SIGNATURE, Layout, from_json, signature_of
+from lodestar.schema.packed import NULLS_AT, NUMBERS, SIGNATURE, Layout, from_json, known_us, signature_of
 from lodestar.schema.places import layout_key, row_key
 from serving.redis import Redis
 
@@ -28,6 +28,11 @@ class PackedView:
         """One value of each entity, None where there is none."""
         rows = await self._rows(entities)
         return [None if row is None else self._layouts[signature_of(row)].value(row, name) for row in rows]
+
+    async def known(self, entities: Sequence[str], name: str) -> list[tuple[Any, int] | None]:
+        """The same, each with the moment (UTC µs) at which its row became known."""
+        rows = await self._rows(entities)
+        return [None if row is None else (self._layouts[signature_of(row)].value(row, name), known_us(row)) for row in rows]
 
     async def numbers(self, entities: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
         """Some numbers of each entity, (entities, names), decoded together; NaN where there is none, or where it is no number."""

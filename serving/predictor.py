@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from lodestar.engine.recommender import POPULAR, Recommendation, Recommender
 from serving.asks import Ask
-from serving.features import Features, Histories, StoreFailed
+from serving.features import NOBODY, Features, Histories, Recent, StoreFailed
 from serving.impressions import BucketLog, FileLog, Shown, feature_hash
 from serving.metrics import Metrics
+from serving.served import Served
 
 WARM_UP_REQUESTS = 20
 WARM_UP_K = 10
@@ -53,7 +54,7 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """Everything that answers, put together; `log` is None where nothing is logged.
+    """Everything that answers, put together; `log` and `proof` (see `serving.served`) are None where they are not kept.
 
     Requests for more than `short_asks` lists are ranked in the pool.
     """
@@ -64,6 +65,7 @@ class Predictor:
     log: FileLog | BucketLog | None
     arm: str
     short_asks: int
+    proof: FileLog | BucketLog | None = None
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="rank"))
     _store: Trouble = field(default_factory=lambda: Trouble(what="the online store"))
     _disk: Trouble = field(default_factory=lambda: Trouble(what="the impression log"))
@@ -92,8 +94,9 @@ class Predictor:
         """Give back connections, and send what is logged."""
         await self.features.close()
         await asyncio.to_thread(self.pool.shutdown)
-        if self.log is not None:
-            await asyncio.to_thread(self.log.close)
+        for log in (self.log, self.proof):
+            if log is not None:
+                await asyncio.to_thread(log.close)
 
     async def _histories(self, asks: Sequence[Ask]) -> Histories:
         try:
@@ -101,7 +104,7 @@ class Predictor:
         except StoreFailed as error:
             self._store.begins(error)
             self.metrics.fallbacks.inc(len(asks))
-            return [() for _ in asks]
+            return [NOBODY for _ in asks]
         self._store.ends()
         return histories
 
@@ -111,9 +114,9 @@ class Predictor:
         return await asyncio.get_running_loop().run_in_executor(self.pool, self._rank, asks, histories)
 
     def _rank(self, asks: Sequence[Ask], histories: Histories) -> list[list[Recommendation]]:
-        return [self.recommender.recommend(history, ask.k, exclude=ask.exclude) for ask, history in zip(asks, histories, strict=True)]
+        return [self.recommender.recommend(history.items, ask.k, exclude=ask.exclude) for ask, history in zip(asks, histories, strict=True)]
 
-    def _shown(self, ask: Ask, history: tuple[str, ...], places: list[Recommendation]) -> Answer:
+    def _shown(self, ask: Ask, history: Recent, places: list[Recommendation]) -> Answer:
         retriever = places[0].retriever if places else POPULAR
         answer = Answer(request_id=uuid.uuid4().hex, user=ask.user, retriever=retriever, places=places)
         self.metrics.answer(retriever)
@@ -124,10 +127,12 @@ class Predictor:
                 surface=ask.surface,
                 model_digest=self.digest,
                 arm=self.arm,
-                feature_hash=feature_hash(history),
+                feature_hash=feature_hash(history.items),
                 places=places,
             )
             self._write(self.log, shown.rows())
+        if self.proof is not None:
+            self._write(self.proof, Served(request_id=answer.request_id, user=ask.user, history=history).row())
         return answer
 
     def _write(self, log: FileLog | BucketLog, rows: bytes) -> None:

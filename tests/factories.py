@@ -12,7 +12,8 @@ from lodestar.catalogue import Catalogue
 from lodestar.data import tables
 from lodestar.data.interactions import Interactions
 from lodestar.data.tables import Tables, arrow_schema
-from lodestar.features import build, sequences, taken
+from lodestar.features import sequences, taken
+from lodestar.features.relations import opened
 from lodestar.item_table import Precision, quantise
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def interactions(events: pa.Table, items: pa.Table) -> Interactions:
     """The positive events about items of the catalogue, as building features finds them."""
     with tempfile.TemporaryDirectory() as folder:
         tables.write({"events": events, "items": items}, Path(folder))
-        with build.opened(Tables(root=Path(folder))) as database:
+        with opened(Tables(root=Path(folder))) as database:
             rows = list(sequences.firsts(database))
             users = taken.names(database, schema.USER_ID).to_pylist()
     columns = {name: [chunk[name] for chunk in rows] for name in (*taken.NUMBERS.values(), "time")}

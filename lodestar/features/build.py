@@ -6,13 +6,12 @@ each, so an as-of join finds the count that held, and the number of rows grows w
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lodestar import schema, storage
@@ -23,15 +22,13 @@ from lodestar.data.interactions import check_counts
 from lodestar.data.splits import last_trained, training_end
 from lodestar.data.tables import Tables
 from lodestar.features import content, labels, sequences, store, taken, windows
+from lodestar.features.relations import opened
 from lodestar.progress import Progress
 
 DATA = "data"
 SCALERS = "scalers.json"
-MEMORY = "300MB"  # of the database; what does not fit goes to the temporary folder
 RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"}  # views that are columns of a table
 RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
-QUERY_KEYS = "query_keys"
-_POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 
 
 def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
@@ -101,53 +98,6 @@ def _catalogue(items: Any) -> Catalogue:
         categories=[path[0] if path else "" for path in items[schema.CATEGORY_PATH].to_pylist()],
         is_active=items[schema.IS_ACTIVE].fill_null(True).to_numpy(),
     )
-
-
-@contextmanager
-def opened(found: Tables, known_by_us: int | None = None, beside: Path | None = None) -> Iterator[Any]:
-    """The tables as views; `positive`, events that say a user wanted an item of the catalogue, and `asked`, those that came of a search,
-    both in file order; and these dealt out by `taken`.
-
-    With `known_by_us` they hold only what had become known by then. What does not fit into memory lies `beside` a path, or in the
-    system's folder for such.
-    """
-    import duckdb
-
-    with (
-        tempfile.TemporaryDirectory(prefix="lodestar-features-", dir=beside and beside.parent) as folder,
-        duckdb.connect(str(Path(folder, "features.duckdb"))) as database,
-    ):
-        database.execute(f"""
-            SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
-            SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}/spill'""")
-        known = "" if known_by_us is None else f" WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
-        for table in schema.TABLES.values():
-            files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found.paths(table))
-            place = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and rows in each
-            database.execute(f"""
-                CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {place}
-                FROM read_parquet([{files}], file_row_number = true){known}""")
-        database.execute(f"""
-            CREATE VIEW {taken.POSITIVE} AS SELECT * FROM events
-            WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)""")
-        _key_queries(database)
-        database.execute(f"""
-            CREATE VIEW {taken.ASKED} AS SELECT events.*, {schema.QUERY} FROM events JOIN {QUERY_KEYS} USING ({schema.QUERY_TEXT})
-            WHERE {schema.EVENT_TYPE} IN ('{schema.EventType.SEARCH}', {_POSITIVE})""")
-        for relation in taken.DEALT:
-            taken.encode(database, Path(folder), relation)
-        yield database
-
-
-def _key_queries(database: Any) -> None:
-    """A table of every text that was searched for, and the query that it is."""
-    database.execute(f"CREATE TABLE {QUERY_KEYS} ({schema.QUERY_TEXT} VARCHAR, {schema.QUERY} VARCHAR)")
-    texts = database.cursor().execute(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
-    for batch in texts.to_arrow_reader(taken.BATCH_ROWS):
-        keys = pa.array([schema.query_key(text) for text in batch[schema.QUERY_TEXT].to_pylist()], pa.string())
-        database.register("keyed", pa.table([batch[schema.QUERY_TEXT], keys], names=[schema.QUERY_TEXT, schema.QUERY]))
-        database.execute(f"INSERT INTO {QUERY_KEYS} SELECT * FROM keyed WHERE {schema.QUERY} <> ''")
-        database.unregister("keyed")
 
 
 def _recorded(view: schema.View, table: str) -> str:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from lodestar import schema
 from lodestar.data.tables import Tables
 from lodestar.features import build, sequences
+from lodestar.features.relations import opened
 from lodestar.progress import Progress
 
 Views = Callable[[Any], Mapping[str, str]]  # SQL of each view over a database's `positive`, `users` and `items`; the entity comes first
@@ -54,13 +55,13 @@ class Hunt:
 
 def hunt(found: Tables, moments_us: Sequence[int], views: Views | None = None) -> Hunt:
     """Compare every view, ours unless others are given, at each moment (UTC µs) for every entity that it has a row of."""
-    with build.opened(found) as whole, Progress("hunt for leaks", len(moments_us)) as progress:
+    with opened(found) as whole, Progress("hunt for leaks", len(moments_us)) as progress:
         ours = views or _ours(whole)
         queries = ours(whole)
         leaks: list[Leak] = []
         rows = 0
         for moment_us in moments_us:
-            with build.opened(found, known_by_us=moment_us) as then:
+            with opened(found, known_by_us=moment_us) as then:
                 known = ours(then)
                 for view, query in queries.items():
                     said = _as_of(whole, query, moment_us)
@@ -72,7 +73,7 @@ def hunt(found: Tables, moments_us: Sequence[int], views: Views | None = None) -
 
 def sample_moments(found: Tables, count: int, seed: int = 0) -> list[int]:
     """Moments worth asking about, ascending: those of events, and those at which one became known, just before and just after."""
-    with build.opened(found) as database:
+    with opened(found) as database:
         query = f"SELECT epoch_us({schema.EVENT_TIME}), epoch_us({schema.INGESTED_AT}) FROM positive"
         times = np.unique(np.concatenate([np.asarray(column, dtype=np.int64) for column in database.execute(query).fetchnumpy().values()]))
     near = np.unique(np.concatenate([times - 1, times, times + 1]))

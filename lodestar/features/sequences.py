@@ -26,12 +26,16 @@ ROWS = pa.schema(
 
 def firsts(database: Any) -> Iterator[Rows]:
     """Events, all of some users at a time, by user, then time, then the order of the log; of each item the first."""
+    yield from map(first_of_each, taken.chunks(database, schema.USER_ID))
+
+
+def first_of_each(events: Rows) -> Rows:
+    """Of each user's events, in the order of the log, the first on each item, by user and time."""
     user, item = taken.NUMBERS[schema.USER_ID], taken.NUMBERS[schema.ITEM_ID]
-    for chunk in taken.chunks(database, schema.USER_ID):
-        rows = chunk[np.lexsort((chunk["time"], chunk[user]))]
-        pair = rows[user].astype(np.int64) * (int(rows[item].max()) + 1) + rows[item]
-        # `unique` names the first place of each pair, which is the earliest: the rows are in the order of time.
-        yield rows[np.sort(np.unique(pair, return_index=True)[1])]
+    rows = events[np.lexsort((events["time"], events[user]))]
+    pair = rows[user].astype(np.int64) * (int(rows[item].max(initial=0)) + 1) + rows[item]
+    # `unique` names the first place of each pair, which is the earliest: the rows are in the order of time.
+    return rows[np.sort(np.unique(pair, return_index=True)[1])]
 
 
 def tables(database: Any) -> Iterator["pa.Table"]:
@@ -44,7 +48,8 @@ def tables(database: Any) -> Iterator["pa.Table"]:
 def recent(rows: Rows, users: Any, items: Any) -> "pa.Table":
     """The last items of each user, oldest first, with their types and the seconds since the item before; one row per user.
 
-    `users` and `items` are the names of the numbers.
+    `users` and `items` are the names of the numbers. A row is known when all that it was made from was, what is too long ago included:
+    from the events that were known by then, the same row is made again.
     """
     user, time = rows[taken.NUMBERS[schema.USER_ID]], rows["time"]
     starts = np.flatnonzero(np.diff(user, prepend=-1))
@@ -62,6 +67,6 @@ def recent(rows: Rows, users: Any, items: Any) -> "pa.Table":
         schema.RECENT_TYPES: pa.ListArray.from_arrays(offsets, types),
         schema.RECENT_GAPS_S: pa.ListArray.from_arrays(offsets, pa.array(gaps[kept].astype(np.float32))),
         schema.FEATURE_TIME: pa.array(time[ends - 1]).cast(STAMP),
-        schema.KNOWN_TIME: pa.array(np.maximum.reduceat(rows["known"][kept], offsets.to_numpy()[:-1])).cast(STAMP),
+        schema.KNOWN_TIME: pa.array(np.maximum.reduceat(rows["known"], starts)).cast(STAMP),
     }
     return pa.table(columns, schema=ROWS)

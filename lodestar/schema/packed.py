@@ -124,9 +124,19 @@ def signature_of(row: bytes) -> bytes:
 
 def happened_us(row: bytes) -> int:
     """When what a row says happened; ValueError where the row is cut."""
+    return _times(row)[0]
+
+
+def known_us(row: bytes) -> int:
+    """When what a row says became known; ValueError where the row is cut."""
+    return _times(row)[1]
+
+
+def _times(row: bytes) -> tuple[int, int]:
     if len(row) < NULLS_AT:
         raise ValueError(f"{len(row)} bytes are no row of a view")
-    return int(TIMES.unpack_from(row, SIGNATURE.size)[0])
+    happened, known = TIMES.unpack_from(row, SIGNATURE.size)
+    return int(happened), int(known)
 
 
 def from_json(text: str | bytes) -> Layout:

@@ -124,9 +124,9 @@ def test_what_is_too_old_is_null_online_where_it_is_null_offline(opened: Feature
     offline = opened.get_historical_features(entity_df=asked, features=service, filter_by_created_timestamp=True).to_df()
     found = store.read_online(opened, "both", [{schema.USER_ID: user} for user in users], at=now)
     assert found.values["mood"] == [7, 7, None, None, None]
-    assert found.values[FEATURE] == [1, None, 1, None, None]
+    assert found.values[FEATURE] == [1, 0, 1, 0, 0]  # the declared default, where nothing is known
     assert found.num_expired == (2 if is_sqlite(opened) else 0)  # Redis gives none that it would have to be asked about
-    for name in ("mood", FEATURE):
-        assert [value is None for value in found.values[name]] == offline[name].isna().tolist()
+    assert [value is None for value in found.values["mood"]] == offline["mood"].isna().tolist()
+    assert found.values[FEATURE] == offline[FEATURE].fillna(schema.DEFAULTS[FEATURE]).tolist()
     later = store.read_online(opened, "both", [{schema.USER_ID: "fresh"}], at=now + 2 * TTL)
     assert (later.values["mood"], later.num_expired) == ([None], 1)

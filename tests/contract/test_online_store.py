@@ -19,7 +19,7 @@ from feature_repo import store
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
 from serving.feast_layout import sqlite_table, texts, user_key
-from serving.features import Features, Histories, StoreFailed, connect
+from serving.features import NOBODY, Features, Histories, Recent, StoreFailed, connect
 from tests.contract.conftest import StartRedis, free_port
 from tests.unit.test_features import built
 
@@ -56,15 +56,20 @@ def feasts_own(features: Path, *, in_redis: bool = False) -> list[tuple[str, ...
     return [tuple(items) for items in answer[schema.RECENT_ITEMS]]
 
 
-def expected(features: Path) -> list[tuple[str, ...]]:
+def expected(features: Path) -> Histories:
     rows = pd.read_parquet(features / "data" / f"{schema.USER_SEQUENCE_VIEW}.parquet").to_dict("records")
-    items = {row[schema.USER_ID]: tuple(row[schema.RECENT_ITEMS]) for row in rows}
-    return [items[user] for user in USERS]
+    known_us = {row[schema.USER_ID]: row[schema.KNOWN_TIME].value // 1000 for row in rows}
+    return [Recent(tuple(row[schema.RECENT_ITEMS]), known_us[user]) for user in USERS for row in rows if row[schema.USER_ID] == user]
+
+
+def items(histories: Histories) -> list[tuple[str, ...]]:
+    return [history.items for history in histories]
 
 
 def test_sqlite_gives_what_feast_gives(features: Path, sqlite: Path) -> None:
     ours = read(connect(f"sqlite:{sqlite}"), USERS)
-    assert ours == feasts_own(features) == expected(features)
+    assert ours == expected(features)
+    assert items(ours) == feasts_own(features)
 
 
 def test_redis_gives_what_feast_gives(features: Path, redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,13 +77,14 @@ def test_redis_gives_what_feast_gives(features: Path, redis: str, tmp_path: Path
     copy = shutil.copytree(features, tmp_path / "features")
     store.publish(copy, in_redis=True)
     ours = read(connect(f"redis://{redis}"), USERS)
-    assert ours == feasts_own(copy, in_redis=True) == expected(copy)
+    assert ours == expected(copy)
+    assert items(ours) == feasts_own(copy, in_redis=True)
     assert read(connect(f"redis://{redis}"), USERS[:1]) == ours[:1]
 
 
 def test_a_user_who_is_not_known_has_no_history(sqlite: Path, redis: str) -> None:
     for address in (f"sqlite:{sqlite}", f"redis://{redis}", "none"):
-        assert read(connect(address), ["nobody", "x"]) == [(), ()]
+        assert read(connect(address), ["nobody", "x"]) == [NOBODY, NOBODY]
 
 
 def test_a_store_that_is_published_again_is_read_anew(sqlite: Path, tmp_path: Path) -> None:
@@ -102,8 +108,8 @@ def test_a_store_that_is_published_again_is_read_anew(sqlite: Path, tmp_path: Pa
         return [*first, *second]
 
     first, second = uvloop.run(asked())
-    assert len(first) > 0
-    assert second == ()
+    assert len(first.items) > 0
+    assert second == NOBODY
 
 
 def test_a_store_that_is_being_written_fails_in_time_and_is_read_afterwards(sqlite: Path, tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_a_store_that_is_being_written_fails_in_time_and_is_read_afterwards(sqli
         assert time.monotonic() - started < BOUND_S
         writer.execute("ROLLBACK")
     writer.close()
-    assert read(client, USERS[:1]) != [()]
+    assert read(client, USERS[:1]) != [NOBODY]
 
 
 def test_a_store_that_does_not_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +173,7 @@ def test_a_store_that_comes_back_is_read_again(start_redis: StartRedis) -> None:
         await client.close()
         return [*first, *second]
 
-    assert uvloop.run(asked()) == [(), ()]
+    assert uvloop.run(asked()) == [NOBODY, NOBODY]
 
 
 def test_a_store_that_hangs_for_long_is_connected_to_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +216,7 @@ def test_a_store_that_was_late_is_read_on(start_redis: StartRedis) -> None:
         await client.close()
         return found
 
-    assert uvloop.run(asked()) == [(), ()]
+    assert uvloop.run(asked()) == [NOBODY, NOBODY]
 
 
 def test_many_requests_share_a_connection_and_keep_their_answers(features: Path, redis: str) -> None:
@@ -233,7 +239,7 @@ def test_a_password_and_a_database_are_told_first(start_redis: StartRedis) -> No
         (f"redis://:s%C3%ABcret%2F1@{where}/3", None),
         (f"redis://default@{where}", "sëcret/1"),
     ):
-        assert read(connect(address, password), ["u0"]) == [()]
+        assert read(connect(address, password), ["u0"]) == [NOBODY]
     for address in (f"redis://{where}", f"redis://:wrong@{where}", f"redis://:s%C3%ABcret%2F1@{where}/99"):
         with pytest.raises(StoreFailed):
             read(connect(address), ["u0"])

@@ -13,13 +13,14 @@ from lodestar import bundle
 from lodestar.engine.recommender import Recommender
 from serving import app
 from serving.app import MOST_BODY_BYTES, App
-from serving.features import Histories, StoreFailed
+from serving.features import NOBODY, Histories, Recent, StoreFailed
 from serving.impressions import FileLog
 from serving.metrics import Metrics
 from serving.predictor import Predictor
 from tests.factories import small_bundle
 
 DIGITS = 12
+KNOWN_US = 1_767_225_600_000_000
 
 
 class Known:
@@ -32,7 +33,7 @@ class Known:
     async def histories(self, users: Sequence[str]) -> Histories:
         if self.fails:
             raise StoreFailed("gone")
-        return [self.known.get(user, ()) for user in users]
+        return [Recent(self.known[user], KNOWN_US) if user in self.known else NOBODY for user in users]
 
     async def close(self) -> None:
         pass

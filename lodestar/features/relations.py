@@ -1,0 +1,89 @@
+"""What features are built from: the contract's tables as relations of a database that works out of core."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lodestar import schema
+from lodestar.data.tables import Tables
+from lodestar.features import taken
+
+MEMORY = "300MB"  # of the database; what does not fit goes to the temporary folder
+QUERY_KEYS, WANTED = "query_keys", "wanted_users"
+_POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
+
+
+@contextmanager
+def opened(found: Tables, known_by_us: int | None = None, beside: Path | None = None) -> Iterator[Any]:
+    """The tables as views, and `positive` and `asked` dealt out by `taken`.
+
+    With `known_by_us` they hold only what had become known by then. What does not fit into memory lies `beside` a path, or in the
+    system's folder for such.
+    """
+    known = "" if known_by_us is None else f"WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
+    with _connected(beside) as (database, folder):
+        _view(database, found, known)
+        _key_queries(database)
+        database.execute(f"""
+            CREATE VIEW {taken.ASKED} AS SELECT events.*, {schema.QUERY} FROM events JOIN {QUERY_KEYS} USING ({schema.QUERY_TEXT})
+            WHERE {schema.EVENT_TYPE} IN ('{schema.EventType.SEARCH}', {_POSITIVE})""")
+        for relation in taken.DEALT:
+            taken.encode(database, folder, relation)
+        yield database
+
+
+@contextmanager
+def opened_for(found: Tables, users: Sequence[str]) -> Iterator[Any]:
+    """The same with `positive` alone dealt out, and of that what some users did."""
+    with _connected(None) as (database, folder):
+        _view(database, found, "")
+        database.register(WANTED, pa.table({schema.USER_ID: pa.array(users, pa.string())}))
+        database.execute(f"CREATE OR REPLACE VIEW {taken.POSITIVE} AS {_positive()} AND {schema.USER_ID} IN (SELECT * FROM {WANTED})")
+        taken.encode(database, folder, taken.POSITIVE)
+        yield database
+
+
+@contextmanager
+def _connected(beside: Path | None) -> Iterator[tuple[Any, Path]]:
+    import duckdb
+
+    with (
+        tempfile.TemporaryDirectory(prefix="lodestar-features-", dir=beside and beside.parent) as folder,
+        duckdb.connect(str(Path(folder, "features.duckdb"))) as database,
+    ):
+        database.execute(f"""
+            SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
+            SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}/spill'""")
+        yield database, Path(folder)
+
+
+def _view(database: Any, found: Tables, known: str) -> None:
+    """The tables; and `positive`, events that say a user wanted an item of the catalogue, all in file order."""
+    for table in schema.TABLES.values():
+        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found.paths(table))
+        place = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and rows in each
+        database.execute(f"""
+            CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {place}
+            FROM read_parquet([{files}], file_row_number = true) {known}""")
+    database.execute(f"CREATE VIEW {taken.POSITIVE} AS {_positive()}")
+
+
+def _positive() -> str:
+    return f"""
+        SELECT * FROM events
+        WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)"""
+
+
+def _key_queries(database: Any) -> None:
+    """A table of every text that was searched for, and the query that it is."""
+    database.execute(f"CREATE TABLE {QUERY_KEYS} ({schema.QUERY_TEXT} VARCHAR, {schema.QUERY} VARCHAR)")
+    texts = database.cursor().execute(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
+    for batch in texts.to_arrow_reader(taken.BATCH_ROWS):
+        keys = pa.array([schema.query_key(text) for text in batch[schema.QUERY_TEXT].to_pylist()], pa.string())
+        database.register("keyed", pa.table([batch[schema.QUERY_TEXT], keys], names=[schema.QUERY_TEXT, schema.QUERY]))
+        database.execute(f"INSERT INTO {QUERY_KEYS} SELECT * FROM keyed WHERE {schema.QUERY} <> ''")
+        database.unregister("keyed")

@@ -1,0 +1,183 @@
+"""The skew proof: is what a model was asked with what history gives, to the bit?
+
+Serving logs of each answer the items that the store gave, and the moment as of which it knew them. From the events that were known by
+then, what training is made of is made again, by the same code, and must be the same.
+"""
+
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar import schema
+from lodestar.data.tables import Tables
+from lodestar.errors import DataError, Place
+from lodestar.features import sequences, taken
+from lodestar.features.relations import opened_for
+from lodestar.features.taken import Rows
+from lodestar.progress import Progress
+
+NOTHING = "nothing"
+
+
+class Vector(NamedTuple):
+    """What was served: to whom, as of when, and which items."""
+
+    user: str
+    known_us: int
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A feature of a request that history gives another value for."""
+
+    request_id: str
+    user: str
+    feature: str
+    served: str
+    history: str
+
+    def __str__(self) -> str:
+        return f"request {self.request_id} of {self.user}: {self.feature} was served as {self.served}, and history gives {self.history}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """How many requests were looked at, those that differ, and how old what was served was: the median and the oldest."""
+
+    requests: int
+    differences: tuple[Difference, ...]
+    median_age: timedelta
+    oldest: timedelta
+
+    @property
+    def identical(self) -> int:
+        return self.requests - len(self.differences)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """Requests in parallel, and the vectors that they were answered with; most users are served one vector many times."""
+
+    vectors: list[Vector] = field(default_factory=list)
+    request: list[str] = field(default_factory=list)
+    vector: "array[int]" = field(default_factory=lambda: array("q"))
+    shown_us: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def since(self, last: timedelta) -> NDArray[np.int64]:
+        """Which requests lie in the last hours of the log."""
+        shown_us = np.asarray(self.shown_us, dtype=np.int64)
+        return np.flatnonzero(shown_us >= shown_us.max(initial=0) - last // timedelta(microseconds=1))
+
+
+def read(files: Sequence[Path]) -> Log:
+    """Proof logs as JSON lines; DataError E101 or E107 names the line that is none."""
+    log, known = Log(), dict[Vector, int]()
+    for file in files:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                request, shown_us, vector = _parsed(line, Place(file=file.name, line=number))
+                if vector not in known:
+                    known[vector] = len(log.vectors)
+                    log.vectors.append(vector)
+                log.request.append(request)
+                log.vector.append(known[vector])
+                log.shown_us.append(shown_us)
+    return log
+
+
+def _parsed(line: bytes, place: Place) -> tuple[str, int, Vector]:
+    try:
+        row = json.loads(line)
+        shown = datetime.fromisoformat(row[schema.SHOWN_AT])
+        vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), tuple(map(str, row[schema.RECENT_ITEMS])))
+        return str(row[schema.REQUEST_ID]), _us(shown), vector
+    except KeyError as error:
+        raise DataError("E101", f"there is no {error.args[0]}", remedy="Give the log that --proof wrote.", place=place) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            "E107", f"this is no row of a proof log ({error})", remedy="Give the log that --proof wrote.", place=place
+        ) from error
+
+
+def _us(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} names no time zone")
+    return (moment - datetime.fromtimestamp(0, moment.tzinfo)) // timedelta(microseconds=1)
+
+
+def prove(log: Log, found: Tables, last: timedelta) -> Proof:
+    """Compare what the requests of the last hours were served with what the tables give as of the same moments."""
+    requests = log.since(last)
+    served = np.asarray(log.vector, dtype=np.int64)[requests]
+    wanted = [log.vectors[place] for place in np.unique(served)]
+    history = dict(_rebuilt(found, wanted))
+    shown_us = np.asarray(log.shown_us, dtype=np.int64)[requests]
+    differences, ages_us = [], []
+    for request, place, moment_us in zip(requests, served, shown_us, strict=True):
+        vector = log.vectors[place]
+        different = _difference(vector, history[vector.user, vector.known_us], int(moment_us))
+        if different is not None:
+            differences.append(Difference(request_id=log.request[request], user=vector.user, **different))
+        if vector.known_us:
+            ages_us.append(int(moment_us) - vector.known_us)
+    ages = np.maximum(ages_us or [0], 0)
+    return Proof(
+        requests=len(requests),
+        differences=tuple(differences),
+        median_age=timedelta(microseconds=int(np.median(ages))),
+        oldest=timedelta(microseconds=int(ages.max())),
+    )
+
+
+def _difference(vector: Vector, history: tuple[str, ...], shown_us: int) -> dict[str, str] | None:
+    """The first feature that differs, as it was served and as history has it."""
+    if vector.known_us > shown_us:
+        return {"feature": schema.KNOWN_US, "served": str(vector.known_us), "history": f"at most {shown_us}, when it was shown"}
+    if vector.items == history:
+        return None
+    served = vector.items
+    place = next(
+        (place for place, pair in enumerate(zip(served, history, strict=False)) if pair[0] != pair[1]), min(len(served), len(history))
+    )
+    values = [repr(items[place]) if place < len(items) else NOTHING for items in (served, history)]
+    return {"feature": f"{schema.RECENT_ITEMS}[{place}]", "served": values[0], "history": values[1]}
+
+
+def _rebuilt(found: Tables, wanted: Sequence[Vector]) -> Iterator[tuple[tuple[str, int], tuple[str, ...]]]:
+    """By user and moment, the items as training has them."""
+    moments: dict[str, set[int]] = {}
+    for vector in wanted:
+        moments.setdefault(vector.user, set()).add(vector.known_us)
+    with opened_for(found, list(moments)) as database, Progress("prove features", len(moments)) as progress:
+        users, items = taken.names(database, schema.USER_ID), taken.names(database, schema.ITEM_ID)
+        for events in taken.chunks(database, schema.USER_ID):
+            for rows in _by_user(events):
+                user = users[int(rows[taken.NUMBERS[schema.USER_ID]][0])].as_py()
+                for known_us in moments.pop(user):
+                    yield (user, known_us), _items(rows[rows["known"] <= known_us], users, items)
+                progress.advance()
+        for user, never in moments.items():  # nothing is known of them
+            yield from (((user, known_us), ()) for known_us in never)
+            progress.advance()
+
+
+def _by_user(events: Rows) -> Iterator[Rows]:
+    user = events[taken.NUMBERS[schema.USER_ID]]
+    events = events[np.argsort(user, kind="stable")]
+    starts = np.flatnonzero(np.diff(events[taken.NUMBERS[schema.USER_ID]]))
+    yield from np.split(events, starts + 1)
+
+
+def _items(rows: Rows, users: Any, items: Any) -> tuple[str, ...]:
+    if len(rows) == 0:
+        return ()
+    (vector,) = sequences.recent(sequences.first_of_each(rows), users, items)[schema.RECENT_ITEMS].to_pylist()
+    return tuple(vector)

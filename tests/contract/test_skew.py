@@ -1,0 +1,169 @@
+"""What was served is what history gives, to the bit; a dozen ways of serving something else are caught with the feature and both values."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cli.main import main
+from feature_repo import store
+from lodestar import schema, storage
+from lodestar.data.tables import Tables
+from lodestar.errors import DataError
+from lodestar.features import skew
+from tests.contract.conftest import StartServing
+from tests.factories import EPOCH_US, SECOND_US
+from tests.unit.test_features import built
+
+NUM_ITEMS, LATE_S = 230, 90
+DAY = timedelta(hours=24)
+USERS = ("u0", "u1", "u2", "nobody")
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables, features and a proof log of some requests; one user took more items than are kept, some of them twice."""
+    folder = tmp_path_factory.mktemp("proof")
+    rows = [("u0", f"i{n % NUM_ITEMS}", 60 * n) for n in range(NUM_ITEMS + 40)]
+    rows += [("u1", "i3", 30), ("u1", "i1", 10), ("u1", "i3", 5), ("u2", "i9", 77)]
+    store.publish(built(folder, rows, lag_s=LATE_S))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, made: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """What a real process logs when users ask."""
+    log = tmp_path_factory.mktemp("log") / "proof.jsonl"
+    online = folder / "features" / "online" / "online.db"
+    server = start_serving("--bundle", made, "--features", f"sqlite:{online}", "--proof", log)
+    for user in USERS * 2:
+        httpx.get(f"{server.address}/v1/recommend", params={"user": user}).raise_for_status()
+    assert server.stop() == (0, "")
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def proof(folder: Path, rows: list[Row], log: Path, last: timedelta = DAY) -> skew.Proof:
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return skew.prove(skew.read([log]), Tables(root=folder / "tables"), last)
+
+
+def test_what_a_process_serves_is_what_history_gives(folder: Path, served: list[Row], tmp_path: Path) -> None:
+    assert [len(row[schema.RECENT_ITEMS]) for row in served] == [schema.MAX_HISTORY, 2, 1, 0] * 2
+    found = proof(folder, served, tmp_path / "proof.jsonl")
+    assert (found.requests, found.identical, found.differences) == (8, 8, ())
+    age = datetime.now(UTC) - datetime.fromtimestamp(EPOCH_US // SECOND_US, UTC)
+    assert timedelta(0) < age - found.oldest < timedelta(hours=1)
+
+
+def test_what_became_known_after_a_vector_changes_nothing(served: list[Row], tmp_path: Path) -> None:
+    """The same log beside tables to which a late event, and one of the same item before its first, were added."""
+    rows = [("u0", f"i{n % NUM_ITEMS}", 60 * n) for n in range(NUM_ITEMS + 40)]
+    rows += [("u1", "i3", 30), ("u1", "i1", 10), ("u1", "i3", 5), ("u2", "i9", 77)]
+    built(tmp_path, [*rows, ("u1", "i7", 86_400), ("u2", "i8", 99_999)], lag_s=LATE_S)
+    assert proof(tmp_path, served, tmp_path / "proof.jsonl").differences == ()
+
+
+def changed(name: str, value: Callable[[Any], Any], user: str = "u1") -> Callable[[list[Row]], None]:
+    def change(rows: list[Row]) -> None:
+        row = next(row for row in rows if row[schema.USER_ID] == user)
+        row[name] = value(row[name])
+
+    return change
+
+
+ITEMS = schema.RECENT_ITEMS
+PLANTED: dict[str, tuple[Callable[[list[Row]], None], str]] = {
+    "an item in another's place": (
+        changed(ITEMS, lambda items: [*items[:100], items[101], items[100], *items[102:]], "u0"),
+        f"{ITEMS}[100]",
+    ),
+    "an item that was not taken": (changed(ITEMS, lambda items: [*items, "i5"]), f"{ITEMS}[2]"),
+    "an item that is missing": (changed(ITEMS, lambda items: items[:-1]), f"{ITEMS}[1]"),
+    "a repeated item at its last time": (changed(ITEMS, lambda items: [items[1], items[0]]), f"{ITEMS}[0]"),
+    "a repeated item twice": (changed(ITEMS, lambda items: [*items, items[0]]), f"{ITEMS}[2]"),
+    "one item fewer than are kept": (changed(ITEMS, lambda items: items[1:], "u0"), f"{ITEMS}[0]"),
+    "the first items for the last": (changed(ITEMS, lambda items: [f"i{n}" for n in range(schema.MAX_HISTORY)], "u0"), f"{ITEMS}[0]"),
+    "an id that was trimmed": (changed(ITEMS, lambda items: [item.removeprefix("i") for item in items]), f"{ITEMS}[0]"),
+    "an id of other capitals": (changed(ITEMS, lambda items: [item.upper() for item in items]), f"{ITEMS}[0]"),
+    "the newest first": (changed(ITEMS, lambda items: items[::-1], "u0"), f"{ITEMS}[0]"),
+    "nothing where something was known": (changed(ITEMS, lambda _: [], "u2"), f"{ITEMS}[0]"),
+    "something where nothing was": (changed(ITEMS, lambda _: ["i1"], "nobody"), f"{ITEMS}[0]"),
+    "someone else's items": (changed(schema.USER_ID, lambda _: "u2"), f"{ITEMS}[0]"),
+    "an older moment than the items are of": (changed(schema.KNOWN_US, lambda known: known - 1, "u2"), f"{ITEMS}[0]"),
+    "a moment that had not come": (changed(schema.KNOWN_US, lambda known: known + 10**16, "u2"), schema.KNOWN_US),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_skew_is_caught(folder: Path, served: list[Row], tmp_path: Path, name: str) -> None:
+    plant, feature = PLANTED[name]
+    rows = [dict(row) for row in served]
+    plant(rows)
+    found = proof(folder, rows, tmp_path / "proof.jsonl")
+    assert found.identical == found.requests - 1
+    (difference,) = found.differences
+    place = next(place for place, row in enumerate(rows) if row != served[place])
+    assert (difference.request_id, difference.feature) == (rows[place][schema.REQUEST_ID], feature)
+    assert difference.served != difference.history
+    assert difference.served in str(difference)
+
+
+def test_only_the_last_hours_are_looked_at(folder: Path, served: list[Row], tmp_path: Path) -> None:
+    rows = [dict(row) for row in served]
+    rows[0] |= {schema.SHOWN_AT: (datetime.fromisoformat(rows[0][schema.SHOWN_AT]) - DAY).isoformat(), ITEMS: ["wrong"]}
+    assert proof(folder, rows, tmp_path / "proof.jsonl").requests == len(rows) - 1
+    assert proof(folder, rows, tmp_path / "proof.jsonl", 2 * DAY).identical == len(rows) - 1
+
+
+def test_the_command_says_how_many_are_identical_and_names_the_first_that_is_not(
+    folder: Path, served: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log" / "proof.jsonl"
+    log.parent.mkdir()
+    log.write_text("".join(json.dumps(row) + "\n" for row in served))
+    command = ["features", "prove", str(log.parent), "--tables", str(folder / "tables"), "--last", "24h"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("8/8 identical; what was served was ")
+    log.write_text(log.read_text().replace('"i9"', '"i8"', 1))
+    assert main(command) == 4
+    said = capsys.readouterr()
+    assert f"of u2: {ITEMS}[0] was served as 'i8', and history gives 'i9'" in said.out
+    assert "7/8 identical" in said.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("{}", "E101"),
+        ("[]", "E107"),
+        ("nonsense", "E107"),
+        ('{"request_id":"r","user_id":"u","shown_at":"2026-01-01T00:00:00","known_us":1,"item_ids":[]}', "E107"),
+        ('{"request_id":"r","user_id":"u","shown_at":"2026-01-01T00:00:00Z","known_us":"x","item_ids":[]}', "E107"),
+    ],
+)
+def test_a_log_that_is_none_is_a_coded_error_with_its_line(tmp_path: Path, served: list[Row], line: str, code: str) -> None:
+    log = tmp_path / "proof.jsonl"
+    log.write_text(json.dumps(served[0]) + "\n" + line + "\n")
+    with pytest.raises(DataError, match=rf"{code} proof.jsonl, line 2"):
+        skew.read([log])
+
+
+def test_a_log_that_is_not_there_is_a_usage_error(folder: Path, tmp_path: Path) -> None:
+    assert main(["features", "prove", str(tmp_path / "none"), "--tables", str(folder / "tables")]) == 2
+    with pytest.raises(SystemExit):
+        main(["features", "prove", str(tmp_path), "--tables", str(folder / "tables"), "--last", "soon"])
+
+
+def test_a_proof_log_in_a_bucket_is_read_from_there(
+    folder: Path, served: list[Row], bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    content = "".join(json.dumps(row) + "\n" for row in served).encode()
+    storage.put(content, f"{bucket}/proof/date=2026-01-01/part.jsonl")
+    assert main(["features", "prove", f"{bucket}/proof/", "--tables", str(folder / "tables")]) == 0
+    assert capsys.readouterr().out.startswith("8/8 identical")
