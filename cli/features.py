@@ -7,13 +7,26 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-SHOWN = 20
+SHOWN, SUBMITTED = 20, "submitted"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    features = commands.add_parser("features", help="hold features to what they promise", description="Hold features to what they promise.")
+    features = commands.add_parser(
+        "features", help="build features, and hold them to what they promise", description="Build features, and hold them to it."
+    )
     inner = features.add_subparsers(required=True, metavar="COMMAND")
+    build = inner.add_parser(
+        "build",
+        help="build feature tables, here or on Spark",
+        description="Write the feature tables of ingested tables, the packed interactions that training reads, and labels.",
+    )
+    build.add_argument("tables", type=Path, metavar="TABLES", help="what `lodestar data ingest --into` wrote")
+    build.add_argument("output", type=Path, metavar="OUTPUT", help="a folder, replaced as a whole when all is there")
+    build.add_argument("--recipe", default="sasrec", metavar="NAME", help="see `lodestar recipes` (default: %(default)s)")
+    build.add_argument("--overrides", default="{}", metavar="JSON", help='values to replace, such as {"data": {"split": "time"}}')
+    build.add_argument("--spark", default="", metavar="MASTER", help="on Spark, like local[4]; `submitted` where spark-submit runs it")
+    build.set_defaults(command=_build)
     test = inner.add_parser(
         "leak-test",
         help="look for features that know the future",
@@ -41,6 +54,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help="how far back, like 90m, 24h, 7d (default: 24h)"
     )
     proof.set_defaults(command=_prove)
+
+
+def _build(options: argparse.Namespace) -> int:
+    from lodestar.features import build
+    from lodestar.recipes import configured
+
+    recipe = configured(options.recipe, options.overrides)
+    if options.spark:
+        from lodestar.features import spark
+
+        with spark.session("" if options.spark == SUBMITTED else options.spark) as session:
+            spark.build_features(options.tables, options.output, recipe, session)
+    else:
+        build.build_features(options.tables, options.output, recipe)
+    sys.stdout.write(f"features are in {options.output}\n")
+    return 0
 
 
 def _leak_test(options: argparse.Namespace) -> int:

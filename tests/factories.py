@@ -59,7 +59,7 @@ def interactions(events: pa.Table, items: pa.Table) -> Interactions:
         with opened(Tables(root=Path(folder))) as database:
             rows = list(sequences.firsts(database))
             users = taken.names(database, schema.USER_ID).to_pylist()
-    columns = {name: [chunk[name] for chunk in rows] for name in (*taken.NUMBERS.values(), "time")}
+    columns = {name: [chunk[name] for chunk in rows] for name in (taken.NUMBERS[schema.USER_ID], taken.NUMBERS[schema.ITEM_ID], "time")}
     user, item, time = (np.concatenate([np.zeros(0, dtype=np.int64), *parts]) for parts in columns.values())
     ids = items[schema.ITEM_ID].to_pylist()
     return Interactions(users=users, items=ids, user=user.astype(np.int32), item=item.astype(np.int32), time=time)

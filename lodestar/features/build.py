@@ -45,7 +45,10 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
         progress.advance()
         scale = counted(database, end_us)
         progress.advance()
-        for name, query in (views(database, scale) | {labels.TABLE: labels.query(database, end_us, recipe.data.training_rows)}).items():
+        has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
+        wanted = labels.Labels(has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows)
+        database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(wanted)}")
+        for name, query in (views(database, scale) | {labels.TABLE: labels.query(wanted)}).items():
             _save(database, query, folder, name)
             progress.advance()
         (folder / SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
@@ -64,7 +67,7 @@ def _save_sequences(database: Any, found: Tables, folder: Path, recipe: Recipe) 
         users = taken.names(database, schema.USER_ID)
         items = database.execute(f"SELECT count(*) FROM {taken.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
         check_counts(len(users), items, len(columns["time"]), recipe.data)
-        store.save_columns(columns, users, _catalogue(found.items()), folder)
+        store.save_columns(columns, users, catalogue(found.items()), folder)
         return training_end(columns["time"].blocks, end_us, recipe.data)
 
 
@@ -88,10 +91,10 @@ def views(database: Any, scale: Mapping[str, float]) -> dict[str, str]:
     """SQL of every view but the sequences by its name, the entity's column first, where counts are made."""
     queries = {view.name: windows.scaled_rows(view, scale) for view in schema.COUNTED}
     queries |= {name: content.rows(database, name) for name in content.VIEWS}
-    return queries | {name: _recorded(schema.VIEWS[name], table) for name, table in RECORDED.items()}
+    return queries | recorded()
 
 
-def _catalogue(items: Any) -> Catalogue:
+def catalogue(items: Any) -> Catalogue:
     return Catalogue(
         ids=items[schema.ITEM_ID].to_pylist(),
         titles=items[schema.TITLE].to_pylist(),
@@ -100,11 +103,16 @@ def _catalogue(items: Any) -> Catalogue:
     )
 
 
-def _recorded(view: schema.View, table: str) -> str:
-    columns = ", ".join(RENAMED.get(feature.name, feature.name) for feature in view.features)
-    return f"""
-        SELECT {view.entity}, {columns}, {schema.UPDATED_AT} AS {schema.FEATURE_TIME}, {schema.INGESTED_AT} AS {schema.KNOWN_TIME}
-        FROM {table} ORDER BY {view.entity}"""
+def recorded() -> dict[str, str]:
+    """SQL of the views that are columns of a table."""
+    queries = {}
+    for name, table in RECORDED.items():
+        view = schema.VIEWS[name]
+        columns = ", ".join(RENAMED.get(feature.name, feature.name) for feature in view.features)
+        queries[name] = f"""
+            SELECT {view.entity}, {columns}, {schema.UPDATED_AT} AS {schema.FEATURE_TIME}, {schema.INGESTED_AT} AS {schema.KNOWN_TIME}
+            FROM {table} ORDER BY {view.entity}"""
+    return queries
 
 
 def _file(folder: Path, view: str) -> Path:

@@ -4,53 +4,65 @@ Each row carries the moment at which its features have to be known. Nothing from
 nor for its label: what was shown counts once its window has closed.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 from lodestar import schema
 
-TABLE = "labels"
+TABLE, LATEST = "labels", "latest_rows"
 ROW_ID = "row_id"
 CLICK_WINDOW_US = 30 * 60 * 1_000_000
 
 
-def query(database: Any, end_us: int, most_rows: int) -> str:
-    """SQL for (row_id, user_id, item_id, event_timestamp, label), the latest `most_rows` before `end_us`, in order of time."""
-    has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
-    rows = (_shown if has_impressions else _taken)(end_us, most_rows)
-    return f"SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM ({rows})"
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Which are wanted: at most so many, of before `end_us`, made of impressions if there are any."""
+
+    has_impressions: bool
+    end_us: int
+    most_rows: int
 
 
-def _latest(table: str, key: str, moment: str, before_us: int, most_rows: int) -> str:
-    """The latest rows of a table, those before the rest is looked up: memory is that of `most_rows`."""
+def latest(wanted: Labels) -> str:
+    """SQL of the relation LATEST, which `query` reads: the last rows of what was shown, or else of the events.
+
+    Kept before the rest is looked up, so memory is that of `most_rows`.
+    """
+    if wanted.has_impressions:
+        table, key, moment, before_us = "impressions", schema.REQUEST_ID, schema.SHOWN_AT, wanted.end_us - CLICK_WINDOW_US
+    else:
+        table, key, moment, before_us = "positive", schema.EVENT_ID, schema.EVENT_TIME, wanted.end_us
     return f"""
         SELECT {schema.USER_ID}, {schema.ITEM_ID}, {key}, {moment} AS {schema.FEATURE_TIME}
         FROM {table} WHERE epoch_us({moment}) < {before_us}
-        ORDER BY {moment} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {key} LIMIT {most_rows}"""
+        ORDER BY {moment} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {key} LIMIT {wanted.most_rows}"""
 
 
-def _shown(end_us: int, most_rows: int) -> str:
+def query(wanted: Labels) -> str:
+    """SQL for (row_id, user_id, item_id, event_timestamp, label) from LATEST, in order of time."""
+    rows = _shown(wanted.end_us) if wanted.has_impressions else _taken(wanted.end_us, wanted.most_rows)
+    return f"SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM ({rows})"
+
+
+def _shown(end_us: int) -> str:
     """An impression is taken up by an event on its item within the window after it, by request."""
     return f"""
-        WITH shown AS MATERIALIZED (
-            {_latest("impressions", schema.REQUEST_ID, schema.SHOWN_AT, end_us - CLICK_WINDOW_US, most_rows)}),
-        answers AS (
+        WITH answers AS (
             SELECT {schema.REQUEST_ID}, {schema.ITEM_ID}, epoch_us({schema.EVENT_TIME}) AS answered_us FROM positive
-            WHERE {schema.EVENT_TIME} >= (SELECT min({schema.FEATURE_TIME}) FROM shown) AND epoch_us({schema.EVENT_TIME}) < {end_us})
+            WHERE {schema.EVENT_TIME} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST}) AND epoch_us({schema.EVENT_TIME}) < {end_us})
         SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, EXISTS (
             SELECT 1 FROM answers
-            WHERE answers.{schema.REQUEST_ID} = shown.{schema.REQUEST_ID} AND answers.{schema.ITEM_ID} = shown.{schema.ITEM_ID}
+            WHERE answers.{schema.REQUEST_ID} = {LATEST}.{schema.REQUEST_ID} AND answers.{schema.ITEM_ID} = {LATEST}.{schema.ITEM_ID}
                 AND answered_us - epoch_us({schema.FEATURE_TIME}) BETWEEN 0 AND {CLICK_WINDOW_US}
         )::INTEGER AS {schema.LABEL}
-        FROM shown"""
+        FROM {LATEST}"""
 
 
 def _taken(end_us: int, most_rows: int) -> str:
     """Of the latest events each one, and the item of another one at a fixed distance: a negative drawn by popularity of late."""
     return f"""
-        WITH latest AS MATERIALIZED ({_latest("positive", schema.EVENT_ID, schema.EVENT_TIME, end_us, most_rows)}),
-        numbered AS MATERIALIZED (
-            SELECT *, row_number() OVER (ORDER BY hash({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
-            FROM latest),
+        WITH numbered AS MATERIALIZED (
+            SELECT *, row_number() OVER (ORDER BY md5({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
+            FROM {LATEST}),
         drawn AS MATERIALIZED (
             SELECT own.{schema.USER_ID}, other.{schema.ITEM_ID}, own.{schema.FEATURE_TIME}
             FROM numbered AS own JOIN numbered AS other ON other.place = own.place % own.total + 1),
@@ -58,6 +70,6 @@ def _taken(end_us: int, most_rows: int) -> str:
             SELECT DISTINCT {schema.USER_ID}, {schema.ITEM_ID}
             FROM positive SEMI JOIN drawn USING ({schema.USER_ID}, {schema.ITEM_ID}) WHERE epoch_us({schema.EVENT_TIME}) < {end_us}),
         pairs AS (
-            SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, 1 AS {schema.LABEL} FROM latest
+            SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, 1 AS {schema.LABEL} FROM {LATEST}
             UNION ALL SELECT *, 0 FROM drawn ANTI JOIN known USING ({schema.USER_ID}, {schema.ITEM_ID}))
         SELECT * FROM pairs ORDER BY {schema.FEATURE_TIME} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {schema.LABEL} LIMIT {most_rows}"""

@@ -28,9 +28,7 @@ def opened(found: Tables, known_by_us: int | None = None, beside: Path | None = 
     with _connected(beside) as (database, folder):
         _view(database, found, known)
         _key_queries(database)
-        database.execute(f"""
-            CREATE VIEW {taken.ASKED} AS SELECT events.*, {schema.QUERY} FROM events JOIN {QUERY_KEYS} USING ({schema.QUERY_TEXT})
-            WHERE {schema.EVENT_TYPE} IN ('{schema.EventType.SEARCH}', {_POSITIVE})""")
+        database.execute(f"CREATE VIEW {taken.ASKED} AS {asked()}")
         for relation in taken.DEALT:
             taken.encode(database, folder, relation)
         yield database
@@ -42,7 +40,7 @@ def opened_for(found: Tables, users: Sequence[str]) -> Iterator[Any]:
     with _connected(None) as (database, folder):
         _view(database, found, "")
         database.register(WANTED, pa.table({schema.USER_ID: pa.array(users, pa.string())}))
-        database.execute(f"CREATE OR REPLACE VIEW {taken.POSITIVE} AS {_positive()} AND {schema.USER_ID} IN (SELECT * FROM {WANTED})")
+        database.execute(f"CREATE OR REPLACE VIEW {taken.POSITIVE} AS {positive()} AND {schema.USER_ID} IN (SELECT * FROM {WANTED})")
         taken.encode(database, folder, taken.POSITIVE)
         yield database
 
@@ -69,13 +67,21 @@ def _view(database: Any, found: Tables, known: str) -> None:
         database.execute(f"""
             CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {place}
             FROM read_parquet([{files}], file_row_number = true) {known}""")
-    database.execute(f"CREATE VIEW {taken.POSITIVE} AS {_positive()}")
+    database.execute(f"CREATE VIEW {taken.POSITIVE} AS {positive()}")
 
 
-def _positive() -> str:
+def positive() -> str:
+    """SQL of the events that say a user wanted an item of the catalogue."""
     return f"""
         SELECT * FROM events
         WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)"""
+
+
+def asked() -> str:
+    """SQL of the events that came of a search, with the query that their text is."""
+    return f"""
+        SELECT events.*, {schema.QUERY} FROM events JOIN {QUERY_KEYS} USING ({schema.QUERY_TEXT})
+        WHERE {schema.EVENT_TYPE} IN ('{schema.EventType.SEARCH}', {_POSITIVE})"""
 
 
 def _key_queries(database: Any) -> None:
@@ -83,7 +89,12 @@ def _key_queries(database: Any) -> None:
     database.execute(f"CREATE TABLE {QUERY_KEYS} ({schema.QUERY_TEXT} VARCHAR, {schema.QUERY} VARCHAR)")
     texts = database.cursor().execute(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
     for batch in texts.to_arrow_reader(taken.BATCH_ROWS):
-        keys = pa.array([schema.query_key(text) for text in batch[schema.QUERY_TEXT].to_pylist()], pa.string())
-        database.register("keyed", pa.table([batch[schema.QUERY_TEXT], keys], names=[schema.QUERY_TEXT, schema.QUERY]))
+        database.register("keyed", pa.Table.from_batches([keyed(batch)]))
         database.execute(f"INSERT INTO {QUERY_KEYS} SELECT * FROM keyed WHERE {schema.QUERY} <> ''")
         database.unregister("keyed")
+
+
+def keyed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Texts that were searched for, each with the query that it is."""
+    keys = pa.array([schema.query_key(text) for text in batch.column(schema.QUERY_TEXT).to_pylist()], pa.string())
+    return pa.RecordBatch.from_arrays([batch.column(schema.QUERY_TEXT), keys], names=[schema.QUERY_TEXT, schema.QUERY])

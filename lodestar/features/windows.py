@@ -55,15 +55,15 @@ def count(database: Any, view: View) -> None:
         ends = chunk["time"] // HOUR_US + 1
         enters = np.maximum(ends, -(-chunk["known"] // HOUR_US))
         for rows in _groups(key):
-            keys, hours, counts = _counted(view.counts, key[rows], ends[rows], enters[rows], chunk["type"][rows])
+            keys, hours, counts = counted(view.counts, key[rows], ends[rows], enters[rows], chunk["type"][rows])
             arrays = [pa.array(values.astype(np.int32)) for values in (keys, hours, *counts)]
             database.register(STEPS, pa.table(arrays, names=["entity", "hour", *_names(view)]))
             database.execute(f"INSERT INTO {view.name} SELECT * FROM {STEPS}")
             database.unregister(STEPS)
 
 
-def _counted(counts: Sequence[Count], key: Hours, ends: Hours, enters: Hours, types: NDArray[np.uint8]) -> tuple[Hours, Hours, list[Hours]]:
-    """What `sweep` finds, and of each count its value."""
+def counted(counts: Sequence[Count], key: Hours, ends: Hours, enters: Hours, types: NDArray[np.uint8]) -> tuple[Hours, Hours, list[Hours]]:
+    """What `sweep` finds of events by key, end of hour, hour from which they are known and place of their type; of each count its value."""
     lengths: dict[frozenset[EventType], set[int]] = defaultdict(set)
     for one in counts:
         lengths[one.types].update(one.weights)

@@ -25,7 +25,7 @@ MANIFESTS = OVERLAYS.parent
 KUBERNETES = "1.36"
 FORMS: dict[Form, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
 SCHEMAS = {record["kind"]: record for record in (json.loads(file.read_text()) for file in Path(__file__).with_name("crds").glob("*.json"))}
-COLLECTOR = "StatefulSet"
+COLLECTOR, SPARK = "StatefulSet", "SparkApplication"
 FIRST, SECOND = "s3://lodestar/bundles/first", "s3://lodestar/bundles/second"
 
 
@@ -65,6 +65,10 @@ def pods() -> Iterator[tuple[str, Object, Object]]:
         elif thing["kind"] == COLLECTOR:
             spec = thing["spec"]["template"]["spec"]
             yield COLLECTOR, spec, spec["containers"][0]
+        elif thing["kind"] == SPARK:
+            for role in ("driver", "executor"):
+                spec = thing["spec"][role]
+                yield SPARK, spec | {"securityContext": spec["podSecurityContext"]}, spec
 
 
 @pytest.mark.parametrize("thing", EVERYTHING, ids=lambda thing: f"{thing['kind']}-{thing['metadata']['name']}")
@@ -163,9 +167,9 @@ def test_a_training_job_keeps_the_webhooks_rules() -> None:
 
 def test_pods_run_with_no_right_that_they_do_not_need() -> None:
     found = list(pods())
-    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob", COLLECTOR}
+    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob", COLLECTOR, SPARK}
     for kind, spec, container in found:
-        assert spec["automountServiceAccountToken"] is False, kind
+        assert kind == SPARK or spec["automountServiceAccountToken"] is False, kind
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         context = container["securityContext"]
@@ -174,7 +178,7 @@ def test_pods_run_with_no_right_that_they_do_not_need() -> None:
             True,
             {"drop": ["ALL"]},
         )
-        assert "memory" in container["resources"]["limits"]
+        assert "memory" in (container if kind == SPARK else container["resources"]["limits"])  # the operator makes a limit of it
 
 
 def test_no_secret_is_written_down() -> None:
@@ -192,7 +196,22 @@ def test_accounts_that_are_named_exist_and_only_the_launcher_talks_to_the_api() 
     used = {("lodestar", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind in {SERVICE, COLLECTOR}}
     used |= {("lodestar-training", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind == "PyTorchJob"}
     assert used <= accounts.keys()
-    assert {name for (_, name), account in accounts.items() if account["automountServiceAccountToken"]} == {"launcher"}
+    assert {name for (_, name), account in accounts.items() if account["automountServiceAccountToken"]} == {"launcher", "spark-driver"}
+
+
+def test_features_on_spark_run_what_the_image_holds_on_the_volume_that_is_claimed() -> None:
+    found = rendered(OVERLAYS / "features-on-spark")
+    application, claim = only(found, SPARK, "features")["spec"], only(found, "PersistentVolumeClaim", "shop")
+    assert f"cli/{Path(application['mainApplicationFile']).name} /app/" in (MANIFESTS.parent / "Containerfile").read_text()
+    (mounted,) = [volume for volume in application["volumes"] if "persistentVolumeClaim" in volume]
+    assert mounted["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    policy = only(found, "NetworkPolicy", "spark")["spec"]["podSelector"]["matchLabels"]
+    for role in ("driver", "executor"):
+        assert policy.items() <= application[role]["labels"].items()
+        (path,) = [mount["mountPath"] for mount in application[role]["volumeMounts"] if mount["name"] == mounted["name"]]
+        assert all(argument.startswith(f"{path}/") for argument in application["arguments"][:2])
+    assert application["driver"]["serviceAccount"] == only(found, "ServiceAccount", "spark-driver")["metadata"]["name"]
 
 
 @pytest.mark.parametrize("namespace", ["lodestar", "lodestar-training"])
