@@ -5,21 +5,26 @@ Credentials and endpoint come from the usual AWS environment (AWS_ENDPOINT_URL f
 
 import contextlib
 import fcntl
+import fnmatch
+import functools
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lodestar.download import BLOCK_BYTES, bring
 from lodestar.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-SCHEME = "s3://"
+SCHEME, WILDCARDS = "s3://", "*?["
+CONNECT_S, READ_S = 10, 60
 # Written last: a remote folder without it was never finished.
 COMPLETE = "_SUCCESS"
 
@@ -118,32 +123,97 @@ def download(address: str, target: Path) -> Path:
 
 
 def fetch(address: str, folder: Path) -> Path:
-    """Bring an object, or all objects under a prefix, into a folder; data that others put there carry no completion mark."""
+    """Bring an object, all objects under a prefix, or those that a wildcard names, into a folder; they carry no completion mark.
+
+    The path of what came; of a wildcard, the same wildcard there.
+    What a call that was killed has brought is not brought again. Each object is checked against the checksum that the store keeps.
+    """
     client, (bucket, prefix) = _client(), _split(address)
+    if is_pattern(prefix):
+        start = prefix[: min(prefix.find(mark) for mark in WILDCARDS if mark in prefix)].rpartition("/")[0]
+        keys = [key for key in _keys(client, bucket, start) if _matches(key, prefix)]
+        target = folder / (Path(start).name or bucket)
+        files = {key: target / key.removeprefix(start).lstrip("/") for key in keys}
+        return _fetched(client, bucket, files, address, target / prefix.removeprefix(start).lstrip("/"))
     keys = list(_keys(client, bucket, prefix))
     if f"{prefix}/{COMPLETE}" in keys:
         return download(address, folder / Path(prefix).name)
     if not keys:
-        return _fetch_object(address, folder)
+        target = folder / (Path(prefix).name or "object")
+        return _fetched(client, bucket, {prefix: target}, address, target)
     target = folder / Path(prefix or bucket).name
-    for key in keys:
-        file = target / key.removeprefix(prefix).lstrip("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not key.endswith("/"):
-            client.download_file(bucket, key, str(file))
-    return target
+    files = {key: target / key.removeprefix(prefix).lstrip("/") for key in keys if not key.endswith("/")}
+    return _fetched(client, bucket, files, address, target)
 
 
-def _fetch_object(address: str, folder: Path) -> Path:
+def is_pattern(path: str) -> bool:
+    return any(mark in path for mark in WILDCARDS)
+
+
+def _matches(key: str, pattern: str) -> bool:
+    """As a shell does it: a wildcard does not reach into another folder."""
+    parts, wanted = key.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _fetched(client: "S3Client", bucket: str, files: Mapping[str, Path], address: str, target: Path) -> Path:
     from botocore.exceptions import ClientError
 
-    bucket, key = _split(address)
-    target = folder / (Path(key).name or "object")
-    try:
-        _client().download_file(bucket, key, str(target))
-    except ClientError as error:
-        raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.") from error
+    if not files:
+        raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.")
+    for key, file in files.items():
+        try:
+            _fetch_object(client, bucket, key, file)
+        except ClientError as error:
+            message = f"nothing is stored at {address}" if _status(error) == HTTPStatus.NOT_FOUND else f"{key} cannot be read ({error})"
+            raise EnvironmentFault("E510", message, remedy="Check the address and the run that writes it.") from error
     return target
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _fetch_object(client: "S3Client", bucket: str, key: str, file: Path) -> None:
+    """In pieces, of one version; EnvironmentFault E511 where what came is not what the store has the checksum of."""
+    about = client.head_object(Bucket=bucket, Key=key)
+    size, etag = about["ContentLength"], about["ETag"]
+    if file.is_file() and file.stat().st_size == size and _is(file, client, bucket, key, about):
+        return
+
+    def read(start: int) -> Iterator[bytes]:
+        body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", IfMatch=etag)["Body"]
+        with contextlib.closing(body):
+            yield from body.iter_chunks(BLOCK_BYTES)
+
+    bring(file, size=size, tag=f"{bucket}/{key} {etag}", read=read)
+    if not _is(file, client, bucket, key, about):
+        file.unlink()
+        raise EnvironmentFault("E511", f"{key} does not match its checksum", remedy="Run it again; if it stays so, store it again.")
+
+
+def _is(file: Path, client: "S3Client", bucket: str, key: str, about: Any) -> bool:
+    """Is a file what the store's ETag says: the MD5 of its bytes, or of its parts' MD5s? It says neither where the store encrypts."""
+    etag, _, parts = about["ETag"].strip('"').partition("-")
+    if about.get("ServerSideEncryption", "AES256") != "AES256":
+        return True
+    part_bytes = client.head_object(Bucket=bucket, Key=key, PartNumber=1)["ContentLength"] if parts else about["ContentLength"]
+    digests = _md5s(file, part_bytes)
+    whole = hashlib.md5(b"".join(digests), usedforsecurity=False).digest() if parts else digests[0]
+    return bool(whole.hex() == etag)
+
+
+def _md5s(file: Path, part_bytes: int) -> list[bytes]:
+    """Of each part; of a file with nothing in it, one."""
+    digests, left = [hashlib.md5(usedforsecurity=False)], part_bytes
+    with file.open("rb") as content:
+        while block := content.read(min(BLOCK_BYTES, left or part_bytes)):
+            if left == 0:
+                digests.append(hashlib.md5(usedforsecurity=False))
+                left = part_bytes
+            digests[-1].update(block)
+            left -= len(block)
+    return [one.digest() for one in digests]
 
 
 def put(content: bytes, address: str) -> None:
@@ -206,12 +276,19 @@ def _split(address: str) -> tuple[str, str]:
 
 
 def _client() -> "S3Client":
+    """One for each store and account that the environment names; it may be used by several threads."""
+    return _made(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_ACCESS_KEY_ID"))
+
+
+@functools.cache
+def _made(_endpoint: str | None, _account: str | None) -> "S3Client":
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
+    limits = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=CONNECT_S, read_timeout=READ_S)
+    return boto3.client("s3", config=limits)
 
 
 def _keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix and f"{prefix}/"):
         yield from (entry["Key"] for entry in page.get("Contents", ()))

@@ -7,6 +7,7 @@ when the manifest names them.
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from lodestar.errors import DataError, UsageError
 from lodestar.progress import Progress
 
 SIMULATOR = "simulator"
+INCOMING = ".incoming"  # what was brought from a bucket, until it is in the tables
 MIN_USERS = 5
 BATCH_ROWS = 125_000
 MEMORY = "250MB"  # of the database; what does not fit goes to its folder
@@ -51,7 +53,7 @@ def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None,
     """
     asked = _asked(data, mapping, quarantine)
     with storage.publish_folder(target) as published, storage.scratch(target) as folder:
-        return _ingest(asked, folder, published, Manifest(), MIN_USERS)
+        return _ingest(asked, folder, published, Manifest(), MIN_USERS, folder)
 
 
 def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
@@ -63,7 +65,9 @@ def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quar
     with storage.locked(root), storage.scratch(root) as folder:
         before = manifest.read(root) or Manifest()
         parts.sweep(root, (part for named in before.parts.values() for part in named))
-        return _ingest(asked, folder, root, before, 0)
+        report = _ingest(asked, folder, root, before, 0, root / INCOMING)
+        shutil.rmtree(root / INCOMING, ignore_errors=True)
+        return report
 
 
 def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
@@ -79,14 +83,14 @@ def _asked(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> ad
     return address.Address(path=asked.path, mapping={**asked.mapping, **(mapping or {})}, quarantine=asked.quarantine or quarantine)
 
 
-def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, min_users: int) -> Report:
+def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, min_users: int, incoming: Path) -> Report:
     digests: dict[Path, str] = {}
 
     def is_taken(path: Path) -> bool:
         digests[path] = _digest(path)
         return digests[path] in before.inputs
 
-    dataset = opened(_local(asked, folder), asked.mapping, is_taken)
+    dataset = opened(_local(asked, folder, incoming), asked.mapping, is_taken)
     if before.parts and before.order_only != dataset.order_only:
         raise UsageError(f"{root} and the data cannot be one table: only one of the two knows times; use another folder")
     known = sum(digest in before.inputs for digest in digests.values())
@@ -116,7 +120,7 @@ def _named(before: Manifest) -> Sequence[str]:
     return before.named_by_events if before.parts else (schema.USERS.name, schema.ITEMS.name)
 
 
-def _local(asked: address.Address, folder: Path) -> str:
+def _local(asked: address.Address, folder: Path, incoming: Path) -> str:
     if asked.path == SIMULATOR or asked.path.startswith(f"{SIMULATOR}:"):
         from lodestar.data.simulator import SimulatorConfig, simulate
 
@@ -126,7 +130,7 @@ def _local(asked: address.Address, folder: Path) -> str:
         made.mkdir()
         simulate(config, made)
         return str(made)
-    return str(storage.fetch(asked.path, folder)) if storage.is_remote(asked.path) else asked.path
+    return str(storage.fetch(asked.path, incoming)) if storage.is_remote(asked.path) else asked.path
 
 
 @contextmanager

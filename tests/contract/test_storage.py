@@ -1,12 +1,21 @@
 """Folders go to a real S3 server and come back equal, or not at all."""
 
+import io
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import numpy as np
 import pytest
+from boto3.s3.transfer import TransferConfig
 
-from lodestar import storage
+from lodestar import download, storage
+from lodestar.data.ingest import add
 from lodestar.errors import EnvironmentFault
+from tests.contract.conftest import ROOT
 
 
 @pytest.fixture
@@ -66,3 +75,107 @@ def test_a_finished_folder_is_fetched_by_its_digest(bucket: str, folder: Path, t
     boto3.client("s3").put_object(Bucket="models", Key="whole/info.json", Body=b"{1}")
     with pytest.raises(EnvironmentFault, match="E511"):
         storage.fetch(f"{bucket}/whole", tmp_path / "again")
+
+
+def test_a_wildcard_names_objects_of_one_depth(bucket: str, tmp_path: Path) -> None:
+    client = boto3.client("s3")
+    for key in ("logs/2026-01/a.csv", "logs/2026-02/a.csv", "logs/2026-02/b.json", "logs/2025-12/a.csv", "logs/2026-01/deep/a.csv"):
+        client.put_object(Bucket="models", Key=key, Body=key.encode())
+    found = storage.fetch(f"{bucket}/logs/2026-*/*.csv", tmp_path)
+    assert found == tmp_path / "logs" / "2026-*" / "*.csv"
+    brought = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.*"))
+    assert brought == ["logs/2026-01/a.csv", "logs/2026-02/a.csv"]
+    assert (tmp_path / brought[1]).read_text() == brought[1]
+    with pytest.raises(EnvironmentFault, match="nothing is stored"):
+        storage.fetch(f"{bucket}/logs/2027-*/*.csv", tmp_path)
+
+
+@pytest.fixture
+def large(bucket: str) -> bytes:
+    """What is stored in three parts, and so has no MD5 of its own."""
+    content = np.random.default_rng(0).bytes(17 << 20)
+    parts = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20)
+    boto3.client("s3").upload_fileobj(io.BytesIO(content), "models", "large/part.bin", Config=parts)
+    assert boto3.client("s3").head_object(Bucket="models", Key="large/part.bin")["ETag"].endswith('-3"')
+    return content
+
+
+def killed_on_its_way(bucket: str, folder: Path) -> Path:
+    """Fetch in a process that is killed when some of it is there; the part that it leaves."""
+    slowly = "import time, lodestar.download as d; d.Progress.advance = lambda *_, **__: time.sleep(0.05)"
+    fetch = f"storage.fetch({bucket + '/large'!r}, Path({str(folder)!r}))"
+    program = f"{slowly}; from pathlib import Path; from lodestar import storage; {fetch}"
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    while not (parts := [part for part in folder.rglob(".*.part") if part.stat().st_size > 2 << 20]):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    return parts[0]
+
+
+def test_what_a_killed_process_has_got_is_not_brought_again(bucket: str, large: bytes, tmp_path: Path) -> None:
+    part = killed_on_its_way(bucket, tmp_path)
+    held = part.stat().st_size
+    assert 0 < held < len(large)
+    ranges: list[str] = []
+    storage._client().meta.events.register("before-call.s3.GetObject", lambda params, **_: ranges.append(params["headers"]["Range"]))
+    found = storage.fetch(f"{bucket}/large", tmp_path)
+    assert (found / "part.bin").read_bytes() == large
+    assert ranges == [f"bytes={held}-"]
+    assert [file.name for file in found.iterdir()] == ["part.bin"]
+    storage.fetch(f"{bucket}/large", tmp_path)
+    assert len(ranges) == 1  # it is there, and is what the store has
+
+
+def test_a_byte_that_is_wrong_is_noticed_and_the_next_call_brings_all(bucket: str, large: bytes, tmp_path: Path) -> None:
+    part = killed_on_its_way(bucket, tmp_path)
+    with part.open("r+b") as content:
+        content.write(b"\0" if large[:1] != b"\0" else b"1")
+    with pytest.raises(EnvironmentFault, match="E511"):
+        storage.fetch(f"{bucket}/large", tmp_path)
+    assert (storage.fetch(f"{bucket}/large", tmp_path) / "part.bin").read_bytes() == large
+
+
+def test_an_object_that_is_stored_anew_on_the_way_is_not_mixed_with_the_old(bucket: str, large: bytes, tmp_path: Path) -> None:
+    killed_on_its_way(bucket, tmp_path)
+    boto3.client("s3").put_object(Bucket="models", Key="large/part.bin", Body=large[::-1])
+    assert (storage.fetch(f"{bucket}/large", tmp_path) / "part.bin").read_bytes() == large[::-1]
+
+
+def test_an_empty_object_comes_too(bucket: str, tmp_path: Path) -> None:
+    boto3.client("s3").put_object(Bucket="models", Key="empty/nothing.csv", Body=b"")
+    assert (storage.fetch(f"{bucket}/empty", tmp_path) / "nothing.csv").read_bytes() == b""
+
+
+def test_bytes_that_stop_coming_are_asked_for_again_and_then_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
+    content, asked = bytes(range(100)), []
+
+    def read(start: int) -> Iterator[bytes]:
+        asked.append(start)
+        yield content[start : start + 30]
+        raise ConnectionResetError("gone")
+
+    download.bring(tmp_path / "whole", size=100, tag="a", read=read)
+    assert (tmp_path / "whole").read_bytes() == content
+    assert asked == [0, 30, 60, 90]
+
+    def silent(start: int) -> Iterator[bytes]:
+        raise ConnectionResetError("gone")
+        yield b""
+
+    with pytest.raises(EnvironmentFault, match="E514 never stopped coming at 0 of 5 bytes"):
+        download.bring(tmp_path / "never", size=5, tag="a", read=silent)
+
+
+def test_files_in_a_bucket_are_taken_in_by_wildcard_once(bucket: str, tmp_path: Path) -> None:
+    rows = [f"u{user},i{(user + step) % 5},view,2026-01-0{step + 1}T00:00:00Z" for user in range(6) for step in range(4)]
+    for number in range(2):
+        body = "\n".join(["user_id,item_id,event_type,event_time", *rows[number::2]]) + "\n"
+        boto3.client("s3").put_object(Bucket="models", Key=f"clicks/2026-0{number + 1}/part.csv", Body=body.encode())
+    data, root = f"{bucket}/clicks/2026-*/part.csv", tmp_path / "shop"
+    assert add(data, root).tables["events"].kept == len(rows)
+    again = add(data, root)
+    assert (again.known_files, again.tables["events"].kept) == (2, 0)
+    assert not list(tmp_path.rglob("*.csv"))
