@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 PATH = "folder of tables or of a collector's parts, a data set's folder, files of events (a quoted wildcard), or s3:// of those"
@@ -19,6 +20,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     _add_data(validate)
     validate.set_defaults(command=_validate)
+    look = inner.add_parser(
+        "profile",
+        help="draw what the data look like",
+        description="Read and check everything as a run would, and write a page of numbers and plots: how much there is, when, how evenly.",
+    )
+    _add_data(look)
+    look.add_argument("--output", type=Path, default=Path("profile.html"), metavar="FILE", help="the page (default: %(default)s)")
+    look.set_defaults(command=_profile)
     ingest = inner.add_parser(
         "ingest",
         help="put what is new into a folder of tables",
@@ -43,6 +52,22 @@ def _validate(options: argparse.Namespace) -> int:
     report = validate(options.path, mapping=pairs(options.map), quarantine=options.quarantine)
     sys.stdout.write(report.markdown())
     return 3 if options.quarantine and any(table.offenders for table in report.tables.values()) else 0
+
+
+def _profile(options: argparse.Namespace) -> int:
+    from lodestar import storage
+    from lodestar.data.address import pairs
+    from lodestar.data.ingest import ingest
+    from lodestar.data.tables import Tables
+    from lodestar.evaluation.profile import page, profile
+
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Path(folder) / "tables"
+        report = ingest(options.path, tables, mapping=pairs(options.map), quarantine=options.quarantine)
+        content = page(profile(Tables(root=tables), report))
+    storage.put(content.encode(), str(options.output))
+    sys.stdout.write(f"open {options.output}\n")
+    return 0
 
 
 def _ingest(options: argparse.Namespace) -> int:

@@ -1,19 +1,18 @@
 """The page that a person looks at before a model goes out: one file that needs nothing beside it, not even a network."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lodestar.evaluation.exhibits import Exhibits
 from lodestar.evaluation.guard import JUDGED_BY
 from lodestar.evaluation.intervals import Interval
 from lodestar.evaluation.judge import CUTOFF, TAKEN
-from lodestar.evaluation.names import MODEL, metric_title, title
+from lodestar.evaluation.names import MODEL, title
 from lodestar.evaluation.outcome import HEADLINES, Evaluation
 from lodestar.evaluation.plots import Axis, Line, bar, lines
+from lodestar.evaluation.template import rendered
 
 TEMPLATE = "report.html"
 MODEL_STYLE, RIVAL_STYLE, OTHER_STYLE, TAKEN_STYLE = "model", "rival", "other", "taken"
@@ -22,11 +21,8 @@ STAGE_STYLES = {"search": MODEL_STYLE, "refit": RIVAL_STYLE}
 
 def page(evaluation: Evaluation, exhibits: Exhibits) -> str:
     """HTML; every text of the data is escaped, the same input gives the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": _number, "signed": _signed, "title": title, "metric": metric_title}
-    return environment.get_template(TEMPLATE).render(
+    return rendered(
+        TEMPLATE,
         evaluation=evaluation,
         lead=evaluation.differences[JUDGED_BY],
         judged_by=JUDGED_BY,
@@ -102,11 +98,3 @@ def _chart(drawn: list[Line], x: Axis, y: Axis, description: str) -> Markup:
 
 def _most(intervals: list[Interval]) -> float:
     return max(max(interval.high, interval.value) for interval in intervals) * 1.02
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")

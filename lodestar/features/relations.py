@@ -35,6 +35,14 @@ def opened(found: Tables, known_by_us: int | None = None, beside: Path | None = 
 
 
 @contextmanager
+def viewed(found: Tables) -> Iterator[Any]:
+    """The tables and `positive` as views, with nothing dealt out."""
+    with _connected(None) as (database, _):
+        _view(database, found, "")
+        yield database
+
+
+@contextmanager
 def opened_for(found: Tables, users: Sequence[str]) -> Iterator[Any]:
     """The same with `positive` alone dealt out, and of that what some users did."""
     with _connected(None) as (database, folder):
