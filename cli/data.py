@@ -5,6 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lodestar.data.online import BY_HAND, ONLINE
+
 PATH = "folder of tables or of a collector's parts, a data set's folder, files of events (a quoted wildcard), or s3:// of those"
 
 
@@ -37,6 +39,17 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     _add_data(ingest)
     ingest.add_argument("--into", required=True, type=Path, metavar="TABLES", help="the folder of tables, made if need be")
     ingest.set_defaults(command=_ingest)
+    fetch = inner.add_parser(
+        "fetch",
+        help="bring a public data set",
+        description="Bring a public data set from where its owners keep it, checked against its checksum, into a folder that every command "
+        "here takes. The owners' terms are shown first.",
+    )
+    fetch.add_argument("name", metavar="NAME", choices=[*ONLINE, *BY_HAND], help=", ".join([*ONLINE, *BY_HAND]))
+    fetch.add_argument("--into", type=Path, metavar="DIR", help="the folder (default: NAME)")
+    fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without being asked")
+    fetch.add_argument("--url", default="", metavar="URL", help="a mirror of the same archive")
+    fetch.set_defaults(command=_fetch)
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
@@ -67,6 +80,27 @@ def _profile(options: argparse.Namespace) -> int:
         content = page(profile(Tables(root=tables), report))
     storage.put(content.encode(), str(options.output))
     sys.stdout.write(f"open {options.output}\n")
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from lodestar.data.online import fetch
+    from lodestar.errors import UsageError
+
+    if options.name in BY_HAND:
+        found = BY_HAND[options.name]
+        raise UsageError(
+            f"{options.name} is given out by its owners alone, at {found.page} ({found.terms}). Put into a folder: {found.files}"
+        )
+    asked, target = ONLINE[options.name], options.into or Path(options.name)
+    sys.stderr.write(f"{options.name}: {asked.terms}\nCite: {asked.cite}\n")
+    if not options.accept_terms:
+        if not sys.stdin.isatty():
+            raise UsageError("nobody is here to agree to the terms; add --accept-terms")
+        if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
+            raise UsageError("nothing is brought without agreement to the terms")
+    fetch(asked, target, options.url)
+    sys.stdout.write(f"lodestar run --data {target}\n")
     return 0
 
 
