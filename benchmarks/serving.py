@@ -32,7 +32,9 @@ from lodestar.catalogue import Catalogue
 from lodestar.config import ModelConfig
 from lodestar.engine.recommender import Recommendation, Recommender
 from lodestar.item_table import quantise
-from serving import feast_layout, features
+from lodestar.schema import places
+from lodestar.schema.packed import Layout
+from serving import features
 
 HOST, MODEL, K = "127.0.0.1", "recommend", 10
 NUM_USERS, NUM_ITEMS, HISTORY, DIM = 200, 2_000, 20, 64
@@ -269,18 +271,18 @@ def make_bundle(folder: Path) -> Path:
 
 
 def make_store(file: Path) -> Path:
-    """A table as Feast's, with a history for each user."""
-    from feast.protos.feast.types.Value_pb2 import Value
-
-    chance = np.random.default_rng(0)
-    table = feast_layout.sqlite_table(schema.USER_SEQUENCE_VIEW)
+    """A store as ours, with a history for each user."""
+    view = schema.VIEWS[schema.USER_SEQUENCE_VIEW]
+    layout = Layout(names=tuple(one.name for one in view.features), kinds=tuple(one.kind for one in view.features))
+    chance, table = np.random.default_rng(0), places.rows_table(schema.FEAST_PROJECT, view.name)
     database = sqlite3.connect(file)
-    database.execute(f'CREATE TABLE "{table}" (entity_key BLOB, feature_name TEXT, value BLOB, PRIMARY KEY (entity_key, feature_name))')
+    database.execute(f'CREATE TABLE "{table}" (entity BLOB PRIMARY KEY, row BLOB, event_us INTEGER, known_us INTEGER)')
+    database.execute(f'CREATE TABLE "{places.layouts_table(schema.FEAST_PROJECT)}" (signature BLOB PRIMARY KEY, layout TEXT)')
+    database.execute(f'INSERT INTO "{places.layouts_table(schema.FEAST_PROJECT)}" VALUES (?, ?)', (layout.signature, layout.to_json()))
     for user in range(NUM_USERS):
-        value = Value()
-        value.string_list_val.val.extend(f"i{item}" for item in chance.choice(NUM_ITEMS, HISTORY, replace=False))
-        row = (feast_layout.user_key(f"u{user}"), schema.RECENT_ITEMS, value.SerializeToString())
-        database.execute(f'INSERT INTO "{table}" VALUES (?, ?, ?)', row)
+        items = [f"i{item}" for item in chance.choice(NUM_ITEMS, HISTORY, replace=False)]
+        row = layout.pack([items, ["view"] * HISTORY, [0.0] * HISTORY], 0, 0)
+        database.execute(f'INSERT INTO "{table}" VALUES (?, ?, 0, 0)', (f"u{user}".encode(), row))
     database.commit()
     database.close()
     return file

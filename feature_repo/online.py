@@ -1,74 +1,111 @@
-"""Feast's SQLite online store, in which nothing older replaces what is newer, as in Redis.
+"""A SQLite file for an online store, in which nothing older replaces what is newer, as in Redis, and a row is one piece of bytes, as there.
 
-Feast's own keeps what was written last: a window that is materialised again, or a push that comes late, would turn the clock back. It
-keeps times to the second; the two columns that decide here, to the microsecond, are ours. Vectors are not kept.
+Feast's own keeps what was written last, a message for each value, and times to the second. Vectors are not searched for.
 """
 
+import asyncio
 import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import compute_table_id
-from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
-from feast.utils import to_naive_utc
+from feast import FeatureView
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
+from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.moments import NEVER, microseconds
-
-OURS = ("event_us", "created_us")
-WRITTEN = ("entity_key", "feature_name", "value", "event_ts", "created_ts", *OURS)
-
-
-class NewestSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
-    type: Literal["feature_repo.online.NewestSqliteOnlineStore"] = "feature_repo.online.NewestSqliteOnlineStore"  # type: ignore[assignment]
+from feature_repo import rows
+from feature_repo.rows import Row, layout_of
+from lodestar.schema.packed import from_json, signature_of
+from lodestar.schema.places import layouts_table, rows_table
 
 
-class NewestSqliteOnlineStore(SqliteOnlineStore):
+class PackedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
+    type: Literal["feature_repo.online.PackedSqliteOnlineStore"] = "feature_repo.online.PackedSqliteOnlineStore"  # type: ignore[assignment]
+
+
+class PackedSqliteOnlineStore(OnlineStore):
     """Of equal event times the one that became known last stays; of those the one that is written last."""
 
-    def online_write_batch(self, config: Any, table: Any, data: list[Any], progress: Any) -> None:
-        """One transaction: all of the rows, or none."""
-        connection = self._get_conn(config)
-        name = _table(config, table)
-        rows = []
-        for key, values, happened, known in data:
-            written = serialize_entity_key(key, entity_key_serialization_version=config.entity_key_serialization_version)
-            times = (to_naive_utc(happened), known and to_naive_utc(known), microseconds(happened), microseconds(known))
-            rows += [(written, feature, value.SerializeToString(), *times) for feature, value in values.items()]
-        with connection:
-            connection.executemany(_upsert(name), rows)
+    def __init__(self) -> None:
+        self._connection: sqlite3.Connection | None = None
+
+    def online_write_batch(
+        self, config: Any, table: FeatureView, data: list[Any], progress: Callable[[int], Any] | None, *_: Any, **__: Any
+    ) -> None:
+        self.write_rows(config, table, rows.from_messages(config, table, data))
         if progress:
             progress(len(data))
 
-    def update(self, config: Any, tables_to_delete: Any, tables_to_keep: Any, *rest: Any, **options: Any) -> None:
-        """What `feast apply` does to the file: Feast's own tables, with our columns."""
-        super().update(config, tables_to_delete, tables_to_keep, *rest, **options)
-        for table in tables_to_keep:
-            _add_columns(self._get_conn(config), _table(config, table))
+    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row]) -> None:
+        """One transaction: all of the rows, or none."""
+        layout = layout_of(table)
+        with self._opened(config) as database:
+            database.execute(f'INSERT OR IGNORE INTO "{layouts_table(config.project)}" VALUES (?, ?)', (layout.signature, layout.to_json()))
+            database.executemany(_upsert(rows_table(config.project, table.name)), content)
+
+    async def online_write_batch_async(self, *args: Any, **options: Any) -> None:
+        await asyncio.to_thread(self.online_write_batch, *args, **options)
+
+    def online_read(
+        self, config: Any, table: FeatureView, entity_keys: list[Any], requested_features: list[str] | None = None, *_: Any, **__: Any
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        database, name = self._opened(config), rows_table(config.project, table.name)
+        query = f'SELECT row FROM "{name}" WHERE entity = ?'
+        found = [database.execute(query, (rows.entity_bytes(config, entity),)).fetchone() for entity in entity_keys]
+        layouts = {layout.signature: layout for layout in [layout_of(table)]}
+        if {signature_of(row) for (row,) in filter(None, found)} - layouts.keys():
+            written = database.execute(f'SELECT layout FROM "{layouts_table(config.project)}"')
+            layouts |= {layout.signature: layout for layout in (from_json(text) for (text,) in written)}
+        return [rows.to_messages(table, layouts, row[0] if row else None, requested_features) for row in found]
+
+    async def online_read_async(self, *args: Any, **options: Any) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        return await asyncio.to_thread(self.online_read, *args, **options)
+
+    def update(self, config: Any, tables_to_delete: Any, tables_to_keep: Any, *_: Any, **__: Any) -> None:
+        """What `feast apply` does to the file."""
+        with self._opened(config) as database:
+            database.execute(f'CREATE TABLE IF NOT EXISTS "{layouts_table(config.project)}" (signature BLOB PRIMARY KEY, layout TEXT)')
+            for table in tables_to_keep:
+                name = rows_table(config.project, table.name)
+                columns = "entity BLOB PRIMARY KEY, row BLOB NOT NULL, event_us INTEGER NOT NULL, known_us INTEGER NOT NULL"
+                database.execute(f'CREATE TABLE IF NOT EXISTS "{name}" ({columns}) WITHOUT ROWID')
+            for table in tables_to_delete:
+                database.execute(f'DROP TABLE IF EXISTS "{rows_table(config.project, table.name)}"')
 
     def plan(self, *_: Any, **__: Any) -> list[Any]:
         """Nothing: applying makes the tables, and `feast plan` would tell of them for ever since Feast notes only its own type's."""
         return []
 
+    def teardown(self, config: Any, *_: Any, **__: Any) -> None:
+        """The file goes."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        _path(config).unlink(missing_ok=True)
+
     async def close(self) -> None:
-        if self._conn is not None:
-            self._conn.close()
-            self._conn = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _opened(self, config: Any) -> sqlite3.Connection:
+        if self._connection is None:
+            path = _path(config)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, check_same_thread=False)
+        return self._connection
 
 
-def _table(config: Any, view: Any) -> str:
-    return str(compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning))
-
-
-def _add_columns(connection: sqlite3.Connection, table: str) -> None:
-    present = {row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')}
-    for column in OURS:
-        if column not in present:
-            connection.execute(f'ALTER TABLE "{table}" ADD COLUMN {column} INTEGER NOT NULL DEFAULT {NEVER}')
+def _path(config: Any) -> Path:
+    return Path(config.repo_path or ".", config.online_store.path)
 
 
 def _upsert(table: str) -> str:
-    updates = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN[2:])
-    held, given = (", ".join(f"{row}.{column}" for column in OURS) for row in (f'"{table}"', "excluded"))
+    columns = ("entity", "row", "event_us", "known_us")
+    updates = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+    held, given = (", ".join(f"{row}.{column}" for column in columns[2:]) for row in (f'"{table}"', "excluded"))
     return f"""
-        INSERT INTO "{table}" ({", ".join(WRITTEN)}) VALUES ({", ".join("?" * len(WRITTEN))})
-        ON CONFLICT (entity_key, feature_name) DO UPDATE SET {updates} WHERE ({given}) >= ({held})"""
+        INSERT INTO "{table}" ({", ".join(columns)}) VALUES (?, ?, ?, ?)
+        ON CONFLICT (entity) DO UPDATE SET {updates} WHERE ({given}) >= ({held})"""

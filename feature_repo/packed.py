@@ -7,41 +7,24 @@ event times the one that became known last stays, and what has outlived its view
 
 import asyncio
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
-from feast import FeatureView, types
-from feast.infra.key_encoding_utils import serialize_entity_key
+from feast import FeatureView
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import model_validator
 
-from feature_repo.moments import EPOCH, MICROSECOND, microseconds
-from lodestar.schema.packed import LISTS, TEXTS, Layout, from_json, happened_us, signature_of
+from feature_repo import rows
+from feature_repo.rows import Row, layout_of
+from lodestar.schema.packed import Layout, from_json, signature_of
 from lodestar.schema.places import layout_key, row_key
 
 ROWS_AT_ONCE, GRACE_US = 1000, 60_000_000
 GLOB = re.compile(rb"[*?\[\]\\]")  # what has a meaning in a pattern of keys
-# The kind of each of Feast's types, and where its message holds the value.
-KINDS: dict[Any, tuple[str, str]] = {
-    types.Float32: ("f4", "float_val"),
-    types.Float64: ("f8", "double_val"),
-    types.Int32: ("i4", "int32_val"),
-    types.Int64: ("i8", "int64_val"),
-    types.Bool: ("bool", "bool_val"),
-    types.String: ("text", "string_val"),
-    types.Bytes: ("bytes", "bytes_val"),
-    types.UnixTimestamp: ("i8", "unix_timestamp_val"),
-    types.Array(types.Float32): ("f4s", "float_list_val"),
-    types.Array(types.Float64): ("f8s", "double_list_val"),
-    types.Array(types.Int32): ("i4s", "int32_list_val"),
-    types.Array(types.Int64): ("i8s", "int64_list_val"),
-    types.Array(types.String): ("texts", "string_list_val"),
-}
 # Feast's options that ask for another way to write or read, and what is meant where they are left alone.
 UNUSED = {"redis_type": "redis", "client": "redis", "key_ttl_seconds": None, "skip_dedup": False}
 # Lua's numbers are exact for microseconds until the year 2255.
@@ -82,17 +65,19 @@ class PackedRedisOnlineStore(RedisOnlineStore):
     def online_write_batch(
         self, config: Any, table: FeatureView, data: list[Any], progress: Callable[[int], Any] | None, *_: Any, **__: Any
     ) -> None:
-        """Rows of a thousand at a time; a killed writer leaves whole rows, and the same again ends as if nothing had happened."""
+        self.write_rows(config, table, rows.from_messages(config, table, data))
+        if progress:
+            progress(len(data))
+
+    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row]) -> None:
+        """A thousand at a time; a killed writer leaves whole rows, and the same again ends as if nothing had happened."""
         client, layout = self._get_client(config.online_store), layout_of(table)
         client.set(layout_key(config.project, table.name, layout.signature), layout.to_json())
         keep = client.register_script(KEEP_NEWEST)
-        for start in range(0, len(data), ROWS_AT_ONCE):
-            rows = data[start : start + ROWS_AT_ONCE]
-            keys = [_key(config, table, key) for key, _, _, _ in rows]
-            packed = [_row(layout, table, values, happened, known) for _, values, happened, known in rows]
-            keep(keys=keys, args=[*packed, *(_forgotten_ms(layout, row) for row in packed)])
-            if progress:
-                progress(len(rows))
+        for start in range(0, len(content), ROWS_AT_ONCE):
+            part = content[start : start + ROWS_AT_ONCE]
+            keys = [row_key(config.project, table.name, row.entity) for row in part]
+            keep(keys=keys, args=[*(row.content for row in part), *(_forgotten_ms(layout, row) for row in part)])
 
     async def online_write_batch_async(self, *args: Any, **options: Any) -> None:
         await asyncio.to_thread(self.online_write_batch, *args, **options)
@@ -101,12 +86,13 @@ class PackedRedisOnlineStore(RedisOnlineStore):
         self, config: Any, table: FeatureView, entity_keys: list[Any], requested_features: list[str] | None = None, *_: Any, **__: Any
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         client = self._get_client(config.online_store)
-        rows = client.mget([_key(config, table, key) for key in entity_keys]) if entity_keys else []
+        keys = [row_key(config.project, table.name, rows.entity_bytes(config, entity)) for entity in entity_keys]
+        found = client.mget(keys) if keys else []
         layouts = {layout.signature: layout for layout in [layout_of(table)]}
-        if others := {signature_of(row) for row in rows if row is not None} - layouts.keys():
+        if others := {signature_of(row) for row in found if row is not None} - layouts.keys():
             held = client.mget([layout_key(config.project, table.name, signature) for signature in sorted(others)])
             layouts |= {layout.signature: layout for layout in map(from_json, filter(None, held))}
-        return [_as_feast_has_it(table, layouts, row, requested_features) for row in rows]
+        return [rows.to_messages(table, layouts, row, requested_features) for row in found]
 
     async def online_read_async(self, *args: Any, **options: Any) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         return await asyncio.to_thread(self.online_read, *args, **options)
@@ -128,64 +114,6 @@ class PackedRedisOnlineStore(RedisOnlineStore):
                 client.unlink(*keys)
 
 
-def layout_of(table: FeatureView) -> Layout:
-    """ValueError where the view has a value of a type that is not kept."""
-    for field in table.features:
-        if field.dtype not in KINDS:
-            raise ValueError(f"{table.name}.{field.name} is of the type {field.dtype}, which this online store does not keep")
-    return Layout(
-        names=tuple(field.name for field in table.features),
-        kinds=tuple(KINDS[field.dtype][0] for field in table.features),
-        ttl_us=table.ttl // MICROSECOND if table.ttl else 0,
-    )
-
-
-def _key(config: Any, table: FeatureView, entity: Any) -> bytes:
-    """Where an entity's row lies: by its id if that is one text, by Feast's own bytes otherwise."""
-    (first, *others) = entity.entity_values
-    if not others and first.WhichOneof("val") == "string_val":
-        return row_key(config.project, table.name, first.string_val.encode())
-    return row_key(config.project, table.name, serialize_entity_key(entity, config.entity_key_serialization_version))
-
-
-def _row(layout: Layout, table: FeatureView, values: dict[str, Value], happened: datetime, known: datetime | None) -> bytes:
-    found = [_plain(values[field.name], KINDS[field.dtype]) if field.name in values else None for field in table.features]
-    return layout.pack(found, microseconds(happened), microseconds(known))
-
-
-def _forgotten_ms(layout: Layout, row: bytes) -> int:
+def _forgotten_ms(layout: Layout, row: Row) -> int:
     """When Redis may forget a row: a little after it has become too old by our clock; 0 is never."""
-    return max(1, (happened_us(row) + layout.ttl_us + GRACE_US) // 1000) if layout.ttl_us else 0
-
-
-def _plain(value: Value, kind: tuple[str, str]) -> Any:
-    if value.WhichOneof("val") != kind[1]:
-        return None
-    found = getattr(value, kind[1])
-    return list(found.val) if kind[0] in (*LISTS, TEXTS) else found
-
-
-def _as_feast_has_it(
-    table: FeatureView, layouts: Mapping[bytes, Layout], row: bytes | None, wanted: list[str] | None
-) -> tuple[datetime | None, dict[str, Value] | None]:
-    """Nothing where there is no row, or one that is too old; a value is null where the row was written before the view had it."""
-    layout = None if row is None else layouts.get(signature_of(row))
-    if row is None or layout is None or layout.is_expired(row, time.time_ns() // 1000):
-        return None, None
-    found = {(name, kind): value for name, kind, value in zip(layout.names, layout.kinds, layout.unpack(row), strict=True)}
-    fields = {field.name: KINDS[field.dtype] for field in table.features}
-    values = {name: _message(found.get((name, fields[name][0])), fields[name]) for name in wanted or fields}
-    return EPOCH + happened_us(row) * MICROSECOND, values
-
-
-def _message(value: Any, kind: tuple[str, str]) -> Value:
-    message = Value()
-    if value is None:
-        return message
-    if kind[0] in (*LISTS, TEXTS):
-        getattr(message, kind[1]).val.extend(value)
-        if not value:
-            getattr(message, kind[1]).SetInParent()
-    else:
-        setattr(message, kind[1], value)
-    return message
+    return max(1, (row.happened_us + layout.ttl_us + GRACE_US) // 1000) if layout.ttl_us else 0

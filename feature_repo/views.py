@@ -11,7 +11,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float32
 
 from feature_repo import entities, push, sources
-from feature_repo.packed import KINDS
+from feature_repo.rows import KINDS
 from lodestar import schema
 from lodestar.schema import crosses
 

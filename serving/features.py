@@ -4,13 +4,15 @@ A store that is slow or gone costs a request TIMEOUT_S at most; the caller then 
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
-from serving.feast_layout import sqlite_table, texts, user_key
+from lodestar.schema.packed import Layout, from_json, known_us, signature_of
+from lodestar.schema.places import layouts_table, rows_table
 from serving.packed import PackedView
 from serving.redis import TIMEOUT_S, Redis, RedisAddress
 
@@ -74,7 +76,8 @@ class SqliteFeatures:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._query = f'SELECT value, created_us FROM "{sqlite_table(schema.USER_SEQUENCE_VIEW)}" WHERE entity_key = ? AND feature_name = ?'
+        self._query = f'SELECT row FROM "{rows_table(schema.FEAST_PROJECT, schema.USER_SEQUENCE_VIEW)}" WHERE entity = ?'
+        self._layouts: dict[bytes, Layout] = {}
         try:
             self._open()
             self._check()
@@ -112,8 +115,23 @@ class SqliteFeatures:
         return found.st_dev, found.st_ino
 
     def _history(self, user: str) -> Recent:
-        row = self._database.execute(self._query, (user_key(user), schema.RECENT_ITEMS)).fetchone()
-        return Recent(texts(row[0]), row[1]) if row else NOBODY
+        found = self._database.execute(self._query, (user.encode(),)).fetchone()
+        if found is None:
+            return NOBODY
+        (row,) = found
+        layout = self._layouts.get(signature_of(row)) or self._layout(row)
+        if layout.is_expired(row, time.time_ns() // 1000):
+            return NOBODY
+        return Recent(tuple(layout.value(row, schema.RECENT_ITEMS) or ()), known_us(row))
+
+    def _layout(self, row: bytes) -> Layout:
+        """That of a row, from the file; ValueError where nobody has written it down."""
+        written = self._database.execute(f'SELECT layout FROM "{layouts_table(schema.FEAST_PROJECT)}"')
+        self._layouts = {layout.signature: layout for layout in (from_json(text) for (text,) in written)}
+        try:
+            return self._layouts[signature_of(row)]
+        except KeyError as error:
+            raise ValueError("a row is of a layout that is not there") from error
 
 
 class RedisFeatures:

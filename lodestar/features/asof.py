@@ -19,6 +19,7 @@ from lodestar.features.history import NEVER, NONE, History, Ints, microseconds, 
 
 PACKED_BITS = 63
 BATCH_ROWS = 65_536  # fit into a processor's cache
+ROWS_AT_ONCE = 20_000
 
 
 def join(asked: Any, moment: str, histories: Sequence[History], *, only_known: bool) -> Any:
@@ -44,14 +45,30 @@ def join(asked: Any, moment: str, histories: Sequence[History], *, only_known: b
 
 def latest(history: History, start_us: int, end_us: int) -> Any:
     """The newest row of every entity among those whose time lies within the bounds: keys, features, and both times."""
+    parts = list(latest_parts(history, start_us, end_us))
+    return pa.concat_tables(parts)
+
+
+def latest_parts(history: History, start_us: int, end_us: int) -> Iterator[Any]:
+    """The same some rows at a time, in the order of the files; at least one table, which may have no row."""
     keys, columns = list(history.keys.values()), history.columns
-    asked = history.table(keys).group_by(keys).aggregate([])
+    asked = _entities(history, keys)
     entity, numbering = _numbered(asked.rename_columns(list(history.keys)), history)
     newest = _Newest(entity, np.full(len(asked), end_us))
     for batch in _batches(history, numbering):
         newest.take(batch.until(end_us, since_us=start_us, only_known=False))
     places = newest.places(0)
-    return pa.table(dict(zip(columns, taken(history, columns, places[places != NONE]), strict=True)))
+    places = np.sort(places[places != NONE])
+    for start in range(0, max(1, len(places)), ROWS_AT_ONCE):
+        yield pa.table(dict(zip(columns, taken(history, columns, places[start : start + ROWS_AT_ONCE]), strict=True)))
+
+
+def _entities(history: History, keys: list[str]) -> Any:
+    """Every entity that has a row, once."""
+    found = [history.schema().empty_table().select(keys)]
+    for _, _, file, group in history.groups():
+        found.append(file.read_row_group(group, keys, use_threads=False).group_by(keys).aggregate([]))
+    return pa.concat_tables(found).group_by(keys).aggregate([])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ class History:
 
     def _opened(self, file: str, **options: Any) -> Any:
         is_local = self.filesystem is None
-        return pq.ParquetFile(file, filesystem=self.filesystem, memory_map=is_local, pre_buffer=not is_local, **options)
+        return pq.ParquetFile(file, filesystem=self.filesystem, memory_map=False, pre_buffer=not is_local, **options)
 
 
 def taken(history: History, columns: Sequence[str], places: Ints) -> list[Any]:

@@ -7,3 +7,13 @@ def row_key(project: str, view: str, entity: bytes) -> bytes:
 
 def layout_key(project: str, view: str, signature: bytes) -> bytes:
     return f"{project}:layout:{view}:{signature.hex()}".encode()
+
+
+def rows_table(project: str, view: str) -> str:
+    """In a SQL database: a table of (entity, row, event_us, known_us) for each view."""
+    return f"{project}_{view}"
+
+
+def layouts_table(project: str) -> str:
+    """In a SQL database: one table of (signature, layout)."""
+    return f"{project}_layouts"

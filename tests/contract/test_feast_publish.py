@@ -55,9 +55,7 @@ def halfway(before: Path, after: Path, tmp_path: Path) -> Path:
 def content(folder: Path) -> Tables:
     with sqlite3.connect(folder / "online" / "online.db") as database:
         names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        found = {
-            name: sorted(database.execute(f'SELECT entity_key, feature_name, value, event_us, created_us FROM "{name}"')) for name in names
-        }
+        found = {name: sorted(database.execute(f'SELECT * FROM "{name}"')) for name in names}
     database.close()
     return found
 

@@ -12,19 +12,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import uvloop
-from hypothesis import given
-from hypothesis import strategies as some
 
 from feature_repo import store
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
-from serving.feast_layout import sqlite_table, texts, user_key
+from lodestar.schema.places import rows_table
 from serving.features import NOBODY, Features, Histories, Recent, StoreFailed, connect
 from tests.contract.conftest import StartRedis, free_port
 from tests.unit.test_features import built
 
 USERS = ("u0", "ünïcode ✓", "x" * schema.MAX_ID_BYTES, "a,b=c", "%")
 BOUND_S = 2.0
+TABLE = rows_table(schema.FEAST_PROJECT, schema.USER_SEQUENCE_VIEW)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def test_a_store_that_is_published_again_is_read_anew(sqlite: Path, tmp_path: Pa
     client = connect(f"sqlite:{path}")
     with sqlite3.connect(sqlite) as source, sqlite3.connect(tmp_path / "next.db") as target:
         source.backup(target)
-        target.execute(f'DELETE FROM "{sqlite_table(schema.USER_SEQUENCE_VIEW)}" WHERE entity_key = ?', (user_key("u0"),))
+        target.execute(f'DELETE FROM "{TABLE}" WHERE entity = ?', (b"u0",))
     source.close()
     target.close()
 
@@ -259,22 +258,15 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
             connect(f"sqlite:{tmp_path / name}")
 
 
-@pytest.mark.parametrize(
-    "value", [b"\xff\xff\xff", b"b", b"b\x05\n\x01a", b"b\x03\n\x05a", b"b\x03\x12\x01a", b"b\x03\n\x01\xff", b"\x12\x01a"]
-)
-def test_bytes_that_are_no_value_are_an_error(value: bytes) -> None:
-    with pytest.raises(ValueError, match="not a Feast value"):
-        texts(value)
-
-
-@given(some.lists(some.text(max_size=300), max_size=30))
-def test_a_list_of_texts_is_read_as_protobuf_writes_it(items: list[str]) -> None:
-    from feast.protos.feast.types.Value_pb2 import Value
-
-    value = Value()
-    value.string_list_val.val.extend(items)
-    assert texts(value.SerializeToString()) == tuple(items)
-
-
-def test_no_value_is_no_text() -> None:
-    assert texts(b"") == texts(None) == ()
+@pytest.mark.parametrize("row", [b"", b"\xff\xff\xff", b"\0" * 30, "cut"])
+def test_bytes_that_are_no_row_are_a_store_that_fails(sqlite: Path, tmp_path: Path, row: bytes | str) -> None:
+    shutil.copy(sqlite, tmp_path / "online.db")
+    with sqlite3.connect(tmp_path / "online.db") as database:
+        if isinstance(row, str):
+            ((whole,),) = database.execute(f'SELECT row FROM "{TABLE}" WHERE entity = ?', (b"u0",)).fetchall()
+            row = whole[: len(whole) // 2]
+        database.execute(f'UPDATE "{TABLE}" SET row = ? WHERE entity = ?', (row, b"u0"))
+    database.close()
+    with pytest.raises(StoreFailed):
+        read(connect(f"sqlite:{tmp_path / 'online.db'}"), ["u0"])
+    assert read(connect(f"sqlite:{tmp_path / 'online.db'}"), USERS[1:2]) != [NOBODY]
