@@ -6,7 +6,7 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -71,13 +71,20 @@ def test_sqlite_gives_what_feast_gives(features: Path, sqlite: Path) -> None:
     assert items(ours) == feasts_own(features)
 
 
-def test_redis_gives_what_feast_gives(features: Path, redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LODESTAR_REDIS", redis)
-    copy = shutil.copytree(features, tmp_path / "features")
-    store.publish(copy, in_redis=True)
+@pytest.fixture(scope="module")
+def in_redis(features: Path, redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The features, published to Redis too."""
+    copy = shutil.copytree(features, tmp_path_factory.mktemp("in-redis") / "features")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LODESTAR_REDIS", redis)
+        store.publish(copy, in_redis=True)
+        yield copy
+
+
+def test_redis_gives_what_feast_gives(in_redis: Path, redis: str) -> None:
     ours = read(connect(f"redis://{redis}"), USERS)
-    assert ours == expected(copy)
-    assert items(ours) == feasts_own(copy, in_redis=True)
+    assert ours == expected(in_redis)
+    assert items(ours) == feasts_own(in_redis, in_redis=True)
     assert read(connect(f"redis://{redis}"), USERS[:1]) == ours[:1]
 
 
@@ -218,14 +225,14 @@ def test_a_store_that_was_late_is_read_on(start_redis: StartRedis) -> None:
     assert uvloop.run(asked()) == [NOBODY, NOBODY]
 
 
-def test_many_requests_share_a_connection_and_keep_their_answers(features: Path, redis: str) -> None:
+def test_many_requests_share_a_connection_and_keep_their_answers(in_redis: Path, redis: str) -> None:
     async def asked() -> list[Histories]:
         client = connect(f"redis://{redis}")
         found = await asyncio.gather(*(client.histories(USERS[place % 5 :]) for place in range(100)))
         await client.close()
         return list(found)
 
-    whole = expected(features)
+    whole = expected(in_redis)
     assert uvloop.run(asked()) == [whole[place % 5 :] for place in range(100)]
 
 

@@ -1,0 +1,77 @@
+"""iALS is at the minimum of its loss in each of its vectors; a graph filter is what its formula says, written out densely."""
+
+import numpy as np
+import pytest
+
+from lodestar.models.counts import Sequences
+from lodestar.models.graph_filter import GraphFilter
+from lodestar.models.ials import IALS
+
+NUM_ITEMS = 12
+
+
+def sequences(seed: int = 0, count: int = 30) -> Sequences:
+    chance = np.random.default_rng(seed)
+    return [chance.choice(NUM_ITEMS, chance.integers(2, 7), replace=False).astype(np.int32) for _ in range(count)]
+
+
+def taken_by(rows: Sequences) -> np.ndarray:
+    taken = np.zeros((len(rows), NUM_ITEMS))
+    for row, items in zip(taken, rows, strict=True):
+        row[items] = 1
+    return taken
+
+
+def test_a_folded_in_history_is_where_its_loss_is_least() -> None:
+    rows = sequences()
+    model = IALS(dim=5, unobserved=0.2, regularisation=0.05, epochs=6).fit(rows, NUM_ITEMS)
+    items = model.items.astype(np.float64)
+    users = np.linalg.lstsq(items, model.score(rows).T.astype(np.float64), rcond=None)[0].T
+
+    def loss(user: np.ndarray, taken: np.ndarray) -> float:
+        scores = items @ user
+        weight = 0.05 * (taken.sum() + 0.2 * NUM_ITEMS)
+        return float((taken * (scores - 1) ** 2).sum() + 0.2 * (scores**2).sum() + weight * (user**2).sum())
+
+    chance = np.random.default_rng(1)
+    for user, taken in zip(users, taken_by(rows), strict=True):
+        least = loss(user, taken)
+        assert all(loss(user + 0.01 * chance.standard_normal(5), taken) > least for _ in range(20))
+
+
+def test_what_was_taken_together_is_near() -> None:
+    rows = [np.array([0, 1, 2], dtype=np.int32)] * 20 + [np.array([5, 6, 7], dtype=np.int32)] * 20
+    for model in (IALS(dim=4), GraphFilter(frequencies=2)):
+        (scores,) = model.fit(rows, NUM_ITEMS).score([np.array([0, 1], dtype=np.int32)])
+        assert scores[2] > 10 * abs(scores[[5, 6, 7, 9]]).max()
+
+
+@pytest.mark.parametrize("frequencies", [1, 4, 8])
+def test_a_graph_filter_is_its_formula(frequencies: int) -> None:
+    rows = sequences(2)
+    taken = taken_by(rows)
+    of_user, of_item = (np.maximum(taken.sum(axis=axis), 1) for axis in (1, 0))
+    smoothed = taken / np.sqrt(of_user)[:, None] / np.sqrt(of_item)[None]
+    lowest = np.linalg.svd(smoothed)[2][:frequencies]
+    low = np.diag(of_item**-0.5) @ lowest.T @ lowest @ np.diag(of_item**0.5)
+    expected = taken @ (smoothed.T @ smoothed + 0.7 * low)
+    found = GraphFilter(frequencies=frequencies, ideal=0.7).fit(rows, NUM_ITEMS).score(rows)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [IALS(dim=3), GraphFilter(frequencies=3)], ids=["ials", "graph_filter"])
+@pytest.mark.parametrize("rows", [[[0, 1, 2], [2, 1]], [[1]], [[], [0]]])
+def test_empty_and_single_item_histories_have_finite_scores(model: IALS | GraphFilter, rows: list[list[int]]) -> None:
+    found = model.fit([np.array(row, dtype=np.int32) for row in rows], 3).score(
+        [np.zeros(0, dtype=np.int32), np.array([2], dtype=np.int32)]
+    )
+    assert found.shape == (2, 3)
+    assert np.isfinite(found).all()
+    assert not found[0].any()
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    rows = sequences(3)
+    for make in (lambda: IALS(dim=4), lambda: GraphFilter(frequencies=4)):
+        first, second = (make().fit(rows, NUM_ITEMS).score(rows).tobytes() for _ in range(2))
+        assert first == second
