@@ -154,5 +154,5 @@ def _recipes(_options: argparse.Namespace) -> int:
     from lodestar.recipes import RECIPES
 
     for name, make in RECIPES.items():
-        print(f"{name:12} {(make.__doc__ or '').strip()}")
+        print(f"{name:14} {(make.__doc__ or '').strip()}")
     return 0

@@ -11,6 +11,7 @@ Split = Literal["leave_one_out", "time"]
 Loss = Literal["softmax", "sampled_softmax", "gbce"]
 Start = Literal["random", "cooccurrence"]
 Device = Literal["auto", "cpu", "cuda"]
+FamilyName = Literal["sasrec", "popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,12 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The causal Transformer's shape, and how many directions of counted co-occurrence stand beside it (0: none)."""
+    """The causal Transformer's shape, and how many directions of counted co-occurrence stand beside it (0: none).
 
-    family: Literal["sasrec"] = "sasrec"
+    Of a family that needs no training loop `dim` is how many directions are kept, and nothing but `max_length` stands beside it.
+    """
+
+    family: FamilyName = "sasrec"
     dim: int = 64
     memory_dim: int = 0
     layers: int = 2
@@ -44,6 +48,7 @@ class ModelConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        _check(self.family in get_args(FamilyName), f"family must be one of {', '.join(get_args(FamilyName))}", self.family)
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
         _check(self.memory_dim >= 0, "memory_dim must not be negative", self.memory_dim)
         _check(self.layers >= 1, "layers must be at least 1", self.layers)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 
-from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig, override
+from lodestar.config import DataConfig, FamilyName, ModelConfig, Recipe, TrainConfig, override
 from lodestar.errors import ConfigError
 
 
@@ -42,7 +42,43 @@ def tiny() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"sasrec": sasrec, "shop": shop, "tiny": tiny}
+def popularity() -> Recipe:
+    """What most users took: the floor."""
+    return _closed_form("popularity", 2)
+
+
+def item_knn() -> Recipe:
+    """Items with the same users: the sum of cosines with the history's items."""
+    return _closed_form("item_knn", 1024)
+
+
+def cooccurrence() -> Recipe:
+    """What is taken soon after the last items: fits in seconds, hard to beat."""
+    return _closed_form("cooccurrence", 1024)
+
+
+def ease() -> Recipe:
+    """Every item foretold from all others by one linear map."""
+    return _closed_form("ease", 1024)
+
+
+def graph_filter() -> Recipe:
+    """A history smoothed on the graph of users and items."""
+    return _closed_form("graph_filter", 1024)
+
+
+def ials() -> Recipe:
+    """A vector for each user and item, by turns; new histories are folded in exactly."""
+    return _closed_form("ials", 128)
+
+
+def _closed_form(family: FamilyName, dim: int) -> Recipe:
+    return Recipe(name=family, model=ModelConfig(family=family, dim=dim))
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    made.__name__: made for made in (sasrec, shop, tiny, popularity, item_knn, cooccurrence, ease, graph_filter, ials)
+}
 
 
 def recipe(name: str) -> Recipe:

@@ -23,13 +23,18 @@ def encoder_bytes(encoder: Encoder, memory: Memory | None = None) -> bytes:
     With a memory, its directions are the last of the D.
     """
     dim = encoder.norm.normalized_shape[0] + (len(memory.onward) if memory is not None else 0)
+    return graph_bytes(_Newest(encoder, memory), dim)
+
+
+def graph_bytes(module: nn.Module, dim: int) -> bytes:
+    """The same of anything that takes a history and its mask, and gives a user."""
     example = torch.zeros(2, 3, dim), torch.ones(2, 3, dtype=torch.bool)
     free = {HISTORY: {0: "batch", 1: "time"}, MASK: {0: "batch", 1: "time"}, USER: {0: "batch"}}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         graph = Path(folder) / "encoder.onnx"
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(
-            _Newest(encoder, memory).eval().cpu(),
+            module.eval().cpu(),
             example,
             graph,
             dynamo=False,

@@ -23,8 +23,10 @@ from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
 from lodestar.models.memory import Memory
 from lodestar.models.popularity import Popularity
+from lodestar.models.retriever import FAMILIES
 from lodestar.models.sasrec import SASRec
 from lodestar.progress import log_event
+from lodestar.training import closed_form
 from lodestar.training.blend import choose_weight
 from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.distributed import Group, joined
@@ -51,6 +53,11 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     """One worker's whole way; the leader publishes."""
     found = store.load(features)
     check_enough(found.interactions, recipe.data)
+    if recipe.model.family in FAMILIES:
+        if group.leads:
+            with storage.publish_folder(target) as folder:
+                closed_form.write(folder, found, recipe)
+        return
     run = hashlib.sha256(f"{to_json(recipe)} {found.digest}".encode()).hexdigest()[:16]
     kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
     content = group.from_leader(kept.load() if group.leads else None)

@@ -1,0 +1,223 @@
+"""Models without a training loop in the form that is served: a vector for each item, and an encoder from a history's vectors to a user's.
+
+A score is a product of the two, so every family goes through the same bundle, evaluation, compression and serving. What is linear in the
+history is kept by its strongest directions: all of them on a small catalogue, where nothing is lost.
+
+Letters in shapes: N items, D dimensions of a row, B histories, T places, R directions.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import svds
+from torch import Tensor, nn
+
+from lodestar.models.cooccurrence import CoOccurrence
+from lodestar.models.counts import Counts, Floats, Sequences, user_item
+from lodestar.models.ials import IALS
+from lodestar.models.popularity import Popularity
+
+SMALL_CATALOGUE = 4_096  # up to so many items all directions are found at once
+FOLD_IN_STEPS = 24
+
+Setting = Mapping[str, float]
+Wide = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retriever:
+    """`vectors` [N, D]; the encoder takes history [B, T, D] and mask [B, T] and gives users [B, D]."""
+
+    vectors: Floats
+    encoder: nn.Module
+
+
+Make = Callable[[Setting], Retriever]
+
+
+class Linear(nn.Module):
+    """Sums over the history, by direction; a part of a row may be scaled by the row's last number before it is summed."""
+
+    def __init__(self, plain_R: Wide, scaled_R: Wide) -> None:
+        super().__init__()
+        self.num_plain = len(plain_R)
+        self.strength = nn.Parameter(torch.from_numpy(np.concatenate([plain_R, scaled_R]).astype(np.float32)), requires_grad=False)
+
+    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        history_BTD = history_BTD * mask_BT[:, :, None]
+        plain_BTR, scaled_BTR, scale_BT1 = (
+            history_BTD[:, :, : self.num_plain],
+            history_BTD[:, :, self.num_plain : -1],
+            history_BTD[:, :, -1:],
+        )
+        summed_BR = torch.cat([plain_BTR.sum(dim=1), (scaled_BTR * scale_BT1).sum(dim=1)], dim=1) * self.strength
+        return torch.cat([summed_BR, torch.zeros_like(summed_BR[:, :1])], dim=1)
+
+
+class Constant(nn.Module):
+    """The same for everyone."""
+
+    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        return torch.ones_like(history_BTD[:, 0]) * mask_BT[:, -1:]
+
+
+class Onward(nn.Module):
+    """Where the last few items point, a step further back less so; a row is what an item points to, then what points to it."""
+
+    def __init__(self, model: CoOccurrence) -> None:
+        super().__init__()
+        self.recent, self.decay = model.recent, model.decay
+
+    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        age_T = torch.arange(history_BTD.shape[1] - 1, -1, -1, device=history_BTD.device)
+        share_BT = torch.where(age_T < self.recent, self.decay**age_T, 0.0)[None] * mask_BT
+        summed_BD = (share_BT[:, None] @ history_BTD)[:, 0]
+        pointed_BR = summed_BD[:, : summed_BD.shape[1] // 2]
+        return torch.cat([torch.zeros_like(pointed_BR), pointed_BR], dim=1)
+
+
+class FoldIn(nn.Module):
+    """The vector at which iALS' loss for a history is least, by conjugate gradients: products only, so it is a graph like any other."""
+
+    def __init__(self, model: IALS) -> None:
+        super().__init__()
+        gram = model.unobserved * (model.items.T @ model.items)
+        self.gram = nn.Parameter(torch.from_numpy(gram), requires_grad=False)
+        self.per_item, self.always = model.regularisation, model.regularisation * model.unobserved * len(model.items)
+
+    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        history_BTD = history_BTD * mask_BT[:, :, None]
+        ridge_B1 = self.per_item * mask_BT.sum(dim=1, keepdim=True) + self.always
+
+        def product(user_BD: Tensor) -> Tensor:
+            along_BT1 = history_BTD @ user_BD[:, :, None]
+            own_BD = (along_BT1 * history_BTD).sum(dim=1)
+            return user_BD @ self.gram + own_BD + ridge_B1 * user_BD
+
+        wanted_BD = history_BTD.sum(dim=1)
+        user_BD, left_BD = torch.zeros_like(wanted_BD), wanted_BD
+        toward_BD, size_B1 = left_BD, (left_BD * left_BD).sum(dim=1, keepdim=True)
+        for _ in range(FOLD_IN_STEPS):
+            moved_BD = product(toward_BD)
+            step_B1 = size_B1 / (toward_BD * moved_BD).sum(dim=1, keepdim=True).clamp_min(1e-30)
+            user_BD, left_BD = user_BD + step_B1 * toward_BD, left_BD - step_B1 * moved_BD
+            new_B1 = (left_BD * left_BD).sum(dim=1, keepdim=True)
+            toward_BD, size_B1 = left_BD + new_B1 / size_B1.clamp_min(1e-30) * toward_BD, new_B1
+        return user_BD
+
+
+def spectrum(matrix: Counts, rank: int, seed: int) -> tuple[Wide, Wide]:
+    """The strongest right singular vectors [N, R] of a sparse matrix, and their squared singular values [R]."""
+    rank = min(rank, *matrix.shape)
+    if matrix.shape[1] <= SMALL_CATALOGUE:
+        gram: Wide = (matrix.T @ matrix).toarray().astype(np.float64)
+        values, vectors = np.linalg.eigh(gram)
+        columns: Wide = vectors[:, -rank:]
+        power: Wide = np.maximum(values[-rank:], 0).astype(np.float64)
+        return columns, power
+    rank = min(rank, min(matrix.shape) - 1)
+    start = np.random.default_rng(seed).standard_normal(min(matrix.shape))
+    _, found, rows = svds(matrix.astype(np.float64), k=rank, v0=start)
+    kept: Wide = rows.T
+    squared: Wide = np.square(found, dtype=np.float64)
+    return kept, squared
+
+
+def popularity(sequences: Sequences, num_items: int, _rank: int, _seed: int) -> Make:
+    """How many users took an item."""
+    counts = Popularity().fit(sequences, num_items).counts
+    return lambda _: Retriever(vectors=np.log1p(counts)[:, None].astype(np.float32), encoder=Constant())
+
+
+def item_knn(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+    """The sum of cosines with the items of the history."""
+    taken = _binary(sequences, num_items)
+    columns, power = spectrum(taken @ sparse.diags(1 / np.sqrt(_degrees(taken, 0))), rank, seed)
+    return lambda _: _linear(columns, power, np.zeros((num_items, 0)), np.zeros(0), np.ones(num_items))
+
+
+def ease(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+    """EASE by the directions of the counts that it inverts: what adds to an item's score of itself alone is left out.
+
+    With gram V G Vᵀ the inverse is P = I/λ - V diag(G / λ(G + λ)) Vᵀ, and the weights are -P divided by P's diagonal, by column.
+    """
+    columns, power = spectrum(_binary(sequences, num_items), rank, seed)
+
+    def made(setting: Setting) -> Retriever:
+        added = setting["regularisation"]
+        strength = power / (added * (power + added))
+        diagonal = 1 / added - (columns**2 * strength).sum(axis=1)
+        return _linear(np.zeros((num_items, 0)), np.zeros(0), columns / diagonal[:, None], strength, diagonal)
+
+    return made
+
+
+def graph_filter(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+    """Neighbours' smoothing and the lowest frequencies, both by the same directions."""
+    taken = _binary(sequences, num_items)
+    of_item = np.sqrt(_degrees(taken, 0))
+    smoothed = sparse.diags(1 / np.sqrt(_degrees(taken, 1))) @ taken @ sparse.diags(1 / of_item)
+    columns, power = spectrum(smoothed, rank, seed)
+
+    def made(setting: Setting) -> Retriever:
+        low = columns[:, -int(setting["frequencies"]) :]
+        # A history's items come divided by their degree, candidates multiplied: the row's last number undoes one for the other.
+        return _linear(columns, power, low * of_item[:, None], np.full(low.shape[1], setting["ideal"]), 1 / of_item**2)
+
+    return made
+
+
+def cooccurrence(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+    """What is taken soon after the last items."""
+    model = CoOccurrence().fit(sequences, num_items)
+    affinity = model.affinity.astype(np.float64)
+    if num_items <= SMALL_CATALOGUE:
+        left, strength, right = np.linalg.svd(affinity.toarray())
+    else:
+        left, strength, right = svds(affinity, k=min(rank, num_items - 1), v0=np.random.default_rng(seed).standard_normal(num_items))
+    root = np.sqrt(strength[:rank])
+    vectors = np.concatenate([left[:, :rank] * root, right[:rank].T * root], axis=1).astype(np.float32)
+    return lambda _: Retriever(vectors=vectors, encoder=Onward(model))
+
+
+def ials(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+    """Vectors of users and items by turns; a history is folded in."""
+
+    def made(setting: Setting) -> Retriever:
+        model = IALS(dim=rank, unobserved=setting["unobserved"], regularisation=setting["regularisation"], seed=seed)
+        model.fit(sequences, num_items)
+        return Retriever(vectors=model.items, encoder=FoldIn(model))
+
+    return made
+
+
+Family = Callable[[Sequences, int, int, int], Make]  # sequences, number of items, directions, seed
+# What each family tries on the validation items.
+FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
+    "popularity": (popularity, ({},)),
+    "item_knn": (item_knn, ({},)),
+    "cooccurrence": (cooccurrence, ({},)),
+    "ease": (ease, tuple({"regularisation": value} for value in (50.0, 100.0, 250.0, 500.0, 1000.0))),
+    "graph_filter": (graph_filter, tuple({"frequencies": n, "ideal": w} for n in (32, 64, 128, 256) for w in (0.3, 1.0))),
+    "ials": (ials, tuple({"unobserved": a, "regularisation": r} for a in (0.1, 0.3, 1.0) for r in (0.003, 0.01))),
+}
+
+
+def _linear(plain_NR: Wide, plain_R: Wide, scaled_NR: Wide, scaled_R: Wide, scale_N: Wide) -> Retriever:
+    vectors = np.concatenate([plain_NR, scaled_NR, scale_N[:, None]], axis=1).astype(np.float32)
+    return Retriever(vectors=vectors, encoder=Linear(plain_R, scaled_R))
+
+
+def _binary(sequences: Sequences, num_items: int) -> Counts:
+    taken = user_item(sequences, num_items)
+    taken.data[:] = 1
+    return taken
+
+
+def _degrees(taken: Counts, axis: int) -> Wide:
+    degrees: Wide = np.maximum(np.asarray(taken.sum(axis=axis), dtype=np.float64).ravel(), 1)
+    return degrees

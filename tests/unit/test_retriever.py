@@ -1,0 +1,122 @@
+"""Every family without a training loop, in the form that is served, ranks as its model does."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from lodestar import bundle
+from lodestar.config import DataConfig, ModelConfig, Recipe
+from lodestar.engine.recommender import Recommender
+from lodestar.models import retriever
+from lodestar.models.baselines import BASELINES, Baseline
+from lodestar.models.counts import Floats, Sequences
+from lodestar.models.ease import EASE
+from lodestar.models.graph_filter import GraphFilter
+from lodestar.models.ials import IALS
+from lodestar.models.retriever import FAMILIES, Retriever, Setting
+from lodestar.recipes import RECIPES
+from lodestar.training.batches import padded
+from lodestar.training.export import graph_bytes
+from lodestar.training.run import train
+from tests.unit.test_features import built
+
+NUM_ITEMS, DIM = 14, 6
+SETTINGS: dict[str, Setting] = {
+    "ease": {"regularisation": 3.0},
+    "graph_filter": {"frequencies": 4, "ideal": 0.7},
+    "ials": {"unobserved": 0.2, "regularisation": 0.02},
+}
+
+
+def sequences(seed: int = 0, count: int = 40) -> Sequences:
+    chance = np.random.default_rng(seed)
+    return [chance.choice(NUM_ITEMS, chance.integers(1, 9), replace=False).astype(np.int32) for _ in range(count)]
+
+
+def model(name: str) -> Baseline:
+    """The family's model, with the same setting."""
+    made: dict[str, Baseline] = {
+        "ease": EASE(regularisation=3.0),
+        "graph_filter": GraphFilter(frequencies=4, ideal=0.7),
+        "ials": IALS(dim=DIM, unobserved=0.2, regularisation=0.02),
+    }
+    return made[name] if name in made else BASELINES[name]()
+
+
+def fitted(name: str, rows: Sequences, rank: int = NUM_ITEMS) -> Retriever:
+    return FAMILIES[name][0](rows, NUM_ITEMS, DIM if name == "ials" else rank, 0)(SETTINGS.get(name, {}))
+
+
+@torch.no_grad()
+def scores(found: Retriever, histories: Sequences) -> Floats:
+    history, mask = padded(histories)
+    table = torch.from_numpy(found.vectors)
+    result: Floats = (found.encoder(table[history] * mask[:, :, None], mask) @ table.T).numpy()
+    return result
+
+
+def unseen(scores_BN: Floats, histories: Sequences) -> Floats:
+    """Scores of what a history holds are left out: no one looks at them."""
+    for row, history in zip(scores_BN, histories, strict=True):
+        row[history] = 0
+    return scores_BN
+
+
+@pytest.mark.parametrize("small", [retriever.SMALL_CATALOGUE, 2])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_scores_as_its_model_does(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retriever, "SMALL_CATALOGUE", small)
+    rows, asked = sequences(), sequences(1, 20)
+    found = unseen(scores(fitted(name, rows), asked), asked)
+    expected = unseen(model(name).fit(rows, NUM_ITEMS).score(asked), asked)
+    if name == "popularity":
+        expected = np.log1p(expected)
+    if small == 2 and name not in {"ials", "popularity"}:  # one direction, the weakest, is not found
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+    else:
+        np.testing.assert_allclose(found, expected, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_graph_gives_what_the_encoder_gives(name: str, tmp_path: Path) -> None:
+    found, asked = fitted(name, sequences()), sequences(2, 7)
+    graph = tmp_path / "encoder.onnx"
+    graph.write_bytes(graph_bytes(found.encoder, found.vectors.shape[1]))
+    history, mask = padded(asked)
+    vectors = torch.from_numpy(found.vectors)[history] * mask[:, :, None]
+    (users,) = onnxruntime.InferenceSession(graph).run(None, {"history": vectors.numpy(), "mask": mask.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(users, found.encoder(vectors, mask).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_fewer_directions_still_tell_groups_apart(name: str) -> None:
+    """Two groups of users who take different things: what the own group takes comes before what the other does."""
+    chance = np.random.default_rng(4)
+    rows = [chance.permutation(7)[:5].astype(np.int32) + 7 * (number % 2) for number in range(60)]
+    (found,) = scores(fitted(name, rows, rank=3), [np.array([0, 1, 2], dtype=np.int32)])
+    if name != "popularity":
+        assert found[3:7].min() > found[7:].max()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_recipe_is_trained_bundled_and_served(name: str, tmp_path: Path) -> None:
+    chance = np.random.default_rng(5)
+    taken = [(user, step, item) for user in range(30) for step, item in enumerate(chance.permutation(7)[:6])]
+    rows = [(f"u{user}", f"i{item + 7 * (user % 2)}", 3600 * step) for user, step, item in taken]
+    features = built(tmp_path, rows)
+    recipe = RECIPES[name]()
+    assert recipe.model == ModelConfig(family=name, dim=recipe.model.dim)  # type: ignore[arg-type]
+    recipe = Recipe(name=name, model=recipe.model, data=DataConfig(min_users=1, min_items=1, min_interactions=1))
+    train(features, tmp_path / "bundle", recipe, str(tmp_path / "checkpoints"))
+    loaded = bundle.load(tmp_path / "bundle")
+    assert (loaded.info.family, loaded.info.recipe) == (name, name)
+    assert set(loaded.info.metrics) == {"validation_ndcg_at_10", *FAMILIES[name][1][0]}
+    first, *_ = Recommender(loaded).recommend(["i0", "i1", "i2"], 3)
+    assert first.retriever == "personal"
+    assert name == "popularity" or first.item_id in {"i3", "i4", "i5", "i6"}
+    train(features, tmp_path / "again", recipe, str(tmp_path / "checkpoints"))
+    assert bundle.load(tmp_path / "again").digest == loaded.digest
