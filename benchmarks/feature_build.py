@@ -41,24 +41,30 @@ SPANS_H = (1, 24, 168, 720)
 VIEWS = {schema.USER_ID: schema.USER_ACTIVITY_VIEW, schema.ITEM_ID: schema.ITEM_STATS_VIEW}
 COUNTS = {entity: [f"{view}_{hours}h" for hours in SPANS_H] for entity, view in VIEWS.items()}
 SHIFTS = sorted({1, *(hours + 1 for hours in SPANS_H)})
-SEQUENCES, ASKED, JOINED = "sequences", "asked", "joined"
+SEQUENCES, ASKED, JOINED, LOG = "sequences", "asked", "joined", "log"
 OUTPUTS = (SEQUENCES, *VIEWS.values(), JOINED)
 
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(json.dumps(one(sys.argv[1], Path(sys.argv[2]))))
+        way, folder, *size = sys.argv[1:]
+        print(json.dumps(one(way, Path(folder)) if way in WAYS else log(int(size[0]), Path(folder))))
         return
     for size in SIZES:
         with tempfile.TemporaryDirectory() as name:
-            log(size, Path(name))
+            apart(LOG, name, str(size))
             runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
             for _ in range(ROUNDS):
                 for way in WAYS:
-                    done = subprocess.run([sys.executable, __file__, way, name], capture_output=True, text=True, check=True)
-                    runs[way].append(json.loads(done.stdout.splitlines()[-1]))
+                    runs[way].append(json.loads(apart(way, name)))
             compare(Path(name))
             report(size, runs)
+
+
+def apart(*arguments: str) -> str:
+    """The last line that a process of its own says; making the log here would count as everyone's memory."""
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
 
 
 def log(size: int, folder: Path) -> None:
@@ -154,40 +160,18 @@ def ours(folder: Path) -> Sequence[Part]:
 
 def with_duckdb(folder: Path) -> Sequence[Part]:
     out, database = folder / "duckdb", duckdb.connect()
-    database.execute(f"SET TimeZone = 'UTC'; SET temp_directory = '{out}/spill'; SET enable_progress_bar = false")
-    events = f"read_parquet('{folder}/events.parquet')"
+    database.execute(f"SET TimeZone = 'UTC'; SET temp_directory = '{out}/spill'")
+    database.execute("SET preserve_insertion_order = false; SET enable_progress_bar = false")
+    database.execute(f"CREATE VIEW events AS FROM read_parquet('{folder}/events.parquet')")
+    database.execute(f"CREATE VIEW asked AS FROM read_parquet('{folder}/{ASKED}.parquet')")
+
+    def save(query: str, name: str) -> None:
+        database.execute(f"COPY ({query}) TO '{out}/{name}.parquet' (FORMAT parquet, COMPRESSION zstd)")
 
     def history() -> None:
-        database.execute(f"""
-            COPY (
-                WITH firsts AS (
-                    SELECT {schema.USER_ID}, {schema.ITEM_ID}, arg_min({schema.EVENT_TYPE}, {schema.EVENT_TIME}) AS kind,
-                        epoch_us(min({schema.EVENT_TIME})) AS moment FROM {events} GROUP BY ALL),
-                ranked AS (
-                    SELECT *, coalesce(moment - lag(moment) OVER own, 0) / 1e6 AS gap,
-                        row_number() OVER (PARTITION BY {schema.USER_ID} ORDER BY moment DESC) AS place
-                    FROM firsts WINDOW own AS (PARTITION BY {schema.USER_ID} ORDER BY moment))
-                SELECT {schema.USER_ID}, list({schema.ITEM_ID} ORDER BY moment) AS {schema.RECENT_ITEMS},
-                    list(kind ORDER BY moment) AS {schema.RECENT_TYPES}, list(gap::FLOAT ORDER BY moment) AS {schema.RECENT_GAPS_S}
-                FROM ranked WHERE place <= {schema.MAX_HISTORY} GROUP BY {schema.USER_ID})
-            TO '{out}/{SEQUENCES}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+        save(SEQUENCES_IN_SQL, SEQUENCES)
         for entity, view in VIEWS.items():
-            over = "OVER (PARTITION BY entity ORDER BY hour RANGE BETWEEN {hours} PRECEDING AND 1 PRECEDING)"
-            counts = ", ".join(f"coalesce(sum(n) {over.format(hours=hours)}, 0)::INTEGER AS {name}" for name, hours in named(entity))
-            shifts = ", ".join(f"({shift})" for shift in SHIFTS)
-            database.execute(f"""
-                COPY (
-                    WITH taken AS (
-                        SELECT {entity} AS entity, epoch_us({schema.EVENT_TIME}) // {HOUR_US} AS hour, count(*) AS n
-                        FROM {events} GROUP BY ALL),
-                    moments AS (SELECT DISTINCT entity, hour + shift AS hour FROM taken, (VALUES {shifts}) AS shifts(shift)),
-                    timeline AS (
-                        SELECT coalesce(taken.entity, moments.entity) AS entity, coalesce(taken.hour, moments.hour) AS hour,
-                            coalesce(n, 0) AS n, moments.hour IS NOT NULL AS is_moment
-                        FROM taken FULL JOIN moments ON taken.entity = moments.entity AND taken.hour = moments.hour)
-                    SELECT entity AS {entity}, {", ".join(COUNTS[entity])}, make_timestamptz(hour * {HOUR_US}) AS {schema.FEATURE_TIME}
-                    FROM (SELECT entity, hour, is_moment, {counts} FROM timeline) WHERE is_moment)
-                TO '{out}/{view}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+            save(counts_in_sql(entity), view)
 
     def join() -> None:
         joins, columns = "", "asked.*"
@@ -196,11 +180,43 @@ def with_duckdb(folder: Path) -> Sequence[Part]:
                 ASOF LEFT JOIN read_parquet('{out}/{view}.parquet') AS {view}
                 ON asked.{entity} = {view}.{entity} AND asked.moment >= {view}.{schema.FEATURE_TIME}"""
             columns += "".join(f", {view}.{name}" for name in COUNTS[entity])
-        database.execute(f"""
-            COPY (SELECT {columns} FROM read_parquet('{folder}/{ASKED}.parquet') AS asked {joins})
-            TO '{out}/{JOINED}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+        save(f"SELECT {columns} FROM asked {joins}", JOINED)
 
     return [("sequences and counts", history), ("join", join)]
+
+
+# One list of structs: three lists, each in order, take more than 18 GiB at ten million events.
+SEQUENCES_IN_SQL = f"""
+    WITH firsts AS (
+        SELECT {schema.USER_ID}, {schema.ITEM_ID}, arg_min({schema.EVENT_TYPE}, {schema.EVENT_TIME}) AS kind,
+            epoch_us(min({schema.EVENT_TIME})) AS moment FROM events GROUP BY ALL),
+    ranked AS (
+        SELECT *, coalesce(moment - lag(moment) OVER own, 0) / 1e6 AS gap,
+            row_number() OVER (PARTITION BY {schema.USER_ID} ORDER BY moment DESC) AS place
+        FROM firsts WINDOW own AS (PARTITION BY {schema.USER_ID} ORDER BY moment)),
+    listed AS (
+        SELECT {schema.USER_ID}, list({{'item': {schema.ITEM_ID}, 'kind': kind, 'gap': gap::FLOAT}} ORDER BY moment) AS own
+        FROM ranked WHERE place <= {schema.MAX_HISTORY} GROUP BY {schema.USER_ID})
+    SELECT {schema.USER_ID}, list_transform(own, one -> one.item) AS {schema.RECENT_ITEMS},
+        list_transform(own, one -> one.kind) AS {schema.RECENT_TYPES}, list_transform(own, one -> one.gap) AS {schema.RECENT_GAPS_S}
+    FROM listed"""
+
+
+def counts_in_sql(entity: str) -> str:
+    """RANGE windows over the hours that have events, at the hours that change a count."""
+    over = "OVER (PARTITION BY entity ORDER BY hour RANGE BETWEEN {hours} PRECEDING AND 1 PRECEDING)"
+    counts = ", ".join(f"coalesce(sum(n) {over.format(hours=hours)}, 0)::INTEGER AS {name}" for name, hours in named(entity))
+    shifts = ", ".join(f"({shift})" for shift in SHIFTS)
+    return f"""
+        WITH taken AS (
+            SELECT {entity} AS entity, epoch_us({schema.EVENT_TIME}) // {HOUR_US} AS hour, count(*) AS n FROM events GROUP BY ALL),
+        moments AS (SELECT DISTINCT entity, hour + shift AS hour FROM taken, (VALUES {shifts}) AS shifts(shift)),
+        timeline AS (
+            SELECT coalesce(taken.entity, moments.entity) AS entity, coalesce(taken.hour, moments.hour) AS hour,
+                coalesce(n, 0) AS n, moments.hour IS NOT NULL AS is_moment
+            FROM taken FULL JOIN moments ON taken.entity = moments.entity AND taken.hour = moments.hour)
+        SELECT entity AS {entity}, {", ".join(COUNTS[entity])}, make_timestamptz(hour * {HOUR_US}) AS {schema.FEATURE_TIME}
+        FROM (SELECT entity, hour, is_moment, {counts} FROM timeline) WHERE is_moment"""
 
 
 def with_polars(folder: Path) -> Sequence[Part]:
@@ -255,7 +271,6 @@ def reading(folder: Path) -> Sequence[Part]:
 def compare(folder: Path) -> None:
     """AssertionError where the ways do not give the same rows, in whatever order."""
     with duckdb.connect() as database:
-        database.execute("SET enable_progress_bar = false")
         for output in OUTPUTS:
             first = f"read_parquet('{folder}/ours/{output}.parquet')"
             names = {
