@@ -47,24 +47,22 @@ OUTPUTS = (SEQUENCES, *VIEWS.values(), JOINED)
 
 def main() -> None:
     if len(sys.argv) > 1:
-        way, folder, *size = sys.argv[1:]
-        print(json.dumps(one(way, Path(folder)) if way in WAYS else log(int(size[0]), Path(folder))))
+        way, name, *sizes = sys.argv[1:]
+        if way == LOG:
+            log(int(sizes[0]), Path(name))
+        else:
+            print(json.dumps(one(way, Path(name))))
         return
     for size in SIZES:
         with tempfile.TemporaryDirectory() as name:
-            apart(LOG, name, str(size))
+            subprocess.run([sys.executable, __file__, LOG, name, str(size)], check=True)  # its memory should be nobody's
             runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
             for _ in range(ROUNDS):
                 for way in WAYS:
-                    runs[way].append(json.loads(apart(way, name)))
+                    done = subprocess.run([sys.executable, __file__, way, name], capture_output=True, text=True, check=True)
+                    runs[way].append(json.loads(done.stdout.splitlines()[-1]))
             compare(Path(name))
             report(size, runs)
-
-
-def apart(*arguments: str) -> str:
-    """The last line that a process of its own says; making the log here would count as everyone's memory."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[-1]
 
 
 def log(size: int, folder: Path) -> None:
@@ -228,8 +226,8 @@ def with_polars(folder: Path) -> Sequence[Part]:
         firsts = events.sort(time).group_by(user, item).agg(pl.col(kind).first(), pl.col(time).first()).sort(user, time)
         gap = (pl.col(time).diff().over(user).fill_null(0) / 1e6).cast(pl.Float32)
         last = [pl.col(name).tail(schema.MAX_HISTORY).alias(ours) for name, ours in RENAMED.items()]
-        rows = firsts.with_columns(gap=gap).group_by(user, maintain_order=True).agg(last)
-        rows.collect().write_parquet(out / f"{SEQUENCES}.parquet", compression="zstd")
+        lists = firsts.with_columns(gap=gap).group_by(user, maintain_order=True).agg(last)
+        lists.collect().write_parquet(out / f"{SEQUENCES}.parquet", compression="zstd")
         for entity, view in VIEWS.items():
             hour = (pl.col(time) // HOUR_US).alias("hour")
             taken = events.group_by(pl.col(entity), hour).agg(pl.len().cast(pl.Int64).alias("n")).collect()

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,8 @@ ROUNDS, CALLS = 5, {"ours": 1000, "feast": 40, "feast over ours": 40, "one MGET"
 VIEW, NAMES = "measured", [f"f{place}" for place in range(NUM_FEATURES)]
 USERS = [f"user-{number}" for number in range(0, NUM_KNOWN, NUM_KNOWN // NUM_ASKED)]
 STORES = {"feast": "redis", "feast over ours": "feature_repo.packed.PackedRedisOnlineStore"}
-Read, Values = Callable[[], Any], Callable[[Any], Any]
+Read: TypeAlias = Callable[[], Any]
+Values: TypeAlias = Callable[[Any], Any]
 
 
 def main() -> None:

@@ -94,11 +94,11 @@ def opened(name: str, folder: Path) -> FeatureStore:
     registry, online = {"path": str(folder / f"{name}.db")}, {"type": "sqlite", "path": str(folder / f"{name}-online.db")}
     config = RepoConfig(project="bench", provider="local", registry=registry, offline_store={"type": STORES[name]}, online_store=online)
     store = FeatureStore(config=config)
-    user = Entity(name=schema.USER_ENTITY, join_keys=[schema.USER_ID], value_type=ValueType.STRING)
+    user = Entity(name=schema.ENTITIES[schema.USER_ID], join_keys=[schema.USER_ID], value_type=ValueType.STRING)
     fields = [Field(name=name, dtype=Float32) for name in NAMES]
     for file in ("few", "history"):
-        times = {"timestamp_field": schema.FEATURE_TIME, "created_timestamp_column": schema.KNOWN_TIME}
-        source = FileSource(name=f"{file}_table", path=str(folder / f"{file}.parquet"), **times)
+        path, known = str(folder / f"{file}.parquet"), schema.KNOWN_TIME
+        source = FileSource(name=f"{file}_table", path=path, timestamp_field=schema.FEATURE_TIME, created_timestamp_column=known)
         store.apply([user, FeatureView(name=file, entities=[user], ttl=timedelta(0), schema=fields, source=source)])
     return store
 
