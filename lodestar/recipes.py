@@ -80,6 +80,17 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made for made in (sasrec, shop, tiny, popularity, item_knn, cooccurrence, ease, graph_filter, ials)
 }
 
+# HR@10 and NDCG@10 on MovieLens-100K, the last item of each user, through the whole run.
+MEASURED: dict[str, tuple[float, float]] = {
+    "popularity": (0.0859, 0.0439),
+    "item_knn": (0.1103, 0.0570),
+    "ease": (0.1453, 0.0712),
+    "graph_filter": (0.1538, 0.0809),
+    "ials": (0.1485, 0.0770),
+    "cooccurrence": (0.2206, 0.1180),
+    "sasrec": (0.2386, 0.1305),
+}
+
 
 def recipe(name: str) -> Recipe:
     """The recipe of that name; an unknown name is an error that suggests the nearest."""

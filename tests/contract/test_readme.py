@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cli.main
 from cli.main import FORWARDED
+from lodestar.recipes import MEASURED, RECIPES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -74,3 +75,11 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
     for file in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", file.read_text()):
             assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_the_families_and_their_figures_stand_in_the_documents_as_in_the_recipes() -> None:
+    content = (ROOT / "docs" / "models.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", content, flags=re.MULTILINE))
+    written = {name: tuple(float(value) for value in figures.split(" / ")) for name, figures in rows.items()}
+    assert written == MEASURED
+    assert MEASURED.keys() <= RECIPES.keys()
