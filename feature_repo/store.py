@@ -112,7 +112,9 @@ def join(store: "FeatureStore", labels: Any) -> Any:
     if len(joined) != len(labels) or not (joined["row_id"].to_numpy() == labels["row_id"].to_numpy()).all():
         message = f"the as-of join returned {len(joined)} rows for {len(labels)}"
         raise DataError("E160", message, remedy="Use the offline store of feature_store.yaml: Feast's default one drops rows.")
-    return joined.fillna({name: value for name, value in schema.DEFAULTS.items() if value is not None and name in joined})
+    asked = [feature.name for view in service.feature_view_projections for feature in view.features]  # and not what a cross is made from
+    defaults = {name: schema.DEFAULTS[name] for name in asked if schema.DEFAULTS.get(name) is not None}
+    return joined[[*labels.columns, *asked]].fillna(defaults)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,8 @@ def test_the_training_set_has_every_label_once(features: Path) -> None:
     joined = pd.read_parquet(features / store.TRAINING_SET)
     assert joined["row_id"].tolist() == labels["row_id"].tolist()
     assert joined[schema.LABEL].tolist() == labels[schema.LABEL].tolist()
+    counts = [one.name for view in (schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW) for one in schema.VIEWS[view].counts]
+    assert joined.columns.tolist() == [*labels.columns, *counts, *crosses.NAMES]  # and nothing personal that a cross is made from
 
 
 def test_the_join_equals_an_independent_as_of_join_of_what_was_known(features: Path) -> None:
