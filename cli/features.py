@@ -7,15 +7,20 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+DEFAULT_OUTPUT = "lodestar-run"
 SHOWN, SUBMITTED = 20, "submitted"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    features = commands.add_parser(
-        "features", help="build features, and hold them to what they promise", description="Build features, and hold them to it."
-    )
+    meaning = "build features, and hold them to what they promise"
+    features = commands.add_parser("features", help=meaning, description=f"{meaning.capitalize()}.")
     inner = features.add_subparsers(required=True, metavar="COMMAND")
+    for made in (_add_build, _add_leak_test, _add_prove):
+        made(inner)
+
+
+def _add_build(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     build = inner.add_parser(
         "build",
         help="build feature tables, here or on Spark",
@@ -27,6 +32,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     build.add_argument("--overrides", default="{}", metavar="JSON", help='values to replace, such as {"data": {"split": "time"}}')
     build.add_argument("--spark", default="", metavar="MASTER", help="on Spark, like local[4]; `submitted` where spark-submit runs it")
     build.set_defaults(command=_build)
+
+
+def _add_leak_test(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     test = inner.add_parser(
         "leak-test",
         help="look for features that know the future",
@@ -40,6 +48,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     test.add_argument("--moments", type=int, default=20, metavar="N", help="how many moments to ask about (default: %(default)s)")
     test.add_argument("--seed", type=int, default=0, metavar="N", help="which moments (default: %(default)s)")
     test.set_defaults(command=_leak_test)
+
+
+def _add_prove(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     proof = inner.add_parser(
         "prove",
         help="hold what was served against history",
@@ -48,11 +59,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
             "Exit code 4 where one differs: the first is named with the feature and both values."
         ),
     )
-    proof.add_argument("log", metavar="LOG", help="what `lodestar serve --proof` wrote: a file, a folder or an s3:// address")
-    proof.add_argument("--tables", required=True, metavar="PATH", help="the tables that the features were built from")
-    proof.add_argument(
-        "--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help="how far back, like 90m, 24h, 7d (default: 24h)"
-    )
+    log = f"{DEFAULT_OUTPUT}/proof.jsonl"
+    meaning = f"what `lodestar serve --proof` wrote: a file, a folder or s3:// (default: {log})"
+    proof.add_argument("log", nargs="?", default=log, metavar="LOG", help=meaning)
+    proof.add_argument("--tables", type=Path, metavar="PATH", help="what the features were built from (default: the last run's)")
+    proof.add_argument("--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help="like 90m, 24h, 7d (default: 24h)")
     proof.set_defaults(command=_prove)
 
 
@@ -102,7 +113,7 @@ def _prove(options: argparse.Namespace) -> int:
         files = sorted(source.rglob("*.jsonl")) if source.is_dir() else [source]
         if not files or not files[0].is_file():
             raise UsageError(f"there is no proof log at {options.log}; serve with --proof to write one")
-        proof = skew.prove(skew.read(files), Tables(root=Path(options.tables)), options.last)
+        proof = skew.prove(skew.read(files), Tables(root=options.tables or _last_tables(Path(DEFAULT_OUTPUT))), options.last)
     found = f"{proof.identical:,}/{proof.requests:,} identical"
     age = f"what was served was {_rounded(proof.median_age)} old in the median, {_rounded(proof.oldest)} at most"
     if not proof.differences:
@@ -110,6 +121,16 @@ def _prove(options: argparse.Namespace) -> int:
         return 0
     sys.stdout.write("".join(f"{difference}\n" for difference in proof.differences[:SHOWN]))
     raise GateRefused(f"{found}; {age}")
+
+
+def _last_tables(run: Path) -> Path:
+    """Those that the last run on this machine ingested."""
+    from lodestar.errors import UsageError
+
+    found = sorted(run.glob(".pipeline/*/ingest/tables"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"no run is in {run}; say with --tables what the features were built from")
+    return found[-1]
 
 
 def _duration(text: str) -> timedelta:

@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 from cli import data, features
+from cli.features import DEFAULT_OUTPUT
 from lodestar.errors import LodestarError
 
-DEFAULT_OUTPUT = "lodestar-run"
 SIMULATOR = "simulator"
 # Commands that read their own options: they are commands without `lodestar` as well, in images that hold nothing else.
 FORWARDED = {

@@ -1,6 +1,7 @@
 """What was served is what history gives, to the bit; a dozen ways of serving something else are caught with the feature and both values."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,6 +135,20 @@ def test_the_command_says_how_many_are_identical_and_names_the_first_that_is_not
     said = capsys.readouterr()
     assert f"of u2: {ITEMS}[0] was served as 'i8', and history gives 'i9'" in said.out
     assert "7/8 identical" in said.err
+
+
+def test_beside_a_run_the_command_needs_no_more_than_how_far_back(
+    folder: Path, served: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "lodestar-run"
+    shutil.copytree(folder / "tables", run / ".pipeline" / "recommend-1" / "ingest" / "tables")
+    monkeypatch.chdir(tmp_path)
+    assert main(["features", "prove", "--last", "24h"]) == 2  # nothing was served yet
+    (run / "proof.jsonl").write_text("".join(json.dumps(row) + "\n" for row in served))
+    assert main(["features", "prove", "--last", "24h"]) == 0
+    assert capsys.readouterr().out.startswith("8/8 identical")
+    shutil.rmtree(run / ".pipeline")
+    assert main(["features", "prove", "--last", "24h"]) == 2
 
 
 @pytest.mark.parametrize(
