@@ -176,15 +176,20 @@ def _status(error: Any) -> int:
 
 def _fetch_object(client: "S3Client", bucket: str, key: str, file: Path) -> None:
     """In pieces, of one version; EnvironmentFault E511 where what came is not what the store has the checksum of."""
+    from botocore.exceptions import BotoCoreError
+
     about = client.head_object(Bucket=bucket, Key=key)
     size, etag = about["ContentLength"], about["ETag"]
     if file.is_file() and file.stat().st_size == size and _is(file, client, bucket, key, about):
         return
 
     def read(start: int) -> Iterator[bytes]:
-        body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", IfMatch=etag)["Body"]
-        with contextlib.closing(body):
-            yield from body.iter_chunks(BLOCK_BYTES)
+        try:
+            body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", IfMatch=etag)["Body"]
+            with contextlib.closing(body):
+                yield from body.iter_chunks(BLOCK_BYTES)
+        except BotoCoreError as error:  # a connection that breaks or hangs; what the store says is a ClientError
+            raise OSError(f"{type(error).__name__} {error}") from error
 
     bring(file, size=size, tag=f"{bucket}/{key} {etag}", read=read)
     if not _is(file, client, bucket, key, about):

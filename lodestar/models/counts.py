@@ -19,6 +19,13 @@ def user_item(sequences: Sequences, num_items: int) -> Counts:
     return _counted(users, items, (len(sequences), num_items))
 
 
+def taken_once(sequences: Sequences, num_items: int) -> Counts:
+    """1 where a user took an item, however often, [users, items]."""
+    taken = user_item(sequences, num_items)
+    taken.data[:] = 1
+    return taken
+
+
 def followers(sequences: Sequences, num_items: int, window: int) -> Counts:
     """How often the column's item came at most `window` places after the row's in one sequence, [items, items]."""
     items = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)

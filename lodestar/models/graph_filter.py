@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from lodestar.models.counts import Floats, Sequences, user_item
+from lodestar.models.counts import Floats, Sequences, taken_once
 
 
 @dataclass(kw_only=True)
@@ -26,8 +26,7 @@ class GraphFilter:
     seed: int = 0
 
     def fit(self, sequences: Sequences, num_items: int) -> Self:
-        taken = user_item(sequences, num_items)
-        taken.data[:] = 1
+        taken = taken_once(sequences, num_items)
         of_user, of_item = (np.maximum(np.asarray(taken.sum(axis=axis)).ravel(), 1) ** 0.5 for axis in (1, 0))
         self.smoothed = (sparse.diags(1 / of_user) @ taken @ sparse.diags(1 / of_item)).tocsr().astype(np.float32)
         self.of_item = of_item.astype(np.float32)
@@ -38,8 +37,7 @@ class GraphFilter:
 
     def score(self, histories: Sequences) -> Floats:
         """One row per history, [histories, items]; higher is better."""
-        signal = user_item(histories, len(self.of_item))
-        signal.data[:] = 1
+        signal = taken_once(histories, len(self.of_item))
         near = (signal @ self.smoothed.T) @ self.smoothed
         low = (signal.multiply(1 / self.of_item).tocsr() @ self.lowest.T) @ self.lowest * self.of_item
         scores: Floats = near.toarray() + self.ideal * low

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from scipy import linalg
 
-from lodestar.models.counts import Counts, Floats, Sequences, user_item
+from lodestar.models.counts import Counts, Floats, Sequences, taken_once
 
 
 @dataclass(kw_only=True)
@@ -29,8 +29,7 @@ class IALS:
     seed: int = 0
 
     def fit(self, sequences: Sequences, num_items: int) -> Self:
-        taken = user_item(sequences, num_items)
-        taken.data[:] = 1
+        taken = taken_once(sequences, num_items)
         by_item = taken.T.tocsr()
         chance = np.random.default_rng(self.seed)
         self.items: Floats = (chance.standard_normal((num_items, self.dim)) / self.dim).astype(np.float32)
@@ -41,8 +40,7 @@ class IALS:
 
     def score(self, histories: Sequences) -> Floats:
         """One row per history, [histories, items]; higher is better."""
-        taken = user_item(histories, len(self.items))
-        taken.data[:] = 1
+        taken = taken_once(histories, len(self.items))
         scores: Floats = self._solved(taken, self.items) @ self.items.T
         return scores
 

@@ -17,7 +17,8 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
 from lodestar.models.cooccurrence import CoOccurrence
-from lodestar.models.counts import Counts, Floats, Sequences, user_item
+from lodestar.models.counts import Counts, Floats, Sequences, taken_once
+from lodestar.models.ease import REGULARISATIONS
 from lodestar.models.ials import IALS
 from lodestar.models.popularity import Popularity
 
@@ -135,7 +136,7 @@ def popularity(sequences: Sequences, num_items: int, _rank: int, _seed: int) -> 
 
 def item_knn(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
     """The sum of cosines with the items of the history."""
-    taken = _binary(sequences, num_items)
+    taken = taken_once(sequences, num_items)
     columns, power = spectrum(taken @ sparse.diags(1 / np.sqrt(_degrees(taken, 0))), rank, seed)
     return lambda _: _linear(columns, power, np.zeros((num_items, 0)), np.zeros(0), np.ones(num_items))
 
@@ -145,7 +146,7 @@ def ease(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
 
     With gram V G Vᵀ the inverse is P = I/λ - V diag(G / λ(G + λ)) Vᵀ, and the weights are -P divided by P's diagonal, by column.
     """
-    columns, power = spectrum(_binary(sequences, num_items), rank, seed)
+    columns, power = spectrum(taken_once(sequences, num_items), rank, seed)
 
     def made(setting: Setting) -> Retriever:
         added = setting["regularisation"]
@@ -158,7 +159,7 @@ def ease(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
 
 def graph_filter(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
     """Neighbours' smoothing and the lowest frequencies, both by the same directions."""
-    taken = _binary(sequences, num_items)
+    taken = taken_once(sequences, num_items)
     of_item = np.sqrt(_degrees(taken, 0))
     smoothed = sparse.diags(1 / np.sqrt(_degrees(taken, 1))) @ taken @ sparse.diags(1 / of_item)
     columns, power = spectrum(smoothed, rank, seed)
@@ -201,7 +202,7 @@ FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
     "popularity": (popularity, ({},)),
     "item_knn": (item_knn, ({},)),
     "cooccurrence": (cooccurrence, ({},)),
-    "ease": (ease, tuple({"regularisation": value} for value in (50.0, 100.0, 250.0, 500.0, 1000.0))),
+    "ease": (ease, tuple({"regularisation": value} for value in REGULARISATIONS)),
     "graph_filter": (graph_filter, tuple({"frequencies": n, "ideal": w} for n in (32, 64, 128, 256) for w in (0.3, 1.0))),
     "ials": (ials, tuple({"unobserved": a, "regularisation": r} for a in (0.1, 0.3, 1.0) for r in (0.003, 0.01))),
 }
@@ -210,12 +211,6 @@ FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
 def _linear(plain_NR: Wide, plain_R: Wide, scaled_NR: Wide, scaled_R: Wide, scale_N: Wide) -> Retriever:
     vectors = np.concatenate([plain_NR, scaled_NR, scale_N[:, None]], axis=1).astype(np.float32)
     return Retriever(vectors=vectors, encoder=Linear(plain_R, scaled_R))
-
-
-def _binary(sequences: Sequences, num_items: int) -> Counts:
-    taken = user_item(sequences, num_items)
-    taken.data[:] = 1
-    return taken
 
 
 def _degrees(taken: Counts, axis: int) -> Wide:

@@ -11,6 +11,8 @@ import boto3
 import numpy as np
 import pytest
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ResponseStreamingError
+from botocore.response import StreamingBody
 
 from lodestar import download, storage
 from lodestar.data.ingest import add
@@ -179,3 +181,20 @@ def test_files_in_a_bucket_are_taken_in_by_wildcard_once(bucket: str, tmp_path: 
     again = add(data, root)
     assert (again.known_files, again.tables["events"].kept) == (2, 0)
     assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_connection_that_breaks_is_asked_again(bucket: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
+    whole, broken = StreamingBody.iter_chunks, []
+
+    def breaks_once(body: StreamingBody, size: int) -> Iterator[bytes]:
+        chunks = whole(body, size)
+        yield next(chunks)
+        if not broken:
+            broken.append(1)
+            raise ResponseStreamingError(error="reset")
+        yield from chunks
+
+    monkeypatch.setattr(StreamingBody, "iter_chunks", breaks_once)
+    assert (storage.fetch(f"{bucket}/large", tmp_path) / "part.bin").read_bytes() == large
+    assert broken
