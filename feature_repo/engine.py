@@ -3,7 +3,7 @@
 Feast's own holds a view's newest rows at once and makes a message of every value: most of the memory and of the time.
 """
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from feast import FileSource, types
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
@@ -28,11 +28,10 @@ class StreamingEngine(LocalComputeEngine):
         view, online = task.feature_view, self.online_store
         if not isinstance(online, PackedSqliteOnlineStore | PackedRedisOnlineStore) or not self._can_stream(view):
             return super()._materialize_one(registry, task, **options)
-        (key,), source = view.entity_columns, cast(FileSource, view.batch_source)
-        times = source.timestamp_field, source.created_timestamp_column
+        (key,) = view.entity_columns
         try:
-            for table in latest(self.repo_config, view, (task.start_time, task.end_time)):
-                online.write_rows(self.repo_config, view, rows.from_table(view, key.name, table, times))
+            for table, happened_us, known_us in latest(self.repo_config, view, (task.start_time, task.end_time)):
+                online.write_rows(self.repo_config, view, rows.from_table(view, key.name, table, happened_us, known_us))
         except Exception as error:  # Feast raises what a job says
             return LocalMaterializationJob(job_id=view.name, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=view.name, status=MaterializationJobStatus.SUCCEEDED)

@@ -25,7 +25,8 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feature_repo.moments import MICROSECOND, microseconds
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.features import asof
-from lodestar.features.history import History, between
+from lodestar.features.history import NEVER, History, between
+from lodestar.features.history import microseconds as moments_of
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 S3 = "s3://"
@@ -109,15 +110,16 @@ class AsOfOfflineStore(DuckDBOfflineStore):
         return AsOfRetrievalJob(lambda: between(history, start_us, end_us))
 
 
-def latest(config: Any, view: Any, between_dates: tuple[datetime, datetime]) -> Iterator[Any]:
-    """Of each entity of a view the newest row between two dates, both included, some at a time, with the view's names."""
-    source, features = view.batch_source, [field.name for field in view.features]
-    history = _history(config, view, features, full_names=False)
-    held = {**history.keys, **history.features, source.timestamp_field: history.time}
-    if source.created_timestamp_column:
-        held[source.created_timestamp_column] = history.known
+def latest(config: Any, view: Any, between_dates: tuple[datetime, datetime]) -> Iterator[tuple[Any, list[int], list[int]]]:
+    """Of each entity of a view the newest row between two dates, both included, some at a time, with the view's names.
+
+    Beside each table stand the moments (UTC µs) at which its rows happened and became known.
+    """
+    history = _history(config, view, [field.name for field in view.features], full_names=False)
+    held = {**history.keys, **history.features}
     for rows in asof.latest_parts(history, *map(microseconds, between_dates)):
-        yield pa.table({name: rows[column] for name, column in held.items()})
+        happened, known = (moments_of(rows[name]).tolist() if name else [NEVER] * len(rows) for name in (history.time, history.known))
+        yield pa.table({name: rows[column] for name, column in held.items()}), happened, known
 
 
 class AsOfRetrievalJob(RetrievalJob):

@@ -9,7 +9,7 @@ from feast import FeatureView, types
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.moments import EPOCH, MICROSECOND, NEVER, microseconds
+from feature_repo.moments import EPOCH, MICROSECOND, microseconds
 from lodestar.schema.packed import LISTS, TEXTS, Layout, happened_us, signature_of
 
 # The kind of each of Feast's types, and where its message holds the value.
@@ -72,25 +72,16 @@ def from_messages(config: Any, view: FeatureView, data: Sequence[tuple[Any, Mess
     return found
 
 
-def from_table(view: FeatureView, key: str, rows: Any, times: tuple[str, str]) -> list[Row]:
+def from_table(view: FeatureView, key: str, rows: Any, happened_us: Sequence[int], known_us: Sequence[int]) -> list[Row]:
     """The same from an Arrow table with the values' names, whose entities are one text each; past Feast's messages."""
     layout = layout_of(view)
     columns = [rows[name].to_pylist() for name in layout.names]
-    happened, known = (_moments(rows[name]) if name else [NEVER] * len(rows) for name in times)
     entities = rows[key].to_pylist()
     values: Any = zip(*columns, strict=True) if columns else [()] * len(rows)
     return [
         Row(entity.encode(), layout.pack(plain, *moments), *moments)
-        for entity, plain, moments in zip(entities, values, zip(happened, known, strict=True), strict=True)
+        for entity, plain, moments in zip(entities, values, zip(happened_us, known_us, strict=True), strict=True)
     ]
-
-
-def _moments(times: Any) -> list[int]:
-    import pyarrow as pa
-
-    whole = times.cast(pa.timestamp("us", times.type.tz), safe=False).cast(pa.int64())
-    found: list[int] = whole.fill_null(NEVER).to_pylist()
-    return found
 
 
 def to_messages(

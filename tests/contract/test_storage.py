@@ -185,7 +185,7 @@ def test_files_in_a_bucket_are_taken_in_by_wildcard_once(bucket: str, tmp_path: 
 
 def test_a_connection_that_breaks_is_asked_again(bucket: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "PAUSE_S", 0.0)
-    whole, broken = StreamingBody.iter_chunks, []
+    whole, broken = StreamingBody.iter_chunks, list[int]()
 
     def breaks_once(body: StreamingBody, size: int) -> Iterator[bytes]:
         chunks = whole(body, size)
