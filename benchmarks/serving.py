@@ -240,12 +240,12 @@ def make_bundle(folder: Path) -> Path:
     """An untrained model of two layers: how long it takes does not depend on what it has learnt."""
     import torch
 
-    from lodestar.models.sasrec import SASRec
-    from lodestar.training.export import encoder_bytes
+    from lodestar.models.next_item import NextItem
+    from lodestar.training.export import graph_bytes
 
     torch.manual_seed(0)
     config = ModelConfig(dim=DIM)
-    model = SASRec(NUM_ITEMS, config).eval()
+    model = NextItem(NUM_ITEMS, config).eval()
     catalogue = Catalogue(
         ids=[f"i{row}" for row in range(NUM_ITEMS)],
         titles=[f"Item {row}" for row in range(NUM_ITEMS)],
@@ -264,9 +264,10 @@ def make_bundle(folder: Path) -> Path:
         metrics={},
         files={},
     )
-    table = quantise(model.items.weight.detach().numpy(), "fp32")
+    rows, encoder = model.served()
+    table = quantise(rows.numpy(), "fp32")
     folder.mkdir()
-    bundle.write(folder, info, encoder_bytes(model.encoder), table, catalogue, np.arange(NUM_ITEMS, 0, -1, dtype=np.float32))
+    bundle.write(folder, info, graph_bytes(encoder, DIM), table, catalogue, np.arange(NUM_ITEMS, 0, -1, dtype=np.float32))
     return folder
 
 

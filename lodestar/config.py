@@ -8,10 +8,13 @@ from typing import Any, Literal, get_args
 from lodestar.errors import ConfigError
 
 Split = Literal["leave_one_out", "time"]
-Loss = Literal["softmax", "sampled_softmax", "gbce"]
+Loss = Literal["softmax", "sampled_softmax", "gbce", "bce", "bpr"]
 Start = Literal["random", "cooccurrence"]
 Device = Literal["auto", "cpu", "cuda"]
-FamilyName = Literal["sasrec", "popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials"]
+LearntFamily = Literal["sasrec", "bert4rec", "hstu", "gru", "lstm", "caser", "two_tower", "content"]
+CountedFamily = Literal["popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials"]
+LEARNT_FAMILIES = get_args(LearntFamily)
+FAMILY_NAMES = (*LEARNT_FAMILIES, *get_args(CountedFamily))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +37,14 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The causal Transformer's shape, and how many directions of counted co-occurrence stand beside it (0: none).
+    """The shape, and how many directions of counted co-occurrence stand beside it (0: none).
 
-    Of a family that needs no training loop `dim` is how many directions are kept, and nothing but `max_length` stands beside it.
+    With `words`, titles and categories add to an item's vector. Of a family that needs no training loop `dim` is how many directions are
+    kept, and nothing but `max_length` stands beside it; `heads` are those of attention.
     """
 
-    family: FamilyName = "sasrec"
+    family: LearntFamily | CountedFamily = "sasrec"
+    words: bool = False
     dim: int = 64
     memory_dim: int = 0
     layers: int = 2
@@ -48,7 +53,8 @@ class ModelConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        _check(self.family in get_args(FamilyName), f"family must be one of {', '.join(get_args(FamilyName))}", self.family)
+        _check(self.family in FAMILY_NAMES, f"family must be one of {', '.join(FAMILY_NAMES)}", self.family)
+        _check(self.words or self.family != "content", "the family content needs words", self.words)
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
         _check(self.memory_dim >= 0, "memory_dim must not be negative", self.memory_dim)
         _check(self.layers >= 1, "layers must be at least 1", self.layers)

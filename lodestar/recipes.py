@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 
-from lodestar.config import DataConfig, FamilyName, ModelConfig, Recipe, TrainConfig, override
+from lodestar.config import CountedFamily, DataConfig, ModelConfig, Recipe, TrainConfig, override
 from lodestar.errors import ConfigError
 
 
@@ -72,7 +72,7 @@ def ials() -> Recipe:
     return _closed_form("ials", 128)
 
 
-def _closed_form(family: FamilyName, dim: int) -> Recipe:
+def _closed_form(family: CountedFamily, dim: int) -> Recipe:
     return Recipe(name=family, model=ModelConfig(family=family, dim=dim))
 
 

@@ -17,7 +17,7 @@ from lodestar.features.relations import opened
 from lodestar.item_table import Precision, quantise
 
 if TYPE_CHECKING:
-    from lodestar.models.sasrec import SASRec
+    from lodestar.models.next_item import NextItem
 
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 SECOND_US = 1_000_000
@@ -69,15 +69,15 @@ def _is_time(field: pa.Field) -> bool:
     return bool(pa.types.is_timestamp(field.type))
 
 
-def small_model(num_items: int = 12, dim: int = 8, seed: int = 0) -> "SASRec":
+def small_model(num_items: int = 12, dim: int = 8, seed: int = 0) -> "NextItem":
     """An untrained model of one layer, biases included, in the state that serves."""
     import torch
 
     from lodestar.config import ModelConfig
-    from lodestar.models.sasrec import SASRec
+    from lodestar.models.next_item import NextItem
 
     torch.manual_seed(seed)
-    model = SASRec(num_items, ModelConfig(dim=dim, layers=1, heads=2, max_length=MAX_LENGTH)).eval()
+    model = NextItem(num_items, ModelConfig(dim=dim, layers=1, heads=2, max_length=MAX_LENGTH)).eval()
     for name, values in model.named_parameters():
         if "bias" in name:
             torch.nn.init.normal_(values, std=0.1)
@@ -94,7 +94,7 @@ def small_bundle(
     features: str = "0" * 16,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
-    from lodestar.training.export import encoder_bytes
+    from lodestar.training.export import graph_bytes
 
     model, ids = small_model(num_items, dim), [f"i{row}" for row in range(num_items)]
     info = bundle.Info(
@@ -117,6 +117,7 @@ def small_bundle(
     )
     popularity = np.arange(num_items, 0, -1, dtype=np.float32)
     folder.mkdir(parents=True, exist_ok=True)
-    table = quantise(model.items.weight.detach().numpy(), precision)
-    bundle.write(folder, info, encoder_bytes(model.encoder), table, catalogue, popularity)
+    rows, encoder = model.served()
+    table = quantise(rows.numpy(), precision)
+    bundle.write(folder, info, graph_bytes(encoder, dim), table, catalogue, popularity)
     return folder

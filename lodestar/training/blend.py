@@ -13,20 +13,20 @@ from torch import Tensor
 from lodestar.data.splits import Cases
 from lodestar.models.counts import Sequences
 from lodestar.models.memory import RECENT, Memory
-from lodestar.models.sasrec import SASRec
+from lodestar.models.next_item import NextItem
 from lodestar.training.batches import padded
 from lodestar.training.start import Vectors
-from lodestar.training.validation import SCORES_AT_ONCE, Quality, quality_sums, scored
+from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Quality, means, quality_sums, scored
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0)  # of the spread of scores
 
 
 @torch.no_grad()
-def choose_weight(model: SASRec, memory: Memory, places: Vectors, cases: Cases, max_length: int) -> tuple[float, Quality]:
+def choose_weight(model: NextItem, memory: Memory, places: Vectors, cases: Cases, max_length: int) -> tuple[float, Quality]:
     """The weight with the best NDCG@10, and what it gives; 0 is among those tried."""
     memory.weight.fill_(1.0)
     placed = torch.from_numpy(places)
-    totals = torch.zeros(len(SHARES), 3, dtype=torch.float64)
+    totals = torch.zeros(len(SHARES), SUMS, dtype=torch.float64)
     unit = 0.0
     model.eval()
     for chosen in _parts(cases, SCORES_AT_ONCE // len(places)):
@@ -36,8 +36,7 @@ def choose_weight(model: SASRec, memory: Memory, places: Vectors, cases: Cases, 
         for place, share in enumerate(SHARES):
             totals[place] += quality_sums(learnt_BN + share * unit * counted_BN, cases, chosen)
     best = int(totals[:, 1].argmax())
-    hits, gain, right = (totals[best] / len(cases)).tolist()
-    return SHARES[best] * unit, Quality(hit_rate=hits, ndcg=gain, accuracy=right)
+    return SHARES[best] * unit, means(totals[best], cases)
 
 
 def remembered(memory: Memory, places_NR: Tensor, histories: Sequences) -> Tensor:

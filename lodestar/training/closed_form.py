@@ -15,7 +15,7 @@ from lodestar.models.retriever import FAMILIES, Retriever, Setting
 from lodestar.progress import Progress, log_event
 from lodestar.training.batches import padded
 from lodestar.training.export import graph_bytes
-from lodestar.training.validation import SCORES_AT_ONCE, Quality, quality_sums
+from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Quality, means, quality_sums
 
 
 def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
@@ -55,12 +55,11 @@ def _write(folder: Path, found: FeatureSet, recipe: Recipe, model: Retriever, be
 def judged(model: Retriever, cases: Cases, max_length: int) -> Quality:
     """HR@10, NDCG@10 and accuracy over all cases."""
     table = torch.from_numpy(model.vectors)
-    total, rows = torch.zeros(3, dtype=torch.float64), max(1, SCORES_AT_ONCE // (len(table) + max_length * table.shape[1]))
+    total, rows = torch.zeros(SUMS, dtype=torch.float64), max(1, SCORES_AT_ONCE // (len(table) + max_length * table.shape[1]))
     order = np.argsort([len(history) for history in cases.history], kind="stable")
     for start in range(0, len(order), rows):
         chosen = order[start : start + rows]
         history, mask = padded([cases.history[case][-max_length:] for case in chosen])
         users = model.encoder(table[history] * mask[:, :, None], mask)
         total += quality_sums(users @ table.T, cases, chosen)
-    hits, gain, right = (total / max(1, len(cases))).tolist()
-    return Quality(hit_rate=hits, ndcg=gain, accuracy=right)
+    return means(total, cases)

@@ -11,28 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from lodestar.models.memory import Memory
-from lodestar.models.sasrec import Encoder
 
 OPSET = 17
 HISTORY, MASK, USER = "history", "mask", "user"
 
 
-def encoder_bytes(encoder: Encoder, memory: Memory | None = None) -> bytes:
-    """The model file: `history` float32 [B, T, D] and `mask` bool [B, T], newest last, to `user` float32 [B, D]; B and T are free.
-
-    With a memory, its directions are the last of the D.
-    """
-    dim = encoder.norm.normalized_shape[0] + (len(memory.onward) if memory is not None else 0)
-    return graph_bytes(_Newest(encoder, memory), dim)
-
-
 def graph_bytes(module: nn.Module, dim: int) -> bytes:
-    """The same of anything that takes a history and its mask, and gives a user."""
+    """The model file: `history` float32 [B, T, D] and `mask` bool [B, T], newest last, to `user` float32 [B, D]; B and T are free."""
     example = torch.zeros(2, 3, dim), torch.ones(2, 3, dtype=torch.bool)
     free = {HISTORY: {0: "batch", 1: "time"}, MASK: {0: "batch", 1: "time"}, USER: {0: "batch"}}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         graph = Path(folder) / "encoder.onnx"
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Torch's own checks of shapes in a recurrent layer, and its note that batches are to be free there: tests hold that they are.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module="torch.nn.modules.rnn")
+        warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size other than 1", UserWarning)
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         torch.onnx.export(
             module.eval().cpu(),
             example,
@@ -46,14 +40,13 @@ def graph_bytes(module: nn.Module, dim: int) -> bytes:
         return graph.read_bytes()
 
 
-class _Newest(nn.Module):
-    def __init__(self, encoder: Encoder, memory: Memory | None) -> None:
+class Remembering(nn.Module):
+    """An encoder for rows of `width` numbers with a memory beside it, whose directions come behind those."""
+
+    def __init__(self, encoder: nn.Module, width: int, memory: Memory) -> None:
         super().__init__()
-        self.encoder, self.memory = encoder, memory
-        self.width = encoder.norm.normalized_shape[0]
+        self.encoder, self.width, self.memory = encoder, width, memory
 
     def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        learnt_BD = self.encoder.newest(history_BTD[:, :, : self.width], mask_BT)
-        if self.memory is None:
-            return learnt_BD
+        learnt_BD = self.encoder(history_BTD[:, :, : self.width], mask_BT)
         return torch.cat([learnt_BD, self.memory(history_BTD[:, :, self.width :], mask_BT)], dim=1)

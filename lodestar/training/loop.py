@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lodestar.config import Recipe, TrainConfig
 from lodestar.errors import ConfigError
 from lodestar.models.counts import Sequences
-from lodestar.models.sasrec import SASRec
+from lodestar.models.next_item import NextItem
 from lodestar.progress import Progress
 from lodestar.training.batches import Batch, batches, jittered
 from lodestar.training.checkpoints import State
@@ -35,11 +35,11 @@ class Stage:
     name: str
     sequences: Sequences
     last_epoch: int
-    judge: Callable[[SASRec], Quality] | None
+    judge: Callable[[NextItem], Quality] | None
     keep: Callable[[State], None]
 
 
-def fit(model: SASRec, stage: Stage, recipe: Recipe, group: Group, state: State) -> State:
+def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: State) -> State:
     """Train on from `state`; the model ends with the best epoch's weights (the last one's where nothing is judged)."""
     train = recipe.train
     optimiser = _optimiser(model, train)
@@ -102,7 +102,7 @@ class Step:
             parameters["lr"] = self.train.learning_rate * share
 
 
-def _validate(model: SASRec, stage: Stage, train: TrainConfig, state: State) -> dict[str, float]:
+def _validate(model: NextItem, stage: Stage, train: TrainConfig, state: State) -> dict[str, float]:
     due = state.epoch % train.validate_every == 0 or state.epoch == stage.last_epoch
     if stage.judge is None or not due:
         return {}
@@ -110,14 +110,20 @@ def _validate(model: SASRec, stage: Stage, train: TrainConfig, state: State) -> 
     if quality.ndcg > state.best_ndcg:
         state.best_ndcg, state.best_epoch = quality.ndcg, state.epoch
         state.best = {name: values.detach().clone() for name, values in model.state_dict().items()}
-    return {"hit_rate_at_10": quality.hit_rate, "ndcg_at_10": quality.ndcg, "accuracy": quality.accuracy}
+    return {
+        "hit_rate_at_10": quality.hit_rate,
+        "ndcg_at_10": quality.ndcg,
+        "accuracy": quality.accuracy,
+        "base_rate": quality.base_rate,
+        "auc": quality.auc,
+    }
 
 
 def _has_stalled(state: State, train: TrainConfig) -> bool:
     return state.best_epoch > 0 and state.epoch - state.best_epoch >= train.patience * train.validate_every
 
 
-def _optimiser(model: SASRec, train: TrainConfig) -> torch.optim.Optimizer:
+def _optimiser(model: NextItem, train: TrainConfig) -> torch.optim.Optimizer:
     """Decay pulls matrices only: a smaller bias or norm says nothing simpler."""
     matrices = [values for values in model.parameters() if values.ndim > 1]
     others = [values for values in model.parameters() if values.ndim <= 1]

@@ -1,6 +1,6 @@
 """What the model is punished for. Letters in shapes: M places that predict, N items, K negatives, D width.
 
-The full softmax is exact and, in chunks that stay in the cache, fastest up to some 50,000 items; the other two look at drawn items only.
+The full softmax is exact and, in chunks that stay in the cache, fastest up to some 50,000 items; the others look at drawn items only.
 """
 
 from typing import Any
@@ -56,6 +56,35 @@ def gbce(
     ignored_MK = functional.logsigmoid(-users_MD @ items_ND[negatives_K].T)
     ignored_MK = ignored_MK.masked_fill(negatives_K[None, :] == target_M[:, None], 0.0)
     return -(clicked_M.sum() + ignored_MK.sum()) / (1 + len(negatives_K))
+
+
+def bce(
+    users_MD: Float[Tensor, "places dim"],
+    items_ND: Float[Tensor, "items dim"],
+    target_M: Int[Tensor, " places"],
+    negatives_K: Int[Tensor, " negatives"],
+) -> Float[Tensor, ""]:
+    """Sum over places of the cross-entropy of "taken next or not", the negatives together as heavy as the target."""
+    others_MK = _others(users_MD, items_ND, target_M, negatives_K)
+    taken_M = functional.logsigmoid((users_MD * items_ND[target_M]).sum(dim=1))
+    return -(taken_M + functional.logsigmoid(-others_MK).mean(dim=1)).sum() / 2
+
+
+def bpr(
+    users_MD: Float[Tensor, "places dim"],
+    items_ND: Float[Tensor, "items dim"],
+    target_M: Int[Tensor, " places"],
+    negatives_K: Int[Tensor, " negatives"],
+) -> Float[Tensor, ""]:
+    """Sum over places of how far the target is from beating a negative, on average (Rendle et al., UAI 2009, arXiv:1205.2618)."""
+    others_MK = _others(users_MD, items_ND, target_M, negatives_K)
+    own_M1 = (users_MD * items_ND[target_M]).sum(dim=1, keepdim=True)
+    return -functional.logsigmoid(own_M1 - others_MK).mean(dim=1).sum()
+
+
+def _others(users_MD: Tensor, items_ND: Tensor, target_M: Tensor, negatives_K: Tensor) -> Tensor:
+    """Scores of the negatives; one that is the target itself counts as beaten."""
+    return (users_MD @ items_ND[negatives_K].T).masked_fill(negatives_K[None, :] == target_M[:, None], -torch.inf)
 
 
 class _ChunkedSoftmax(torch.autograd.Function):

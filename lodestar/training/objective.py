@@ -5,16 +5,18 @@ from torch import Tensor, nn
 
 from lodestar.config import TrainConfig
 from lodestar.models.counts import Sequences
-from lodestar.models.sasrec import SASRec
+from lodestar.models.next_item import NextItem
 from lodestar.training.batches import Batch
-from lodestar.training.losses import gbce, sampled_softmax, softmax
+from lodestar.training.losses import bce, bpr, gbce, sampled_softmax, softmax
 from lodestar.training.negatives import draw, drawing_rates
+
+PAIRWISE = {"bce": bce, "bpr": bpr}
 
 
 class Objective(nn.Module):
     """The sum of a batch's losses; negatives depend on the seed only, so that all workers draw the same."""
 
-    def __init__(self, model: SASRec, sequences: Sequences, train: TrainConfig) -> None:
+    def __init__(self, model: NextItem, sequences: Sequences, train: TrainConfig) -> None:
         super().__init__()
         self.model, self.train_config = model, train
         uniform = torch.full((model.items.num_embeddings,), 1 / model.items.num_embeddings)
@@ -23,13 +25,18 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, seed: int) -> Tensor:
         device = self.model.items.weight.device
-        history, mask = batch.history.to(device), batch.mask.to(device)
-        users_MD, target_M = self.model(history, mask)[mask], batch.target.to(device)[mask]
-        items_ND, train = self.model.items.weight, self.train_config
+        users_MD, target_M, items_ND = self.model(batch.history.to(device), batch.mask.to(device), batch.target.to(device))
+        # A family may learn from fewer or more places than a batch has: each batch counts by its own places.
+        return self._loss(users_MD, target_M, items_ND, seed) * (batch.num_targets / max(1, len(target_M)))
+
+    def _loss(self, users_MD: Tensor, target_M: Tensor, items_ND: Tensor, seed: int) -> Tensor:
+        train, device = self.train_config, items_ND.device
         if train.loss == "softmax":
             return softmax(users_MD, items_ND, target_M, train.label_smoothing)
         rates_N = self.get_buffer("rates")
         negatives = draw(rates_N.cpu(), train.num_negatives, torch.Generator().manual_seed(seed + train.seed)).to(device)
         if train.loss == "gbce":
             return gbce(users_MD, items_ND, target_M, negatives, train.calibration)
+        if train.loss in PAIRWISE:
+            return PAIRWISE[train.loss](users_MD, items_ND, target_M, negatives)
         return sampled_softmax(users_MD, items_ND, target_M, negatives, (rates_N * train.num_negatives).log())

@@ -23,14 +23,15 @@ from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
 from lodestar.models.memory import Memory
 from lodestar.models.popularity import Popularity
+from lodestar.models.next_item import NextItem
 from lodestar.models.retriever import FAMILIES
-from lodestar.models.sasrec import SASRec
+from lodestar.models.words import words_of
 from lodestar.progress import log_event
 from lodestar.training import closed_form
 from lodestar.training.blend import choose_weight
 from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.distributed import Group, joined
-from lodestar.training.export import encoder_bytes
+from lodestar.training.export import Remembering, graph_bytes
 from lodestar.training.loop import Stage, fit
 from lodestar.training.start import Vectors, directions, item_vectors
 from lodestar.training.start import memory as remember
@@ -72,7 +73,7 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
 class Trained:
     """What goes into the bundle; `places` are the items' rows in the memory, [items, directions]."""
 
-    model: SASRec
+    model: NextItem
     memory: Memory | None
     places: Vectors
     state: State
@@ -126,7 +127,7 @@ class Training:
         """All workers begin with the same weights."""
         recipe, num_items = self.recipe, len(self.found.items)
         torch.manual_seed(recipe.train.seed)
-        model = SASRec(num_items, recipe.model)
+        model = NextItem(num_items, recipe.model, words_of(self.found.items) if recipe.model.words else None)
         rank = max(recipe.model.memory_dim, recipe.model.dim if recipe.train.start == "cooccurrence" else 0)
         counted = directions(stage.sequences, num_items, rank, recipe.train.seed)
         if recipe.train.start == "cooccurrence":
@@ -134,6 +135,8 @@ class Training:
         memory, places = remember(counted.strongest(recipe.model.memory_dim), stage.sequences)
         memory.weight.fill_(state.memory_weight)
         state = fit(model.to(self.group.device), stage, recipe, self.group, state)
+        if recipe.model.words:
+            model.forget_untaken(stage.sequences)
         return Trained(model=model, memory=memory if places.shape[1] else None, places=places, state=state)
 
 
@@ -143,7 +146,10 @@ def _keep(kept: Checkpoints, group: Group, state: State) -> None:
 
 
 def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:
-    vectors = np.concatenate([trained.model.items.weight.detach().cpu().numpy(), trained.places], axis=1)
+    learnt, encoder = trained.model.cpu().served()
+    vectors = np.concatenate([learnt.numpy(), trained.places], axis=1)
+    if trained.memory is not None:
+        encoder = Remembering(encoder, learnt.shape[1], trained.memory)
     info = bundle.Info(
         family=recipe.model.family,
         recipe=recipe.name,
@@ -157,8 +163,7 @@ def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) ->
         files={},
     )
     popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
-    encoder = encoder_bytes(trained.model.encoder, trained.memory)
-    bundle.write(folder, info, encoder, quantise(vectors, "fp32"), found.items, popularity)
+    bundle.write(folder, info, graph_bytes(encoder, info.dim), quantise(vectors, "fp32"), found.items, popularity)
     folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 
 

@@ -10,7 +10,7 @@ from lodestar.config import Recipe, override
 from lodestar.data.splits import Cases
 from lodestar.errors import ConfigError, EnvironmentFault, UsageError
 from lodestar.models.counts import Sequences
-from lodestar.models.sasrec import SASRec
+from lodestar.models.next_item import NextItem
 from lodestar.recipes import recipe
 from lodestar.training.checkpoints import Checkpoints, State
 from lodestar.training.distributed import Group, choose_device
@@ -50,13 +50,13 @@ def stage(recipe: Recipe, keep: list[State] | None = None) -> Stage:
     )
 
 
-def trained(recipe: Recipe) -> tuple[SASRec, State]:
+def trained(recipe: Recipe) -> tuple[NextItem, State]:
     torch.manual_seed(0)
-    model = SASRec(NUM_ITEMS, recipe.model)
+    model = NextItem(NUM_ITEMS, recipe.model)
     return model, fit(model, stage(recipe), recipe, Group(), State(stage="search"))
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce"])
+@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce", "bce", "bpr"])
 def test_a_certain_next_item_is_learnt(loss: str) -> None:
     run = short(f'{{"train": {{"loss": "{loss}", "patience": 8, "epochs": 12}}, "model": {{"dropout": 0.0}}}}')
     _, state = trained(run)
@@ -91,13 +91,13 @@ def test_a_resumed_run_gives_the_numbers_of_an_unbroken_one(tmp_path: Path) -> N
             raise Killed
 
     torch.manual_seed(0)
-    first = SASRec(NUM_ITEMS, run.model)
+    first = NextItem(NUM_ITEMS, run.model)
     dying = Stage(**{**vars(stage(run)), "keep": save_and_die})
     with pytest.raises(Killed):
         fit(first, dying, run, Group(), State(stage="search"))
     content = store.load()
     assert content is not None
-    second = SASRec(NUM_ITEMS, run.model)
+    second = NextItem(NUM_ITEMS, run.model)
     state = fit(second, stage(run), run, Group(), store.decode(content))
     torch.testing.assert_close(second.state_dict(), unbroken.state_dict(), rtol=0, atol=0)
     assert [line["loss"] for line in state.log] == [line["loss"] for line in expected.log]

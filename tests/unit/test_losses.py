@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lodestar.training.losses import CHUNK, gbce, sampled_softmax, softmax
+from lodestar.training.losses import CHUNK, bce, bpr, gbce, sampled_softmax, softmax
 
 
 def random_places(places: int, items: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -52,3 +52,21 @@ def test_calibration_makes_the_clicked_item_count_less() -> None:
     users, table, target = random_places(5, 101)
     negatives = torch.arange(10)
     assert gbce(users, table, target, negatives, 1.0) < gbce(users, table, target, negatives, 0.0)
+
+
+def test_bce_weighs_the_negatives_together_as_the_target_and_leaves_the_target_out_of_them() -> None:
+    users, table, target = random_places(5, 11)
+    negatives = torch.arange(11)
+    scores = users @ table.T
+    truth = functional.one_hot(target, 11).double()
+    each = functional.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+    expected = (each[truth == 1] + each.masked_fill(truth == 1, 0).sum(dim=1) / 11).sum() / 2
+    assert bce(users, table, target, negatives).item() == pytest.approx(expected.item())
+
+
+def test_bpr_is_the_mean_over_the_negatives_that_are_not_the_target() -> None:
+    users, table, target = random_places(5, 11)
+    scores = users @ table.T
+    ahead = scores.gather(1, target[:, None]) - scores
+    each = [functional.softplus(-ahead[row, item]) / 11 for row in range(5) for item in range(11) if item != target[row]]
+    assert bpr(users, table, target, torch.arange(11)).item() == pytest.approx(torch.stack(each).sum().item())

@@ -29,7 +29,7 @@ def trained_scores(history: Rows) -> np.ndarray:
     model = small_model(NUM_ITEMS)
     asked = torch.from_numpy(history[-MAX_LENGTH:].astype(np.int64))[None]
     with torch.no_grad():
-        scores: np.ndarray = (model.user(asked, torch.ones_like(asked, dtype=torch.bool)) @ model.items.weight.T)[0].numpy()
+        scores: np.ndarray = model.scores(asked, torch.ones_like(asked, dtype=torch.bool))[0].numpy()
     return scores
 
 

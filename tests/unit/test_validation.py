@@ -6,16 +6,16 @@ import torch
 
 from lodestar.config import ModelConfig
 from lodestar.data.splits import Cases
-from lodestar.models.sasrec import SASRec
+from lodestar.models.next_item import NextItem
 from lodestar.training.distributed import Group
 from lodestar.training.validation import judge
 
 
-class Fixed(SASRec):
+class Fixed(NextItem):
     """Scores every history alike: item 0 first, item 1 second and so on."""
 
-    def user(self, history_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-        return torch.ones(len(history_BT), 1)
+    def scores(self, history_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        return self.items.weight.T.expand(len(history_BT), -1).clone()
 
 
 @pytest.fixture
@@ -49,3 +49,9 @@ def test_a_model_of_nan_is_worth_nothing(model: Fixed) -> None:
 
 def test_no_cases_are_worth_nothing(model: Fixed) -> None:
     assert judge(model, cases(), 5, Group()).ndcg == 0
+
+
+def test_auc_is_the_share_of_unseen_items_that_the_wanted_one_beats_and_stands_beside_a_base_rate(model: Fixed) -> None:
+    quality = judge(model, cases(([0, 1], [2]), ([0, 19], [10]), ([1], [10])), 5, Group())
+    assert quality.auc == pytest.approx((1 + (1 - 9 / 17) + (1 - 9 / 18)) / 3)
+    assert quality.base_rate == pytest.approx(2 / 3)

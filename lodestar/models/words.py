@@ -1,0 +1,42 @@
+"""What is written of items, as numbers: the words of titles and categories."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.catalogue import Catalogue
+
+MOST_WORDS = 32  # of one item, the first ones
+LEAST_ITEMS = 2  # a word of one item says nothing of others
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsOfItems:
+    """Item i has the words word[starts[i]:starts[i + 1]], each a number below `num_words`."""
+
+    word: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    num_words: int
+
+
+def words_of(items: Catalogue) -> WordsOfItems:
+    """A word is in use where at least two items have it; a category counts as one word, apart from the same in a title."""
+    written = [_words(title, category) for title, category in zip(items.titles, items.categories, strict=True)]
+    count = Counter(word for words in written for word in words)
+    number = {word: place for place, word in enumerate(sorted(word for word, items_with in count.items() if items_with >= LEAST_ITEMS))}
+    known = [[number[word] for word in words if word in number] for words in written]
+    return WordsOfItems(
+        word=np.array([word for words in known for word in words], dtype=np.int64),
+        starts=np.cumsum([0, *(len(words) for words in known)], dtype=np.int64),
+        num_words=len(number),
+    )
+
+
+def _words(title: str, category: str) -> list[str]:
+    """Each once, in order."""
+    found = _WORD.findall(title.casefold())[:MOST_WORDS]
+    return list(dict.fromkeys([*found, f"category {category}"] if category else found))
