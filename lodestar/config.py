@@ -10,6 +10,8 @@ from lodestar.errors import ConfigError
 Split = Literal["leave_one_out", "time"]
 Loss = Literal["softmax", "sampled_softmax", "gbce", "bce", "bpr"]
 Start = Literal["random", "cooccurrence"]
+OptimiserName = Literal["adamw", "sgd", "rowwise_adagrad"]
+Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 LearntFamily = Literal["sasrec", "bert4rec", "hstu", "gru", "lstm", "caser", "two_tower", "content"]
 CountedFamily = Literal["popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials"]
@@ -66,9 +68,11 @@ class ModelConfig:
 class TrainConfig:
     """How it learns; `patience` counts validations without a better NDCG@10.
 
-    `start` is where item vectors begin. With `refit`, once the best epoch is known, a fresh model learns from the validation
+    With `rowwise_adagrad` a step moves only the item vectors it names, at `row_rate`, and everything else by AdamW. `average` is how much
+    of its past a running mean of the weights keeps each step, which is then what is judged and served (0: none). `precision` is the
+    encoder's. `start` is where item vectors begin. With `refit`, once the best epoch is known, a fresh model learns from the validation
     items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number of `workers`. `order_jitter` is how far, in
-    places, items stray from their order in each epoch.
+    places, items of one sitting stray from their order in each epoch.
     """
 
     loss: Loss = "softmax"
@@ -79,7 +83,13 @@ class TrainConfig:
     warmup_epochs: int = 1
     patience: int = 10
     batch_tokens: int = 8192
+    optimiser: OptimiserName = "adamw"
     learning_rate: float = 1e-3
+    row_rate: float = 0.05
+    largest_gradient: float = 5.0
+    average: float = 0.0
+    precision: Precision = "fp32"
+    compile: bool = False
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     order_jitter: float = 0.0
@@ -92,14 +102,20 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_tokens", "num_negatives", "validate_every", "workers"):
             _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
-        _check(self.learning_rate > 0, "learning_rate must be positive", self.learning_rate)
+        for name in ("learning_rate", "row_rate", "largest_gradient"):
+            _check(getattr(self, name) > 0, f"{name} must be positive", getattr(self, name))
+        _check(0 <= self.average < 1, "average must lie in [0, 1)", self.average)
         _check(self.order_jitter >= 0, "order_jitter must not be negative", self.order_jitter)
         _check(self.warmup_epochs >= 0, "warmup_epochs must not be negative", self.warmup_epochs)
         _check(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
         _check(0 <= self.label_smoothing < 1, "label_smoothing must lie in [0, 1)", self.label_smoothing)
         _check(0 <= self.calibration <= 1, "calibration must lie in [0, 1]", self.calibration)
-        for name, choices in (("loss", get_args(Loss)), ("start", get_args(Start)), ("device", get_args(Device))):
+        chosen = {"loss": Loss, "start": Start, "device": Device, "optimiser": OptimiserName, "precision": Precision}
+        for name, choices in ((name, get_args(kind)) for name, kind in chosen.items()):
             _check(getattr(self, name) in choices, f"{name} must be one of {', '.join(choices)}", getattr(self, name))
+        is_by_row = self.optimiser == "rowwise_adagrad"
+        _check(not is_by_row or self.loss != "softmax", "rowwise_adagrad needs a loss that looks at drawn items only", self.loss)
+        _check(not is_by_row or self.average == 0, "rowwise_adagrad keeps no running mean: set average to 0", self.average)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +151,10 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     compression: CompressionConfig = field(default_factory=CompressionConfig)
+
+    def __post_init__(self) -> None:
+        is_by_row = self.train.optimiser == "rowwise_adagrad"
+        _check(not (is_by_row and self.model.words), "rowwise_adagrad moves vectors of items, and not of words", self.model.words)
 
 
 def override(recipe: Recipe, overrides: str) -> Recipe:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
-from lodestar.config import CountedFamily, DataConfig, ModelConfig, Recipe, TrainConfig, override
+from lodestar.config import LEARNT_FAMILIES, CountedFamily, DataConfig, LearntFamily, ModelConfig, Recipe, TrainConfig, override
 from lodestar.errors import ConfigError
 
 
@@ -17,6 +18,58 @@ def sasrec() -> Recipe:
             start="cooccurrence", refit=True, epochs=20, batch_tokens=2048, learning_rate=3e-3, label_smoothing=0.1, order_jitter=2.0
         ),
     )
+
+
+def gsasrec() -> Recipe:
+    """The same, learning from drawn items by a calibrated loss: for catalogues too large for a full softmax."""
+    return _beside("gsasrec", sasrec().model, loss="gbce", label_smoothing=0.0)
+
+
+def bert4rec() -> Recipe:
+    """A Transformer that looks both ways and fills in hidden items."""
+    return _beside("bert4rec", _like_sasrec("bert4rec"), epochs=40)
+
+
+def hstu() -> Recipe:
+    """Gated attention that adds up: how often something comes counts."""
+    return _beside("hstu", _like_sasrec("hstu"))
+
+
+def gru() -> Recipe:
+    """A state carried from item to item."""
+    return _beside("gru", _like_sasrec("gru"))
+
+
+def lstm() -> Recipe:
+    """A state with a longer memory, taught as in a first course: taken or not, Adam at 0.001, ten epochs, 64 histories a step."""
+    shape = _like_sasrec("lstm")
+    return _beside(
+        "lstm", shape, loss="bce", epochs=10, learning_rate=1e-3, batch_tokens=64 * shape.max_length, label_smoothing=0.0, order_jitter=0.0
+    )
+
+
+def caser() -> Recipe:
+    """Filters over the last items, as over a picture."""
+    return _beside("caser", _like_sasrec("caser"))
+
+
+def two_tower() -> Recipe:
+    """Means of the history towards items that are known by their words too: new items are ranked from the first day."""
+    return _beside("two_tower", _like_sasrec("two_tower", words=True))
+
+
+def content() -> Recipe:
+    """From what is written of the history to a softmax over items."""
+    return _beside("content", _like_sasrec("content", words=True))
+
+
+def _like_sasrec(family: LearntFamily, *, words: bool = False) -> ModelConfig:
+    return replace(sasrec().model, family=family, words=words)
+
+
+def _beside(name: str, model: ModelConfig, **train: Any) -> Recipe:
+    """What differs from `sasrec`, so that figures tell encoders apart and not how they were taught."""
+    return replace(sasrec(), name=name, model=model, train=replace(sasrec().train, **train))
 
 
 def shop() -> Recipe:
@@ -77,8 +130,14 @@ def _closed_form(family: CountedFamily, dim: int) -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    made.__name__: made for made in (sasrec, shop, tiny, popularity, item_knn, cooccurrence, ease, graph_filter, ials)
+    made.__name__: made
+    for made in (
+        *(sasrec, shop, tiny, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
+        *(popularity, item_knn, cooccurrence, ease, graph_filter, ials),
+    )
 }
+SIZED = tuple(name for name, made in RECIPES.items() if made().model.family in LEARNT_FAMILIES and made is not tiny)
+SIZES: dict[str, dict[str, Any]] = {"m": {"dim": 128, "layers": 2, "heads": 4}, "l": {"dim": 256, "layers": 4, "heads": 8}}
 
 # HR@10 and NDCG@10 on MovieLens-100K, the last item of each user, through the whole run.
 MEASURED: dict[str, tuple[float, float]] = {
@@ -93,12 +152,14 @@ MEASURED: dict[str, tuple[float, float]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name; an unknown name is an error that suggests the nearest."""
-    if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, n=1)
+    """The recipe of that name, or a larger one such as `sasrec-m`; an unknown name is an error that suggests the nearest."""
+    plain, _, size = name.partition("-")
+    if plain not in RECIPES or (size and (size not in SIZES or plain not in SIZED)):
+        near = get_close_matches(name, [*RECIPES, *(f"{one}-{size}" for one in SIZED for size in SIZES)], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"no recipe {name!r}{hint} There are: {', '.join(sorted(RECIPES))}")
-    return RECIPES[name]()
+        raise ConfigError(f"no recipe {name!r}{hint} There are: {', '.join(sorted(RECIPES))}; {', '.join(SIZED)} also as NAME-m and NAME-l")
+    small = RECIPES[plain]()
+    return replace(small, name=name, model=replace(small.model, **SIZES[size])) if size else small
 
 
 def configured(name: str, overrides: str) -> Recipe:

@@ -64,10 +64,17 @@ class NextItem(nn.Module):
         return table_ND, table_ND
 
     def forward(
-        self, history_BT: Int[Tensor, "batch time"], mask_BT: Bool[Tensor, "batch time"], target_BT: Int[Tensor, "batch time"]
+        self,
+        history_BT: Int[Tensor, "batch time"],
+        mask_BT: Bool[Tensor, "batch time"],
+        target_BT: Int[Tensor, "batch time"],
+        table_ND: Float[Tensor, "items dim"] | None = None,
     ) -> tuple[Float[Tensor, "places dim"], Int[Tensor, " places"], Float[Tensor, "items dim"]]:
-        """What a batch teaches: users' vectors, the items they should point to, and all items as answers."""
-        asked_ND, answers_ND = self.tables()
+        """What a batch teaches: users' vectors, the items they should point to, and all items as answers.
+
+        `table_ND` takes the place of the model's own vectors, for a caller who holds them elsewhere.
+        """
+        asked_ND, answers_ND = self.tables() if table_ND is None else (table_ND, table_ND)
         return *self.encoder.learn(asked_ND, history_BT, mask_BT, target_BT), answers_ND
 
     def scores(self, history_BT: Int[Tensor, "batch time"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch items"]:

@@ -30,6 +30,10 @@ class Batch:
     def num_targets(self) -> int:
         return int(self.mask.sum())
 
+    def renumbered(self, named: Tensor) -> Self:
+        """The same with items as places in `named`, which is sorted and holds all of them."""
+        return type(self)(history=torch.searchsorted(named, self.history), mask=self.mask, target=torch.searchsorted(named, self.target))
+
     def part(self, rank: int, size: int) -> Self:
         """Every `size`-th row: what one of several workers takes."""
         rows = slice(rank, None, size)
@@ -42,13 +46,6 @@ def batches(sequences: Sequences, max_length: int, batch_tokens: int, chance: np
     near = np.array([len(window) for window in windows]) + chance.uniform(0, LENGTH_JITTER, len(windows))
     packs = list(_packs([windows[index] for index in np.argsort(near)], batch_tokens))
     return [_batch(packs[index]) for index in chance.permutation(len(packs))]
-
-
-def jittered(sequences: Sequences, places: float, chance: np.random.Generator) -> Sequences:
-    """Each sequence with its items moved by some places of noise: what was taken in one sitting has no true order."""
-    if places == 0:
-        return sequences
-    return [sequence[np.argsort(np.arange(len(sequence)) + chance.normal(scale=places, size=len(sequence)))] for sequence in sequences]
 
 
 def padded(sequences: Sequences) -> tuple[Tensor, Tensor]:

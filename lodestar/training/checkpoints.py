@@ -28,6 +28,7 @@ class State:
     epoch: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     optimiser: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
     best_epoch: int = 0
     best_ndcg: float = -1.0

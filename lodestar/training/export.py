@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from lodestar.models.memory import Memory
 
@@ -24,7 +25,7 @@ def graph_bytes(module: nn.Module, dim: int) -> bytes:
         graph = Path(folder) / "encoder.onnx"
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # Torch's own checks of shapes in a recurrent layer, and its note that batches are to be free there: tests hold that they are.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module="torch.nn.modules.rnn")
+        warnings.filterwarnings("ignore", category=TracerWarning, module="torch.nn.modules.rnn")
         warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size other than 1", UserWarning)
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         torch.onnx.export(

@@ -7,6 +7,7 @@ from the validation items too and stops at that epoch, unseen by anyone.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,23 +18,27 @@ from lodestar.errors import ConfigError
 from lodestar.models.counts import Sequences
 from lodestar.models.next_item import NextItem
 from lodestar.progress import Progress
-from lodestar.training.batches import Batch, batches, jittered
+from lodestar.training.average import Average
+from lodestar.training.batches import Batch, batches
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.objective import Objective
+from lodestar.training.optimiser import Optimiser
+from lodestar.training.order import Places, jittered
 from lodestar.training.schedule import rate
 from lodestar.training.validation import Quality
-
-LARGEST_GRADIENT = 5.0
-BETAS = (0.9, 0.98)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What one loop needs beside the model: `last_epoch` ends it, `judge` None means there is nothing to validate on."""
+    """What one loop needs beside the model: `last_epoch` ends it, `judge` None means there is nothing to validate on.
+
+    `places` is where the items of each sequence lie on the line of `training.order`.
+    """
 
     name: str
     sequences: Sequences
+    places: list[Places]
     last_epoch: int
     judge: Callable[[NextItem], Quality] | None
     keep: Callable[[State], None]
@@ -42,27 +47,34 @@ class Stage:
 def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: State) -> State:
     """Train on from `state`; the model ends with the best epoch's weights (the last one's where nothing is judged)."""
     train = recipe.train
-    optimiser = _optimiser(model, train)
     if state.epoch > 0:
         model.load_state_dict(state.model)
+    optimiser, average = Optimiser(model, train), Average(model, train.average)
+    if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
-    step = Step(group.wrap(Objective(model, stage.sequences, train)), optimiser, train, group)
+        average.load_state_dict(state.average)
+    # What is compiled shares the weights; the model itself stays as it is for validation and export.
+    taught = cast(NextItem, torch.compile(model, dynamic=True)) if train.compile else model
+    step = Step(group.wrap(Objective(taught, stage.sequences, train, group)), optimiser, average, train, group)
     with Progress(f"train {stage.name}", stage.last_epoch) as progress:
         progress.advance(state.epoch)
         while state.epoch < stage.last_epoch and not _has_stalled(state, train):
             started = time.monotonic()
             chance = np.random.default_rng([train.seed, state.epoch])
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
-            packs = batches(jittered(stage.sequences, train.order_jitter, chance), recipe.model.max_length, train.batch_tokens, chance)
+            ordered = jittered(stage.sequences, stage.places, train.order_jitter, chance)
+            packs = batches(ordered, recipe.model.max_length, train.batch_tokens, chance)
             loss, num_targets = step.epoch(packs, state.epoch)
             state.epoch += 1
             seconds = time.monotonic() - started
             line = {"epoch": state.epoch, "loss": loss, "seconds": seconds, "samples_per_s": num_targets / seconds}
-            line |= _validate(model, stage, train, state)
+            with average.in_place():
+                line |= _validate(model, stage, train, state)
             state.log.append({"stage": stage.name, **line})
-            state.model, state.optimiser = model.state_dict(), optimiser.state_dict()
+            state.model, state.optimiser, state.average = model.state_dict(), optimiser.state_dict(), average.state_dict()
             stage.keep(state)
             progress.advance(1, **line)
+    average.settle()
     model.load_state_dict(state.best or model.state_dict())
     return state
 
@@ -70,36 +82,29 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
 class Step:
     """One pass over batches; every worker takes its rows of each and all end with the same weights."""
 
-    def __init__(self, objective: nn.Module, optimiser: torch.optim.Optimizer, train: TrainConfig, group: Group) -> None:
-        self.objective, self.optimiser, self.train, self.group = objective, optimiser, train, group
+    def __init__(self, objective: nn.Module, optimiser: Optimiser, average: Average, train: TrainConfig, group: Group) -> None:
+        self.objective, self.optimiser, self.average, self.train, self.group = objective, optimiser, average, train, group
 
     def epoch(self, packs: list[Batch], epochs_done: int) -> tuple[float, int]:
         """The mean loss per target, in nats, and the number of targets; ConfigError where the loss is no longer a number."""
         self.objective.train()
         total = torch.zeros((), dtype=torch.float64)
         for done, batch in enumerate(packs):
-            self._set_rate(epochs_done + done / len(packs))
-            total += self._step(batch, seed=(epochs_done << 32) + done)
+            share = rate((epochs_done + done / len(packs)) / self.train.epochs, self.train.warmup_epochs / self.train.epochs)
+            total += self._step(batch, share, seed=(epochs_done << 32) + done)
         num_targets = sum(batch.num_targets for batch in packs)
         loss = float(self.group.sum(total)) / max(1, num_targets)
         if not np.isfinite(loss):
             raise ConfigError(f"the loss is {loss} in epoch {epochs_done + 1}: lower train.learning_rate, now {self.train.learning_rate}")
         return loss, num_targets
 
-    def _step(self, batch: Batch, seed: int) -> Tensor:
-        mine = batch.part(self.group.rank, self.group.size)
-        loss: Tensor = self.objective(mine, seed)
+    def _step(self, batch: Batch, share: float, seed: int) -> Tensor:
+        loss: Tensor = self.objective(batch, seed, self.optimiser.rows)
         # Gradients are averaged over workers, and a step's loss is the mean over the targets of all of them.
         (loss * (self.group.size / batch.num_targets)).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.objective.parameters(), LARGEST_GRADIENT)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimiser.step(share, self.group)
+        self.average.follow()
         return loss.detach().double().cpu()
-
-    def _set_rate(self, epochs_done: float) -> None:
-        share = rate(epochs_done / self.train.epochs, self.train.warmup_epochs / self.train.epochs)
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = self.train.learning_rate * share
 
 
 def _validate(model: NextItem, stage: Stage, train: TrainConfig, state: State) -> dict[str, float]:
@@ -121,11 +126,3 @@ def _validate(model: NextItem, stage: Stage, train: TrainConfig, state: State) -
 
 def _has_stalled(state: State, train: TrainConfig) -> bool:
     return state.best_epoch > 0 and state.epoch - state.best_epoch >= train.patience * train.validate_every
-
-
-def _optimiser(model: NextItem, train: TrainConfig) -> torch.optim.Optimizer:
-    """Decay pulls matrices only: a smaller bias or norm says nothing simpler."""
-    matrices = [values for values in model.parameters() if values.ndim > 1]
-    others = [values for values in model.parameters() if values.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=BETAS)

@@ -29,12 +29,12 @@ def sampled_softmax(
     items_ND: Float[Tensor, "items dim"],
     target_M: Int[Tensor, " places"],
     negatives_K: Int[Tensor, " negatives"],
-    log_rate_N: Float[Tensor, " items"],
+    log_rate_K: Float[Tensor, " negatives"],
 ) -> Float[Tensor, ""]:
-    """Sum of the cross-entropy over the target and shared negatives; `log_rate_N` is the log of how often each is expected there."""
+    """Sum of the cross-entropy over the target and shared negatives; `log_rate_K` is the log of how often each is expected there."""
     own_M = (users_MD * items_ND[target_M]).sum(dim=1)
     # Sampled softmax over-penalises the items drawn most; subtracting log q makes it unbiased (Bengio & Senécal 2008).
-    others_MK = users_MD @ items_ND[negatives_K].T - log_rate_N[negatives_K]
+    others_MK = users_MD @ items_ND[negatives_K].T - log_rate_K
     others_MK = others_MK.masked_fill(negatives_K[None, :] == target_M[:, None], -torch.inf)
     return (torch.cat([own_M[:, None], others_MK], dim=1).logsumexp(dim=1) - own_M).sum()
 
@@ -45,12 +45,14 @@ def gbce(
     target_M: Int[Tensor, " places"],
     negatives_K: Int[Tensor, " negatives"],
     calibration: float,
+    num_items: int,
 ) -> Float[Tensor, ""]:
     """Sum of a cross-entropy that undoes the overconfidence negative sampling causes; `calibration` 0 is plain BCE, 1 fully calibrated.
 
+    The negatives are drawn from `num_items`, of which `items_ND` may hold those alone that a batch names.
     Petrov & Macdonald, "gSASRec", RecSys 2023, arXiv:2308.07192; the negatives are uniform and shared by a batch.
     """
-    rate = len(negatives_K) / (len(items_ND) - 1)
+    rate = len(negatives_K) / (num_items - 1)
     beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
     clicked_M = beta * functional.logsigmoid((users_MD * items_ND[target_M]).sum(dim=1))  # log sigmoid(s)**beta, without leaving log space
     ignored_MK = functional.logsigmoid(-users_MD @ items_ND[negatives_K].T)

@@ -22,8 +22,8 @@ from lodestar.features import store
 from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
 from lodestar.models.memory import Memory
-from lodestar.models.popularity import Popularity
 from lodestar.models.next_item import NextItem
+from lodestar.models.popularity import Popularity
 from lodestar.models.retriever import FAMILIES
 from lodestar.models.words import words_of
 from lodestar.progress import log_event
@@ -33,6 +33,7 @@ from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.distributed import Group, joined
 from lodestar.training.export import Remembering, graph_bytes
 from lodestar.training.loop import Stage, fit
+from lodestar.training.order import along
 from lodestar.training.start import Vectors, directions, item_vectors
 from lodestar.training.start import memory as remember
 from lodestar.training.validation import judge
@@ -107,6 +108,7 @@ class Training:
         stage = Stage(
             name=SEARCH,
             sequences=self.split.train,
+            places=along(self.found.interactions),
             last_epoch=self.recipe.train.epochs,
             judge=quality if len(cases) else None,
             keep=self.keep,
@@ -120,7 +122,14 @@ class Training:
         return trained
 
     def _refit(self, state: State) -> Trained:
-        stage = Stage(name=REFIT, sequences=self.split.before_test(), last_epoch=state.epochs_wanted, judge=None, keep=self.keep)
+        stage = Stage(
+            name=REFIT,
+            sequences=self.split.before_test(),
+            places=along(self.found.interactions),
+            last_epoch=state.epochs_wanted,
+            judge=None,
+            keep=self.keep,
+        )
         return self._fit(stage, state)
 
     def _fit(self, stage: Stage, state: State) -> Trained:

@@ -1,6 +1,9 @@
 """The training loop learns, stops at its best, resumes where it was, and does not care how many it is."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +47,7 @@ def stage(recipe: Recipe, keep: list[State] | None = None) -> Stage:
     return Stage(
         name="search",
         sequences=sequences,
+        places=[np.arange(len(items), dtype=np.float64) for items in sequences],
         last_epoch=recipe.train.epochs,
         judge=lambda model: judge(model, next_items(sequences), recipe.model.max_length, Group()),
         keep=remember,
@@ -64,6 +68,35 @@ def test_a_certain_next_item_is_learnt(loss: str) -> None:
     assert state.best_ndcg > 0.9
 
 
+@pytest.mark.parametrize("loss", ["sampled_softmax", "gbce", "bce", "bpr"])
+def test_rows_by_themselves_learn_it_too(loss: str) -> None:
+    train = {"loss": loss, "optimiser": "rowwise_adagrad", "row_rate": 0.3, "num_negatives": 4, "patience": 20, "epochs": 20}
+    _, state = trained(short(json.dumps({"train": train, "model": {"dropout": 0.0}})))
+    assert state.best_ndcg > 0.9
+
+
+def test_sgd_and_half_precision_learn() -> None:
+    _, state = trained(short('{"train": {"optimiser": "sgd", "learning_rate": 0.1, "precision": "bf16", "patience": 8}}'))
+    assert state.log[-1]["loss"] < 0.8 * state.log[0]["loss"]  # type: ignore[operator]
+
+
+def test_the_running_mean_is_what_is_judged_and_kept() -> None:
+    plain, averaged = (trained(short(json.dumps({"train": {"average": kept, "patience": 8}}))) for kept in (0.0, 0.9))
+    assert [line["loss"] for line in averaged[1].log] == [line["loss"] for line in plain[1].log]
+    assert [line.get("ndcg_at_10") for line in averaged[1].log] != [line.get("ndcg_at_10") for line in plain[1].log]
+    assert averaged[1].best_ndcg > 0.9
+    torch.testing.assert_close(averaged[0].state_dict(), averaged[1].best)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_a_compiled_encoder_learns_the_same() -> None:
+    plain, compiled = (
+        trained(short(json.dumps({"train": {"compile": on, "epochs": 1}, "model": {"dropout": 0.0}})))[1] for on in (False, True)
+    )
+    assert [line["loss"] for line in compiled.log] == pytest.approx([line["loss"] for line in plain.log], rel=1e-4)
+
+
 def test_the_model_ends_with_the_weights_of_its_best_epoch() -> None:
     model, state = trained(short())
     best = [line for line in state.log if line["epoch"] == state.best_epoch]
@@ -81,8 +114,9 @@ class Killed(BaseException):
     pass
 
 
-def test_a_resumed_run_gives_the_numbers_of_an_unbroken_one(tmp_path: Path) -> None:
-    run, store = short('{"train": {"patience": 8}}'), Checkpoints(address=str(tmp_path), run="one")
+@pytest.mark.parametrize("train", [{}, {"average": 0.9}, {"optimiser": "rowwise_adagrad", "loss": "gbce"}])
+def test_a_resumed_run_gives_the_numbers_of_an_unbroken_one(train: dict[str, Any], tmp_path: Path) -> None:
+    run, store = short(json.dumps({"train": {"patience": 8, **train}})), Checkpoints(address=str(tmp_path), run="one")
     unbroken, expected = trained(run)
 
     def save_and_die(state: State) -> None:

@@ -45,13 +45,13 @@ def test_gbce_without_calibration_is_binary_cross_entropy() -> None:
     scores = users @ table.T
     truth = functional.one_hot(target, 3).double()
     expected = functional.binary_cross_entropy_with_logits(scores, truth)
-    assert gbce(users, table, target, negatives, calibration=0.0).item() == pytest.approx(expected.item())
+    assert gbce(users, table, target, negatives, calibration=0.0, num_items=3).item() == pytest.approx(expected.item())
 
 
 def test_calibration_makes_the_clicked_item_count_less() -> None:
     users, table, target = random_places(5, 101)
     negatives = torch.arange(10)
-    assert gbce(users, table, target, negatives, 1.0) < gbce(users, table, target, negatives, 0.0)
+    assert gbce(users, table, target, negatives, 1.0, 101) < gbce(users, table, target, negatives, 0.0, 101)
 
 
 def test_bce_weighs_the_negatives_together_as_the_target_and_leaves_the_target_out_of_them() -> None:

@@ -1,0 +1,58 @@
+"""What moves the weights: AdamW or SGD for all of them, or rows of the item table by themselves."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lodestar.config import TrainConfig
+from lodestar.models.next_item import NextItem
+from lodestar.training.distributed import Group
+from lodestar.training.rows import RowTable
+
+BETAS = (0.9, 0.98)
+MOMENTUM = 0.9
+
+
+class Optimiser:
+    """One step of all weights; `rows` is the item table where only its named rows move, else None."""
+
+    def __init__(self, model: NextItem, train: TrainConfig) -> None:
+        self.train = train
+        self.rows = RowTable(model.items.weight) if train.optimiser == "rowwise_adagrad" else None
+        model.items.weight.requires_grad_(self.rows is None)
+        self.weights = [values for values in model.parameters() if values.requires_grad]
+        self._dense = _dense(self.weights, train)
+
+    def step(self, share: float, group: Group) -> None:
+        """Move by gradients that workers have averaged already, but for those of rows; `share` is of the full rate."""
+        lent = self.rows.lent if self.rows is not None else []
+        for tensor in lent:
+            if tensor.grad is not None:
+                tensor.grad = group.sum(tensor.grad) / group.size
+        nn.utils.clip_grad_norm_([*self.weights, *lent], self.train.largest_gradient)
+        for parameters in self._dense.param_groups:
+            parameters["lr"] = self.train.learning_rate * share
+        self._dense.step()
+        self._dense.zero_grad()
+        if self.rows is not None:
+            self.rows.step(self.train.row_rate * share)
+
+    def state_dict(self) -> dict[str, Any]:
+        mass: dict[str, Tensor] = {"mass": self.rows.mass} if self.rows is not None else {}
+        return {"dense": self._dense.state_dict(), **mass}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._dense.load_state_dict(state["dense"])
+        if self.rows is not None:
+            self.rows.mass.copy_(state["mass"])
+
+
+def _dense(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
+    """Decay pulls matrices only: a smaller bias or norm says nothing simpler."""
+    matrices = [values for values in weights if values.ndim > 1]
+    others = [values for values in weights if values.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if train.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=train.learning_rate, momentum=MOMENTUM)
+    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=BETAS)

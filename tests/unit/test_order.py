@@ -1,0 +1,51 @@
+"""Noise in the order of a history stays within a sitting."""
+
+import numpy as np
+import pytest
+
+from lodestar.data.interactions import Interactions
+from lodestar.training.order import along, jittered
+
+HOUR_US = 3_600_000_000
+
+
+def taken(*users: list[int]) -> Interactions:
+    lengths = [len(times) for times in users]
+    return Interactions(
+        users=[f"u{row}" for row in range(len(users))],
+        items=[f"i{row}" for row in range(max(lengths, default=0))],
+        user=np.repeat(np.arange(len(users), dtype=np.int32), lengths),
+        item=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]) if users else np.zeros(0, dtype=np.int32),
+        time=np.concatenate([np.array(times, dtype=np.int64) for times in users]) if users else np.zeros(0, dtype=np.int64),
+    )
+
+
+def test_one_moment_is_close_together_and_a_break_is_far() -> None:
+    (place,) = along(taken([0, 0, 1_000_000, 3 * HOUR_US]))
+    close, step, far = np.diff(place)
+    assert close < step < far
+
+
+def test_nobody_has_no_places() -> None:
+    assert along(taken()) == []
+
+
+@pytest.mark.parametrize("length", [1, 4, 8])
+def test_a_part_of_a_history_keeps_its_items(length: int) -> None:
+    (place,) = along(taken([0] * 8))
+    (moved,) = jittered([np.arange(length, dtype=np.int32)], [place], 2.0, np.random.default_rng(0))
+    assert sorted(moved) == list(range(length))
+
+
+def test_no_noise_changes_nothing() -> None:
+    sequences = [np.arange(3, dtype=np.int32)]
+    assert jittered(sequences, along(taken([0, 0, 0])), 0.0, np.random.default_rng(0)) is sequences
+
+
+def test_items_stray_within_a_sitting_and_not_over_a_break() -> None:
+    places = along(taken([0, 0, 0, 0, HOUR_US, HOUR_US, HOUR_US], [0, HOUR_US, 2 * HOUR_US]))
+    sequences, chance = [np.arange(7, dtype=np.int32), np.arange(3, dtype=np.int32)], np.random.default_rng(1)
+    moved = [jittered(sequences, places, 2.0, chance) for _ in range(50)]
+    assert {tuple(sorted(first[:4])) for first, _ in moved} == {(0, 1, 2, 3)}
+    assert len({tuple(first[:4]) for first, _ in moved}) > 10
+    assert {tuple(second) for _, second in moved} == {(0, 1, 2)}
