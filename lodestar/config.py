@@ -70,13 +70,16 @@ class TrainConfig:
 
     With `rowwise_adagrad` a step moves only the item vectors it names, at `row_rate`, and everything else by AdamW. `average` is how much
     of its past a running mean of the weights keeps each step, which is then what is judged and served (0: none). `precision` is the
-    encoder's. `start` is where item vectors begin. With `refit`, once the best epoch is known, a fresh model learns from the validation
-    items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number of `workers`. `order_jitter` is how far, in
-    places, items of one sitting stray from their order in each epoch.
+    encoder's. `start` is where item vectors begin, `warm_start` a bundle (a folder or `s3://`) with whose weights everything else does;
+    with `only_new` users are then learnt from for what they did after that bundle's last moment. With `refit`, once the best epoch is
+    known, a fresh model learns from the validation items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number
+    of `workers`. `order_jitter` is how far, in places, items of one sitting stray from their order in each epoch.
     """
 
     loss: Loss = "softmax"
     start: Start = "random"
+    warm_start: str = ""
+    only_new: bool = False
     refit: bool = False
     device: Device = "auto"
     epochs: int = 100
@@ -104,6 +107,7 @@ class TrainConfig:
             _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         for name in ("learning_rate", "row_rate", "largest_gradient"):
             _check(getattr(self, name) > 0, f"{name} must be positive", getattr(self, name))
+        _check(bool(self.warm_start) or not self.only_new, "only_new needs a warm_start", self.warm_start)
         _check(0 <= self.average < 1, "average must lie in [0, 1)", self.average)
         _check(self.order_jitter >= 0, "order_jitter must not be negative", self.order_jitter)
         _check(self.warmup_epochs >= 0, "warmup_epochs must not be negative", self.warmup_epochs)

@@ -5,16 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lodestar import bundle
 from lodestar.config import Recipe
 from lodestar.data.splits import Cases
 from lodestar.features.store import FeatureSet
-from lodestar.item_table import quantise
-from lodestar.models.popularity import Popularity
-from lodestar.models.retriever import FAMILIES, Retriever, Setting
+from lodestar.models.retriever import FAMILIES, Retriever
 from lodestar.progress import Progress, log_event
+from lodestar.training import publish
 from lodestar.training.batches import padded
-from lodestar.training.export import graph_bytes
 from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Quality, means, quality_sums
 
 
@@ -31,24 +28,7 @@ def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
             progress.advance()
         model = fit(split.before_test(), num_items, *shape)(best[0])
         progress.advance()
-    _write(folder, found, recipe, model, best)
-
-
-def _write(folder: Path, found: FeatureSet, recipe: Recipe, model: Retriever, best: tuple[Setting, Quality]) -> None:
-    info = bundle.Info(
-        family=recipe.model.family,
-        recipe=recipe.name,
-        dim=model.vectors.shape[1],
-        max_length=recipe.model.max_length,
-        num_items=len(found.items),
-        precision="fp32",
-        encoder_precision="fp32",
-        features=found.digest,
-        metrics={"validation_ndcg_at_10": best[1].ndcg, **best[0]},
-        files={},
-    )
-    counts = Popularity().fit(found.interactions.histories(), len(found.items)).counts
-    bundle.write(folder, info, graph_bytes(model.encoder, info.dim), quantise(model.vectors, "fp32"), found.items, counts)
+    publish.write(folder, found, recipe, model.vectors, model.encoder, {"validation_ndcg_at_10": best[1].ndcg, **best[0]})
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
             loss, num_targets = step.epoch(packs, state.epoch)
             state.epoch += 1
             seconds = time.monotonic() - started
-            line = {"epoch": state.epoch, "loss": loss, "seconds": seconds, "samples_per_s": num_targets / seconds}
+            line = {"epoch": state.epoch, "loss": loss, "seconds": seconds, "samples": num_targets, "samples_per_s": num_targets / seconds}
             with average.in_place():
                 line |= _validate(model, stage, train, state)
             state.log.append({"stage": stage.name, **line})

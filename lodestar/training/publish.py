@@ -1,0 +1,35 @@
+"""A trained family as a bundle: what is the same whichever way it was trained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from lodestar import bundle
+from lodestar.config import Recipe
+from lodestar.features.store import FeatureSet
+from lodestar.item_table import quantise
+from lodestar.models.popularity import Popularity
+from lodestar.training.export import graph_bytes
+
+
+def write(
+    folder: Path, found: FeatureSet, recipe: Recipe, vectors: NDArray[np.float32], encoder: nn.Module, metrics: Mapping[str, float]
+) -> None:
+    """Fill a bundle's folder with a row for each item, and the encoder for such rows."""
+    info = bundle.Info(
+        family=recipe.model.family,
+        recipe=recipe.name,
+        dim=vectors.shape[1],
+        max_length=recipe.model.max_length,
+        num_items=len(found.items),
+        precision="fp32",
+        encoder_precision="fp32",
+        features=found.digest,
+        metrics=dict(metrics),
+        files={},
+    )
+    popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
+    bundle.write(folder, info, graph_bytes(encoder, info.dim), quantise(vectors, "fp32"), found.items, popularity)
