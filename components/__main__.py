@@ -10,6 +10,8 @@ from typing import Any, get_args, get_type_hints
 
 from kfp import dsl
 
+from lodestar.storage import is_remote
+
 STEPS = ("ingest", "build_features", "train", "evaluate", "compress", "gate", "deploy")
 
 
@@ -59,6 +61,8 @@ def _value(annotation: Any, value: str) -> Any:
     kind = _artifact(annotation)
     if kind is None:
         return value
+    if is_remote(value):
+        return kind(name=value.rpartition("/")[2], uri=value, metadata={})
     path = Path(value).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     return kind(name=path.name, uri=str(path), metadata={})

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lodestar.errors import EnvironmentFault
@@ -17,11 +18,39 @@ LOG_S = 30
 # A job is followed for hours; a reading that meets a restart of the API server is repeated for about a minute.
 RETRIES, BACKOFF_S, BUSY = 7, 0.5, (429, 502, 503, 504)
 GONE_S = 60.0
-PLACE = {"group": "kubeflow.org", "version": "v1", "plural": "pytorchjobs"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What of following a job depends on who runs it; `leader` selects the pod that speaks for all."""
+
+    group: str
+    version: str
+    plural: str
+    succeeded: str
+    leader: str
+
+
+KINDS = {
+    "PyTorchJob": Kind(
+        group="kubeflow.org",
+        version="v1",
+        plural="pytorchjobs",
+        succeeded="Succeeded",
+        leader="training.kubeflow.org/job-name={name},training.kubeflow.org/replica-type=master",
+    ),
+    "TrainJob": Kind(
+        group="trainer.kubeflow.org",
+        version="v1alpha1",
+        plural="trainjobs",
+        succeeded="Complete",
+        leader="jobset.sigs.k8s.io/jobset-name={name},batch.kubernetes.io/job-completion-index=0",
+    ),
+}
 
 
 class JobServer(Protocol):
-    """The PyTorchJobs of one namespace, their logs and what went wrong around them."""
+    """The training jobs of one kind in one namespace, their logs and what went wrong around them."""
 
     def create(self, body: Object) -> bool:
         """False where one of that name exists."""
@@ -32,14 +61,14 @@ class JobServer(Protocol):
     def delete(self, name: str) -> None:
         """Delete the job and its pods, and wait until it is gone; no error where it is gone already."""
 
-    def log(self, pod: str) -> str:
-        """The newest lines of a pod's log, each after its time; empty where there is none yet."""
+    def log(self, name: str) -> str:
+        """The newest lines that the job's leader wrote, each after its time; empty where there are none yet."""
 
     def warnings(self, name: str) -> list[str]:
         """What the cluster warns of about the job and its pods."""
 
 
-def connect(namespace: str) -> JobServer:
+def connect(namespace: str, kind: str) -> JobServer:
     """With a pod's own account, or as the kubeconfig says."""
     from kubernetes import client, config
     from urllib3 import Retry
@@ -51,29 +80,30 @@ def connect(namespace: str) -> JobServer:
         raise EnvironmentFault("E534", f"no Kubernetes to talk to: {error}", remedy=remedy) from error
     patient = client.Configuration.get_default_copy()
     patient.retries = Retry(RETRIES, backoff_factor=BACKOFF_S, status_forcelist=BUSY, allowed_methods=("GET",), raise_on_status=False)
-    return KubernetesJobs(namespace, client.ApiClient(patient))
+    return KubernetesJobs(namespace, KINDS[kind], client.ApiClient(patient))
 
 
 class KubernetesJobs:
     """The API server that a kubernetes ApiClient speaks to."""
 
-    def __init__(self, namespace: str, api: Any) -> None:
+    def __init__(self, namespace: str, kind: Kind, api: Any) -> None:
         from kubernetes import client
 
-        self.namespace = namespace
+        self.namespace, self._leader = namespace, kind.leader
+        self._place = {"group": kind.group, "version": kind.version, "plural": kind.plural, "namespace": namespace}
         self._objects, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
 
     def create(self, body: Object) -> bool:
         with _refusals("the training job", CONFLICT) as refused:
-            self._objects.create_namespaced_custom_object(**PLACE, namespace=self.namespace, body=body)
+            self._objects.create_namespaced_custom_object(**self._place, body=body)
         return not refused
 
     def read(self, name: str) -> Object:
         with _refusals(f"reading training job {name}"):
-            return dict(self._objects.get_namespaced_custom_object(**PLACE, namespace=self.namespace, name=name))
+            return dict(self._objects.get_namespaced_custom_object(**self._place, name=name))
 
     def delete(self, name: str) -> None:
-        place = {**PLACE, "namespace": self.namespace, "name": name}
+        place = {**self._place, "name": name}
         with _refusals(f"deleting training job {name}", NOT_FOUND):
             self._objects.delete_namespaced_custom_object(**place, propagation_policy="Foreground")
             deadline = time.monotonic() + GONE_S
@@ -81,9 +111,13 @@ class KubernetesJobs:
                 self._objects.get_namespaced_custom_object(**place)
                 time.sleep(1)
 
-    def log(self, pod: str) -> str:
-        with _refusals(f"the log of pod {pod}", *NO_LOG):
-            return str(self._core.read_namespaced_pod_log(pod, self.namespace, timestamps=True, since_seconds=LOG_S))
+    def log(self, name: str) -> str:
+        with _refusals(f"the log of training job {name}", *NO_LOG):
+            pods = self._core.list_namespaced_pod(self.namespace, label_selector=self._leader.format(name=name)).items
+            newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp, default=None)
+            if newest is not None:
+                pod = newest.metadata.name
+                return str(self._core.read_namespaced_pod_log(pod, self.namespace, timestamps=True, since_seconds=LOG_S))
         return ""
 
     def warnings(self, name: str) -> list[str]:
@@ -94,9 +128,11 @@ class KubernetesJobs:
 
 
 def conditions(job: Object) -> dict[str, str]:
-    """The conditions of a job that hold, with what they say."""
-    facts = job.get("status", {}).get("conditions") or []
-    return {fact["type"]: fact.get("message", "") for fact in facts if fact["status"] == "True"}
+    """The conditions of a job that hold, with what they say; a TrainJob runs, which is no condition there, where pods of it are ready."""
+    status = job.get("status", {})
+    facts = {fact["type"]: fact.get("message", "") for fact in status.get("conditions") or [] if fact["status"] == "True"}
+    is_ready = any(part.get("ready") for part in status.get("jobsStatus") or [])
+    return facts | ({"Running": "pods are ready"} if is_ready else {})
 
 
 @contextmanager

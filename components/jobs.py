@@ -1,4 +1,4 @@
-"""Training on several machines: a PyTorchJob as a value, and a launcher that starts it, follows it and cleans up after it.
+"""Training on several machines as a value: a PyTorchJob of the training-operator, or a TrainJob of the trainer that follows it.
 
 What the training-operator does by itself is not all that one wants: without a limit a job restarts for ever, a failed worker leaves
 the others waiting with their GPUs, and a mesh's sidecar keeps workers from meeting. The job says otherwise.
@@ -8,39 +8,35 @@ import argparse
 import hashlib
 import json
 import re
-import signal
 import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
-from components.job_server import JobServer, Object, conditions, connect
-from lodestar.errors import ConfigError, EnvironmentFault
-from lodestar.progress import log_event
+from components.job_server import KINDS, Object
+from lodestar.errors import ConfigError
+from lodestar.recipes import configured
+from lodestar.storage import is_remote
 
 SPEC = "lodestar/spec"
-CONTAINER, MASTER = "pytorch", "master-0"
+CONTAINER, NODE, RUNTIME = "pytorch", "node", "lodestar"
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
 BACKOFF, KEPT_S, LONGEST_S = 3, 86_400, 172_800
-PENDING_S, POLL_S = 900.0, 2.0
-SHOWN_LINES = 20
 USER = 65532
+ASKED = {"kind": str, "namespace": str, "workers": int, "gpus": int, "cpu": str, "memory": str, "queue": str, "secret": str}
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 - the pod's own
-TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
     """One distributed training: addresses are `s3://`, `secret` names the Secret whose keys become the AWS environment.
 
-    `workers` counts pods, each with `gpus` processes (one where there is no GPU); `queue` is Kueue's, or empty.
+    `workers` counts pods, each with `gpus` processes (one where there is no GPU); `queue` is Kueue's, or empty. `kind` says who runs it;
+    a TrainJob takes account and Secret from the TrainingRuntime `lodestar` of its namespace.
     """
 
+    kind: str = "PyTorchJob"
     name: str
     namespace: str
     image: str
@@ -60,12 +56,93 @@ class TrainingJob:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"a job's name is 1–53 small letters, digits and '-', beginning with a letter; {self.name!r} is not")
+        if self.kind not in KINDS:
+            raise ConfigError(f"a training job is a {' or a '.join(KINDS)}, not {self.kind!r}")
         if self.workers < 1 or self.gpus < 0:
             raise ConfigError(f"a job needs at least 1 worker and no negative number of GPUs, got {self.workers} and {self.gpus}")
 
 
-def pytorch_job(job: TrainingJob) -> Object:
-    """The PyTorchJob, with a digest of itself by which a repeated step knows its own job again."""
+def as_asked(training: str, *, image: str, features: str, bundle: str, recipe: str, overrides: str) -> TrainingJob:
+    """The job that a step's JSON object asks for; its name comes from what it trains on, and checkpoints lie beside the features.
+
+    A step that is repeated finds its own job again, and one whose job was lost goes on from the same checkpoints. There are as many
+    workers as the recipe has, unless the object says otherwise. ConfigError where the
+    object has other keys than those of ASKED, or where an address is none that pods on other machines can reach.
+    """
+    try:
+        wanted = json.loads(training)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"training is not JSON: {error}") from error
+    if not isinstance(wanted, dict) or not wanted.keys() <= ASKED.keys():
+        raise ConfigError(f"training is a JSON object with any of {', '.join(ASKED)}; got {training}")
+    for key, value in wanted.items():
+        if type(value) is not ASKED[key]:
+            raise ConfigError(f"training.{key} takes {ASKED[key].__name__}, got {value!r}")
+    for address in (features, bundle):
+        if not is_remote(address):
+            raise ConfigError(f"a training job reads and writes s3:// addresses, and {address} is none: leave training empty here")
+    digest = hashlib.sha256(" ".join((features, bundle, recipe, overrides)).encode()).hexdigest()[:10]
+    given: dict[str, Any] = {
+        "namespace": _own_namespace(),
+        "workers": configured(recipe, overrides).train.workers,
+        **wanted,
+        "checkpoints": f"{features}.checkpoints",
+    }
+    return TrainingJob(name=f"train-{digest}", image=image, features=features, bundle=bundle, recipe=recipe, overrides=overrides, **given)
+
+
+def _own_namespace() -> str:
+    """Where this pod runs; elsewhere the one that manifests/ makes for training."""
+    return NAMESPACE_FILE.read_text() if NAMESPACE_FILE.is_file() else "lodestar-training"
+
+
+def manifest(job: TrainingJob) -> Object:
+    """The object of the job's kind, with a digest of itself by which a repeated step knows its own job again."""
+    spec = _pytorch_job(job) if job.kind == "PyTorchJob" else _train_job(job)
+    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+    labels = _labels() | ({"kueue.x-k8s.io/queue-name": job.queue} if job.queue else {})
+    metadata = {"name": job.name, "namespace": job.namespace, "labels": labels, "annotations": {SPEC: digest}}
+    kind = KINDS[job.kind]
+    return {"apiVersion": f"{kind.group}/{kind.version}", "kind": job.kind, "metadata": metadata, "spec": spec}
+
+
+def training_runtime(namespace: str) -> Object:
+    """What the trainer makes pods of: the same pod as a PyTorchJob's, without what each TrainJob says itself."""
+    job = TrainingJob(name=RUNTIME, namespace=namespace, image="", features="", bundle="", checkpoints="", recipe="")
+    pod = _pod(
+        job, {"name": NODE, **{key: value for key, value in _container(job).items() if key not in {"name", "image", "command", "args"}}}
+    )
+    pod["spec"]["restartPolicy"] = "OnFailure"
+    pod["spec"]["containers"][0].pop("resources")
+    node = {
+        "name": NODE,
+        "template": {
+            "metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}},
+            "spec": {"backoffLimit": BACKOFF, "ttlSecondsAfterFinished": KEPT_S, "template": pod},
+        },
+    }
+    metadata = {"name": RUNTIME, "namespace": namespace, "labels": _labels() | {"trainer.kubeflow.org/framework": "torch"}}
+    spec = {"mlPolicy": {"numNodes": 1, "torch": {}}, "template": {"spec": {"replicatedJobs": [node]}}}
+    kind = KINDS["TrainJob"]
+    return {"apiVersion": f"{kind.group}/{kind.version}", "kind": "TrainingRuntime", "metadata": metadata, "spec": spec}
+
+
+def _train_job(job: TrainingJob) -> Object:
+    container = _container(job)
+    return {
+        "runtimeRef": {"apiGroup": KINDS["TrainJob"].group, "kind": "TrainingRuntime", "name": RUNTIME},
+        "trainer": {
+            **{key: container[key] for key in ("image", "command", "args")},
+            "numNodes": job.workers,
+            "numProcPerNode": max(job.gpus, 1),
+            "resourcesPerNode": container["resources"],
+        },
+        "activeDeadlineSeconds": LONGEST_S,
+        "suspend": bool(job.queue),
+    }
+
+
+def _pytorch_job(job: TrainingJob) -> Object:
     replicas = {"Master": _replica(job, 1)}
     if job.workers > 1:
         replicas["Worker"] = _replica(job, job.workers - 1)
@@ -76,27 +153,27 @@ def pytorch_job(job: TrainingJob) -> Object:
         "activeDeadlineSeconds": LONGEST_S,
         "suspend": bool(job.queue),
     }
-    spec = {"nprocPerNode": str(max(job.gpus, 1)), "runPolicy": policy, "pytorchReplicaSpecs": replicas}
-    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
-    labels = _labels() | ({"kueue.x-k8s.io/queue-name": job.queue} if job.queue else {})
-    metadata = {"name": job.name, "namespace": job.namespace, "labels": labels, "annotations": {SPEC: digest}}
-    return {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec}
+    return {"nprocPerNode": str(max(job.gpus, 1)), "runPolicy": policy, "pytorchReplicaSpecs": replicas}
 
 
 def _replica(job: TrainingJob, count: int) -> Object:
-    pod = {
+    return {"replicas": count, "restartPolicy": "OnFailure", "template": _pod(job, _container(job))}
+
+
+def _pod(job: TrainingJob, container: Object) -> Object:
+    spec = {
         "serviceAccountName": job.service_account,
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [_container(job)],
+        "containers": [container],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             # Workers of one pod pass batches through /dev/shm, which is 64 MiB unless said otherwise.
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
         ],
     }
-    metadata = {"labels": _labels(), "annotations": {"sidecar.istio.io/inject": "false"}}
-    return {"replicas": count, "restartPolicy": "OnFailure", "template": {"metadata": metadata, "spec": pod}}
+    metadata: Object = {"labels": _labels(), "annotations": {"sidecar.istio.io/inject": "false"}}
+    return {"metadata": metadata, "spec": spec}
 
 
 def _container(job: TrainingJob) -> Object:
@@ -129,113 +206,11 @@ def _labels() -> dict[str, str]:
     return {"app.kubernetes.io/part-of": "lodestar", "app.kubernetes.io/component": "train"}
 
 
-def launch(job: TrainingJob) -> None:
-    """Start the job, or take over the same one started before, and return when it has succeeded.
-
-    EnvironmentFault E532 where it fails, with the last lines of its log; E531 where it finds no place to run; E533 where another
-    job has its name. A terminated launcher takes the job with it.
-    """
-    follow(connect(job.namespace), job)
-
-
-def follow(server: JobServer, job: TrainingJob, *, pending_s: float = PENDING_S, poll_s: float = POLL_S) -> None:
-    """What `launch` does, on a given server."""
-    relay = _Relay(server, job.name)
-    with _taken_along(server, job.name):
-        start(server, pytorch_job(job))
-        deadline = time.monotonic() + pending_s
-        while True:
-            current = server.read(job.name)
-            relay.pass_on()
-            facts = conditions(current)
-            if "Succeeded" in facts:
-                log_event("job", name=job.name, state="succeeded")
-                return
-            if "Failed" in facts:
-                raise EnvironmentFault("E532", f"training job {job.name} failed: {facts['Failed']}{relay.tail()}", remedy=_see(job))
-            if facts.keys() & {"Running", "Suspended"}:
-                deadline = time.monotonic() + pending_s
-            if time.monotonic() > deadline:
-                server.delete(job.name)
-                raise EnvironmentFault("E531", f"training job {job.name} was pending for {pending_s:.0f} s{relay.tail()}", remedy=_see(job))
-            time.sleep(poll_s)
-
-
-def start(server: JobServer, body: Object) -> None:
-    """Create the job; one of the same name is taken over if it is the same job and has not failed."""
-    name, digest = body["metadata"]["name"], body["metadata"]["annotations"][SPEC]
-    if server.create(body):
-        log_event("job", name=name, state="created")
-        return
-    other = server.read(name)
-    if other["metadata"].get("annotations", {}).get(SPEC) != digest:
-        raise EnvironmentFault("E533", f"another training job is called {name}", remedy="Delete it, or give this one another name.")
-    if "Failed" not in conditions(other):
-        log_event("job", name=name, state="taken over")
-        return
-    server.delete(name)
-    if not server.create(body):
-        raise EnvironmentFault("E533", f"training job {name} is still being deleted", remedy="Try again in a minute.")
-    log_event("job", name=name, state="created again")
-
-
-def _see(job: TrainingJob) -> str:
-    return f"See `kubectl -n {job.namespace} describe pytorchjob {job.name}`; the same step goes on from the last checkpoint."
-
-
-class _Relay:
-    """Passes on what is new in the master's log and among the job's warnings, and keeps the end of it."""
-
-    def __init__(self, server: JobServer, name: str) -> None:
-        self._server, self._name = server, name
-        self._last, self._warned = "", set[str]()
-        self._kept: deque[str] = deque(maxlen=SHOWN_LINES)
-
-    def pass_on(self) -> None:
-        for line in self._server.log(f"{self._name}-{MASTER}").splitlines():
-            stamp, _, text = line.partition(" ")
-            if stamp > self._last:
-                self._last = stamp
-                self._say(text)
-        for warning in self._server.warnings(self._name):
-            if warning not in self._warned:
-                self._warned.add(warning)
-                self._say(warning)
-
-    def tail(self) -> str:
-        """The last lines, each on a line of its own."""
-        return "".join(f"\n  {line}" for line in self._kept)
-
-    def _say(self, text: str) -> None:
-        self._kept.append(text)
-        sys.stderr.write(text + "\n")
-
-
-@contextmanager
-def _taken_along(server: JobServer, name: str) -> Iterator[None]:
-    """While inside, a termination of this process deletes the job: nobody would follow it any more."""
-
-    def terminate(_signal: int, _frame: FrameType | None) -> Any:
-        raise SystemExit(TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except (SystemExit, KeyboardInterrupt):
-        server.delete(name)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Print the manifest of a job, for kubectl and for reading."""
+    """Print the manifest of a job, for kubectl and for reading; of a TrainJob with the runtime that it needs."""
     import yaml
 
-    parser = argparse.ArgumentParser(prog="python -m components.jobs", description="Print a PyTorchJob, for `kubectl apply -f -`.")
+    parser = argparse.ArgumentParser(prog="python -m components.jobs", description="Print a training job, for `kubectl apply -f -`.")
     for entry in fields(TrainingJob):
         default = {} if entry.default is MISSING else {"default": entry.default, "help": f"default: {entry.default!r}"}
         parser.add_argument(f"--{entry.name}", type=type(default.get("default", "")), required=not default, metavar="VALUE", **default)
@@ -244,7 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"components.jobs: {error}\n")
         return error.exit_code
-    sys.stdout.write(yaml.safe_dump(pytorch_job(job), sort_keys=False))
+    parts = [manifest(job)] if job.kind == "PyTorchJob" else [training_runtime(job.namespace), manifest(job)]
+    sys.stdout.write(yaml.safe_dump_all(parts, sort_keys=False))
     return 0
 
 

@@ -19,7 +19,7 @@ PIPELINE = "lodestar-recommend"
 CPU_REQUEST, MEMORY_REQUEST = "1", "2Gi"
 # What a cluster's owner may say of object store and online store; where either is absent, so are the variables.
 STORAGE, STORAGE_KEYS = "lodestar-storage", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
-SETTINGS, REDIS = "lodestar-settings", "LODESTAR_REDIS"
+SETTINGS, REDIS, TRAINING = "lodestar-settings", "LODESTAR_REDIS", "LODESTAR_TRAINING"
 
 
 class Outputs(NamedTuple):
@@ -57,7 +57,9 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
         features = on(build_features(tables=tables.outputs["tables"], recipe=recipe, overrides=overrides), "features")
         kubernetes.use_config_map_as_env(features, SETTINGS, {REDIS: REDIS}, optional=True)
         how = {"features": features.outputs["features"], "recipe": recipe, "overrides": overrides}
-        trained = on(train(**how), "train")
+        trained = on(train(image=reference("train", registry), **how), "train")
+        _with_storage(trained)
+        kubernetes.use_config_map_as_env(trained, SETTINGS, {TRAINING: TRAINING}, optional=True)
         judged = on(evaluate(bundle=trained.outputs["bundle"], **how), "train")
         small = on(compress(bundle=trained.outputs["bundle"], **how), "train")
         allowed = on(gate(evaluation=judged.outputs["evaluation"]), "launcher")

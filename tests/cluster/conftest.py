@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from components.image import reference
-from components.jobs import TrainingJob, launch
+from components.jobs import TrainingJob
+from components.launch import launch
 from lodestar import bundle, storage
 from tests.cluster import objects
 from tests.cluster.steps import BUCKET, OVERRIDES, Stage, eventually, kubectl, run

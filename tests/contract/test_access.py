@@ -67,7 +67,11 @@ class Server:
         if resource == "events":
             names = ("train-1-worker-0", "train-10-worker-0", "other")
             return {"items": [_event(name) for name in names]}
+        if resource == "pods":
+            started = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+            return {"items": [{"metadata": {"name": f"train-1-{at[9]}", "creationTimestamp": at}} for at in started]}
         if resource == "pods/log":
+            assert "/train-1-2/" in path  # the newest: one that was restarted writes into another pod
             return "2026-01-01T00:00:00Z a line"
         ready = [{"type": "Ready", "status": str(self.is_ready), "message": "no room"}]
         status = {"conditions": ready, "parents": [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": 1}]}]}
@@ -106,13 +110,14 @@ JOB = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1", "metadata": {"name
 
 
 def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> None:
-    jobs = job_server.connect(TRAINING)
-    assert jobs.create(JOB)
-    assert not jobs.create(JOB)
-    assert jobs.read("train-1")["metadata"]["name"] == "train-1"
-    assert jobs.log("train-1-master-0").endswith("a line")
-    assert jobs.warnings("train-1") == ["FailedScheduling train-1-worker-0: no room"]
-    jobs.delete("train-1")
+    for kind in job_server.KINDS:
+        jobs = job_server.connect(TRAINING, kind)
+        assert jobs.create(JOB)
+        assert not jobs.create(JOB)
+        assert jobs.read("train-1")["metadata"]["name"] == "train-1"
+        assert jobs.log("train-1").endswith("a line")
+        assert jobs.warnings("train-1") == ["FailedScheduling train-1-worker-0: no room"]
+        jobs.delete("train-1")
     server.serve(OLD)
     rollout.start_canary("lodestar/recommend", NEW)
     rollout.finish("lodestar/recommend", take=True)
@@ -158,19 +163,20 @@ def test_a_server_that_refuses_or_is_away_is_an_environment_fault(server: Server
     server.refused = {"pytorchjobs": 403, "inferenceservices": 403}
     said = "403 said so no .* for you" if is_reachable else "connection reset"
     with pytest.raises(EnvironmentFault, match=f"E534.*{said}"):
-        job_server.connect(TRAINING).create(JOB)
+        job_server.connect(TRAINING, "PyTorchJob").create(JOB)
     with pytest.raises(EnvironmentFault, match=f"E541.*{said}"):
         rollout.start_canary("recommend", NEW)
 
 
+@pytest.mark.parametrize("resource", ["pods", "pods/log"])
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_a_pod_without_a_log_has_none_yet(server: Server, status: int) -> None:
-    server.refused = {"pods/log": status}
-    assert job_server.connect(TRAINING).log("train-1-master-0") == ""
+def test_a_pod_without_a_log_has_none_yet(server: Server, status: int, resource: str) -> None:
+    server.refused = {resource: status}
+    assert job_server.connect(TRAINING, "PyTorchJob").log("train-1") == ""
 
 
 def test_what_is_gone_already_is_deleted(server: Server) -> None:
-    job_server.connect(TRAINING).delete("train-1")
+    job_server.connect(TRAINING, "PyTorchJob").delete("train-1")
     server.serve(OLD)
     rollout.finish("recommend", take=False)
 
@@ -180,6 +186,7 @@ def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         raise config.ConfigException("no configuration")
 
     monkeypatch.setattr(config, "load_config", refuse)
-    for connect, code in ((job_server.connect, "E534"), (cluster.connect, "E541")):
-        with pytest.raises(EnvironmentFault, match=f"{code}.*no configuration"):
-            connect("here")
+    with pytest.raises(EnvironmentFault, match=r"E534.*no configuration"):
+        job_server.connect("here", "TrainJob")
+    with pytest.raises(EnvironmentFault, match=r"E541.*no configuration"):
+        cluster.connect("here")

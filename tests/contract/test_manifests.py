@@ -25,7 +25,7 @@ MANIFESTS = OVERLAYS.parent
 KUBERNETES = "1.36"
 FORMS: dict[Form, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
 SCHEMAS = {record["kind"]: record for record in (json.loads(file.read_text()) for file in Path(__file__).with_name("crds").glob("*.json"))}
-COLLECTOR, SPARK = "StatefulSet", "SparkApplication"
+COLLECTOR, SPARK, RUNTIME = "StatefulSet", "SparkApplication", "TrainingRuntime"
 FIRST, SECOND = "s3://lodestar/bundles/first", "s3://lodestar/bundles/second"
 
 
@@ -62,6 +62,13 @@ def pods() -> Iterator[tuple[str, Object, Object]]:
             for replica in thing["spec"]["pytorchReplicaSpecs"].values():
                 spec = replica["template"]["spec"]
                 yield "PyTorchJob", spec, spec["containers"][0]
+        elif thing["kind"] == RUNTIME:
+            (node,) = thing["spec"]["template"]["spec"]["replicatedJobs"]
+            spec = node["template"]["spec"]["template"]["spec"]
+            # What a TrainJob says of resources is put into the container named `node`.
+            limits = only(EVERYTHING, "TrainJob", "train")["spec"]["trainer"]["resourcesPerNode"]
+            assert spec["containers"][0]["name"] == "node"
+            yield RUNTIME, spec, spec["containers"][0] | {"resources": limits}
         elif thing["kind"] == COLLECTOR:
             spec = thing["spec"]["template"]["spec"]
             yield COLLECTOR, spec, spec["containers"][0]
@@ -146,11 +153,15 @@ def test_a_canary_keeps_kserves_rules() -> None:
         assert "transformer" not in service["spec"]
 
 
-def test_the_training_job_is_what_the_launcher_makes(capsys: pytest.CaptureFixture[str]) -> None:
-    content = (OVERLAYS / "training" / "job.yaml").read_text()
-    (job,) = objects(OVERLAYS / "training" / "job.yaml")
-    container = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
-    options = [f"--{key}={job['metadata'][key]}" for key in ("name", "namespace")] + [f"--image={container['image']}", *container["args"]]
+@pytest.mark.parametrize(("overlay", "kind"), [("training", "PyTorchJob"), ("training-v2", "TrainJob")])
+def test_the_training_job_is_what_the_launcher_makes(overlay: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    content = (OVERLAYS / overlay / "job.yaml").read_text()
+    job = only(rendered(OVERLAYS / overlay), kind, "train")
+    container = (
+        job["spec"]["trainer"] if kind == "TrainJob" else job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
+    )
+    options = [f"--{key}={job['metadata'][key]}" for key in ("name", "namespace")]
+    options += [f"--kind={kind}", f"--image={container['image']}", *container["args"]]
     assert jobs.main(options) == 0
     assert content.partition("\n")[2] == capsys.readouterr().out
     assert jobs.main([f"{option}!" if option.startswith("--name=") else option for option in options]) == 2
@@ -167,7 +178,7 @@ def test_a_training_job_keeps_the_webhooks_rules() -> None:
 
 def test_pods_run_with_no_right_that_they_do_not_need() -> None:
     found = list(pods())
-    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob", COLLECTOR, SPARK}
+    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob", RUNTIME, COLLECTOR, SPARK}
     for kind, spec, container in found:
         assert kind == SPARK or spec["automountServiceAccountToken"] is False, kind
         assert spec["securityContext"]["runAsNonRoot"] is True
@@ -194,7 +205,7 @@ def test_accounts_that_are_named_exist_and_only_the_launcher_talks_to_the_api() 
         (thing["metadata"]["namespace"], thing["metadata"]["name"]): thing for thing in EVERYTHING if thing["kind"] == "ServiceAccount"
     }
     used = {("lodestar", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind in {SERVICE, COLLECTOR}}
-    used |= {("lodestar-training", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind == "PyTorchJob"}
+    used |= {("lodestar-training", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind in {"PyTorchJob", RUNTIME}}
     assert used <= accounts.keys()
     assert {name for (_, name), account in accounts.items() if account["automountServiceAccountToken"]} == {"launcher", "spark-driver"}
 

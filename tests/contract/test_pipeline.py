@@ -39,7 +39,7 @@ def spec(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_credentials_are_named_and_may_be_absent(documents: list[dict[str, Any]]) -> None:
     executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert {name for name, settings in executors.items() if "secretAsEnv" in settings} == {"exec-ingest", "exec-deploy"}
+    assert {name for name, settings in executors.items() if "secretAsEnv" in settings} == {"exec-ingest", "exec-train", "exec-deploy"}
     sources = [source for settings in executors.values() for kind in ("secretAsEnv", "configMapAsEnv") for source in settings.get(kind, ())]
     assert all(source["optional"] for source in sources)
 
