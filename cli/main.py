@@ -7,7 +7,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-from cli import data, features
+from cli import data, features, tuning
 from cli.features import DEFAULT_OUTPUT
 from lodestar.errors import LodestarError
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _compile_parser(commands)
     data.add(commands)
     features.add(commands)
+    tuning.add(commands)
     for name, (_, meaning) in FORWARDED.items():
         commands.add_parser(name, help=meaning)
     _recipes_parser(commands)

@@ -50,7 +50,7 @@ class Training:
     def run(self, state: State) -> Trained:
         """From a state to a trained model: search, choose the memory's weight, and refit where the recipe asks for it."""
         if state.stage == SEARCH:
-            trained = self._search(state)
+            trained = self.search(state)
             if not self.recipe.train.refit:
                 return trained
             state = replace(
@@ -70,7 +70,7 @@ class Training:
         )
         return self._fit(stage, state)
 
-    def _search(self, state: State) -> Trained:
+    def search(self, state: State) -> Trained:
         cases = self.split.validation
         quality = partial(judge, cases=cases, max_length=self.recipe.model.max_length, group=self.group)
         stage = Stage(

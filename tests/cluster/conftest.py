@@ -105,22 +105,30 @@ def stage(applied: None, images: dict[str, str]) -> Stage:
     prefix = f"{BUCKET}/test-{uuid.uuid4().hex[:8]}"
     made = Stage(prefix=prefix, features=f"{prefix}/features", bundle=f"{prefix}/bundles/first")
     run(objects.features_pod(images["features"], DATA, OVERRIDES, made.features))
-    launch(
-        TrainingJob(
-            name=f"train-{prefix.rpartition('-')[2]}",
-            namespace=objects.TRAINING,
-            image=images["train"],
-            features=made.features,
-            bundle=made.bundle,
-            checkpoints=f"{prefix}/checkpoints",
-            recipe="shop",
-            overrides=OVERRIDES,
-            workers=2,
-            cpu="200m",
-            memory="2Gi",
-        )
-    )
+    launch(_job(made, images))
     return made
+
+
+@pytest.fixture(scope="session")
+def job(stage: Stage, images: dict[str, str]) -> TrainingJob:
+    """What trained the first bundle."""
+    return _job(stage, images)
+
+
+def _job(stage: Stage, images: dict[str, str]) -> TrainingJob:
+    return TrainingJob(
+        name=f"train-{stage.prefix.rpartition('-')[2]}",
+        namespace=objects.TRAINING,
+        image=images["train"],
+        features=stage.features,
+        bundle=stage.bundle,
+        checkpoints=f"{stage.prefix}/checkpoints",
+        recipe="shop",
+        overrides=OVERRIDES,
+        workers=2,
+        cpu="200m",
+        memory="2Gi",
+    )
 
 
 @pytest.fixture(scope="session")

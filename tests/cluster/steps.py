@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.objects import Object
 
 BUCKET = "s3://lodestar"
-OVERRIDES = '{"train": {"epochs": 2, "patience": 1}}'
+OVERRIDES = '{"train": {"epochs": 8, "patience": 8}}'
 POD_S, POLL_S = 600, 2
 
 

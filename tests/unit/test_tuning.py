@@ -1,0 +1,130 @@
+"""The search for settings: on the validation items alone, resumable, and the same ranges on a cluster."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from cli.main import main
+from components.experiment import experiment
+from components.jobs import TrainingJob
+from lodestar.config import LEARNT_FAMILIES, override
+from lodestar.errors import DataError, UsageError
+from lodestar.recipes import RECIPES, recipe
+from lodestar.tuning import search
+from lodestar.tuning.search import BEST, JOURNAL, tune
+from lodestar.tuning.space import SPACES, Choice, Range, space_of, with_values
+from tests.unit.test_training_run import features
+
+QUICK = '{"train": {"epochs": 2, "learning_rate": 0.01, "weight_decay": 0.0, "order_jitter": 0.0, "batch_tokens": 128}}'
+
+
+def test_every_family_that_learns_has_a_space_and_every_value_of_it_makes_a_recipe() -> None:
+    assert tuple(SPACES) == tuple(name for name in SPACES if name in LEARNT_FAMILIES)
+    assert set(SPACES) == set(LEARNT_FAMILIES)
+    for name in ("sasrec", "lstm", "two_tower"):
+        for field, allowed in space_of(recipe(name), "{}").items():
+            for value in allowed.values if isinstance(allowed, Choice) else (allowed.low, allowed.high):
+                section, key = field.split(".")
+                assert getattr(getattr(with_values(recipe(name), {field: value}), section), key) == value
+
+
+def test_what_the_user_fixed_is_not_tuned() -> None:
+    assert "train.learning_rate" not in space_of(recipe("tiny"), QUICK)
+    assert "model.dropout" in space_of(recipe("tiny"), QUICK)
+    with pytest.raises(UsageError, match="nothing to tune"):
+        space_of(recipe("ease"), "{}")
+    everything = {"train": {"learning_rate": 1}, "model": {}}
+    for name in SPACES["caser"]:
+        everything.setdefault(name.split(".")[0], {})[name.split(".")[1]] = 1
+    with pytest.raises(UsageError, match="fix all"):
+        space_of(recipe("caser"), json.dumps(everything))
+
+
+def test_a_search_is_gone_on_with_and_ends_with_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "WARM_UP_TRIALS", 1)
+    found = features(tmp_path / "features")
+    asked = ["tune", str(found), "--recipe", "tiny", "--overrides", QUICK, "--jobs", "1", "--output", str(tmp_path / "study")]
+    assert main([*asked, "--trials", "2"]) == 0
+    kept = (tmp_path / "study" / JOURNAL).read_bytes()
+    assert main([*asked, "--trials", "4"]) == 0
+    assert (tmp_path / "study" / JOURNAL).read_bytes().startswith(kept)
+    said = capsys.readouterr().out
+    rows = [line.split(" | ") for line in said.splitlines() if re.match(r"\| \d", line)][-4:]
+    assert len({row[0] for row in rows}) == 4
+    best = json.loads((tmp_path / "study" / BEST).read_text())
+    assert set(best) == {"model", "train"}
+    finished = [float(row[1]) for row in rows if row[2] == "complete"]
+    assert finished == sorted(finished, reverse=True)
+    override(recipe("tiny"), json.dumps(best))
+    with pytest.raises(UsageError, match="another recipe"):
+        tune(found, recipe("tiny"), space_of(recipe("tiny"), "{}"), tmp_path / "study", 1, 1)
+
+
+def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) -> None:
+    short = override(recipe("tiny"), '{"data": {"min_interactions": 1, "min_users": 1, "min_items": 1}}')
+    found = features(tmp_path / "features")
+    whole = np.load(found / "sequences.npz")
+    first = np.flatnonzero(np.diff(whole["user"], prepend=-1))
+    np.savez(found / "sequences.npz", **{name: whole[name][first] if name in {"user", "item", "time"} else whole[name] for name in whole})
+    with pytest.raises(DataError, match="E201"):
+        tune(found, short, space_of(short, "{}"), tmp_path / "study", 1, 1)
+
+
+def job(name: str, overrides: str = "{}") -> TrainingJob:
+    addresses = {"features": "s3://b/f", "bundle": "s3://b/trials", "checkpoints": "s3://b/c"}
+    return TrainingJob(name="tune", namespace="lodestar-training", image="i", recipe=name, overrides=overrides, workers=1, **addresses)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in RECIPES if RECIPES[name]().model.family in LEARNT_FAMILIES))
+def test_an_experiment_has_the_same_ranges_and_its_trials_are_runs(name: str) -> None:
+    fixed = '{"train": {"epochs": 7, "order_jitter": 1.0}}'
+    space = space_of(recipe(name), fixed)
+    spec = experiment(job(name, fixed), space, 12, 3)["spec"]
+    assert {f"{entry['name']}" for entry in spec["parameters"]} == {field.partition(".")[2] for field in space}
+    for entry, allowed in zip(spec["parameters"], space.values(), strict=True):
+        ends = entry["feasibleSpace"]
+        if isinstance(allowed, Range):
+            assert (float(ends["min"]), float(ends["max"]), "distribution" in ends) == (allowed.low, allowed.high, allowed.log)
+        else:
+            assert [str(value) for value in allowed.values] == ends["list"]
+    template = spec["trialTemplate"]
+    filled = json.dumps(template["trialSpec"])
+    values = {entry["name"]: _one_of(entry) for entry in spec["parameters"]} | {"trial": "tune-1"}
+    assert {entry["name"] for entry in template["trialParameters"]} == values.keys()
+    for key, value in values.items():
+        assert f"${{trialParameters.{key}}}" in filled
+        filled = filled.replace(f"${{trialParameters.{key}}}", value)
+    assert "${" not in filled
+    arguments = json.loads(filled)["pytorchReplicaSpecs"] if "pytorchReplicaSpecs" in filled[:20] else json.loads(filled)
+    (container,) = arguments["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"]
+    assert container["name"] == template["primaryContainerName"]
+    options = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+    assert options["bundle"] == "s3://b/trials/tune-1"
+    made = override(recipe(name), options["overrides"])
+    assert (made.train.epochs, made.train.order_jitter) == (7, 1.0)
+
+
+def test_the_metric_is_found_in_what_training_says() -> None:
+    (pattern,) = experiment(job("tiny"), space_of(recipe("tiny"), "{}"), 1, 1)["spec"]["metricsCollectorSpec"]["source"]["filter"][
+        "metricsFormat"
+    ]
+    line = '{"lodestar": "progress", "step": "train search", "epoch": 2.0, "hit_rate_at_10": 1.0, "ndcg_at_10": 0.71617, "auc": 0.8}'
+    assert re.findall(pattern, line) == [("ndcg_at_10", "0.71617")]
+
+
+def test_the_command_prints_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "s3://b/f", "--recipe", "two_tower", "--katib", "registry/train:1", "--trials", "3"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["kind"], printed["metadata"]["name"], printed["spec"]["maxTrialCount"]) == ("Experiment", "tune-two-tower", 3)
+
+
+def _one_of(entry: dict[str, Any]) -> str:
+    ends = entry["feasibleSpace"]
+    return str(ends["list"][-1] if "list" in ends else ends["max"])
