@@ -59,15 +59,22 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     with Progress(f"train {stage.name}", stage.last_epoch) as progress:
         progress.advance(state.epoch)
         while state.epoch < stage.last_epoch and not _has_stalled(state, train):
-            started = time.monotonic()
+            started, cpu_started = time.monotonic(), time.process_time()
             chance = np.random.default_rng([train.seed, state.epoch])
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
             ordered = jittered(stage.sequences, stage.places, train.order_jitter, chance)
             packs = batches(ordered, recipe.model.max_length, train.batch_tokens, chance)
             loss, num_targets = step.epoch(packs, state.epoch)
             state.epoch += 1
-            seconds = time.monotonic() - started
-            line = {"epoch": state.epoch, "loss": loss, "seconds": seconds, "samples": num_targets, "samples_per_s": num_targets / seconds}
+            seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+            line = {
+                "epoch": state.epoch,
+                "loss": loss,
+                "seconds": seconds,
+                "cpu_seconds": cpu_seconds,
+                "samples": num_targets,
+                "samples_per_s": num_targets / seconds,
+            }
             with average.in_place():
                 line |= _validate(model, stage, train, state)
             state.log.append({"stage": stage.name, **line})

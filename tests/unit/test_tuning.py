@@ -78,8 +78,17 @@ def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) 
 
 
 def job(name: str, overrides: str = "{}") -> TrainingJob:
-    addresses = {"features": "s3://b/f", "bundle": "s3://b/trials", "checkpoints": "s3://b/c"}
-    return TrainingJob(name="tune", namespace="lodestar-training", image="i", recipe=name, overrides=overrides, workers=1, **addresses)
+    return TrainingJob(
+        name="tune",
+        namespace="lodestar-training",
+        image="i",
+        features="s3://b/f",
+        bundle="s3://b/trials",
+        checkpoints="s3://b/c",
+        recipe=name,
+        overrides=overrides,
+        workers=1,
+    )
 
 
 @pytest.mark.parametrize("name", sorted(name for name in RECIPES if RECIPES[name]().model.family in LEARNT_FAMILIES))

@@ -1,0 +1,173 @@
+"""Training SASRec on a CPU beside RecTools' SASRec: the same sequences, width, layers, heads, length, dropout and rate, one thread each.
+
+Each contestant learns from all but the last two items of a user and is judged on the second last: all items ranked, seen ones left out.
+Every few epochs it says how much CPU its training has taken and how good it is. Two figures come of it: CPU a place that was learnt from,
+and CPU until the NDCG@10 that both have reached. `recipe` is ours as it is run, with what counting knows to begin from.
+
+    python benchmarks/training.py FEATURES [--peer PYTHON] [--epochs N]
+
+FEATURES is what `lodestar features build` wrote. The peer needs an environment of its own, since it wants an older numpy; without
+--peer one is made by uv in build/, which takes a minute.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+import argparse
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
+from lodestar.data.splits import Cases, Split
+from lodestar.features import store
+from lodestar.recipes import recipe
+
+PEER = Path(__file__).with_name("peers") / "rectools_sasrec.py"
+PINNED = ("rectools[torch]==0.19.0", "torch==2.13.0")
+SETTINGS: dict[str, Any] = {
+    "dim": 64,
+    "layers": 2,
+    "heads": 2,
+    "max_length": 100,
+    "dropout": 0.2,
+    "learning_rate": 2e-3,
+    "batch": 32,
+}
+# Floating point operations a place: forward and backward are three products for each of 12 D² weights a layer, attention and scores aside.
+GEMM_FLOPS = 3 * 2 * 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """After some epochs: CPU seconds of training, places learnt from, and NDCG@10."""
+
+    cpu_s: float
+    places: int
+    ndcg: float
+
+
+def like_for_like(loss: str, seed: int, epochs: int) -> Recipe:
+    """Ours with the peer's settings: random start, constant order, nothing beside it."""
+    shape = ModelConfig(
+        dim=SETTINGS["dim"],
+        layers=SETTINGS["layers"],
+        heads=SETTINGS["heads"],
+        max_length=SETTINGS["max_length"],
+        dropout=SETTINGS["dropout"],
+    )
+    train = TrainConfig(
+        loss=loss,  # type: ignore[arg-type]
+        learning_rate=SETTINGS["learning_rate"],
+        batch_tokens=SETTINGS["batch"] * SETTINGS["max_length"],
+        epochs=epochs,
+        patience=epochs,
+        seed=seed,
+    )
+    return Recipe(name=loss, data=DataConfig(), model=shape, train=train)
+
+
+def ours(features: Path, chosen: Recipe) -> Iterator[Point]:
+    """Trains in this process, and says where it stands as often as the recipe validates."""
+    import torch
+
+    from lodestar.training.checkpoints import State
+    from lodestar.training.distributed import Group
+    from lodestar.training.stages import Training
+
+    torch.set_num_threads(1)
+    log: list[dict[str, Any]] = Training(store.load(features), chosen, Group(), lambda _: None).search(State(stage="search")).state.log
+    cpu_s, places = 0.0, 0
+    for line in log:
+        cpu_s, places = cpu_s + line["cpu_seconds"], places + line["samples"]
+        if "ndcg_at_10" in line:
+            yield Point(cpu_s=cpu_s, places=places, ndcg=line["ndcg_at_10"])
+
+
+def theirs(python: str, file: Path, loss: str, seed: int, epochs: int, every: int) -> Iterator[Point]:
+    settings = json.dumps({**SETTINGS, "seed": seed})
+    done = subprocess.run([python, PEER, file, loss, str(epochs), str(every), settings], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    for line in done.stdout.splitlines():
+        found = json.loads(line)
+        yield Point(cpu_s=found["cpu_s"], places=found["places"], ndcg=found["ndcg"])
+
+
+def until(points: list[Point], ndcg: float) -> float:
+    """CPU seconds to the first point that is as good."""
+    return next(point.cpu_s for point in points if point.ndcg >= ndcg)
+
+
+def save(split: Split, file: Path) -> None:
+    """The sequences that are learnt from, and each user's item to foretell; only users who have one."""
+    cases: Cases = split.validation
+    sequences = [split.train[user] for user in cases.user]
+    bounds = np.cumsum([0, *(len(items) for items in sequences)])
+    np.savez(file, bounds=bounds, items=np.concatenate(sequences), target=np.concatenate([items[:1] for items in cases.relevant]))
+
+
+def peer_python() -> str:
+    folder = Path("build") / "rectools"
+    if not (folder / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINNED], check=True)
+    return str(folder / "bin" / "python")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
+    parser.add_argument("--epochs", type=int, default=40, help="of each contestant (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=4, help="epochs between two measurements (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=1, help="with seeds 0, 1, … (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    python = options.peer or peer_python()
+    found: dict[str, list[list[Point]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sequences.npz"
+        save(store.load(options.features).split(DataConfig()), file)
+        for seed in range(options.rounds):
+            for loss, name in (("softmax", "softmax"), ("bce", "BCE")):
+                own = like_for_like(loss, seed, options.epochs)
+                own = replace(own, train=replace(own.train, validate_every=options.every))
+                found.setdefault(f"ours, {name}", []).append(list(ours(options.features, own)))
+                points = list(theirs(python, file, name, seed, options.epochs, options.every))
+                found.setdefault(f"RecTools, {name}", []).append(points)
+            made = recipe("sasrec")
+            found.setdefault("recipe", []).append(list(ours(options.features, replace(made, train=replace(made.train, seed=seed)))))
+    shown(found)
+    return 0
+
+
+def shown(found: dict[str, list[list[Point]]]) -> None:
+    print(f"{'':20}{'CPU us a place':>16}{'best NDCG@10':>14}{'CPU s in all':>14}")
+    cost = {}
+    for name, runs in found.items():
+        cost[name] = median(run[-1].cpu_s / run[-1].places * 1e6 for run in runs)
+        best = median(max(point.ndcg for point in run) for run in runs)
+        print(f"{name:20}{cost[name]:>16.1f}{best:>14.4f}{median(run[-1].cpu_s for run in runs):>14.1f}")
+    floor = GEMM_FLOPS * SETTINGS["dim"] ** 2 * SETTINGS["layers"] / 1e6
+    print(f"the layers' products are {floor:.2f} MFLOP a place\n")
+    for peer in ("RecTools, softmax", "RecTools, BCE"):
+        for name in (f"ours, {peer.removeprefix('RecTools, ')}", "recipe"):
+            ratios, levels = [], []
+            for mine, other in zip(found[name], found[peer], strict=True):
+                level = min(max(point.ndcg for point in run) for run in (mine, other))
+                ratios.append(until(other, level) / until(mine, level))
+                levels.append(level)
+            print(f"{peer} / {name}: {cost[peer] / cost[name]:.1f}x a place, {median(ratios):.1f}x to NDCG@10 {median(levels):.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
