@@ -63,7 +63,7 @@ def _commands() -> list[list[str]]:
 def test_every_command_of_the_documents_is_one() -> None:
     """An option that does not exist ends a parser with SystemExit."""
     commands = _commands()
-    assert {words[0] for words in commands} == {"run", "data", "features", "simulate", "serve", "collect", "compile", "rollout"}
+    assert {words[0] for words in commands} == {"run", "data", "features", "simulate", "serve", "collect", "compile", "rollout", "tune"}
     for words in commands:
         if words[0] in FORWARDED:
             import_module(FORWARDED[words[0]][0])._parser().parse_args(words[1:])

@@ -1,0 +1,98 @@
+"""Neighbours by hand, and factors that find what was planted."""
+
+import numpy as np
+import pytest
+
+from lodestar.errors import DataError
+from lodestar.models.rating_factors import RatingFactors, _wishart
+from lodestar.models.ratings import Biases, Cells, RatingNeighbours, rmse, similarities
+
+NONE = np.nan
+
+
+def cells(rows: list[tuple[int, int, float]]) -> Cells:
+    user, item, value = (np.array(column) for column in zip(*rows, strict=True))
+    return Cells(user=user, item=item, value=value.astype(float), time_s=np.zeros(len(rows), dtype=np.int64))
+
+
+def some(cells: Cells, rows: np.ndarray) -> Cells:
+    return Cells(user=cells.user[rows], item=cells.item[rows], value=cells.value[rows], time_s=cells.time_s[rows])
+
+
+def planted(seed: int = 0) -> tuple[Cells, np.ndarray, np.ndarray]:
+    """40 users and 30 items with two hidden directions, one of which is written in an attribute; half the cells are rated."""
+    chance = np.random.default_rng(seed)
+    users, items = chance.normal(size=(40, 2)), chance.normal(size=(30, 2))
+    user, item = np.nonzero(chance.random((40, 30)) < 0.5)
+    value = 3 + 0.5 * chance.normal(size=40)[user] + (users[user] * items[item]).sum(axis=1) + 0.1 * chance.normal(size=len(user))
+    time_s = chance.integers(0, 30 * 86_400, len(user))
+    return Cells(user=user, item=item, value=value, time_s=time_s), users[:, :1], items[:, :1]
+
+
+def test_similarities_by_hand() -> None:
+    table = np.array([[5.0, 3.0, NONE], [1.0, NONE, 2.0], [3.0, 1.0, 4.0]])
+    cosine = similarities(table, "cosine")
+    assert cosine[0, 1] == pytest.approx((5 * 3 + 3 * 1) / np.sqrt(35 * 10))
+    assert np.diag(cosine) == pytest.approx(1)
+    assert similarities(table, "jaccard")[1, 2] == pytest.approx(1 / 3)
+    # Beyond the means 3 and 2, of those who rated both: (2, 0) and (1, -1).
+    assert similarities(table, "pearson")[0, 1] == pytest.approx((2 * 1 + 0 * -1) / np.sqrt((4 + 0) * (1 + 1)))
+
+
+@pytest.mark.parametrize("kind", ["cosine", "pearson", "jaccard"])
+def test_an_item_nobody_rated_is_like_none_and_gets_the_users_mean(kind: str) -> None:
+    model = RatingNeighbours(kind).fit(cells([(0, 0, 4.0), (0, 1, 2.0), (1, 0, 5.0)]), 3, 3)  # type: ignore[arg-type]
+    assert not model.alike[2].any()
+    assert model.predict(cells([(0, 2, 0.0), (2, 2, 0.0)])) == pytest.approx([3.0, 11 / 3])
+
+
+def test_a_rating_does_not_foretell_itself() -> None:
+    known = cells([(0, 0, 5.0), (0, 1, 1.0), (1, 0, 4.0), (1, 1, 4.0)])
+    assert RatingNeighbours("jaccard").fit(known, 2, 2).predict(some(known, np.array([0]))) == pytest.approx([1.0])
+
+
+def test_factors_find_what_was_planted_and_biases_cannot() -> None:
+    known, users, items = planted()
+    is_held = np.random.default_rng(1).random(len(known)) < 0.2
+    learnt, held = some(known, ~is_held), some(known, is_held)
+    factors = RatingFactors(dim=3, burn_in=50, sweeps=100).fit(learnt, users, items)
+    assert rmse(factors.predict(held), held) < 0.5 < rmse(Biases().fit(learnt, 40, 30).predict(held), held)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_none_leaves_the_range_of_ratings() -> None:
+    known, users, items = planted()
+    first, second = (RatingFactors(dim=2, burn_in=3, sweeps=5, seed=4).fit(known, users, items).predict(known) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert known.value.min() <= first.min() <= first.max() <= known.value.max()
+
+
+def test_users_items_and_days_that_were_never_seen_are_foretold_too() -> None:
+    known, users, items = planted()
+    learnt = some(known, (known.user != 0) & (known.item != 0))
+    later = Cells(user=np.array([0, 1]), item=np.array([1, 0]), value=np.zeros(2), time_s=np.full(2, 10**9))
+    found = RatingFactors(dim=2, burn_in=5, sweeps=10).fit(learnt, users, items).predict(later)
+    assert np.isfinite(found).all()
+
+
+def test_without_attributes_it_learns_from_ratings_alone() -> None:
+    known, _, _ = planted()
+    none = np.zeros((40, 0)), np.zeros((30, 0))
+    assert rmse(RatingFactors(dim=2, burn_in=30, sweeps=30).fit(known, *none).predict(known), known) < 0.5
+
+
+def test_what_is_no_number_is_named() -> None:
+    known, users, items = planted()
+    users[3, 0] = np.nan
+    with pytest.raises(DataError, match=r"E202.*attribute 0 of row 3"):
+        RatingFactors().fit(known, users, items)
+    with pytest.raises(DataError, match=r"E202.*rating 1 is not a number"):
+        RatingFactors().fit(cells([(0, 0, 1.0), (0, 1, np.nan)]), users[:1], items[:2])
+    with pytest.raises(DataError, match="E201"):
+        RatingFactors().fit(some(known, np.zeros(0, dtype=int)), users, items)
+
+
+def test_wishart_draws_have_the_right_mean() -> None:
+    scale = np.array([[0.5, 0.2], [0.2, 0.3]])
+    chance = np.random.default_rng(0)
+    mean = np.mean([_wishart(scale, 7, chance) for _ in range(4000)], axis=0)
+    np.testing.assert_allclose(mean, 7 * scale, rtol=0.05)
