@@ -64,29 +64,23 @@ def bce(
     users_MD: Float[Tensor, "places dim"],
     items_ND: Float[Tensor, "items dim"],
     target_M: Int[Tensor, " places"],
-    negatives_K: Int[Tensor, " negatives"],
+    negative_M: Int[Tensor, " places"],
 ) -> Float[Tensor, ""]:
-    """Sum over places of the cross-entropy of "taken next or not", the negatives together as heavy as the target."""
-    others_MK = _others(users_MD, items_ND, target_M, negatives_K)
-    taken_M = functional.logsigmoid((users_MD * items_ND[target_M]).sum(dim=1))
-    return -(taken_M + functional.logsigmoid(-others_MK).mean(dim=1)).sum() / 2
+    """Sum over places of the cross-entropy of "taken next or not", of the target and of a negative that is the place's own."""
+    own_M, other_M = (functional.embedding(rows, items_ND) for rows in (target_M, negative_M))
+    taken_M, left_M = (users_MD * own_M).sum(dim=1), (users_MD * other_M).sum(dim=1)
+    return -(functional.logsigmoid(taken_M) + functional.logsigmoid(-left_M) * (negative_M != target_M)).sum() / 2
 
 
 def bpr(
     users_MD: Float[Tensor, "places dim"],
     items_ND: Float[Tensor, "items dim"],
     target_M: Int[Tensor, " places"],
-    negatives_K: Int[Tensor, " negatives"],
+    negative_M: Int[Tensor, " places"],
 ) -> Float[Tensor, ""]:
-    """Sum over places of how far the target is from beating a negative, on average (Rendle et al., UAI 2009, arXiv:1205.2618)."""
-    others_MK = _others(users_MD, items_ND, target_M, negatives_K)
-    own_M1 = (users_MD * items_ND[target_M]).sum(dim=1, keepdim=True)
-    return -functional.logsigmoid(own_M1 - others_MK).mean(dim=1).sum()
-
-
-def _others(users_MD: Tensor, items_ND: Tensor, target_M: Tensor, negatives_K: Tensor) -> Tensor:
-    """Scores of the negatives; one that is the target itself counts as beaten."""
-    return (users_MD @ items_ND[negatives_K].T).masked_fill(negatives_K[None, :] == target_M[:, None], -torch.inf)
+    """Sum over places of how far the target is from beating its place's negative (Rendle et al., UAI 2009, arXiv:1205.2618)."""
+    ahead_MD = functional.embedding(target_M, items_ND) - functional.embedding(negative_M, items_ND)
+    return -(functional.logsigmoid((users_MD * ahead_MD).sum(dim=1)) * (negative_M != target_M)).sum()
 
 
 class _ChunkedSoftmax(torch.autograd.Function):

@@ -54,19 +54,19 @@ def test_calibration_makes_the_clicked_item_count_less() -> None:
     assert gbce(users, table, target, negatives, 1.0, 101) < gbce(users, table, target, negatives, 0.0, 101)
 
 
-def test_bce_weighs_the_negatives_together_as_the_target_and_leaves_the_target_out_of_them() -> None:
+def test_bce_is_that_of_the_target_and_of_the_places_negative_unless_they_are_one() -> None:
     users, table, target = random_places(5, 11)
-    negatives = torch.arange(11)
+    negative = torch.tensor([0, 3, 7, int(target[3]), 10])
     scores = users @ table.T
-    truth = functional.one_hot(target, 11).double()
-    each = functional.binary_cross_entropy_with_logits(scores, truth, reduction="none")
-    expected = (each[truth == 1] + each.masked_fill(truth == 1, 0).sum(dim=1) / 11).sum() / 2
-    assert bce(users, table, target, negatives).item() == pytest.approx(expected.item())
+    each = functional.softplus(-scores.gather(1, target[:, None]))[:, 0]
+    each = each + functional.softplus(scores.gather(1, negative[:, None]))[:, 0] * torch.tensor([1, 1, 1, 0, 1])
+    assert bce(users, table, target, negative).item() == pytest.approx(each.sum().item() / 2)
 
 
-def test_bpr_is_the_mean_over_the_negatives_that_are_not_the_target() -> None:
+def test_bpr_is_how_far_each_target_is_from_beating_its_negative() -> None:
     users, table, target = random_places(5, 11)
+    negative = torch.tensor([0, 3, 7, int(target[3]), 10])
     scores = users @ table.T
-    ahead = scores.gather(1, target[:, None]) - scores
-    each = [functional.softplus(-ahead[row, item]) / 11 for row in range(5) for item in range(11) if item != target[row]]
-    assert bpr(users, table, target, torch.arange(11)).item() == pytest.approx(torch.stack(each).sum().item())
+    ahead = (scores.gather(1, target[:, None]) - scores.gather(1, negative[:, None]))[:, 0]
+    expected = functional.softplus(-ahead)[[0, 1, 2, 4]].sum()
+    assert bpr(users, table, target, negative).item() == pytest.approx(expected.item())
