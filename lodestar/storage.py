@@ -4,6 +4,7 @@ Credentials and endpoint come from the usual AWS environment (AWS_ENDPOINT_URL f
 """
 
 import contextlib
+import errno
 import fcntl
 import fnmatch
 import functools
@@ -15,16 +16,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lodestar.download import BLOCK_BYTES, bring
 from lodestar.errors import EnvironmentFault
+from lodestar.s3_objects import fetch_object, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SCHEME, WILDCARDS = "s3://", "*?["
 CONNECT_S, READ_S = 10, 60
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Written last: a remote folder without it was never finished.
 COMPLETE = "_SUCCESS"
 
@@ -50,12 +52,25 @@ def scratch(target: Path) -> Iterator[Path]:
     for left in target.parent.glob(f".{target.name}.*.work"):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), _held(left):
             shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".work", dir=target.parent))
+    with _room(target):
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".work", dir=target.parent))
     try:
-        with _held(work):
+        with _held(work), _room(target):
             yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _room(target: Path) -> Iterator[None]:
+    """A disk that takes no more is an EnvironmentFault E506."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        message = f"{target} cannot be written ({error.strerror})"
+        raise EnvironmentFault("E506", message, remedy="Make room there; what was begun is gone, and the same command makes it.") from error
 
 
 @contextmanager
@@ -86,9 +101,10 @@ def publish_file(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        yield work
-        _sync(work)
-        work.replace(target)
+        with _room(target):
+            yield work
+            _sync(work)
+            work.replace(target)
     finally:
         work.unlink(missing_ok=True)
 
@@ -163,62 +179,11 @@ def _fetched(client: "S3Client", bucket: str, files: Mapping[str, Path], address
         raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.")
     for key, file in files.items():
         try:
-            _fetch_object(client, bucket, key, file)
+            fetch_object(client, bucket, key, file)
         except ClientError as error:
-            message = f"nothing is stored at {address}" if _status(error) == HTTPStatus.NOT_FOUND else f"{key} cannot be read ({error})"
+            message = f"nothing is stored at {address}" if status_of(error) == HTTPStatus.NOT_FOUND else f"{key} cannot be read ({error})"
             raise EnvironmentFault("E510", message, remedy="Check the address and the run that writes it.") from error
     return target
-
-
-def _status(error: Any) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _fetch_object(client: "S3Client", bucket: str, key: str, file: Path) -> None:
-    """In pieces, of one version; EnvironmentFault E511 where what came is not what the store has the checksum of."""
-    from botocore.exceptions import BotoCoreError
-
-    about = client.head_object(Bucket=bucket, Key=key)
-    size, etag = about["ContentLength"], about["ETag"]
-    if file.is_file() and file.stat().st_size == size and _is(file, client, bucket, key, about):
-        return
-
-    def read(start: int) -> Iterator[bytes]:
-        try:
-            body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", IfMatch=etag)["Body"]
-            with contextlib.closing(body):
-                yield from body.iter_chunks(BLOCK_BYTES)
-        except BotoCoreError as error:  # a connection that breaks or hangs; what the store says is a ClientError
-            raise OSError(f"{type(error).__name__} {error}") from error
-
-    bring(file, size=size, tag=f"{bucket}/{key} {etag}", read=read)
-    if not _is(file, client, bucket, key, about):
-        file.unlink()
-        raise EnvironmentFault("E511", f"{key} does not match its checksum", remedy="Run it again; if it stays so, store it again.")
-
-
-def _is(file: Path, client: "S3Client", bucket: str, key: str, about: Any) -> bool:
-    """Is a file what the store's ETag says: the MD5 of its bytes, or of its parts' MD5s? It says neither where the store encrypts."""
-    etag, _, parts = about["ETag"].strip('"').partition("-")
-    if about.get("ServerSideEncryption", "AES256") != "AES256":
-        return True
-    part_bytes = client.head_object(Bucket=bucket, Key=key, PartNumber=1)["ContentLength"] if parts else about["ContentLength"]
-    digests = _md5s(file, part_bytes)
-    whole = hashlib.md5(b"".join(digests), usedforsecurity=False).digest() if parts else digests[0]
-    return bool(whole.hex() == etag)
-
-
-def _md5s(file: Path, part_bytes: int) -> list[bytes]:
-    """Of each part; of a file with nothing in it, one."""
-    digests, left = [hashlib.md5(usedforsecurity=False)], part_bytes
-    with file.open("rb") as content:
-        while block := content.read(min(BLOCK_BYTES, left or part_bytes)):
-            if left == 0:
-                digests.append(hashlib.md5(usedforsecurity=False))
-                left = part_bytes
-            digests[-1].update(block)
-            left -= len(block)
-    return [one.digest() for one in digests]
 
 
 def put(content: bytes, address: str) -> None:

@@ -27,6 +27,7 @@ from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.cost import Meter
 from lodestar.training.distributed import Group, joined
 from lodestar.training.export import Remembering
+from lodestar.training.live import Live
 from lodestar.training.stages import SEARCH, Trained, Training
 
 
@@ -54,7 +55,8 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
     content = group.from_leader(kept.load() if group.leads else None)
     state = kept.decode(content) if content is not None else State(stage=SEARCH)
-    trained = Training(found, recipe, group, partial(_keep, kept, group)).run(state)
+    keep = partial(_keep, kept, Live(run)) if group.leads else lambda _state: None
+    trained = Training(found, recipe, group, keep).run(state)
     if group.leads:
         samples = sum(int(line["samples"]) for line in trained.state.log)
         size = sum(values.numel() for values in trained.model.parameters())
@@ -69,9 +71,9 @@ def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cos
     log_event("cost", **took)
 
 
-def _keep(kept: Checkpoints, group: Group, state: State) -> None:
-    if group.leads:
-        kept.save(state)
+def _keep(kept: Checkpoints, live: Live, state: State) -> None:
+    kept.save(state)
+    live.show(state.log[-1])
 
 
 def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:

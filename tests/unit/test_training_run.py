@@ -1,6 +1,8 @@
 """A run leaves a bundle; stopped anywhere it goes on to the same one; two workers are as good as one."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from lodestar.catalogue import Catalogue
 from lodestar.config import Recipe, override
 from lodestar.data.interactions import Interactions
 from lodestar.engine.recommender import Recommender
-from lodestar.errors import DataError
+from lodestar.errors import DataError, EnvironmentFault
 from lodestar.features import store
 from lodestar.recipes import recipe
 from lodestar.training import run
@@ -102,3 +104,52 @@ def test_features_of_another_run_are_not_gone_on_from(tmp_path: Path) -> None:
 def test_a_folder_without_features_is_a_coded_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="E151"):
         run.train(tmp_path, tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
+
+
+def test_epochs_are_shown_in_tensorboard_where_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("LODESTAR_TENSORBOARD", str(tmp_path / "live"))
+    run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(epochs=3), str(tmp_path / "checkpoints"))
+    log = [json.loads(line) for line in (tmp_path / "bundle" / "epochs.jsonl").read_text().splitlines()]
+    ((folder),) = (tmp_path / "live").iterdir()
+    for stage in ("search", "refit"):
+        shown = EventAccumulator(str(folder / stage)).Reload()
+        expected = [line["loss"] for line in log if line["stage"] == stage]
+        assert [event.value for event in shown.Scalars("loss")] == pytest.approx(expected)
+        assert [event.step for event in shown.Scalars("loss")] == list(range(1, len(expected) + 1))
+
+
+def test_tensorboard_that_is_not_there_is_said_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LODESTAR_TENSORBOARD", str(tmp_path / "live"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(EnvironmentFault, match="E505"):
+        run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_one_item_is_too_few(tmp_path: Path) -> None:
+    found = features(tmp_path / "features")
+    content = dict(np.load(found / "sequences.npz"))
+    content["item"] = np.zeros_like(content["item"])
+    np.savez(found / "sequences.npz", **content)
+    with pytest.raises(DataError, match=r"E201.*1 items"):
+        run.train(found, tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("most_bytes", [1_000, 60_000])
+def test_a_full_disk_is_a_coded_error_that_leaves_no_bundle(most_bytes: int, tmp_path: Path) -> None:
+    """A file that may not grow is what a full disk looks like; the smaller limit stops a checkpoint, the larger one the bundle."""
+    found = features(tmp_path / "features")
+    limited = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes}, {most_bytes}))"
+    work = "from lodestar.training.__main__ import main"
+    addresses = {"features": found, "bundle": tmp_path / "bundle", "checkpoints": tmp_path / "checkpoints"}
+    options = [*(f"--{name}={place}" for name, place in addresses.items()), "--recipe=tiny", '--overrides={"train": {"epochs": 1}}']
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limited}; {work}; sys.exit(main({options!r}))"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "E506" in done.stderr, "Traceback" in done.stderr) == (5, True, False), done.stderr
+    assert not (tmp_path / "bundle").exists()
+    assert main(options) == 0
+    bundle.load(tmp_path / "bundle")
