@@ -1,0 +1,103 @@
+"""How well frozen recipes rank, by `lodestar run` as anyone types it: sets x recipes x seeds, beside the baselines of the same runs.
+
+    python benchmarks/quality.py DATA/movielens-100k DATA/amazon-beauty --recipe sasrec --seeds 0 1 2 [--comparable] [--overrides JSON]
+
+A set is a folder that `lodestar run --data` takes. The last item of each user is the test, the one before it the validation item, all items
+are ranked, seen ones left out, ties count against us. By default the last training learns from the validation items as well; with
+--comparable it does not, which is what most published figures did. A GPU is used where there is one. Every run is kept in
+benchmarks/results/, with its command, versions, device, time and memory, so that the table can be made again: runs that are there are
+not repeated.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).with_name("results")
+METRICS = ("hr_at_10", "ndcg_at_10")
+PLAIN = ("popularity", "item_knn", "ease", "cooccurrence")
+
+
+def overridden(given: dict[str, Any], seed: int, *, is_comparable: bool) -> dict[str, Any]:
+    train = {**given.get("train", {}), "seed": seed, **({"refit": False} if is_comparable else {})}
+    return {**given, "train": train}
+
+
+def run(data: Path, recipe: str, overrides: dict[str, Any], work: Path) -> dict[str, Any]:
+    """One run; what is the same for all seeds comes from the cache of `work`."""
+    lodestar = Path(sys.executable).with_name("lodestar")
+    command = ["run", "--data", str(data), "--recipe", recipe, "--overrides", json.dumps(overrides), "--json", "--output", str(work)]
+    started = time.monotonic()
+    done = subprocess.run([lodestar, *command], capture_output=True, text=True, check=False)
+    if done.returncode not in {0, 4}:  # 4: a baseline is better, and the figures say so
+        sys.exit(done.stderr[-3000:])
+    found = json.loads(done.stdout)
+    return {
+        "set": data.name,
+        "recipe": recipe,
+        "overrides": overrides,
+        "command": "lodestar run --data … --recipe " + recipe + " --overrides '" + json.dumps(overrides) + "'",
+        "passes": found["verdict"]["passes"],
+        "metrics": {name: {key: value[key] for key in METRICS} for name, value in found["metrics"].items()},
+        "seconds": round(time.monotonic() - started, 1),
+        "cost": json.loads((Path(found["bundle"]) / "cost.json").read_text()),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores, {platform.machine()}",
+        "torch": torch.__version__,
+    }
+
+
+def kept(result: Path, data: Path, recipe: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The run of that file, or one that is made now and written there."""
+    if not result.exists():
+        with tempfile.TemporaryDirectory() as work:
+            found = run(data, recipe, overrides, Path(work))
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    return dict(json.loads(result.read_text()))
+
+
+def shown(name: str, runs: list[dict[str, Any]], model: str) -> str:
+    """Means over seeds, the interval over users of the first seed's NDCG@10."""
+    hits, gain = (mean(run["metrics"][model][metric]["value"] for run in runs) for metric in METRICS)
+    first = runs[0]["metrics"][model]["ndcg_at_10"]
+    seconds = mean(run["seconds"] for run in runs) if model == "model" else 0.0
+    return f"  {name:14} HR@10 {hits:.4f}  NDCG@10 {gain:.4f} [{first['low']:.4f}, {first['high']:.4f}]" + (
+        f"  {len(runs)} seeds, {seconds:.0f} s each on {runs[0]['device']}" if seconds else ""
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("--recipe", nargs="+", default=["sasrec"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--overrides", default="{}", metavar="JSON")
+    parser.add_argument("--comparable", action="store_true", help="no training on the validation items")
+    options = parser.parse_args(arguments)
+    given = json.loads(options.overrides)
+    for data in options.sets:
+        print(data.name)
+        for place, recipe in enumerate(options.recipe):
+            runs = []
+            for seed in options.seeds:
+                overrides = overridden(given, seed, is_comparable=options.comparable)
+                tag = "-".join([recipe, *(["comparable"] if options.comparable else []), *(["changed"] if given else []), str(seed)])
+                runs.append(kept(RESULTS / data.name / f"{tag}.json", data, recipe, overrides))
+            if place == 0:
+                print(*(shown(name, runs[:1], name) for name in PLAIN if name in runs[0]["metrics"]), sep="\n")
+            print(shown(recipe, runs, "model"), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
