@@ -14,9 +14,11 @@ OptimiserName = Literal["adamw", "sgd", "rowwise_adagrad"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 LearntFamily = Literal["sasrec", "bert4rec", "hstu", "gru", "lstm", "caser", "two_tower", "content"]
-CountedFamily = Literal["popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials"]
+CountedFamily = Literal["popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials", "blend"]
+BLEND: CountedFamily = "blend"
 LEARNT_FAMILIES = get_args(LearntFamily)
-FAMILY_NAMES = (*LEARNT_FAMILIES, *get_args(CountedFamily))
+COUNTED_FAMILIES = get_args(CountedFamily)
+FAMILY_NAMES = (*LEARNT_FAMILIES, *COUNTED_FAMILIES)
 
 
 @dataclass(frozen=True, kw_only=True)

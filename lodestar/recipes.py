@@ -125,6 +125,11 @@ def ials() -> Recipe:
     return _closed_form("ials", 128)
 
 
+def blend() -> Recipe:
+    """All of these as one, with weights learnt on the validation items."""
+    return _closed_form("blend", 128)
+
+
 def _closed_form(family: CountedFamily, dim: int) -> Recipe:
     return Recipe(name=family, model=ModelConfig(family=family, dim=dim))
 
@@ -133,7 +138,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made
     for made in (
         *(sasrec, shop, tiny, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
-        *(popularity, item_knn, cooccurrence, ease, graph_filter, ials),
+        *(popularity, item_knn, cooccurrence, ease, graph_filter, ials, blend),
     )
 }
 SIZED = tuple(name for name, made in RECIPES.items() if made().model.family in LEARNT_FAMILIES and made is not tiny)

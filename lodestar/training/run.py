@@ -15,12 +15,11 @@ import numpy as np
 import torch
 
 from lodestar import storage
-from lodestar.config import Recipe, to_json
+from lodestar.config import COUNTED_FAMILIES, Recipe, to_json
 from lodestar.data.interactions import check_enough
 from lodestar.errors import EnvironmentFault
 from lodestar.features import store
 from lodestar.features.store import FeatureSet
-from lodestar.models.retriever import FAMILIES
 from lodestar.progress import log_event
 from lodestar.training import closed_form, cost, publish, weights
 from lodestar.training.checkpoints import LOG, Checkpoints, State
@@ -45,7 +44,7 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     """One worker's whole way; the leader publishes."""
     meter, found = Meter(), store.load(features)
     check_enough(found.interactions, recipe.data)
-    if recipe.model.family in FAMILIES:
+    if recipe.model.family in COUNTED_FAMILIES:
         if group.leads:
             _publish(target, partial(closed_form.write, found=found, recipe=recipe), lambda: meter.read(group, 0, 0))
         return

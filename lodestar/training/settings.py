@@ -1,0 +1,37 @@
+"""What a family without a loop may be set to, tried on the validation items."""
+
+import numpy as np
+import torch
+
+from lodestar.data.splits import Cases, Split
+from lodestar.models.retriever import FAMILIES, Make, Retriever, Setting
+from lodestar.progress import Progress, log_event
+from lodestar.training.batches import padded
+from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Quality, means, quality_sums
+
+
+def tuned(name: str, split: Split, num_items: int, rank: int, seed: int, max_length: int) -> tuple[Make, Setting, Quality]:
+    """A family fitted on the training part, its setting with the best NDCG@10 on the validation items, and what that gives."""
+    fit, settings = FAMILIES[name]
+    make, best = fit(split.train, num_items, rank, seed), (settings[0], Quality(hit_rate=0.0, ndcg=0.0, accuracy=0.0))
+    with Progress(f"tune {name}", len(settings)) as progress:
+        for setting in settings if len(split.validation) else ():
+            quality = judged(make(setting), split.validation, max_length)
+            log_event("tuned", family=name, **setting, ndcg_at_10=round(quality.ndcg, 5))
+            best = max(best, (setting, quality), key=lambda tried: tried[1].ndcg)
+            progress.advance()
+    return make, *best
+
+
+@torch.no_grad()
+def judged(model: Retriever, cases: Cases, max_length: int) -> Quality:
+    """HR@10, NDCG@10 and accuracy over all cases."""
+    table = torch.from_numpy(model.vectors)
+    total, rows = torch.zeros(SUMS, dtype=torch.float64), max(1, SCORES_AT_ONCE // (len(table) + max_length * table.shape[1]))
+    order = np.argsort([len(history) for history in cases.history], kind="stable")
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        history, mask = padded([cases.history[case][-max_length:] for case in chosen])
+        users = model.encoder(table[history] * mask[:, :, None], mask)
+        total += quality_sums(users @ table.T, cases, chosen)
+    return means(total, cases)
