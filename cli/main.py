@@ -158,11 +158,11 @@ def _recipes(_options: argparse.Namespace) -> int:
     from lodestar.recipes import MEASURED, RECIPES
 
     table = Table(title="Figures: MovieLens-100K, the last item of each user, all items ranked", title_justify="left", box=None)
-    for heading in ("recipe", "what it is", "directions", "needs events", "HR@10", "NDCG@10"):
+    for heading in ("recipe", "what it is", "numbers an item", "needs events", "HR@10", "NDCG@10"):
         table.add_column(heading, justify="left" if heading in {"recipe", "what it is"} else "right")
     for name, make in RECIPES.items():
         made, figures = make(), [f"{value:.4f}" for value in MEASURED.get(name, ())]
-        size = f"up to {made.model.dim + made.model.memory_dim:,}"
+        size = f"up to {made.model.dim:,}" + (f" + {made.model.neighbours} neighbours" if made.model.neighbours else "")
         table.add_row(name, (make.__doc__ or "").strip(), size, f"{made.data.min_interactions:,}", *(figures or ("", "")))
     Console().print(table)
     return 0

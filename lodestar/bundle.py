@@ -4,6 +4,7 @@
     encoder.onnx   item vectors [B, T, D] and a mask [B, T] in, user vectors [B, D] out
     table.npz      the item vectors, at one of three precisions
     items.npz      ids, titles and categories of the items, and how popular each is
+    neighbours.npz what is taken soon after each item, where that adds to the scores
 
 It is read with numpy and json only; nothing in it can run code.
 """
@@ -17,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar import arrays, catalogue, item_table, schema
+from lodestar import arrays, catalogue, item_table, neighbours, schema
 from lodestar.catalogue import Catalogue
 from lodestar.errors import DataError, SchemaMismatch
 from lodestar.item_table import ItemTable, Precision
+from lodestar.neighbours import Neighbours
 
-INFO, ENCODER, TABLE, ITEMS = "bundle.json", "encoder.onnx", "table.npz", "items.npz"
+INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"
 POPULARITY = "popularity"
 SEAL = "sha256"
 SHOWN_DIGITS = 16
@@ -55,6 +57,7 @@ class Bundle:
     table: ItemTable
     items: Catalogue
     popularity: NDArray[np.float32]
+    neighbours: Neighbours | None
 
     @property
     def encoder(self) -> Path:
@@ -66,12 +69,23 @@ class Bundle:
         return sum((self.root / name).stat().st_size for name in (INFO, *self.info.files))
 
 
-def write(folder: Path, info: Info, encoder: bytes, table: ItemTable, items: Catalogue, popularity: NDArray[np.float32]) -> None:
+def write(  # noqa: PLR0913, PLR0917  # a file each
+    folder: Path,
+    info: Info,
+    encoder: bytes,
+    table: ItemTable,
+    items: Catalogue,
+    popularity: NDArray[np.float32],
+    beside: Neighbours | None = None,
+) -> None:
     """Fill a folder; `info.files` is computed here. Publish it with `storage.publish_folder`."""
     folder.joinpath(ENCODER).write_bytes(encoder)
     arrays.save(folder / TABLE, table.arrays())
     arrays.save(folder / ITEMS, {**items.arrays(), POPULARITY: popularity.astype(np.float32)})
-    files = {name: _sha256(folder / name) for name in (ENCODER, TABLE, ITEMS)}
+    if beside is not None:
+        arrays.save(folder / NEIGHBOURS, beside.arrays())
+    names = (ENCODER, TABLE, ITEMS, *([NEIGHBOURS] if beside is not None else []))
+    files = {name: _sha256(folder / name) for name in names}
     folder.joinpath(INFO).write_bytes(_sealed({**asdict(info), "files": files}))
 
 
@@ -95,6 +109,7 @@ def load(root: Path) -> Bundle:
         table=item_table.from_arrays(info.precision, arrays.load(root / TABLE)),
         items=catalogue.from_arrays(rows),
         popularity=rows[POPULARITY].astype(np.float32),
+        neighbours=neighbours.from_arrays(arrays.load(root / NEIGHBOURS)) if NEIGHBOURS in info.files else None,
     )
 
 

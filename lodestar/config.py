@@ -41,7 +41,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape, and how many directions of counted co-occurrence stand beside it (0: none).
+    """The shape, and how many counted neighbours of each item add to its scores (0: none).
 
     With `words`, titles and categories add to an item's vector. Of a family that needs no training loop `dim` is how many directions are
     kept, and nothing but `max_length` stands beside it; `heads` are those of attention.
@@ -50,7 +50,7 @@ class ModelConfig:
     family: LearntFamily | CountedFamily = "sasrec"
     words: bool = False
     dim: int = 64
-    memory_dim: int = 0
+    neighbours: int = 0
     layers: int = 2
     heads: int = 2
     max_length: int = 200
@@ -60,7 +60,7 @@ class ModelConfig:
         _check(self.family in FAMILY_NAMES, f"family must be one of {', '.join(FAMILY_NAMES)}", self.family)
         _check(self.words or self.family != "content", "the family content needs words", self.words)
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
-        _check(self.memory_dim >= 0, "memory_dim must not be negative", self.memory_dim)
+        _check(self.neighbours >= 0, "neighbours must not be negative", self.neighbours)
         _check(self.layers >= 1, "layers must be at least 1", self.layers)
         _check(1 <= self.max_length <= 200, "max_length must lie in 1–200", self.max_length)
         _check(0 <= self.dropout < 1, "dropout must lie in [0, 1)", self.dropout)

@@ -13,7 +13,7 @@ def sasrec() -> Recipe:
     """A causal Transformer judged on each user's last item."""
     return Recipe(
         name="sasrec",
-        model=ModelConfig(layers=1, memory_dim=128, max_length=100, dropout=0.3),
+        model=ModelConfig(layers=1, neighbours=128, max_length=100, dropout=0.3),
         train=TrainConfig(
             start="cooccurrence", refit=True, epochs=20, batch_tokens=2048, learning_rate=3e-3, label_smoothing=0.1, order_jitter=2.0
         ),
@@ -22,7 +22,7 @@ def sasrec() -> Recipe:
 
 def gsasrec() -> Recipe:
     """The same, learning from drawn items by a calibrated loss: for catalogues too large for a full softmax."""
-    return _beside("gsasrec", sasrec().model, loss="gbce", label_smoothing=0.0)
+    return _beside("gsasrec", sasrec().model, loss="gbce", num_negatives=1024, epochs=30, label_smoothing=0.0)
 
 
 def bert4rec() -> Recipe:
@@ -77,7 +77,7 @@ def shop() -> Recipe:
     return Recipe(
         name="shop",
         data=DataConfig(split="time"),
-        model=ModelConfig(layers=2, memory_dim=128, max_length=50, dropout=0.3),
+        model=ModelConfig(layers=2, neighbours=128, max_length=50, dropout=0.3),
         train=TrainConfig(
             start="cooccurrence", refit=True, epochs=30, patience=4, batch_tokens=2048, learning_rate=8e-3, label_smoothing=0.1
         ),

@@ -15,6 +15,7 @@ from lodestar.data.tables import Tables, arrow_schema
 from lodestar.features import sequences, taken
 from lodestar.features.relations import opened
 from lodestar.item_table import Precision, quantise
+from lodestar.neighbours import Neighbours
 
 if TYPE_CHECKING:
     from lodestar.models.next_item import NextItem
@@ -92,6 +93,7 @@ def small_bundle(
     inactive: tuple[str, ...] = (),
     precision: Precision = "fp32",
     features: str = "0" * 16,
+    neighbours: Neighbours | None = None,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
     from lodestar.training.export import graph_bytes
@@ -119,5 +121,5 @@ def small_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     rows, encoder = model.served()
     table = quantise(rows.numpy(), precision)
-    bundle.write(folder, info, graph_bytes(encoder, dim), table, catalogue, popularity)
+    bundle.write(folder, info, graph_bytes(encoder, dim), table, catalogue, popularity, neighbours)
     return folder

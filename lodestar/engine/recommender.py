@@ -52,7 +52,7 @@ class Recommender:
         scores_BN = np.tile(self.bundle.popularity, (len(histories), 1))
         known = [place for place, history in enumerate(histories) if len(history)]
         if known:
-            scores_BN[known] = self.bundle.table.scores(self.users([histories[place] for place in known]))
+            scores_BN[known] = self._personal([histories[place] for place in known])
         return scores_BN
 
     def users(self, histories: Sequence[Rows]) -> Floats:
@@ -67,7 +67,7 @@ class Recommender:
     def recommend(self, history: Sequence[str], k: int, exclude: Collection[str] = ()) -> list[Recommendation]:
         """The best k active items, none of the history (ids, oldest first) nor excluded; unknown ids are passed over."""
         seen = self._rows(history)
-        scores_N = self.bundle.table.scores(self._encode([seen]))[0] if len(seen) else self.bundle.popularity.copy()
+        scores_N = self._personal([seen])[0] if len(seen) else self.bundle.popularity.copy()
         scores_N[self._inactive] = scores_N[seen] = scores_N[self._rows(exclude)] = -np.inf
         rows = best(scores_N, k)
         items, retriever = self.bundle.items, PERSONAL if len(seen) else POPULAR
@@ -75,6 +75,13 @@ class Recommender:
             Recommendation(items.ids[row], items.titles[row], items.categories[row], score, position, retriever)
             for position, (row, score) in enumerate(zip(rows.tolist(), scores_N[rows].tolist(), strict=True), start=1)
         ]
+
+    def _personal(self, histories: Sequence[Rows]) -> Floats:
+        """Scores for histories that are not empty: what is learnt, and what the last items point to where a bundle says so."""
+        scores_BN = self.bundle.table.scores(self.users(histories))
+        if self.bundle.neighbours is not None:
+            self.bundle.neighbours.add_to(scores_BN, histories)
+        return scores_BN
 
     def _rows(self, items: Collection[str]) -> Rows:
         return np.array([self._row[item] for item in items if item in self._row], dtype=np.int32)

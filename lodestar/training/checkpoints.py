@@ -21,7 +21,7 @@ LOG = "epochs.jsonl"
 class State:
     """After `epoch` epochs of `stage`; `best` holds the weights of `best_epoch`, `log` one line per epoch of all stages.
 
-    `epochs_wanted` and `memory_weight` are what the stage before found best, for a stage that nothing judges.
+    `epochs_wanted` and `neighbours_weight` are what the stage before found best, for a stage that nothing judges.
     """
 
     stage: str
@@ -33,7 +33,7 @@ class State:
     best_epoch: int = 0
     best_ndcg: float = -1.0
     epochs_wanted: int = 0
-    memory_weight: float = 0.0
+    neighbours_weight: float = 0.0
     log: list[dict[str, float | str]] = field(default_factory=list)
 
 

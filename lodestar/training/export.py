@@ -8,10 +8,8 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.jit._trace import TracerWarning
-
-from lodestar.models.memory import Memory
 
 OPSET = 17
 HISTORY, MASK, USER = "history", "mask", "user"
@@ -39,15 +37,3 @@ def graph_bytes(module: nn.Module, dim: int) -> bytes:
             dynamic_axes=free,
         )
         return graph.read_bytes()
-
-
-class Remembering(nn.Module):
-    """An encoder for rows of `width` numbers with a memory beside it, whose directions come behind those."""
-
-    def __init__(self, encoder: nn.Module, width: int, memory: Memory) -> None:
-        super().__init__()
-        self.encoder, self.width, self.memory = encoder, width, memory
-
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        learnt_BD = self.encoder(history_BTD[:, :, : self.width], mask_BT)
-        return torch.cat([learnt_BD, self.memory(history_BTD[:, :, self.width :], mask_BT)], dim=1)

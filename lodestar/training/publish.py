@@ -12,13 +12,20 @@ from lodestar.config import Recipe
 from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
 from lodestar.models.popularity import Popularity
+from lodestar.neighbours import Neighbours
 from lodestar.training.export import graph_bytes
 
 
-def write(
-    folder: Path, found: FeatureSet, recipe: Recipe, vectors: NDArray[np.float32], encoder: nn.Module, metrics: Mapping[str, float]
+def write(  # noqa: PLR0913, PLR0917  # all of a bundle that training makes
+    folder: Path,
+    found: FeatureSet,
+    recipe: Recipe,
+    vectors: NDArray[np.float32],
+    encoder: nn.Module,
+    metrics: Mapping[str, float],
+    neighbours: Neighbours | None = None,
 ) -> None:
-    """Fill a bundle's folder with a row for each item, and the encoder for such rows."""
+    """Fill a bundle's folder with a row for each item, the encoder for such rows, and neighbours where they speak as well."""
     info = bundle.Info(
         family=recipe.model.family,
         recipe=recipe.name,
@@ -32,4 +39,4 @@ def write(
         files={},
     )
     popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
-    bundle.write(folder, info, graph_bytes(encoder, info.dim), quantise(vectors, "fp32"), found.items, popularity)
+    bundle.write(folder, info, graph_bytes(encoder, info.dim), quantise(vectors, "fp32"), found.items, popularity, neighbours)

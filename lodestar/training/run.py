@@ -11,7 +11,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lodestar import storage
@@ -25,7 +24,6 @@ from lodestar.training import closed_form, cost, publish, weights
 from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.cost import Meter
 from lodestar.training.distributed import Group, joined
-from lodestar.training.export import Remembering
 from lodestar.training.live import Live
 from lodestar.training.stages import SEARCH, Trained, Training
 
@@ -77,10 +75,8 @@ def _keep(kept: Checkpoints, live: Live, state: State) -> None:
 
 def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:
     learnt, encoder = trained.model.cpu().served()
-    vectors = np.concatenate([learnt.numpy(), trained.places], axis=1)
-    if trained.memory is not None:
-        encoder = Remembering(encoder, learnt.shape[1], trained.memory)
-    publish.write(folder, found, recipe, vectors, encoder, {"validation_ndcg_at_10": trained.state.best_ndcg})
+    metrics = {"validation_ndcg_at_10": trained.state.best_ndcg}
+    publish.write(folder, found, recipe, learnt.numpy(), encoder, metrics, trained.neighbours)
     weights.save(trained.model, found.items.ids, trained.until, folder)
     folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 

@@ -1,4 +1,4 @@
-"""From features to a trained model: search for the best epoch, weigh the memory, and learn again from all that came before the test."""
+"""From features to a trained model: search the best epoch, weigh counted neighbours, and learn again from all before the test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,10 +8,11 @@ import torch
 
 from lodestar.config import Recipe
 from lodestar.features.store import FeatureSet
+from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences
-from lodestar.models.memory import Memory
 from lodestar.models.next_item import NextItem
 from lodestar.models.words import words_of
+from lodestar.neighbours import Neighbours
 from lodestar.progress import log_event
 from lodestar.training import weights
 from lodestar.training.blend import choose_weight
@@ -19,8 +20,7 @@ from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.loop import Stage, fit
 from lodestar.training.order import along
-from lodestar.training.start import Vectors, directions, item_vectors
-from lodestar.training.start import memory as remember
+from lodestar.training.start import directions, item_vectors
 from lodestar.training.validation import judge
 from lodestar.training.weights import Weights
 
@@ -29,11 +29,10 @@ SEARCH, REFIT = "search", "refit"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What goes into the bundle; `places` are the items' rows in the memory, [items, directions]; `until` the last moment learnt from."""
+    """What goes into the bundle; `until` is the last moment learnt from."""
 
     model: NextItem
-    memory: Memory | None
-    places: Vectors
+    neighbours: Neighbours | None
     state: State
     until: int
 
@@ -48,7 +47,7 @@ class Training:
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
 
     def run(self, state: State) -> Trained:
-        """From a state to a trained model: search, choose the memory's weight, and refit where the recipe asks for it."""
+        """From a state to a trained model: search, choose the neighbours' weight, and refit where the recipe asks for it."""
         if state.stage == SEARCH:
             trained = self.search(state)
             if not self.recipe.train.refit:
@@ -58,7 +57,7 @@ class Training:
                 best_ndcg=trained.state.best_ndcg,
                 log=trained.state.log,
                 epochs_wanted=trained.state.best_epoch or trained.state.epoch,
-                memory_weight=trained.state.memory_weight,
+                neighbours_weight=trained.state.neighbours_weight,
             )
         stage = Stage(
             name=REFIT,
@@ -82,34 +81,36 @@ class Training:
             keep=self.keep,
         )
         trained = self._fit(stage, state)
-        if trained.memory is not None and len(cases):
-            weight, best = choose_weight(trained.model, trained.memory, trained.places, cases, self.recipe.model.max_length)
-            trained.state.memory_weight, trained.state.best_ndcg = weight, best.ndcg
-            trained.memory.weight.fill_(weight)
-            log_event("memory", weight=weight, ndcg_at_10=best.ndcg)
-        return trained
+        if trained.neighbours is None or len(cases) == 0:
+            return trained
+        weight, best = choose_weight(trained.model, trained.neighbours, cases, self.recipe.model.max_length)
+        trained.state.neighbours_weight, trained.state.best_ndcg = weight, best.ndcg
+        log_event("neighbours", weight=weight, ndcg_at_10=best.ndcg)
+        return replace(trained, neighbours=replace(trained.neighbours, weight=weight) if weight else None)
 
     def _fit(self, stage: Stage, state: State) -> Trained:
         """All workers begin with the same weights; counting looks at all that the stage may know, learning perhaps at what is new only."""
         recipe, num_items = self.recipe, len(self.found.items)
         torch.manual_seed(recipe.train.seed)
         model = NextItem(num_items, recipe.model, words_of(self.found.items) if recipe.model.words else None)
-        rank = max(recipe.model.memory_dim, recipe.model.dim if recipe.train.start == "cooccurrence" else 0)
-        counted = directions(stage.sequences, num_items, rank, recipe.train.seed)
         if recipe.train.start == "cooccurrence":
+            counted = directions(stage.sequences, num_items, recipe.model.dim, recipe.train.seed)
             model.items.weight.data = torch.from_numpy(item_vectors(counted, recipe.model.dim, recipe.train.seed))
         if self.weights is not None:
             known = weights.begin_from(self.weights, model, self.found.items.ids)
             log_event("warm start", items=num_items, known_items=known)
-        memory, places = remember(counted.strongest(recipe.model.memory_dim), stage.sequences)
-        memory.weight.fill_(state.memory_weight)
         learnt = self._new(stage, self.weights) if self.weights is not None and recipe.train.only_new else stage
         state = fit(model.to(self.group.device), learnt, recipe, self.group, state)
         if recipe.model.words:
             model.forget_untaken(stage.sequences)
-        return Trained(
-            model=model, memory=memory if places.shape[1] else None, places=places, state=state, until=self._last(stage.sequences)
-        )
+        return Trained(model=model, neighbours=self._neighbours(stage, state), state=state, until=self._last(stage.sequences))
+
+    def _neighbours(self, stage: Stage, state: State) -> Neighbours | None:
+        """With the weight that was chosen, 1 while there is none to choose from; None where they are not wanted."""
+        weight = state.neighbours_weight if stage.judge is None and stage.name == REFIT else 1.0
+        if self.recipe.model.neighbours == 0 or weight == 0:
+            return None
+        return CoOccurrence().fit(stage.sequences, len(self.found.items)).neighbours(self.recipe.model.neighbours, weight)
 
     def _new(self, stage: Stage, before: Weights) -> Stage:
         """The same with sequences that hold what came after the bundle's last moment, and half a window before as context."""

@@ -1,20 +1,17 @@
 """What counting finds before any training: the main directions of who is taken near whom.
 
 On small catalogues item vectors that begin there are worth more than any other knob: what counting knows, the Transformer need not find
-again. The same directions, kept as they are, make the model's memory.
+again.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
-from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences, followers
-from lodestar.models.memory import Memory
 
 WINDOW = 8
 DAMPING = 0.4  # between .3 and .5, which co-occurrence uses for candidates and for seen items
@@ -28,11 +25,6 @@ class Directions:
 
     columns: NDArray[np.float64]
     strength: NDArray[np.float64]
-
-    def strongest(self, rank: int) -> "Directions":
-        """The last `rank` of them, or all where there are fewer."""
-        first = max(self.columns.shape[1] - rank, 0)
-        return Directions(columns=self.columns[:, first:], strength=self.strength[first:])
 
 
 def directions(sequences: Sequences, num_items: int, rank: int, seed: int) -> Directions:
@@ -58,15 +50,3 @@ def item_vectors(found: Directions, dim: int, seed: int) -> Vectors:
         spread = (found.columns * np.sqrt(np.abs(found.strength)))[:, -rank:]
         vectors[:, :rank] += spread / max(float(spread.std()), 1e-12) * dim**-0.5
     return vectors.astype(np.float32)
-
-
-def memory(found: Directions, sequences: Sequences) -> tuple[Memory, Vectors]:
-    """Co-occurrence seen along the directions, with weight 0 until one is chosen, and the items' places there, [items, rank].
-
-    Places have variance 1 / rank, as item vectors have, so that one scale per row suits both when they are quantised.
-    """
-    num_items, rank = found.columns.shape
-    affinity = CoOccurrence().fit(sequences, num_items).affinity
-    onward = found.columns.T @ (affinity @ found.columns)
-    places = found.columns * (num_items / max(rank, 1)) ** 0.5
-    return Memory(torch.from_numpy(onward.astype(np.float32))), places.astype(np.float32)

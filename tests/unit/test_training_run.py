@@ -24,7 +24,7 @@ from tests.unit.test_loop import NUM_ITEMS, cycles
 
 OVERRIDES: dict[str, dict[str, Any]] = {
     "train": {"epochs": 4, "refit": True, "start": "cooccurrence", "batch_tokens": 128},
-    "model": {"memory_dim": 4},
+    "model": {"neighbours": 4},
 }
 
 
@@ -52,7 +52,8 @@ def quick(**train: Any) -> Recipe:
 def test_a_run_leaves_a_bundle_that_answers(tmp_path: Path) -> None:
     run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
     loaded = bundle.load(tmp_path / "bundle")
-    assert loaded.info.dim == 16 + 4
+    assert loaded.info.dim == 16
+    assert loaded.neighbours is None or loaded.neighbours.item.shape == (NUM_ITEMS, 4)
     assert loaded.info.features == store.load(tmp_path / "features").digest
     answer = Recommender(loaded).recommend(["i1", "i2"], k=3)
     assert answer[0].item_id == "i3"

@@ -1,0 +1,57 @@
+"""What counting knows, item by item: which others are taken soon after it, and how much more than chance would have it.
+
+Beside what a model has learnt these few numbers per item rank better than either: they err on different users, and on a large catalogue
+no vector of a hundred numbers holds what is counted. They are kept as they are, the strongest of each item, and added to the scores.
+Letters in shapes: N items, K neighbours, B histories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.arrays import Arrays
+
+RECENT, DECAY = 5, 0.7  # how many of the last items point on, and how much of a step's weight a step further back keeps
+ITEM, AFFINITY, SCALE, WEIGHT = "neighbour", "affinity", "affinity_scale", "weight"
+STEPS = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """`item` [N, K]; `affinity` uint8 [N, K] in steps of the row's `scale` [N], 0 where an item has fewer.
+
+    `weight` is the length of what they add to a history.
+    """
+
+    item: NDArray[np.unsignedinteger]
+    affinity: NDArray[np.uint8]
+    scale: NDArray[np.float32]
+    weight: float
+
+    def add_to(self, scores_BN: NDArray[np.float32], histories: Sequence[NDArray[np.int32]]) -> None:
+        """Add what the last items of each history point to, in place: a vector over items of length `weight`, or none."""
+        for scores_N, history in zip(scores_BN, histories, strict=True):
+            last = history[: -RECENT - 1 : -1]
+            share = self.scale[last] * DECAY ** np.arange(len(last), dtype=np.float32)
+            points = (self.affinity[last] * share[:, None]).ravel()
+            total_N = np.bincount(self.item[last].ravel(), weights=points, minlength=len(scores_N))
+            length = float(np.sqrt(total_N @ total_N))
+            if length > 0:
+                np.add(scores_N, (self.weight / length) * total_N, out=scores_N, casting="same_kind")
+
+    def arrays(self) -> Arrays:
+        """What `from_arrays` takes back."""
+        return {ITEM: self.item, AFFINITY: self.affinity, SCALE: self.scale, WEIGHT: np.array([self.weight])}
+
+
+def from_arrays(arrays: Arrays) -> Neighbours:
+    return Neighbours(item=arrays[ITEM], affinity=arrays[AFFINITY], scale=arrays[SCALE], weight=float(arrays[WEIGHT][0]))
+
+
+def in_steps(item: NDArray[np.unsignedinteger], affinity: NDArray[np.float64], weight: float) -> Neighbours:
+    """Of affinities [N, K] that are not negative."""
+    scale = affinity.max(axis=1, initial=0) / STEPS
+    steps = np.rint(np.divide(affinity, scale[:, None], out=np.zeros_like(affinity), where=scale[:, None] > 0))
+    return Neighbours(item=item, affinity=steps.astype(np.uint8), scale=scale.astype(np.float32), weight=weight)
