@@ -155,6 +155,7 @@ def _recipes(_options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from lodestar.config import COUNTED_FAMILIES
     from lodestar.recipes import MEASURED, RECIPES
 
     table = Table(title="Figures: MovieLens-100K, the last item of each user, all items ranked", title_justify="left", box=None)
@@ -162,7 +163,8 @@ def _recipes(_options: argparse.Namespace) -> int:
         table.add_column(heading, justify="left" if heading in {"recipe", "what it is"} else "right")
     for name, make in RECIPES.items():
         made, figures = make(), [f"{value:.4f}" for value in MEASURED.get(name, ())]
-        size = f"up to {made.model.dim:,}" + (f" + {made.model.neighbours} neighbours" if made.model.neighbours else "")
+        size = f"{'up to ' * (made.model.family in COUNTED_FAMILIES)}{made.model.dim:,}"
+        size += f" + {made.model.neighbours} neighbours" if made.model.neighbours else ""
         table.add_row(name, (make.__doc__ or "").strip(), size, f"{made.data.min_interactions:,}", *(figures or ("", "")))
     Console().print(table)
     return 0

@@ -21,7 +21,7 @@ def sasrec() -> Recipe:
 
 
 def gsasrec() -> Recipe:
-    """The same, learning from drawn items by a calibrated loss: for catalogues too large for a full softmax."""
+    """SASRec that learns from drawn items by a calibrated loss: for catalogues too large for a full softmax."""
     return _beside("gsasrec", sasrec().model, loss="gbce", num_negatives=1024, epochs=30, label_smoothing=0.0)
 
 
@@ -126,7 +126,7 @@ def ials() -> Recipe:
 
 
 def blend() -> Recipe:
-    """All of these as one, with weights learnt on the validation items."""
+    """All families without a loop as one, with weights learnt on the validation items."""
     return _closed_form("blend", 128)
 
 

@@ -80,10 +80,11 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], t
     assert bundle.load(tmp_path / "broken").digest == bundle.load(tmp_path / "unbroken").digest
 
 
-def test_two_workers_started_by_torchrun_learn_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("train", [{}, {"optimiser": "rowwise_adagrad", "loss": "bce", "row_rate": 0.3}])
+def test_two_workers_started_by_torchrun_learn_what_one_does(train: dict[str, Any], tmp_path: Path) -> None:
     found = features(tmp_path / "features")
-    run.train(found, tmp_path / "one", quick(), str(tmp_path / "checkpoints"))
-    run.train(found, tmp_path / "two", quick(workers=2), str(tmp_path / "checkpoints"))
+    run.train(found, tmp_path / "one", quick(**train), str(tmp_path / "checkpoints"))
+    run.train(found, tmp_path / "two", quick(workers=2, **train), str(tmp_path / "checkpoints"))
     one, two = (bundle.load(tmp_path / name) for name in ("one", "two"))
     assert two.info.metrics["validation_ndcg_at_10"] == pytest.approx(one.info.metrics["validation_ndcg_at_10"], abs=0.05)
 
