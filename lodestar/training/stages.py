@@ -82,7 +82,7 @@ class Training:
         )
         trained = self._fit(stage, state)
         if trained.neighbours is None or len(cases) == 0:
-            return trained
+            return replace(trained, neighbours=None)
         weight, best = choose_weight(trained.model, trained.neighbours, cases, self.recipe.model.max_length)
         trained.state.neighbours_weight, trained.state.best_ndcg = weight, best.ndcg
         log_event("neighbours", weight=weight, ndcg_at_10=best.ndcg)
@@ -106,8 +106,8 @@ class Training:
         return Trained(model=model, neighbours=self._neighbours(stage, state), state=state, until=self._last(stage.sequences))
 
     def _neighbours(self, stage: Stage, state: State) -> Neighbours | None:
-        """With the weight that was chosen, 1 while there is none to choose from; None where they are not wanted."""
-        weight = state.neighbours_weight if stage.judge is None and stage.name == REFIT else 1.0
+        """With the weight that was chosen, 1 while one is to be chosen; None where they are not wanted."""
+        weight = 1.0 if stage.name == SEARCH else state.neighbours_weight
         if self.recipe.model.neighbours == 0 or weight == 0:
             return None
         return CoOccurrence().fit(stage.sequences, len(self.found.items)).neighbours(self.recipe.model.neighbours, weight)
