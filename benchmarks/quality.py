@@ -50,7 +50,7 @@ def run(data: Path, recipe: str, overrides: dict[str, Any], work: Path) -> dict[
         "passes": found["verdict"]["passes"],
         "metrics": {name: {key: value[key] for key in METRICS} for name, value in found["metrics"].items()},
         "seconds": round(time.monotonic() - started, 1),
-        "cost": json.loads((Path(found["bundle"]) / "cost.json").read_text()) if found["bundle"] else {},  # refused: none is left
+        "cost": found["cost"],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores, {platform.machine()}",
         "torch": torch.__version__,
     }

@@ -16,7 +16,7 @@ from lodestar.evaluation.names import MODEL, metric_title
 from lodestar.evaluation.names import title as title_of
 
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
-BUNDLE, ONLINE_STORE = "bundle", "online/online.db"
+BUNDLE, ONLINE_STORE, COST = "bundle", "online/online.db", "cost.json"
 SHOWN = ("hr_at_10", "ndcg_at_10", "mrr_at_10", "coverage_at_10")
 WIDTH = 110
 
@@ -35,6 +35,7 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
         "protocol": evaluation["protocol"],
         "report": str(output / REPORT),
         "model_card": str(output / CARD),
+        "cost": json.loads((outputs["bundle"] / COST).read_text()),
         "bundle": str(released) if evaluation["verdict"]["passes"] else None,
         "online_store": str(output / ONLINE_STORE),
         "example_user": _example_user(outputs["features"]),
@@ -46,6 +47,9 @@ def shown(result: Result) -> str:
     console = Console(width=WIDTH, highlight=False)
     with console.capture() as capture:
         console.print(_table(result))
+        console.print(f"Training    {_cost(result['cost'])}")
+        if result["cost"]["warning"]:
+            console.print(f"Beware      {result['cost']['warning']}", style="yellow")
         console.print(f"Report      {result['report']}")
         console.print(f"Model card  {result['model_card']}")
         if result["bundle"]:
@@ -60,6 +64,13 @@ def refusal(result: Result) -> GateRefused | None:
     """The error that a model which loses to a baseline ends with."""
     verdict = result["verdict"]
     return None if verdict["passes"] else GateRefused(f"the gate refused the model: {verdict['reason']} Nothing was released.")
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    """What training took, in a line."""
+    speed = f", {cost['samples_per_s']:,.0f} samples a second" if cost["samples"] else ""
+    gpu = f", {cost['gpu_minutes']:.1f} GPU minutes ({cost['gpu_peak_memory_mib']:,.0f} MiB there)" if cost["gpu_minutes"] else ""
+    return f"{cost['seconds']:,.0f} s, {cost['cpu_seconds']:,.0f} s of CPU{speed}, {cost['peak_memory_mib']:,.0f} MiB at most{gpu}"
 
 
 def _figures(model: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,10 @@ KIB = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one worker, but `gpu_minutes`, which are those of all of them; memory in MiB."""
+    """Of one worker, but `gpu_minutes`, which are those of all of them; memory in MiB.
+
+    `warning` is of the data, empty where they suffice.
+    """
 
     seconds: float
     cpu_seconds: float
@@ -30,6 +33,7 @@ class Cost:
     gpu_minutes: float
     gpu_peak_memory_mib: float
     parameters: int
+    warning: str
 
 
 class Meter:
@@ -38,7 +42,7 @@ class Meter:
     def __init__(self) -> None:
         self._started, self._cpu = time.monotonic(), _cpu_seconds()
 
-    def read(self, group: Group, samples: int, parameters: int) -> Cost:
+    def read(self, group: Group, samples: int, parameters: int, warning: str) -> Cost:
         """`samples` is how many places were learnt from, over all epochs."""
         seconds, on_gpu = time.monotonic() - self._started, group.device.type == "cuda"
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else KIB)
@@ -51,6 +55,7 @@ class Meter:
             gpu_minutes=round(group.size * seconds / 60, 2) if on_gpu else 0.0,
             gpu_peak_memory_mib=round(torch.cuda.max_memory_allocated() / KIB**2, 1) if on_gpu else 0.0,
             parameters=parameters,
+            warning=warning,
         )
 
 

@@ -44,9 +44,10 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     check_enough(found.interactions, recipe.data)
     if recipe.model.family in COUNTED_FAMILIES:
         if group.leads:
-            _publish(target, partial(closed_form.write, found=found, recipe=recipe), lambda: meter.read(group, 0, 0))
+            _publish(target, partial(closed_form.write, found=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
         return
-    if group.leads and (few := cost.too_little(found.interactions)):
+    few = cost.too_little(found.interactions)
+    if group.leads and few:
         log_event("warning", message=few)
     run = hashlib.sha256(f"{to_json(recipe)} {found.digest}".encode()).hexdigest()[:16]
     kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
@@ -57,7 +58,7 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     if group.leads:
         samples = sum(int(line["samples"]) for line in trained.state.log)
         size = sum(values.numel() for values in trained.model.parameters())
-        _publish(target, partial(_write, found=found, recipe=recipe, trained=trained), lambda: meter.read(group, samples, size))
+        _publish(target, partial(_write, found=found, recipe=recipe, trained=trained), lambda: meter.read(group, samples, size, few))
 
 
 def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:

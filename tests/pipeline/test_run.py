@@ -66,6 +66,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict
 def test_two_hundred_rows_go_the_whole_way(finished: tuple[Path, Path, dict[str, Any]]) -> None:
     _, output, result = finished
     assert result["metrics"]
+    assert result["cost"]["samples"] > 0
+    assert "fewer than 10,000" in result["cost"]["warning"]
     report = (output / "report.html").read_text()
     assert "<svg" in report
     assert "http://" not in report.replace("http://www.w3.org", "")

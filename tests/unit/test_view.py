@@ -1,7 +1,9 @@
 """The run's view keeps the log and understands the structured lines."""
 
 import io
+from typing import Any
 
+from cli.summary import SHOWN, shown
 from cli.view import CACHED, DONE, FAILED, RUNNING, RunView, structured
 
 
@@ -53,3 +55,23 @@ def test_a_cached_step_is_marked_by_its_task_name() -> None:
 
 def test_broken_structured_lines_are_plain_lines() -> None:
     assert structured('{"lodestar": "started"') is None
+
+
+def test_the_result_says_what_training_took_and_warns_of_too_few_data() -> None:
+    cost: dict[str, Any] = {"seconds": 97.2, "cpu_seconds": 90.0, "samples": 10, "samples_per_s": 29000.0, "peak_memory_mib": 1200.0}
+    cost |= {"gpu_minutes": 0.0, "gpu_peak_memory_mib": 0.0, "warning": "442 interactions, fewer than 10,000"}
+    figures = {name: {"value": 0.1} for name in SHOWN}
+    result = {
+        "metrics": {"model": figures},
+        "protocol": {"items": 3, "users": 2, "part": "test"},
+        "cost": cost,
+        "report": "r.html",
+        "model_card": "m.md",
+        "bundle": None,
+    }
+    said = shown(result)
+    assert "Training    97 s, 90 s of CPU, 29,000 samples a second, 1,200 MiB at most\n" in said
+    assert "Beware      442 interactions" in said
+    result["cost"] = cost | {"samples": 0, "gpu_minutes": 2.25, "gpu_peak_memory_mib": 900.0, "warning": ""}
+    assert "1,200 MiB at most, 2.2 GPU minutes (900 MiB there)" in shown(result)
+    assert "Beware" not in shown(result)
