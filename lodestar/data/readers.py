@@ -16,6 +16,7 @@ DELIMITED = (".csv", ".tsv", ".txt")
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet",)
 BATCH_ROWS = 125_000
+UNREADABLE = (pa.ArrowException, OSError, ValueError)  # a name that is no UTF-8 is a ValueError
 SUFFIXES = (*DELIMITED, *(f"{suffix}.gz" for suffix in DELIMITED), *JSON_LINES, *(f"{suffix}.gz" for suffix in JSON_LINES), *PARQUET)
 
 
@@ -36,7 +37,7 @@ def read_parquet(path: Path, wanted: Collection[str]) -> Source:
     try:
         with pq.ParquetFile(path) as file:
             names = tuple(file.schema_arrow.names)
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise unreadable(path, f"is no Parquet file ({error})") from error
     columns = tuple(name for name in names if name in wanted)
     return Source(file=path.name, names=names, columns=columns, batches=partial(_batches, path, columns), lines=count_from(1))
@@ -47,5 +48,5 @@ def _batches(path: Path, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise unreadable(path, f"is damaged ({error})") from error
