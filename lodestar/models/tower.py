@@ -1,7 +1,7 @@
 """The user's tower of a two-tower model: means of the history, more and less of late, through a small network.
 
 Covington et al., "Deep neural networks for YouTube recommendations", RecSys 2016; Yi et al., "Sampling-bias-corrected neural modeling",
-RecSys 2019. The other tower is the item's: `lodestar.models.next_item.Words` beside its own vector.
+RecSys 2019. The other tower is the item's: `lodestar.models.next_item.Written` beside its own vector.
 """
 
 import torch

@@ -45,12 +45,9 @@ class Objective(nn.Module):
         train = self.train_config
         if train.loss == "softmax":
             return torch.zeros(0, dtype=torch.int64)
-        count = self._most_places(batch) * self.group.size if train.loss in OWN_NEGATIVES else train.num_negatives
+        most_places = batch.mask.numel() + len(batch.mask)  # of any worker's part, whatever the family makes of it
+        count = most_places * self.group.size if train.loss in OWN_NEGATIVES else train.num_negatives
         return draw(self.rates, count, torch.Generator().manual_seed(seed + train.seed))
-
-    def _most_places(self, batch: Batch) -> int:
-        """What no worker's part of a batch has more places than, whatever the family makes of it."""
-        return batch.mask.numel() + len(batch.mask)
 
     def _loss(self, users_MD: Tensor, target_M: Tensor, items_ND: Tensor, negatives_K: Tensor, log_rate_K: Tensor) -> Tensor:
         train = self.train_config
