@@ -41,10 +41,9 @@ def _tune(options: argparse.Namespace) -> int:
         return _print_experiment(options)
     from lodestar.recipes import configured
     from lodestar.tuning.search import BEST, table, tune
-    from lodestar.tuning.space import space_of
 
     recipe = configured(options.recipe, options.overrides)
-    tried = tune(Path(options.features), recipe, space_of(recipe, options.overrides), options.output, options.trials, options.jobs)
+    tried = tune(Path(options.features), recipe, options.overrides, options.output, options.trials, options.jobs)
     sys.stdout.write(table(tried))
     best = options.output / BEST
     sys.stdout.write(f'\nlodestar run --recipe {options.recipe} --overrides "$(cat {best})" trains with the best.\n')

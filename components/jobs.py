@@ -66,8 +66,8 @@ def as_asked(training: str, *, image: str, features: str, bundle: str, recipe: s
     """The job that a step's JSON object asks for; its name comes from what it trains on, and checkpoints lie beside the features.
 
     A step that is repeated finds its own job again, and one whose job was lost goes on from the same checkpoints. There are as many
-    workers as the recipe has, unless the object says otherwise. ConfigError where the
-    object has other keys than those of ASKED, or where an address is none that pods on other machines can reach.
+    workers as the recipe has, unless the object says otherwise. ConfigError where the object has other keys than those of ASKED, or where
+    an address is none that pods on other machines can reach.
     """
     try:
         wanted = json.loads(training)

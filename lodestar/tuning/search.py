@@ -25,7 +25,7 @@ from lodestar.progress import Progress
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.stages import SEARCH, Training
-from lodestar.tuning.space import Choice, Range, Space, Value, overrides, with_values
+from lodestar.tuning.space import Choice, Range, Space, Value, overrides, space_of, with_values
 
 if TYPE_CHECKING:
     import optuna
@@ -46,17 +46,18 @@ class Trial:
     values: Mapping[str, Value]
 
 
-def tune(features: Path, recipe: Recipe, space: Space, folder: Path, trials: int, jobs: int) -> list[Trial]:
+def tune(features: Path, recipe: Recipe, fixed: str, folder: Path, trials: int, jobs: int) -> list[Trial]:
     """Try settings until there are `trials` that were finished or ended early; all of them, the best first.
 
-    `folder` keeps the journal, what the processes said, and best.json, the overrides of the best. UsageError where it holds the study of
-    another recipe or of other features; DataError E201 where there is nothing to validate on.
+    `recipe` has the overrides `fixed` already, which no trial changes. `folder` keeps the journal, what the processes said, and best.json,
+    the overrides of the best and those. UsageError where it holds the study of another recipe or of other features; DataError E201
+    where there is nothing to validate on.
     """
     found = store.load(features)
     check_enough(found.interactions, recipe.data)
     if len(found.split(recipe.data).validation) == 0:
         raise DataError("E201", "no user has a validation item", remedy="Bring more events, or a larger data.validation_share.")
-    study = _study(folder, recipe, found.digest)
+    space, study = space_of(recipe, fixed), _study(folder, recipe, found.digest)
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_work, args=(features, recipe, space, folder, trials, jobs)) for _ in range(jobs)]
     for worker in workers:
@@ -79,7 +80,7 @@ def tune(features: Path, recipe: Recipe, space: Space, folder: Path, trials: int
     tried = ranked(study)
     if tried:
         with storage.publish_file(folder / BEST) as file:
-            file.write_text(overrides(tried[0].values) + "\n")
+            file.write_text(overrides(tried[0].values, fixed) + "\n")
     return tried
 
 

@@ -63,9 +63,9 @@ def space_of(recipe: Recipe, fixed: str) -> Space:
     return space
 
 
-def overrides(values: Mapping[str, Value]) -> str:
-    """The JSON that `--overrides` takes, from names such as `train.learning_rate`."""
-    sections: dict[str, dict[str, Value]] = {}
+def overrides(values: Mapping[str, Value], fixed: str = "{}") -> str:
+    """The JSON that `--overrides` takes, from names such as `train.learning_rate` and from what is fixed."""
+    sections: dict[str, dict[str, Value]] = json.loads(fixed)
     for name, value in values.items():
         section, field = name.split(".")
         sections.setdefault(section, {})[field] = value

@@ -60,11 +60,12 @@ def test_a_search_is_gone_on_with_and_ends_with_its_best(
     assert len({row[0] for row in rows}) == 4
     best = json.loads((tmp_path / "study" / BEST).read_text())
     assert set(best) == {"model", "train"}
+    assert best["train"].items() >= json.loads(QUICK)["train"].items()
     finished = [float(row[1]) for row in rows if row[2] == "complete"]
     assert finished == sorted(finished, reverse=True)
     override(recipe("tiny"), json.dumps(best))
     with pytest.raises(UsageError, match="another recipe"):
-        tune(found, recipe("tiny"), space_of(recipe("tiny"), "{}"), tmp_path / "study", 1, 1)
+        tune(found, recipe("tiny"), "{}", tmp_path / "study", 1, 1)
 
 
 def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) 
     first = np.flatnonzero(np.diff(whole["user"], prepend=-1))
     np.savez(found / "sequences.npz", **{name: whole[name][first] if name in {"user", "item", "time"} else whole[name] for name in whole})
     with pytest.raises(DataError, match="E201"):
-        tune(found, short, space_of(short, "{}"), tmp_path / "study", 1, 1)
+        tune(found, short, "{}", tmp_path / "study", 1, 1)
 
 
 def job(name: str, overrides: str = "{}") -> TrainingJob:
