@@ -10,13 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lodestar.bundle import COST
 from lodestar.errors import GateRefused
 from lodestar.evaluation.guard import JUDGED_BY
 from lodestar.evaluation.names import MODEL, metric_title
 from lodestar.evaluation.names import title as title_of
 
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
-BUNDLE, ONLINE_STORE, COST = "bundle", "online/online.db", "cost.json"
+BUNDLE, ONLINE_STORE = "bundle", "online/online.db"
 SHOWN = ("hr_at_10", "ndcg_at_10", "mrr_at_10", "coverage_at_10")
 WIDTH = 110
 

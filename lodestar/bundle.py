@@ -25,6 +25,7 @@ from lodestar.item_table import ItemTable, Precision
 from lodestar.neighbours import Neighbours
 
 INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"
+COST = "cost.json"  # what training took, beside a bundle and no part of it
 POPULARITY = "popularity"
 SEAL = "sha256"
 SHOWN_DIGITS = 16

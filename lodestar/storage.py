@@ -48,7 +48,8 @@ def publish_folder(target: Path) -> Iterator[Path]:
 @contextmanager
 def scratch(target: Path) -> Iterator[Path]:
     """A folder beside `target` to work in, gone at the end; what a process that was killed left there goes as well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with _room(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{target.name}.*.work"):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), _held(left):
             shutil.rmtree(left, ignore_errors=True)
@@ -98,10 +99,10 @@ def _held(folder: Path) -> Iterator[None]:
 @contextmanager
 def publish_file(target: Path) -> Iterator[Path]:
     """A path to write; on a clean exit it becomes `target` at once, on an error it is gone."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with _room(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
             yield work
             _sync(work)
             work.replace(target)

@@ -12,7 +12,6 @@ import torch
 from lodestar.data.interactions import Interactions
 from lodestar.training.distributed import Group
 
-FILE = "cost.json"
 FEW = 5  # events of an item: with fewer, its vector is where chance left it
 FEW_SHARE, FEW_EVENTS = 0.5, 10_000
 KIB = 1024

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from lodestar import storage
+from lodestar.bundle import COST
 from lodestar.config import COUNTED_FAMILIES, Recipe, to_json
 from lodestar.data.interactions import check_enough
 from lodestar.errors import EnvironmentFault
@@ -53,10 +54,11 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
     content = group.from_leader(kept.load() if group.leads else None)
     state = kept.decode(content) if content is not None else State(stage=SEARCH)
+    before = len(state.log)  # what an interrupted run learnt took its own time
     keep = partial(_keep, kept, Live(run)) if group.leads else lambda _state: None
     trained = Training(found, recipe, group, keep).run(state)
     if group.leads:
-        samples = sum(int(line["samples"]) for line in trained.state.log)
+        samples = sum(int(line["samples"]) for line in trained.state.log[before:])
         size = sum(values.numel() for values in trained.model.parameters())
         _publish(target, partial(_write, found=found, recipe=recipe, trained=trained), lambda: meter.read(group, samples, size, few))
 
@@ -65,7 +67,7 @@ def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cos
     with storage.publish_folder(target) as folder:
         write(folder)
         took = asdict(read())
-        folder.joinpath(cost.FILE).write_text(json.dumps(took, indent=2) + "\n")
+        folder.joinpath(COST).write_text(json.dumps(took, indent=2) + "\n")
     log_event("cost", **took)
 
 
