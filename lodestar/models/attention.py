@@ -30,9 +30,9 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
         start_small(self)
 
-    def forward(self, asking_BSD: Tensor, hidden_BTD: Tensor, distance_ST: Tensor, reach_BST: Tensor) -> Tensor:
-        """The last S of T places ask; all T answer."""
-        bias_BHST = self.distance_bias[:, distance_ST] + reach_BST[:, None]
+    def forward(self, asking_BSD: Tensor, hidden_BTD: Tensor, reach_BST: Tensor, ahead: int = 0) -> Tensor:
+        """The last S of T places ask; all T answer, also those that lie up to `ahead` places ahead."""
+        bias_BHST = by_distance(self.distance_bias, reach_BST.shape[1], reach_BST.shape[2], ahead) + reach_BST[:, None]
         mixed_BSD = asking_BSD + self.dropout(self._attend(asking_BSD, hidden_BTD, bias_BHST))
         result: Tensor = mixed_BSD + self.dropout(self.feed_forward(mixed_BSD))
         return result
@@ -75,9 +75,20 @@ def split_heads(vectors_BTD: Tensor, heads: int) -> Tensor:
     return vectors_BTD.view(batch, places, heads, width // heads).transpose(1, 2)
 
 
-def causal(mask_BT: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """How far back each place looks at each, [T, T], at most `most` - 1; and what is added where it must not look, [B, T, T]."""
+def causal(mask_BT: Tensor) -> Tensor:
+    """What is added where a place must not look, [B, T, T]."""
     place = torch.arange(mask_BT.shape[1], device=mask_BT.device)
-    distance_TT = place[:, None] - place[None, :]
-    reach_BTT = torch.where((distance_TT >= 0) & mask_BT[:, None, :], 0.0, UNREACHABLE)
-    return distance_TT.clamp(0, most - 1), reach_BTT
+    return torch.where((place[:, None] >= place[None, :]) & mask_BT[:, None, :], 0.0, UNREACHABLE)
+
+
+def by_distance(bias_HN: Tensor, asking: int, places: int, ahead: int = 0) -> Tensor:
+    """The bias of each of the last `asking` of `places` for each place, [H, S, T]; column `ahead` is that of a place for itself.
+
+    What is further than the last column has the last column's; what is further ahead than the first has none. Rows of one matrix that is
+    read with a shorter row than it was written with stray by a place each: no gather, whose gradient would add to few numbers from many.
+    """
+    heads, length = bias_HN.shape[0], asking + places
+    further_HN = torch.cat([bias_HN, bias_HN[:, -1:].expand(-1, places)], dim=1)
+    line_HL = functional.pad(further_HN[:, : ahead + places].flip(1), (0, asking))[:, :length]
+    rows_HA = line_HL[:, None].expand(heads, asking, length).reshape(heads, asking * length)
+    return rows_HA[:, : asking * (length - 1)].reshape(heads, asking, length - 1)[:, :, asking - 1 : length - 1]

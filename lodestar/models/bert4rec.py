@@ -26,11 +26,9 @@ class BERT4Rec(Encoder):
 
     def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         hidden_BTD = self.begin(history_BTD, mask_BT)
-        place = torch.arange(mask_BT.shape[1], device=mask_BT.device)
-        distance_TT = (place[:, None] - place[None, :]).clamp(-self.reach, self.reach) + self.reach
         reach_BTT = torch.where(mask_BT[:, None, :], 0.0, UNREACHABLE).expand(-1, mask_BT.shape[1], -1)
         for block in self.blocks:
-            hidden_BTD = block(hidden_BTD, hidden_BTD, distance_TT, reach_BTT)
+            hidden_BTD = block(hidden_BTD, hidden_BTD, reach_BTT, self.reach)
         vectors: Tensor = self.norm(hidden_BTD)
         return vectors
 
@@ -40,7 +38,7 @@ class BERT4Rec(Encoder):
         users_BTD: Tensor = self(torch.cat([history_BTD, asked_B1D], dim=1), torch.cat([mask_BT, torch.ones_like(mask_BT[:, :1])], dim=1))
         return users_BTD[:, -1]
 
-    def learn(self, table_ND: Tensor, history_BT: Tensor, mask_BT: Tensor, target_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def learn(self, table_ND: Tensor, history_BT: Tensor, mask_BT: Tensor, target_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Some places of the whole window are hidden, and foretold from all others."""
         items_BT = torch.cat([history_BT, target_BT[:, -1:]], dim=1)
         known_BT = torch.cat([mask_BT, torch.ones_like(mask_BT[:, :1])], dim=1)
@@ -50,4 +48,4 @@ class BERT4Rec(Encoder):
         hidden_BT[:, -1] |= ~hidden_BT.any(dim=1)
         vectors_BTD = torch.where(hidden_BT[:, :, None], self.hidden, functional.embedding(items_BT, table_ND))
         users_BTD: Tensor = self(vectors_BTD, known_BT)
-        return users_BTD[hidden_BT], items_BT[hidden_BT]
+        return users_BTD, items_BT, hidden_BT

@@ -36,10 +36,13 @@ class Encoder(nn.Module):
         history_BT: Int[Tensor, "batch time"],
         mask_BT: Bool[Tensor, "batch time"],
         target_BT: Int[Tensor, "batch time"],
-    ) -> tuple[Float[Tensor, "places dim"], Int[Tensor, " places"]]:
-        """What a batch teaches: a user's vector, and the item it should point to. Here every place foretells the one after it."""
+    ) -> tuple[Float[Tensor, "batch time dim"], Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+        """What a batch teaches: a user's vector, the item it should point to, and whether that place counts.
+
+        Here every place foretells the one after it.
+        """
         users_BTD: Tensor = self(functional.embedding(history_BT, table_ND), mask_BT)
-        return users_BTD[mask_BT], target_BT[mask_BT]
+        return users_BTD, target_BT, mask_BT
 
     def begin(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Item vectors have variance 1 / D; what a layer takes has 1, and 0 where nothing is."""

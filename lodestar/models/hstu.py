@@ -9,22 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lodestar.config import ModelConfig
-from lodestar.models.attention import Dropout, causal, split_heads, start_small
+from lodestar.models.attention import Dropout, by_distance, causal, split_heads, start_small
 from lodestar.models.encoder import Encoder
 
 
 class HSTU(Encoder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.max_length = config.max_length
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        hidden_BTD, (distance_TT, reach_BTT) = self.begin(history_BTD, mask_BT), causal(mask_BT, self.max_length)
+        hidden_BTD, reach_BTT = self.begin(history_BTD, mask_BT), causal(mask_BT)
         can_see_BTT = (reach_BTT == 0) * 1.0
         for layer in self.layers:
-            hidden_BTD = layer(hidden_BTD, distance_TT, can_see_BTT)
+            hidden_BTD = layer(hidden_BTD, can_see_BTT)
         vectors: Tensor = self.norm(hidden_BTD)
         return vectors
 
@@ -42,10 +41,11 @@ class Layer(nn.Module):
         self.share = 1 / config.max_length
         start_small(self)
 
-    def forward(self, hidden_BTD: Tensor, distance_TT: Tensor, can_see_BTT: Tensor) -> Tensor:
+    def forward(self, hidden_BTD: Tensor, can_see_BTT: Tensor) -> Tensor:
         gate_BTD, *parts = functional.silu(self.parts(self.before(hidden_BTD))).chunk(4, dim=-1)
         value_BHTE, query_BHTE, key_BHTE = (split_heads(part, self.heads) for part in parts)
-        likes_BHTT = functional.silu(query_BHTE @ key_BHTE.transpose(2, 3) + self.distance_bias[:, distance_TT])
+        bias_HTT = by_distance(self.distance_bias, can_see_BTT.shape[1], can_see_BTT.shape[2])
+        likes_BHTT = functional.silu(query_BHTE @ key_BHTE.transpose(2, 3) + bias_HTT)
         added_BTD = ((likes_BHTT * can_see_BTT[:, None] * self.share) @ value_BHTE).transpose(1, 2).flatten(2)
         result: Tensor = hidden_BTD + self.dropout(self.output(self.after(added_BTD) * gate_BTD))
         return result

@@ -69,8 +69,8 @@ class NextItem(nn.Module):
         mask_BT: Bool[Tensor, "batch time"],
         target_BT: Int[Tensor, "batch time"],
         table_ND: Float[Tensor, "items dim"] | None = None,
-    ) -> tuple[Float[Tensor, "places dim"], Int[Tensor, " places"], Float[Tensor, "items dim"]]:
-        """What a batch teaches: users' vectors, the items they should point to, and all items as answers.
+    ) -> tuple[Float[Tensor, "batch time dim"], Int[Tensor, "batch time"], Bool[Tensor, "batch time"], Float[Tensor, "items dim"]]:
+        """What a batch teaches: users' vectors, the items they should point to, which places count, and all items as answers.
 
         `table_ND` takes the place of the model's own vectors, for a caller who holds them elsewhere.
         """

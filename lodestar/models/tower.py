@@ -17,7 +17,6 @@ KEPT = (0.02, 0.6, 0.9, 1.0)  # of a step's weight a step further back: the last
 class Tower(Encoder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.max_length = config.max_length
         self.layers = nn.Sequential(
             nn.Linear(len(KEPT) * config.dim, 4 * config.dim), nn.GELU(), self.dropout, nn.Linear(4 * config.dim, config.dim)
         )
@@ -26,7 +25,8 @@ class Tower(Encoder):
         self.register_buffer("log_kept", torch.tensor(KEPT).log(), persistent=False)
 
     def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        distance_TT, reach_BTT = causal(mask_BT, self.max_length)
+        reach_BTT, place = causal(mask_BT), torch.arange(mask_BT.shape[1], device=mask_BT.device)
+        distance_TT = (place[:, None] - place[None, :]).clamp_min(0)
         weight_BKTT = distance_TT[None, None] * self.get_buffer("log_kept")[None, :, None, None] + reach_BTT[:, None]
         means_BKTD = torch.softmax(weight_BKTT.clamp_min(UNREACHABLE), dim=-1) @ self.begin(history_BTD, mask_BT)[:, None]
         means_BTF = means_BKTD.transpose(1, 2).flatten(2)

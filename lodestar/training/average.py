@@ -14,14 +14,21 @@ class Average:
         self.kept, self.steps = kept, 0
         self._weights = list(model.parameters()) if kept else []
         self._mean = [weight.detach().clone() for weight in self._weights]
+        self._share = torch.ones((), device=self._weights[0].device if self._weights else "cpu")
+
+    def count(self) -> None:
+        """Before a step: early on the past is short, and less of it is kept."""
+        if self.kept:
+            self.steps += 1
+            self._share.fill_(max(1 - self.kept, 1 / (self.steps + 1)))
 
     @torch.no_grad()
     def follow(self) -> None:
-        """After a step: early on the past is short, and less of it is kept."""
+        """After a step."""
         if self.kept:
-            self.steps += 1
-            share = max(1 - self.kept, 1 / (self.steps + 1))
-            torch._foreach_lerp_(self._mean, [weight.detach() for weight in self._weights], share)
+            moved = torch._foreach_sub([weight.detach() for weight in self._weights], self._mean)
+            torch._foreach_mul_(moved, self._share)
+            torch._foreach_add_(self._mean, moved)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -76,4 +76,5 @@ def choose_device(device: Device, index: int = 0) -> torch.device:
         message = f"a GPU with index {index} was asked for, this machine has {have}"
         raise EnvironmentFault("E501", message, remedy="Use train.device auto or cpu, or ask the cluster for a GPU.")
     torch.cuda.set_device(index)
+    torch.set_float32_matmul_precision("high")  # products of float32 on the matrix units, by TF32
     return torch.device("cuda", index)

@@ -7,25 +7,21 @@ from the validation items too and stops at that epoch, unseen by anyone.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from lodestar.config import Recipe, TrainConfig
-from lodestar.errors import ConfigError
 from lodestar.models.counts import Sequences
 from lodestar.models.next_item import NextItem
 from lodestar.progress import Progress
 from lodestar.training.average import Average
-from lodestar.training.batches import Batch, batches
+from lodestar.training.batches import cut
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
-from lodestar.training.objective import Objective
 from lodestar.training.optimiser import Optimiser
-from lodestar.training.order import Places, jittered
-from lodestar.training.schedule import rate
+from lodestar.training.order import Order, Places
+from lodestar.training.teacher import Teacher
 from lodestar.training.validation import Quality
 
 
@@ -53,18 +49,17 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
         average.load_state_dict(state.average)
-    # What is compiled shares the weights; the model itself stays as it is for validation and export.
-    taught = cast(NextItem, torch.compile(model, dynamic=True)) if train.compile else model
-    step = Step(group.wrap(Objective(taught, stage.sequences, train, group)), optimiser, average, train, group)
+    order = Order(stage.sequences, stage.places, group.device)
+    teacher = Teacher(model, stage.sequences, optimiser, average, recipe, group)
+    lengths = np.array([len(sequence) for sequence in stage.sequences], dtype=np.int64)
     with Progress(f"train {stage.name}", stage.last_epoch) as progress:
         progress.advance(state.epoch)
         while state.epoch < stage.last_epoch and not _has_stalled(state, train):
             started, cpu_started = time.monotonic(), time.process_time()
             chance = np.random.default_rng([train.seed, state.epoch])
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
-            ordered = jittered(stage.sequences, stage.places, train.order_jitter, chance)
-            packs = batches(ordered, recipe.model.max_length, train.batch_tokens, chance)
-            loss, num_targets = step.epoch(packs, state.epoch)
+            items = order.jittered(train.order_jitter, chance)
+            loss, num_targets = teacher.epoch(items, cut(lengths, recipe.model.max_length, chance), state.epoch, chance)
             state.epoch += 1
             seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
             line = {
@@ -84,34 +79,6 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     average.settle()
     model.load_state_dict(state.best or model.state_dict())
     return state
-
-
-class Step:
-    """One pass over batches; every worker takes its rows of each and all end with the same weights."""
-
-    def __init__(self, objective: nn.Module, optimiser: Optimiser, average: Average, train: TrainConfig, group: Group) -> None:
-        self.objective, self.optimiser, self.average, self.train, self.group = objective, optimiser, average, train, group
-
-    def epoch(self, packs: list[Batch], epochs_done: int) -> tuple[float, int]:
-        """The mean loss per target, in nats, and the number of targets; ConfigError where the loss is no longer a number."""
-        self.objective.train()
-        total = torch.zeros((), dtype=torch.float64)
-        for done, batch in enumerate(packs):
-            share = rate((epochs_done + done / len(packs)) / self.train.epochs, self.train.warmup_epochs / self.train.epochs)
-            total += self._step(batch, share, seed=(epochs_done << 32) + done)
-        num_targets = sum(batch.num_targets for batch in packs)
-        loss = float(self.group.sum(total)) / max(1, num_targets)
-        if not np.isfinite(loss):
-            raise ConfigError(f"the loss is {loss} in epoch {epochs_done + 1}: lower train.learning_rate, now {self.train.learning_rate}")
-        return loss, num_targets
-
-    def _step(self, batch: Batch, share: float, seed: int) -> Tensor:
-        loss: Tensor = self.objective(batch, seed, self.optimiser.rows)
-        # Gradients are averaged over workers, and a step's loss is the mean over the targets of all of them.
-        (loss * (self.group.size / batch.num_targets)).backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step(share, self.group)
-        self.average.follow()
-        return loss.detach().double().cpu()
 
 
 def _validate(model: NextItem, stage: Stage, train: TrainConfig, state: State) -> dict[str, float]:

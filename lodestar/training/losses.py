@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 CHUNK = 256  # rows of scores at once: 256 x 1,682 floats stay in a core's second-level cache
+SCORES_ON_GPU = 1 << 24  # scores at once there
 
 
 def softmax(
@@ -18,9 +19,14 @@ def softmax(
     items_ND: Float[Tensor, "items dim"],
     target_M: Int[Tensor, " places"],
     smoothing: float = 0.0,
+    share_M: Float[Tensor, " places"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Sum over places of the cross-entropy over the whole catalogue, nats; `smoothing` spreads that share of the target evenly."""
-    total: Tensor = _ChunkedSoftmax.apply(users_MD, items_ND, target_M, smoothing)  # type: ignore[no-untyped-call]
+    """Sum over places of the cross-entropy over the whole catalogue, nats; `smoothing` spreads that share of the target evenly.
+
+    `share_M` is how much each place counts. Scores are as precise as `users_MD`, sums at least float32.
+    """
+    share_M = torch.ones_like(users_MD[:, 0]) if share_M is None else share_M
+    total: Tensor = _ChunkedSoftmax.apply(users_MD, items_ND, target_M, smoothing, share_M)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -30,13 +36,13 @@ def sampled_softmax(
     target_M: Int[Tensor, " places"],
     negatives_K: Int[Tensor, " negatives"],
     log_rate_K: Float[Tensor, " negatives"],
-) -> Float[Tensor, ""]:
-    """Sum of the cross-entropy over the target and shared negatives; `log_rate_K` is the log of how often each is expected there."""
+) -> Float[Tensor, " places"]:
+    """The cross-entropy over the target and shared negatives; `log_rate_K` is the log of how often each is expected there."""
     own_M = (users_MD * items_ND[target_M]).sum(dim=1)
     # Sampled softmax over-penalises the items drawn most; subtracting log q makes it unbiased (Bengio & Senécal 2008).
     others_MK = users_MD @ items_ND[negatives_K].T - log_rate_K
     others_MK = others_MK.masked_fill(negatives_K[None, :] == target_M[:, None], -torch.inf)
-    return (torch.cat([own_M[:, None], others_MK], dim=1).logsumexp(dim=1) - own_M).sum()
+    return torch.cat([own_M[:, None], others_MK], dim=1).logsumexp(dim=1) - own_M
 
 
 def gbce(
@@ -46,8 +52,8 @@ def gbce(
     negatives_K: Int[Tensor, " negatives"],
     calibration: float,
     num_items: int,
-) -> Float[Tensor, ""]:
-    """Sum of a cross-entropy that undoes the overconfidence negative sampling causes; `calibration` 0 is plain BCE, 1 fully calibrated.
+) -> Float[Tensor, " places"]:
+    """A cross-entropy that undoes the overconfidence negative sampling causes; `calibration` 0 is plain BCE, 1 fully calibrated.
 
     The negatives are drawn from `num_items`, of which `items_ND` may hold those alone that a batch names.
     Petrov & Macdonald, "gSASRec", RecSys 2023, arXiv:2308.07192; the negatives are uniform and shared by a batch.
@@ -57,7 +63,7 @@ def gbce(
     clicked_M = beta * functional.logsigmoid((users_MD * items_ND[target_M]).sum(dim=1))  # log sigmoid(s)**beta, without leaving log space
     ignored_MK = functional.logsigmoid(-users_MD @ items_ND[negatives_K].T)
     ignored_MK = ignored_MK.masked_fill(negatives_K[None, :] == target_M[:, None], 0.0)
-    return -(clicked_M.sum() + ignored_MK.sum()) / (1 + len(negatives_K))
+    return -(clicked_M + ignored_MK.sum(dim=1)) / (1 + len(negatives_K))
 
 
 def bce(
@@ -65,11 +71,11 @@ def bce(
     items_ND: Float[Tensor, "items dim"],
     target_M: Int[Tensor, " places"],
     negative_M: Int[Tensor, " places"],
-) -> Float[Tensor, ""]:
-    """Sum over places of the cross-entropy of "taken next or not", of the target and of a negative that is the place's own."""
+) -> Float[Tensor, " places"]:
+    """The cross-entropy of "taken next or not", of the target and of a negative that is the place's own."""
     own_M, other_M = (functional.embedding(rows, items_ND) for rows in (target_M, negative_M))
     taken_M, left_M = (users_MD * own_M).sum(dim=1), (users_MD * other_M).sum(dim=1)
-    return -(functional.logsigmoid(taken_M) + functional.logsigmoid(-left_M) * (negative_M != target_M)).sum() / 2
+    return -(functional.logsigmoid(taken_M) + functional.logsigmoid(-left_M) * (negative_M != target_M)) / 2
 
 
 def bpr(
@@ -77,34 +83,41 @@ def bpr(
     items_ND: Float[Tensor, "items dim"],
     target_M: Int[Tensor, " places"],
     negative_M: Int[Tensor, " places"],
-) -> Float[Tensor, ""]:
-    """Sum over places of how far the target is from beating its place's negative (Rendle et al., UAI 2009, arXiv:1205.2618)."""
+) -> Float[Tensor, " places"]:
+    """How far the target is from beating its place's negative (Rendle et al., UAI 2009, arXiv:1205.2618)."""
     ahead_MD = functional.embedding(target_M, items_ND) - functional.embedding(negative_M, items_ND)
-    return -(functional.logsigmoid((users_MD * ahead_MD).sum(dim=1)) * (negative_M != target_M)).sum()
+    return -functional.logsigmoid((users_MD * ahead_MD).sum(dim=1)) * (negative_M != target_M)
 
 
 class _ChunkedSoftmax(torch.autograd.Function):
     """Loss and both gradients in one pass over chunks of rows: the [places, items] scores never exist as a whole."""
 
     @staticmethod
-    def forward(ctx: Any, users_MD: Tensor, items_ND: Tensor, target_M: Tensor, smoothing: float) -> Tensor:
-        grad_users, grad_items, total = torch.empty_like(users_MD), torch.zeros_like(items_ND), users_MD.new_zeros(())
-        for start in range(0, len(users_MD), CHUNK):
-            users, target = users_MD[start : start + CHUNK], target_M[start : start + CHUNK]
-            scores, row = users @ items_ND.T, torch.arange(len(users), device=users.device)
-            wanted = (1 - smoothing) * scores[row, target].sum() + smoothing * scores.mean(dim=1).sum()
+    def forward(ctx: Any, users_MD: Tensor, items_ND: Tensor, target_M: Tensor, smoothing: float, share_M: Tensor) -> Tensor:
+        wide = torch.promote_types(users_MD.dtype, torch.float32)
+        grad_users, grad_items = torch.empty_like(users_MD), torch.zeros_like(items_ND)
+        table_ND, total = items_ND.to(users_MD.dtype), torch.zeros((), dtype=wide, device=users_MD.device)
+        size = max(CHUNK, SCORES_ON_GPU // len(items_ND)) if users_MD.is_cuda else CHUNK
+        for start in range(0, len(users_MD), size):
+            rows = slice(start, start + size)
+            users, target, share = users_MD[rows], target_M[rows], share_M[rows]
+            scores, row = users @ table_ND.T, torch.arange(len(users), device=users.device)
+            wanted = (1 - smoothing) * scores[row, target] + smoothing * scores.mean(dim=1)
             top = scores.amax(dim=1, keepdim=True)
             odds = scores.sub_(top).exp_()
-            mass = odds.sum(dim=1, keepdim=True)
-            total += (mass.log() + top).sum() - wanted
-            error = odds.div_(mass).sub_(smoothing / len(items_ND))
-            error[row, target] -= 1 - smoothing
-            torch.mm(error, items_ND, out=grad_users[start : start + CHUNK])
-            grad_items.addmm_(error.T, users)
+            mass = odds.sum(dim=1, keepdim=True, dtype=wide)
+            total += (((mass.log() + top)[:, 0] - wanted) * share).sum()
+            error = odds.mul_(share[:, None] / mass).sub_(smoothing / len(items_ND) * share[:, None])
+            error[row, target] -= ((1 - smoothing) * share).to(error.dtype)
+            torch.mm(error, table_ND, out=grad_users[rows])
+            if error.dtype == grad_items.dtype:
+                grad_items.addmm_(error.T, users)
+            else:
+                grad_items += error.T @ users
         ctx.save_for_backward(grad_users, grad_items)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_users, grad_items = ctx.saved_tensors
-        return grad_users * gradients[0], grad_items * gradients[0], None, None
+        return grad_users * gradients[0].to(grad_users.dtype), grad_items * gradients[0], None, None, None

@@ -4,58 +4,59 @@ import torch
 from torch import Tensor, nn
 
 from lodestar.config import TrainConfig
-from lodestar.models.counts import Sequences
 from lodestar.models.next_item import NextItem
 from lodestar.training.batches import Batch
 from lodestar.training.distributed import Group
-from lodestar.training.losses import bce, bpr, gbce, sampled_softmax, softmax
-from lodestar.training.negatives import draw, drawing_rates
+from lodestar.training.losses import gbce, sampled_softmax, softmax
+from lodestar.training.negatives import OWN_NEGATIVES
 from lodestar.training.rows import RowTable
-
-OWN_NEGATIVES = {"bce": bce, "bpr": bpr}  # each place has a negative of its own; others share `train.num_negatives`
 
 
 class Objective(nn.Module):
-    """The sum of the losses of this worker's part of a batch; negatives depend on the seed only, so that all workers draw the same."""
+    """The sum of the losses of this worker's part of a batch.
 
-    def __init__(self, model: NextItem, sequences: Sequences, train: TrainConfig, group: Group) -> None:
+    `rates` is the share of draws that each item gets. Where all steps of one shape have to be alike (`is_shaped`), places that do not count
+    are computed and count nothing; else they are left out.
+    """
+
+    def __init__(self, model: NextItem, rates: Tensor, train: TrainConfig, group: Group, *, is_shaped: bool = False) -> None:
         super().__init__()
-        self.model, self.train_config, self.group = model, train, group
-        uniform = torch.full((model.items.num_embeddings,), 1 / model.items.num_embeddings)
-        self.rates = drawing_rates(sequences, len(uniform)) if train.loss == "sampled_softmax" else uniform
+        self.model, self.train_config, self.group, self.is_shaped = model, train, group, is_shaped
+        self.register_buffer("rates", rates, persistent=False)
 
-    def forward(self, batch: Batch, seed: int, rows: RowTable | None) -> Tensor:
+    def forward(self, batch: Batch, negatives_K: Tensor, rows: RowTable | None) -> Tensor:
         """With `rows`, of the item table only what the whole batch names is looked at, and all workers name the same."""
         train, device = self.train_config, self.group.device
-        negatives = self._drawn(batch, seed)
-        log_rate = (self.rates[negatives] * train.num_negatives).log().to(device)
+        log_rate_K = (self.get_buffer("rates")[negatives_K] * train.num_negatives).log()
         table = None
         if rows is not None:
-            named = torch.unique(torch.cat([batch.history[batch.mask], batch.target[batch.mask], negatives]))
-            table, batch, negatives = rows.lend(named.to(device)), batch.renumbered(named), torch.searchsorted(named, negatives)
+            named = torch.unique(torch.cat([batch.history[batch.mask], batch.target[batch.mask], negatives_K]))
+            table, batch, negatives_K = rows.lend(named), batch.renumbered(named), torch.searchsorted(named, negatives_K)
         mine = batch.part(self.group.rank, self.group.size)
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            users_MD, target_M, items_ND = self.model(mine.history.to(device), mine.mask.to(device), mine.target.to(device), table)
-        loss = self._loss(users_MD.float(), target_M, items_ND, negatives.to(device), log_rate)
+            users_BTD, target_BT, counts_BT, items_ND = self.model(mine.history, mine.mask, mine.target, table)
+        if self.is_shaped:
+            users_MD, target_M, share_M = users_BTD.flatten(0, 1), target_BT.flatten(), counts_BT.flatten().float()
+        else:
+            users_MD, target_M = users_BTD[counts_BT], target_BT[counts_BT]
+            share_M = torch.ones(len(target_M), device=device)
+        loss = self._loss(users_MD.float(), target_M, items_ND, negatives_K, log_rate_K, share_M)
         # A family may learn from fewer or more places than a batch has: each batch counts by its own places.
-        return loss * (mine.num_targets / max(1, len(target_M)))
+        scaled: Tensor = loss * (mine.mask.sum() / share_M.sum().clamp_min(1))
+        return scaled
 
-    def _drawn(self, batch: Batch, seed: int) -> Tensor:
-        """Items, int64: none for the full softmax, those that all places share, or more than there are places for each worker."""
+    def _loss(
+        self, users_MD: Tensor, target_M: Tensor, items_ND: Tensor, negatives_K: Tensor, log_rate_K: Tensor, share_M: Tensor
+    ) -> Tensor:
         train = self.train_config
         if train.loss == "softmax":
-            return torch.zeros(0, dtype=torch.int64)
-        most_places = batch.mask.numel() + len(batch.mask)  # of any worker's part, whatever the family makes of it
-        count = most_places * self.group.size if train.loss in OWN_NEGATIVES else train.num_negatives
-        return draw(self.rates, count, torch.Generator().manual_seed(seed + train.seed))
-
-    def _loss(self, users_MD: Tensor, target_M: Tensor, items_ND: Tensor, negatives_K: Tensor, log_rate_K: Tensor) -> Tensor:
-        train = self.train_config
-        if train.loss == "softmax":
-            return softmax(users_MD, items_ND, target_M, train.label_smoothing)
+            is_half = train.precision == "bf16" and users_MD.is_cuda
+            return softmax(users_MD.bfloat16() if is_half else users_MD, items_ND, target_M, train.label_smoothing, share_M)
         if train.loss == "gbce":
-            return gbce(users_MD, items_ND, target_M, negatives_K, train.calibration, len(self.rates))
-        if train.loss == "sampled_softmax":
-            return sampled_softmax(users_MD, items_ND, target_M, negatives_K, log_rate_K)
-        first = len(negatives_K) // self.group.size * self.group.rank
-        return OWN_NEGATIVES[train.loss](users_MD, items_ND, target_M, negatives_K[first : first + len(target_M)])
+            loss_M = gbce(users_MD, items_ND, target_M, negatives_K, train.calibration, len(self.get_buffer("rates")))
+        elif train.loss == "sampled_softmax":
+            loss_M = sampled_softmax(users_MD, items_ND, target_M, negatives_K, log_rate_K)
+        else:
+            first = len(negatives_K) // self.group.size * self.group.rank
+            loss_M = OWN_NEGATIVES[train.loss](users_MD, items_ND, target_M, negatives_K[first : first + len(target_M)])
+        return (loss_M * share_M).sum()

@@ -23,20 +23,28 @@ class Optimiser:
         model.items.weight.requires_grad_(self.rows is None)
         self.weights = [values for values in model.parameters() if values.requires_grad]
         self._dense = _dense(self.weights, train)
+        self._share = 1.0
 
-    def step(self, share: float, group: Group) -> None:
-        """Move by gradients that workers have averaged already, but for those of rows; `share` is of the full rate."""
+    def slow(self, share: float) -> None:
+        """Before a step: the share of the full rate that it goes at."""
+        self._share = share
+        for parameters in self._dense.param_groups:
+            if isinstance(parameters["lr"], Tensor):
+                parameters["lr"].fill_(self.train.learning_rate * share)
+            else:
+                parameters["lr"] = self.train.learning_rate * share
+
+    def step(self, group: Group) -> None:
+        """Move by gradients that workers have averaged already, but for those of rows."""
         lent = self.rows.lent if self.rows is not None else []
         for tensor in lent:
             if tensor.grad is not None:
                 tensor.grad = group.sum(tensor.grad) / group.size
         nn.utils.clip_grad_norm_([*self.weights, *lent], self.train.largest_gradient)
-        for parameters in self._dense.param_groups:
-            parameters["lr"] = self.train.learning_rate * share
         self._dense.step()
         self._dense.zero_grad()
         if self.rows is not None:
-            self.rows.step(self.train.row_rate * share)
+            self.rows.step(self.train.row_rate * self._share)
 
     def state_dict(self) -> dict[str, Any]:
         mass: dict[str, Tensor] = {"mass": self.rows.mass} if self.rows is not None else {}
@@ -55,4 +63,8 @@ def _dense(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optim
     groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if train.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=train.learning_rate, momentum=MOMENTUM)
+    if weights[0].device.type == "cuda":
+        # What a recorded step reads must be on the device, the rate too.
+        rate = torch.tensor(train.learning_rate, device=weights[0].device)
+        return torch.optim.AdamW([{**group, "lr": rate.clone()} for group in groups], betas=BETAS, fused=True, capturable=True)
     return torch.optim.AdamW(groups, lr=train.learning_rate, betas=BETAS)

@@ -5,7 +5,9 @@ and a break between sittings is too long to be crossed.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lodestar.data.interactions import Interactions
 from lodestar.models.counts import Sequences
@@ -23,11 +25,20 @@ def along(interactions: Interactions) -> list[Places]:
     return np.split(np.cumsum(apart), interactions.bounds()[1:-1]) if interactions.users else []
 
 
-def jittered(sequences: Sequences, places: list[Places], spread: float, chance: np.random.Generator) -> Sequences:
-    """Each sequence, which may be only the beginning of what `places` holds, with its items moved by noise of that standard deviation."""
-    if spread == 0:
-        return sequences
-    return [
-        sequence[np.argsort(place[: len(sequence)] + chance.normal(scale=spread, size=len(sequence)), kind="stable")]
-        for sequence, place in zip(sequences, places, strict=True)
-    ]
+class Order:
+    """Sequences one after another, on one device, each of which may be only the beginning of what its `places` hold."""
+
+    def __init__(self, sequences: Sequences, places: list[Places], device: torch.device) -> None:
+        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+        self.items = torch.from_numpy(np.concatenate([*sequences, np.zeros(0, np.int32)]).astype(np.int64)).to(device)
+        begun = np.concatenate([*(place[:length] for place, length in zip(places, lengths, strict=True)), np.zeros(0)])
+        self._place = torch.from_numpy(begun).to(device)
+        self._sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
+
+    def jittered(self, spread: float, chance: np.random.Generator) -> Tensor:
+        """The items of all sequences, int64, each sequence's moved by noise of that standard deviation."""
+        if spread == 0:
+            return self.items
+        noise = torch.from_numpy(chance.normal(scale=spread, size=len(self.items))).to(self.items.device)
+        by_place = torch.argsort(self._place + noise, stable=True)
+        return self.items[by_place[torch.argsort(self._sequence[by_place], stable=True)]]

@@ -7,7 +7,7 @@ from lodestar.data.splits import Cases, Split
 from lodestar.models.retriever import FAMILIES, Make, Retriever, Setting
 from lodestar.progress import Progress, log_event
 from lodestar.training.batches import padded
-from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Quality, means, quality_sums
+from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Answers, Quality, means, quality_sums
 
 
 def tuned(name: str, split: Split, num_items: int, rank: int, seed: int, max_length: int) -> tuple[Make, Setting, Quality]:
@@ -33,5 +33,5 @@ def judged(model: Retriever, cases: Cases, max_length: int) -> Quality:
         chosen = order[start : start + rows]
         history, mask = padded([cases.history[case][-max_length:] for case in chosen])
         users = model.encoder(table[history] * mask[:, :, None], mask)
-        total += quality_sums(users @ table.T, cases, chosen)
+        total += quality_sums(users @ table.T, Answers.of(cases, chosen))
     return means(total, cases)

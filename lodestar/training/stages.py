@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
@@ -21,7 +20,7 @@ from lodestar.training.distributed import Group
 from lodestar.training.loop import Stage, fit
 from lodestar.training.order import along
 from lodestar.training.start import directions, item_vectors
-from lodestar.training.validation import judge
+from lodestar.training.validation import Judge
 from lodestar.training.weights import Weights
 
 SEARCH, REFIT = "search", "refit"
@@ -71,7 +70,7 @@ class Training:
 
     def search(self, state: State) -> Trained:
         cases = self.split.validation
-        quality = partial(judge, cases=cases, max_length=self.recipe.model.max_length, group=self.group)
+        quality = Judge(cases, self.recipe.model.max_length, len(self.found.items), self.group)
         stage = Stage(
             name=SEARCH,
             sequences=self.split.train,

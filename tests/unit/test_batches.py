@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lodestar.models.counts import Sequences
-from lodestar.training.batches import Batch, batches, padded
+from lodestar.training.batches import Batch, Numbers, Pack, cut, gathered, packs, padded, shaped_packs
 from lodestar.training.negatives import draw, drawing_rates
 
 
@@ -17,6 +17,19 @@ def numbered(lengths: list[int]) -> Sequences:
     """Sequences in which every item is another."""
     ends = np.cumsum(lengths)
     return [np.arange(end - length, end, dtype=np.int32) for length, end in zip(lengths, ends, strict=True)]
+
+
+def batches(sequences: Sequences, max_length: int, batch_tokens: int, chance: np.random.Generator) -> list[Batch]:
+    return gather(sequences, packs(cut(lengths_of(sequences), max_length, chance), batch_tokens, chance))
+
+
+def lengths_of(sequences: Sequences) -> Numbers:
+    return np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+
+
+def gather(sequences: Sequences, made: list[Pack]) -> list[Batch]:
+    items = torch.from_numpy(np.concatenate(sequences)).long()
+    return [gathered(items, torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width) for pack in made]
 
 
 def pairs(packs: list[Batch]) -> Counter[tuple[int, int]]:
@@ -33,6 +46,18 @@ def test_each_item_but_the_first_is_a_target_once_and_follows_its_predecessor(le
     assert pairs(packs) == expected
     assert all(batch.history.shape[1] <= max_length for batch in packs)
     assert all(batch.history.numel() <= 24 or len(batch.history) == 1 for batch in packs)
+
+
+@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30), budget=st.integers(1, 50), seed=st.integers(0, 99))
+def test_few_shapes_hold_the_same(lengths: list[int], budget: int, seed: int) -> None:
+    sequences, chance = numbered(lengths), np.random.default_rng(seed)
+    windows = cut(lengths_of(sequences), 12, chance)
+    made = shaped_packs(windows, budget, (4, 8, 12), chance)
+    expected = Counter((int(item) - 1, int(item)) for sequence in sequences for item in sequence[1:])
+    assert pairs(gather(sequences, made)) == expected
+    assert {(len(pack.windows), pack.width) for pack in made} <= {(max(1, budget // width), width) for width in (4, 8, 12)}
+    is_partial = [pack.windows.count.min() == 0 for pack in made]
+    assert sum(is_partial) <= 1
 
 
 @given(lengths=st.lists(st.integers(2, 9), min_size=1, max_size=6), size=st.integers(1, 4))

@@ -19,7 +19,7 @@ from lodestar.training.checkpoints import Checkpoints, State
 from lodestar.training.distributed import Group, choose_device
 from lodestar.training.loop import Stage, fit
 from lodestar.training.schedule import rate
-from lodestar.training.validation import judge
+from lodestar.training.validation import Judge
 
 NUM_ITEMS = 12
 
@@ -49,7 +49,7 @@ def stage(recipe: Recipe, keep: list[State] | None = None) -> Stage:
         sequences=sequences,
         places=[np.arange(len(items), dtype=np.float64) for items in sequences],
         last_epoch=recipe.train.epochs,
-        judge=lambda model: judge(model, next_items(sequences), recipe.model.max_length, Group()),
+        judge=Judge(next_items(sequences), recipe.model.max_length, NUM_ITEMS, Group()),
         keep=remember,
     )
 

@@ -26,6 +26,16 @@ def test_the_chunked_softmax_has_the_value_and_gradients_of_cross_entropy(places
         torch.testing.assert_close(ours, 3 * theirs)
 
 
+def test_a_place_counts_as_much_as_its_share() -> None:
+    users, table, target = random_places(7, 11)
+    share = torch.tensor([1.0, 0, 1, 0.5, 0, 1, 1], dtype=torch.float64)
+    plain = (functional.cross_entropy(users @ table.T, target, reduction="none", label_smoothing=0.1) * share).sum()
+    loss = softmax(users, table, target, 0.1, share)
+    assert loss.item() == pytest.approx(plain.item())
+    for ours, theirs in zip(torch.autograd.grad(loss, [users, table]), torch.autograd.grad(plain, [users, table]), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_no_places_cost_nothing() -> None:
     users, table, target = random_places(0, 11)
     loss = softmax(users, table, target)
@@ -36,7 +46,7 @@ def test_no_places_cost_nothing() -> None:
 def test_sampled_softmax_over_every_item_once_is_the_full_softmax() -> None:
     users, table, target = random_places(5, 11)
     sampled = sampled_softmax(users, table, target, torch.arange(11), torch.zeros(11, dtype=torch.float64))
-    assert sampled.item() == pytest.approx(softmax(users, table, target).item())
+    assert sampled.sum().item() == pytest.approx(softmax(users, table, target).item())
 
 
 def test_gbce_without_calibration_is_binary_cross_entropy() -> None:
@@ -45,13 +55,13 @@ def test_gbce_without_calibration_is_binary_cross_entropy() -> None:
     scores = users @ table.T
     truth = functional.one_hot(target, 3).double()
     expected = functional.binary_cross_entropy_with_logits(scores, truth)
-    assert gbce(users, table, target, negatives, calibration=0.0, num_items=3).item() == pytest.approx(expected.item())
+    assert gbce(users, table, target, negatives, calibration=0.0, num_items=3).sum().item() == pytest.approx(expected.item())
 
 
 def test_calibration_makes_the_clicked_item_count_less() -> None:
     users, table, target = random_places(5, 101)
     negatives = torch.arange(10)
-    assert gbce(users, table, target, negatives, 1.0, 101) < gbce(users, table, target, negatives, 0.0, 101)
+    assert gbce(users, table, target, negatives, 1.0, 101).sum() < gbce(users, table, target, negatives, 0.0, 101).sum()
 
 
 def test_bce_is_that_of_the_target_and_of_the_places_negative_unless_they_are_one() -> None:
@@ -60,7 +70,7 @@ def test_bce_is_that_of_the_target_and_of_the_places_negative_unless_they_are_on
     scores = users @ table.T
     each = functional.softplus(-scores.gather(1, target[:, None]))[:, 0]
     each = each + functional.softplus(scores.gather(1, negative[:, None]))[:, 0] * torch.tensor([1, 1, 1, 0, 1])
-    assert bce(users, table, target, negative).item() == pytest.approx(each.sum().item() / 2)
+    assert bce(users, table, target, negative).sum().item() == pytest.approx(each.sum().item() / 2)
 
 
 def test_bpr_is_how_far_each_target_is_from_beating_its_negative() -> None:
@@ -69,4 +79,4 @@ def test_bpr_is_how_far_each_target_is_from_beating_its_negative() -> None:
     scores = users @ table.T
     ahead = (scores.gather(1, target[:, None]) - scores.gather(1, negative[:, None]))[:, 0]
     expected = functional.softplus(-ahead)[[0, 1, 2, 4]].sum()
-    assert bpr(users, table, target, negative).item() == pytest.approx(expected.item())
+    assert bpr(users, table, target, negative).sum().item() == pytest.approx(expected.item())

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lodestar.data.interactions import Interactions
-from lodestar.training.order import along, jittered
+from lodestar.models.counts import Sequences
+from lodestar.training.order import Order, Places, along
 
 HOUR_US = 3_600_000_000
 
@@ -18,6 +20,11 @@ def taken(*users: list[int]) -> Interactions:
         item=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]) if users else np.zeros(0, dtype=np.int32),
         time=np.concatenate([np.array(times, dtype=np.int64) for times in users]) if users else np.zeros(0, dtype=np.int64),
     )
+
+
+def jittered(sequences: Sequences, places: list[Places], spread: float, chance: np.random.Generator) -> Sequences:
+    moved = Order(sequences, places, torch.device("cpu")).jittered(spread, chance).numpy()
+    return np.split(moved, np.cumsum([len(sequence) for sequence in sequences])[:-1])
 
 
 def test_one_moment_is_close_together_and_a_break_is_far() -> None:
@@ -38,8 +45,8 @@ def test_a_part_of_a_history_keeps_its_items(length: int) -> None:
 
 
 def test_no_noise_changes_nothing() -> None:
-    sequences = [np.arange(3, dtype=np.int32)]
-    assert jittered(sequences, along(taken([0, 0, 0])), 0.0, np.random.default_rng(0)) is sequences
+    (moved,) = jittered([np.arange(3, dtype=np.int32)], along(taken([0, 0, 0])), 0.0, np.random.default_rng(0))
+    assert moved.tolist() == [0, 1, 2]
 
 
 def test_items_stray_within_a_sitting_and_not_over_a_break() -> None:

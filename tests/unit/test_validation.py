@@ -8,7 +8,7 @@ from lodestar.config import ModelConfig
 from lodestar.data.splits import Cases
 from lodestar.models.next_item import NextItem
 from lodestar.training.distributed import Group
-from lodestar.training.validation import judge
+from lodestar.training.validation import Judge, Quality
 
 
 class Fixed(NextItem):
@@ -25,33 +25,37 @@ def model() -> Fixed:
     return model
 
 
+def judge(model: NextItem, questions: Cases) -> Quality:
+    return Judge(questions, 5, model.items.num_embeddings, Group())(model)
+
+
 def cases(*pairs: tuple[list[int], list[int]]) -> Cases:
     history, relevant = ([np.array(pair[side], dtype=np.int32) for pair in pairs] for side in (0, 1))
     return Cases(user=np.arange(len(pairs), dtype=np.int32), history=history, relevant=relevant)
 
 
 def test_ranks_count_unseen_items_only(model: Fixed) -> None:
-    quality = judge(model, cases(([0, 1], [2]), ([0], [2]), ([19], [10])), 5, Group())
+    quality = judge(model, cases(([0, 1], [2]), ([0], [2]), ([19], [10])))
     assert quality.hit_rate == pytest.approx(2 / 3)
     assert quality.ndcg == pytest.approx((1 + 1 / np.log2(3)) / 3)
     assert quality.accuracy == pytest.approx(1 / 3)
 
 
 def test_several_relevant_items_are_measured_against_the_best_order(model: Fixed) -> None:
-    quality = judge(model, cases(([5], [0, 2])), 5, Group())
+    quality = judge(model, cases(([5], [0, 2])))
     assert quality.ndcg == pytest.approx((1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3)))
 
 
 def test_a_model_of_nan_is_worth_nothing(model: Fixed) -> None:
     model.items.weight.data.fill_(torch.nan)
-    assert judge(model, cases(([5], [0])), 5, Group()).hit_rate == 0
+    assert judge(model, cases(([5], [0]))).hit_rate == 0
 
 
 def test_no_cases_are_worth_nothing(model: Fixed) -> None:
-    assert judge(model, cases(), 5, Group()).ndcg == 0
+    assert judge(model, cases()).ndcg == 0
 
 
 def test_auc_is_the_share_of_unseen_items_that_the_wanted_one_beats_and_stands_beside_a_base_rate(model: Fixed) -> None:
-    quality = judge(model, cases(([0, 1], [2]), ([0, 19], [10]), ([1], [10])), 5, Group())
+    quality = judge(model, cases(([0, 1], [2]), ([0, 19], [10]), ([1], [10])))
     assert quality.auc == pytest.approx((1 + (1 - 9 / 17) + (1 - 9 / 18)) / 3)
     assert quality.base_rate == pytest.approx(2 / 3)
