@@ -3,6 +3,8 @@
 The full softmax is exact and, in chunks that stay in the cache, fastest up to some 50,000 items; the others look at drawn items only.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,8 @@ from torch.nn import functional
 CHUNK = 256  # rows of scores at once: 256 x 1,682 floats stay in a core's second-level cache
 SCORES_ON_GPU = 1 << 24  # scores at once there
 
+OfChunk = Callable[..., tuple[Tensor, Tensor]]
+
 
 def softmax(
     users_MD: Float[Tensor, "places dim"],
@@ -20,14 +24,40 @@ def softmax(
     target_M: Int[Tensor, " places"],
     smoothing: float = 0.0,
     share_M: Float[Tensor, " places"] | None = None,
+    of_chunk: OfChunk | None = None,
 ) -> Float[Tensor, ""]:
     """Sum over places of the cross-entropy over the whole catalogue, nats; `smoothing` spreads that share of the target evenly.
 
-    `share_M` is how much each place counts. Scores are as precise as `users_MD`, sums at least float32.
+    `share_M` is how much each place counts. Scores are as precise as `users_MD`, sums at least float32. `of_chunk` is
+    `softmax_of_chunk` or what was compiled of it.
     """
     share_M = torch.ones_like(users_MD[:, 0]) if share_M is None else share_M
-    total: Tensor = _ChunkedSoftmax.apply(users_MD, items_ND, target_M, smoothing, share_M)  # type: ignore[no-untyped-call]
+    total: Tensor = _ChunkedSoftmax.apply(  # type: ignore[no-untyped-call]
+        users_MD, items_ND, target_M, share_M, partial(of_chunk or softmax_of_chunk, smoothing=smoothing)
+    )
     return total
+
+
+def softmax_of_chunk(
+    users_CD: Tensor, table_ND: Tensor, target_C: Tensor, share_C: Tensor, grad_items_ND: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """The loss of C places and its gradient by their users; that by items is added to `grad_items_ND`."""
+    scores_CN, row_C = users_CD @ table_ND.T, torch.arange(users_CD.shape[0], device=users_CD.device)
+    wide = torch.promote_types(users_CD.dtype, torch.float32)
+    wanted_C = (1 - smoothing) * scores_CN[row_C, target_C] + (smoothing * scores_CN.mean(dim=1) if smoothing else 0)
+    top_C1 = scores_CN.amax(dim=1, keepdim=True)
+    odds_CN = scores_CN.sub_(top_C1).exp_()
+    mass_C1 = odds_CN.sum(dim=1, keepdim=True, dtype=wide)
+    loss = (((mass_C1.log() + top_C1)[:, 0] - wanted_C) * share_C).sum()
+    error_CN = odds_CN.mul_(share_C[:, None] / mass_C1)
+    if smoothing:
+        error_CN.sub_(smoothing / table_ND.shape[0] * share_C[:, None])
+    error_CN[row_C, target_C] -= ((1 - smoothing) * share_C).to(error_CN.dtype)
+    if error_CN.dtype == grad_items_ND.dtype:
+        grad_items_ND.addmm_(error_CN.T, users_CD)
+    else:
+        grad_items_ND += error_CN.T @ users_CD
+    return loss, error_CN @ table_ND
 
 
 def sampled_softmax(
@@ -93,27 +123,14 @@ class _ChunkedSoftmax(torch.autograd.Function):
     """Loss and both gradients in one pass over chunks of rows: the [places, items] scores never exist as a whole."""
 
     @staticmethod
-    def forward(ctx: Any, users_MD: Tensor, items_ND: Tensor, target_M: Tensor, smoothing: float, share_M: Tensor) -> Tensor:
-        wide = torch.promote_types(users_MD.dtype, torch.float32)
-        grad_users, grad_items = torch.empty_like(users_MD), torch.zeros_like(items_ND)
-        table_ND, total = items_ND.to(users_MD.dtype), torch.zeros((), dtype=wide, device=users_MD.device)
+    def forward(ctx: Any, users_MD: Tensor, items_ND: Tensor, target_M: Tensor, share_M: Tensor, of_chunk: OfChunk) -> Tensor:
+        grad_users, grad_items, table_ND = torch.empty_like(users_MD), torch.zeros_like(items_ND), items_ND.to(users_MD.dtype)
+        total = torch.zeros((), dtype=torch.promote_types(users_MD.dtype, torch.float32), device=users_MD.device)
         size = max(CHUNK, SCORES_ON_GPU // len(items_ND)) if users_MD.is_cuda else CHUNK
         for start in range(0, len(users_MD), size):
             rows = slice(start, start + size)
-            users, target, share = users_MD[rows], target_M[rows], share_M[rows]
-            scores, row = users @ table_ND.T, torch.arange(len(users), device=users.device)
-            wanted = (1 - smoothing) * scores[row, target] + smoothing * scores.mean(dim=1)
-            top = scores.amax(dim=1, keepdim=True)
-            odds = scores.sub_(top).exp_()
-            mass = odds.sum(dim=1, keepdim=True, dtype=wide)
-            total += (((mass.log() + top)[:, 0] - wanted) * share).sum()
-            error = odds.mul_(share[:, None] / mass).sub_(smoothing / len(items_ND) * share[:, None])
-            error[row, target] -= ((1 - smoothing) * share).to(error.dtype)
-            torch.mm(error, table_ND, out=grad_users[rows])
-            if error.dtype == grad_items.dtype:
-                grad_items.addmm_(error.T, users)
-            else:
-                grad_items += error.T @ users
+            loss, grad_users[rows] = of_chunk(users_MD[rows], table_ND, target_M[rows], share_M[rows], grad_items)
+            total += loss
         ctx.save_for_backward(grad_users, grad_items)
         return total
 

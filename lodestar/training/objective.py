@@ -7,7 +7,7 @@ from lodestar.config import TrainConfig
 from lodestar.models.next_item import NextItem
 from lodestar.training.batches import Batch
 from lodestar.training.distributed import Group
-from lodestar.training.losses import gbce, sampled_softmax, softmax
+from lodestar.training.losses import gbce, sampled_softmax, softmax, softmax_of_chunk
 from lodestar.training.negatives import OWN_NEGATIVES
 from lodestar.training.rows import RowTable
 
@@ -22,6 +22,7 @@ class Objective(nn.Module):
     def __init__(self, model: NextItem, rates: Tensor, train: TrainConfig, group: Group, *, is_shaped: bool = False) -> None:
         super().__init__()
         self.model, self.train_config, self.group, self.is_shaped = model, train, group, is_shaped
+        self.of_chunk = torch.compile(softmax_of_chunk, dynamic=True) if train.compile else softmax_of_chunk
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, batch: Batch, negatives_K: Tensor, rows: RowTable | None) -> Tensor:
@@ -51,7 +52,7 @@ class Objective(nn.Module):
         train = self.train_config
         if train.loss == "softmax":
             is_half = train.precision == "bf16" and users_MD.is_cuda
-            return softmax(users_MD.bfloat16() if is_half else users_MD, items_ND, target_M, train.label_smoothing, share_M)
+            return softmax(users_MD.bfloat16() if is_half else users_MD, items_ND, target_M, train.label_smoothing, share_M, self.of_chunk)
         if train.loss == "gbce":
             loss_M = gbce(users_MD, items_ND, target_M, negatives_K, train.calibration, len(self.get_buffer("rates")))
         elif train.loss == "sampled_softmax":
