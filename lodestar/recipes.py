@@ -143,6 +143,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 SIZED = tuple(name for name, made in RECIPES.items() if made().model.family in LEARNT_FAMILIES and made is not tiny)
 SIZES: dict[str, dict[str, Any]] = {"m": {"dim": 128, "layers": 2, "heads": 4}, "l": {"dim": 256, "layers": 4, "heads": 8}}
+# A million events and a GPU carry what is larger: long histories, and steps that fill it.
+LARGER_MODEL: dict[str, Any] = {"max_length": 200}
+LARGER_TRAIN: dict[str, Any] = {
+    "epochs": 60,
+    "batch_tokens": 16384,
+    "learning_rate": 2e-3,
+    "order_jitter": 0.0,
+    "precision": "bf16",
+    "validate_every": 3,
+}
 
 # HR@10 and NDCG@10 on MovieLens-100K, the last item of each user, through the whole run.
 MEASURED: dict[str, tuple[float, float]] = {
@@ -173,7 +183,10 @@ def recipe(name: str) -> Recipe:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"no recipe {name!r}{hint} There are: {', '.join(sorted(RECIPES))}; {', '.join(SIZED)} also as NAME-m and NAME-l")
     small = RECIPES[plain]()
-    return replace(small, name=name, model=replace(small.model, **SIZES[size])) if size else small
+    if not size:
+        return small
+    model = replace(small.model, **SIZES[size], **LARGER_MODEL)
+    return replace(small, name=name, model=model, train=replace(small.train, **LARGER_TRAIN))
 
 
 def configured(name: str, overrides: str) -> Recipe:

@@ -1,0 +1,99 @@
+"""One epoch of SASRec on a GPU beside RecTools' on the same one: the same sequences, width, layers, heads, length, dropout and rate.
+
+Ours foretells every place among all items, as exact as float32 on the matrix units by TF32, in bfloat16, and in bfloat16 compiled. Steps
+take as many places as 128 histories of full length. A figure is the median by the clock of epochs after the first three, in which kernels
+are chosen, compiled and recorded; of the peer it is the fastest epoch.
+
+    python benchmarks/gpu_epoch.py FEATURES [--peer PYTHON] [--widths 64 …]
+
+FEATURES is what `lodestar features build` wrote. The peer needs an environment with rectools[torch]; without --peer it is left out.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.training import PEER, save
+from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
+from lodestar.features import store
+from lodestar.features.store import FeatureSet
+from lodestar.training.checkpoints import State
+from lodestar.training.distributed import Group, choose_device
+from lodestar.training.stages import Training
+
+BATCH, EPOCHS, WARM_UP = 128, 9, 3
+SETTINGS: dict[str, Any] = {"dim": 64, "layers": 2, "heads": 2, "max_length": 200, "dropout": 0.2, "learning_rate": 1e-3, "batch": BATCH}
+OURS: dict[str, dict[str, Any]] = {
+    "ours, TF32": {"precision": "fp32"},
+    "ours, bfloat16": {"precision": "bf16"},
+    "ours, bfloat16, compiled": {"precision": "bf16", "compile": True},
+}
+PEERS = ("BCE", "softmax")
+BF16_FLOP_S, BYTES_S = 790e12, 4.3e12  # seen on an H200: a product of 8,192 x 8,192 matrices, and a copy
+
+
+def epoch_s(found: FeatureSet, dim: int, how: dict[str, Any]) -> float:
+    shape = ModelConfig(**{name: SETTINGS[name] for name in ("layers", "heads", "max_length", "dropout")}, dim=dim)
+    train = TrainConfig(
+        learning_rate=SETTINGS["learning_rate"], batch_tokens=BATCH * shape.max_length, epochs=EPOCHS, validate_every=EPOCHS, **how
+    )
+    recipe = Recipe(name="epoch", model=shape, train=train)
+    state = Training(found, recipe, Group(device=choose_device("cuda")), lambda _: None).search(State(stage="search")).state
+    return median([float(line["seconds"]) for line in state.log[WARM_UP:]])
+
+
+def theirs(python: str, file: Path, loss: str) -> float:
+    settings = json.dumps({**SETTINGS, "seed": 0, "device": "cuda", "threads": 8, "workers": 4})
+    done = subprocess.run([python, PEER, file, loss, "3", "3", settings], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    return float(json.loads(done.stdout.splitlines()[-1])["epoch_s"])
+
+
+def floor_s(places: int, num_items: int, dim: int) -> float:
+    """Products of the layers and of the softmax forward and backward, and scores written and read three times, two bytes each."""
+    flops = places * 6 * (12 * dim**2 * SETTINGS["layers"] + num_items * dim)
+    return float(flops / BF16_FLOP_S + places * num_items * 2 * 6 / BYTES_S)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
+    parser.add_argument("--widths", type=int, nargs="+", default=[SETTINGS["dim"]], metavar="D")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        sys.stdout.write("there is no GPU here\n")
+        return 0
+    found = store.load(options.features)
+    split = found.split(DataConfig())
+    places = sum(max(0, len(items) - 1) for items in split.train)
+    took: dict[str, float] = {}
+    for dim in options.widths:
+        print(f"{torch.cuda.get_device_name()}, {places:,} places, {len(found.items):,} items, width {dim}")
+        for name, how in OURS.items():
+            took[name] = epoch_s(found, dim, how)
+            share = floor_s(places, len(found.items), dim) / took[name]
+            print(f"  {name:26}{took[name] * 1e3:9.1f} ms an epoch  {places / took[name] / 1e6:6.2f} M places/s  {share:.0%} of the floor")
+    if options.peer:
+        with tempfile.TemporaryDirectory() as folder:
+            save(split, Path(folder) / "sequences.npz")
+            for loss in PEERS:
+                seconds = theirs(options.peer, Path(folder) / "sequences.npz", loss)
+                ratios = ", ".join(f"{seconds / own:.1f}x {name}" for name, own in took.items())
+                print(f"  {'RecTools, ' + loss:26}{seconds * 1e3:9.1f} ms an epoch: {ratios}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
