@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from lodestar.errors import ConfigError
 
@@ -14,11 +14,13 @@ OptimiserName = Literal["adamw", "sgd", "rowwise_adagrad"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 LearntFamily = Literal["sasrec", "bert4rec", "hstu", "gru", "lstm", "caser", "two_tower", "content"]
-CountedFamily = Literal["popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials", "blend"]
-BLEND: CountedFamily = "blend"
+CountedFamily = Literal["popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "ials"]
+Blend = Literal["blend"]
+BLEND: Blend = "blend"
 LEARNT_FAMILIES = get_args(LearntFamily)
 COUNTED_FAMILIES = get_args(CountedFamily)
-FAMILY_NAMES = (*LEARNT_FAMILIES, *COUNTED_FAMILIES)
+FAMILY_NAMES = (*LEARNT_FAMILIES, *COUNTED_FAMILIES, BLEND)
+WORDED_FAMILIES = ("two_tower", "content")  # know items by their words too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +46,11 @@ class ModelConfig:
     """The shape, and how many counted neighbours of each item add to its scores (0: none).
 
     With `words`, titles and categories add to an item's vector. Of a family that needs no training loop `dim` is how many directions are
-    kept, and nothing but `max_length` stands beside it; `heads` are those of attention.
+    kept, and nothing but `max_length` stands beside it; `heads` are those of attention. A blend has `parts`, families that share the rest.
     """
 
-    family: LearntFamily | CountedFamily = "sasrec"
+    family: LearntFamily | CountedFamily | Blend = "sasrec"
+    parts: tuple[str, ...] = ()
     words: bool = False
     dim: int = 64
     neighbours: int = 0
@@ -58,6 +61,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check(self.family in FAMILY_NAMES, f"family must be one of {', '.join(FAMILY_NAMES)}", self.family)
+        _check((self.family == BLEND) == bool(self.parts), "parts are those of a blend, which has at least one", self.parts)
+        simple = (*LEARNT_FAMILIES, *COUNTED_FAMILIES)
+        _check(set(self.parts) <= set(simple) and len(set(self.parts)) == len(self.parts), f"parts are of {', '.join(simple)}", self.parts)
         _check(self.words or self.family != "content", "the family content needs words", self.words)
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
         _check(self.neighbours >= 0, "neighbours must not be negative", self.neighbours)
@@ -160,7 +166,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         is_by_row = self.train.optimiser == "rowwise_adagrad"
-        _check(not (is_by_row and self.model.words), "rowwise_adagrad moves vectors of items, and not of words", self.model.words)
+        has_words = self.model.words or not set(self.model.parts).isdisjoint(WORDED_FAMILIES)
+        _check(not (is_by_row and has_words), "rowwise_adagrad moves vectors of items, and not of words", self.model.words)
+
+    def part(self, family: str) -> Self:
+        """The recipe by which a blend's part of that family is made."""
+        words = family in WORDED_FAMILIES
+        model = dataclasses.replace(self.model, family=family, parts=(), neighbours=0, words=words)  # type: ignore[arg-type]
+        return dataclasses.replace(self, name=f"{self.name}.{family}", model=model)
 
 
 def override(recipe: Recipe, overrides: str) -> Recipe:

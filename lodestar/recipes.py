@@ -126,8 +126,9 @@ def ials() -> Recipe:
 
 
 def blend() -> Recipe:
-    """All families without a loop as one, with weights learnt on the validation items."""
-    return _closed_form("blend", 128)
+    """What two models of sequences, two of sets and counted neighbours find, with weights learnt on the validation items."""
+    model = replace(sasrec().model, family="blend", parts=("sasrec", "two_tower", "ials", "graph_filter"))
+    return replace(sasrec(), name="blend", model=model)
 
 
 def _closed_form(family: CountedFamily, dim: int) -> Recipe:

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from lodestar.config import BLEND, Recipe
+from lodestar.config import Recipe
 from lodestar.features.store import FeatureSet
 from lodestar.models.retriever import FAMILIES
 from lodestar.progress import Progress
 from lodestar.training import publish
-from lodestar.training.mixture import mixed
 from lodestar.training.settings import tuned
 
 
@@ -15,11 +14,8 @@ def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
     """Fill a bundle's folder with a family that needs no loop."""
     split, num_items, max_length = found.split(recipe.data), len(found.items), recipe.model.max_length
     shape, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
-    if name == BLEND:
-        model, setting, quality = mixed(split, num_items, *shape, max_length)
-    else:
-        _, setting, quality = tuned(name, split, num_items, *shape, max_length)
-        with Progress(f"fit {name}", 1) as progress:
-            model = FAMILIES[name][0](split.before_test(), num_items, *shape)(setting)
-            progress.advance()
+    _, setting, quality = tuned(name, split, num_items, *shape, max_length)
+    with Progress(f"fit {name}", 1) as progress:
+        model = FAMILIES[name][0](split.before_test(), num_items, *shape)(setting)
+        progress.advance()
     publish.write(folder, found, recipe, model.vectors, model.encoder, {"validation_ndcg_at_10": quality.ndcg, **setting})

@@ -11,52 +11,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lodestar.data.splits import Cases, Split
-from lodestar.models.blended import blended
-from lodestar.models.retriever import FAMILIES, Retriever, Setting
-from lodestar.progress import Progress, log_event
+from lodestar.data.splits import Cases
+from lodestar.models.retriever import Retriever
+from lodestar.neighbours import Neighbours
 from lodestar.training.batches import padded
-from lodestar.training.settings import judged, tuned
-from lodestar.training.validation import Quality
 
-PARTS = ("popularity", "item_knn", "ease", "graph_filter", "ials", "cooccurrence")
 MOST_CASES, CANDIDATES = 20_000, 1_000
-DIRECTIONS_OF_ONE = 8
 STEPS, SMALLEST = 50, 0.01  # a part that adds less than this share is left out
 
 
-def mixed(split: Split, num_items: int, rank: int, seed: int, max_length: int) -> tuple[Retriever, Setting, Quality]:
-    """The blend, knowing all before the test; its weights and the parts' settings; and its quality on the validation items."""
-    parts, settings = list[Retriever](), list[Setting]()
-    for name in PARTS:
-        make, setting, _ = tuned(name, split, num_items, _rank(name, rank), seed, max_length)
-        parts.append(make(setting))
-        settings.append(setting)
-    weights = learnt(parts, split.validation, max_length, seed) if len(split.validation) else [1.0] * len(PARTS)
-    quality = judged(blended(parts, weights), split.validation, max_length)
-    log_event("blended", **{name: round(weight, 5) for name, weight in zip(PARTS, weights, strict=True)}, ndcg_at_10=round(quality.ndcg, 5))
-    known, final = split.before_test(), list[Retriever]()
-    with Progress("fit blend", len(PARTS)) as progress:
-        for name, setting in zip(PARTS, settings, strict=True):
-            final.append(FAMILIES[name][0](known, num_items, _rank(name, rank), seed)(setting))
-            progress.advance()
-    named = {f"weight_of_{name}": weight for name, weight in zip(PARTS, weights, strict=True)}
-    for name, setting in zip(PARTS, settings, strict=True):
-        named |= {f"{name}_{key}": value for key, value in setting.items()}
-    return blended(final, weights), named, quality
-
-
-def _rank(name: str, rank: int) -> int:
-    """Vectors that are learnt are dense in what they know, directions of counts are not."""
-    return rank if name == "ials" else DIRECTIONS_OF_ONE * rank
-
-
-def learnt(parts: Sequence[Retriever], cases: Cases, max_length: int, seed: int) -> list[float]:
+def learnt(parts: Sequence[Retriever | Neighbours], cases: Cases, max_length: int, seed: int) -> list[float]:
     """A weight of at least 0 for each part, for its scores as they are."""
+    num_items = next(len(part.vectors) for part in parts if isinstance(part, Retriever))
     chance = np.random.default_rng(seed)
     asked = np.sort(chance.permutation(len(cases))[:MOST_CASES])
-    chosen = [np.concatenate([cases.relevant[case][:1], _unseen(cases, case, len(parts[0].vectors), chance)]) for case in asked]
-    scores_CAP = torch.stack([_scores(part, cases, asked, chosen, max_length) for part in parts], dim=2).double()
+    chosen = [np.concatenate([cases.relevant[case][:1], _unseen(cases, case, num_items, chance)]) for case in asked]
+    scores_CAP = torch.stack([_scores(part, cases, asked, chosen, max_length, num_items) for part in parts], dim=2).double()
     spread_P = scores_CAP.std(dim=(0, 1)).clamp_min(1e-12)
     scores_CAP = scores_CAP / spread_P
     raw_P = torch.zeros(len(parts), dtype=torch.float64, requires_grad=True)
@@ -84,13 +54,20 @@ def _unseen(cases: Cases, case: int, num_items: int, chance: np.random.Generator
 
 
 @torch.no_grad()
-def _scores(part: Retriever, cases: Cases, asked: np.ndarray, chosen: list[np.ndarray], max_length: int) -> Tensor:
+def _scores(
+    part: Retriever | Neighbours, cases: Cases, asked: np.ndarray, chosen: list[np.ndarray], max_length: int, num_items: int
+) -> Tensor:
     """[C, A]; a few histories at once, for a part may have rows of thousands of numbers."""
-    table, found, at_once = torch.from_numpy(part.vectors), [], 64
+    found, at_once = [], 64
     for start in range(0, len(asked), at_once):
         rows = slice(start, start + at_once)
-        history, mask = padded([cases.history[case][-max_length:] for case in asked[rows]])
-        users_BD = part.encoder(table[history] * mask[:, :, None], mask)
-        items_BA = torch.from_numpy(np.stack(chosen[rows]))
-        found.append((users_BD @ table.T).gather(1, items_BA))
+        histories = [cases.history[case] for case in asked[rows]]
+        if isinstance(part, Neighbours):
+            scores_BN = torch.zeros(len(histories), num_items)
+            part.add_to(scores_BN.numpy(), histories)
+        else:
+            history, mask = padded([history[-max_length:] for history in histories])
+            table = torch.from_numpy(part.vectors)
+            scores_BN = part.encoder(table[history] * mask[:, :, None], mask) @ table.T
+        found.append(scores_BN.gather(1, torch.from_numpy(np.stack(chosen[rows]))))
     return torch.cat(found)

@@ -15,13 +15,14 @@ import torch
 
 from lodestar import storage
 from lodestar.bundle import COST
-from lodestar.config import COUNTED_FAMILIES, Recipe, to_json
+from lodestar.config import BLEND, COUNTED_FAMILIES, Recipe, to_json
 from lodestar.data.interactions import check_enough
 from lodestar.errors import EnvironmentFault
 from lodestar.features import store
 from lodestar.features.store import FeatureSet
 from lodestar.progress import log_event
 from lodestar.training import closed_form, cost, publish, weights
+from lodestar.training.blending import Blended, Blending
 from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.cost import Meter
 from lodestar.training.distributed import Group, joined
@@ -50,17 +51,30 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     few = cost.too_little(found.interactions)
     if group.leads and few:
         log_event("warning", message=few)
-    run = hashlib.sha256(f"{to_json(recipe)} {found.digest}".encode()).hexdigest()[:16]
-    kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
-    content = group.from_leader(kept.load() if group.leads else None)
-    state = kept.decode(content) if content is not None else State(stage=SEARCH)
+    begin = partial(_begun, found=found, group=group, checkpoints=checkpoints)
+    if recipe.model.family == BLEND:
+        made = Blending(found, recipe, group, begin).run()
+        if made is not None:
+            samples = sum(int(line["samples"]) for line in made.log)
+            write = partial(_write_blend, found=found, recipe=recipe, made=made)
+            _publish(target, write, lambda: meter.read(group, samples, made.num_parameters, few))
+        return
+    state, keep = begin(recipe)
     before = len(state.log)  # what an interrupted run learnt took its own time
-    keep = partial(_keep, kept, Live(run)) if group.leads else lambda _state: None
     trained = Training(found, recipe, group, keep).run(state)
     if group.leads:
         samples = sum(int(line["samples"]) for line in trained.state.log[before:])
         size = sum(values.numel() for values in trained.model.parameters())
         _publish(target, partial(_write, found=found, recipe=recipe, trained=trained), lambda: meter.read(group, samples, size, few))
+
+
+def _begun(recipe: Recipe, found: FeatureSet, group: Group, checkpoints: str) -> tuple[State, Callable[[State], None]]:
+    """Where the training of a recipe on these features stands, and how to keep where it does."""
+    run = hashlib.sha256(f"{to_json(recipe)} {found.digest}".encode()).hexdigest()[:16]
+    kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
+    content = group.from_leader(kept.load() if group.leads else None)
+    state = kept.decode(content) if content is not None else State(stage=SEARCH)
+    return state, partial(_keep, kept, Live(run)) if group.leads else _forget
 
 
 def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:
@@ -76,12 +90,21 @@ def _keep(kept: Checkpoints, live: Live, state: State) -> None:
     live.show(state.log[-1])
 
 
+def _forget(_state: State) -> None:
+    """What a worker that does not lead keeps."""
+
+
 def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:
     learnt, encoder = trained.model.cpu().served()
     metrics = {"validation_ndcg_at_10": trained.state.best_ndcg}
     publish.write(folder, found, recipe, learnt.numpy(), encoder, metrics, trained.neighbours)
     weights.save(trained.model, found.items.ids, trained.until, folder)
     folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
+
+
+def _write_blend(folder: Path, found: FeatureSet, recipe: Recipe, made: Blended) -> None:
+    publish.write(folder, found, recipe, made.retriever.vectors, made.retriever.encoder, made.metrics, made.neighbours)
+    folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in made.log))
 
 
 def _threads() -> int:

@@ -5,6 +5,7 @@ import torch
 
 from lodestar.data.splits import Cases, Split
 from lodestar.models.retriever import FAMILIES, Make, Retriever, Setting
+from lodestar.neighbours import Neighbours
 from lodestar.progress import Progress, log_event
 from lodestar.training.batches import padded
 from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Answers, Quality, means, quality_sums
@@ -24,14 +25,16 @@ def tuned(name: str, split: Split, num_items: int, rank: int, seed: int, max_len
 
 
 @torch.no_grad()
-def judged(model: Retriever, cases: Cases, max_length: int) -> Quality:
-    """HR@10, NDCG@10 and accuracy over all cases."""
+def judged(model: Retriever, cases: Cases, max_length: int, neighbours: Neighbours | None = None) -> Quality:
+    """HR@10, NDCG@10 and accuracy over all cases; neighbours speak as well where there are any."""
     table = torch.from_numpy(model.vectors)
     total, rows = torch.zeros(SUMS, dtype=torch.float64), max(1, SCORES_AT_ONCE // (len(table) + max_length * table.shape[1]))
     order = np.argsort([len(history) for history in cases.history], kind="stable")
     for start in range(0, len(order), rows):
         chosen = order[start : start + rows]
         history, mask = padded([cases.history[case][-max_length:] for case in chosen])
-        users = model.encoder(table[history] * mask[:, :, None], mask)
-        total += quality_sums(users @ table.T, Answers.of(cases, chosen))
+        scores_BN = model.encoder(table[history] * mask[:, :, None], mask) @ table.T
+        if neighbours is not None:
+            neighbours.add_to(scores_BN.numpy(), [cases.history[case] for case in chosen])
+        total += quality_sums(scores_BN, Answers.of(cases, chosen))
     return means(total, cases)

@@ -58,6 +58,10 @@ class Training:
                 epochs_wanted=trained.state.best_epoch or trained.state.epoch,
                 neighbours_weight=trained.state.neighbours_weight,
             )
+        return self.refit(state)
+
+    def refit(self, state: State) -> Trained:
+        """Learn from all that comes before the test, for as many epochs as the state wants."""
         stage = Stage(
             name=REFIT,
             sequences=self.split.before_test(),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lodestar.config import COUNTED_FAMILIES, Recipe, override
+from lodestar.config import BLEND, COUNTED_FAMILIES, Recipe, override
 from lodestar.errors import UsageError
 
 Value = float | int | str
@@ -54,7 +54,7 @@ def space_of(recipe: Recipe, fixed: str) -> Space:
 
     A family without a training loop tries its settings by itself.
     """
-    if recipe.model.family in COUNTED_FAMILIES:
+    if recipe.model.family in (*COUNTED_FAMILIES, BLEND):
         raise UsageError(f"{recipe.name} tries its settings on the validation items whenever it is trained; there is nothing to tune")
     named = {f"{section}.{field}" for section, fields in json.loads(fixed).items() for field in fields}
     space = {name: allowed for name, allowed in SPACES[recipe.model.family].items() if name not in named}
