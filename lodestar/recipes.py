@@ -120,6 +120,11 @@ def graph_filter() -> Recipe:
     return _closed_form("graph_filter", 1024)
 
 
+def normalised_ease() -> Recipe:
+    """EASE with popular items and busy users evened out, kept by each item's strongest neighbours."""
+    return _closed_form("normalised_ease", 256)
+
+
 def ials() -> Recipe:
     """A vector for each user and item, by turns; new histories are folded in exactly."""
     return _closed_form("ials", 128)
@@ -139,7 +144,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made
     for made in (
         *(sasrec, shop, tiny, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
-        *(popularity, item_knn, cooccurrence, ease, graph_filter, ials, blend),
+        *(popularity, item_knn, cooccurrence, ease, graph_filter, normalised_ease, ials, blend),
     )
 }
 SIZED = tuple(name for name, made in RECIPES.items() if made().model.family in LEARNT_FAMILIES and made is not tiny)

@@ -25,7 +25,7 @@ class EASE:
         taken = user_item(sequences, num_items)
         gram = (taken.T @ taken).toarray()
         gram[np.diag_indices(num_items)] += self.regularisation
-        precision = _inverse(gram)
+        precision = inverse(gram)
         weights = np.divide(precision, -np.diag(precision), out=precision)
         np.fill_diagonal(weights, 0)
         self.weights: Floats = weights
@@ -37,7 +37,7 @@ class EASE:
         return scores
 
 
-def _inverse(positive: Floats) -> Floats:
+def inverse(positive: Floats) -> Floats:
     """Of a symmetric positive definite matrix, in its own memory: a third of the work of a general inverse."""
     factor, _ = linalg.lapack.spotrf(positive.T, lower=False, overwrite_a=True)
     upper, _ = linalg.lapack.spotri(factor, lower=False, overwrite_c=True)

@@ -20,10 +20,13 @@ from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Counts, Floats, Sequences, taken_once
 from lodestar.models.ease import REGULARISATIONS
 from lodestar.models.ials import IALS
+from lodestar.models.normalised_ease import NormalisedEASE
 from lodestar.models.popularity import Popularity
+from lodestar.neighbours import Neighbours
 
 SMALL_CATALOGUE = 4_096  # up to so many items all directions are found at once
 FOLD_IN_STEPS = 24
+LEAST = 1e-5
 
 Setting = Mapping[str, float]
 Wide = NDArray[np.float64]
@@ -31,10 +34,14 @@ Wide = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Retriever:
-    """`vectors` [N, D]; the encoder takes history [B, T, D] and mask [B, T] and gives users [B, D]."""
+    """`vectors` [N, D]; the encoder takes history [B, T, D] and mask [B, T] and gives users [B, D].
+
+    What no product of vectors gives, `neighbours` add.
+    """
 
     vectors: Floats
     encoder: nn.Module
+    neighbours: Neighbours | None = None
 
 
 Make = Callable[[Setting], Retriever]
@@ -196,7 +203,24 @@ def ials(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
     return made
 
 
+def normalised_ease(sequences: Sequences, num_items: int, rank: int, _seed: int) -> Make:
+    """The strongest `rank` of what each item points to; what they leave equal, popularity decides."""
+    popular = LEAST * np.log1p(Popularity().fit(sequences, num_items).counts)[:, None].astype(np.float32)
+
+    def made(setting: Setting) -> Retriever:
+        model = NormalisedEASE(**setting).fit(sequences, num_items)
+        return Retriever(vectors=popular, encoder=Constant(), neighbours=model.neighbours(rank))
+
+    return made
+
+
 Family = Callable[[Sequences, int, int, int], Make]  # sequences, number of items, directions, seed
+NORMALISATIONS: tuple[Setting, ...] = (
+    {"item": 0.25, "user": 0.25, "ridge": 10.0, "own": 0.3, "popular": 0.125},
+    {"item": 0.25, "user": 0.25, "ridge": 30.0, "own": 0.3, "popular": 0.0},
+    {"item": 0.4, "user": 0.25, "ridge": 10.0, "own": 0.3, "popular": 0.4},
+    {"item": 0.0, "user": 0.0, "ridge": 3.0, "own": 0.0, "popular": 0.0},
+)
 # What each family tries on the validation items.
 FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
     "popularity": (popularity, ({},)),
@@ -204,6 +228,7 @@ FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
     "cooccurrence": (cooccurrence, ({},)),
     "ease": (ease, tuple({"regularisation": value} for value in REGULARISATIONS)),
     "graph_filter": (graph_filter, tuple({"frequencies": n, "ideal": w} for n in (32, 64, 128, 256) for w in (0.3, 1.0))),
+    "normalised_ease": (normalised_ease, NORMALISATIONS),
     "ials": (ials, tuple({"unobserved": a, "regularisation": r} for a in (0.1, 0.3, 1.0) for r in (0.003, 0.01))),
 }
 

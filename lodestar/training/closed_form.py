@@ -18,4 +18,4 @@ def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
     with Progress(f"fit {name}", 1) as progress:
         model = FAMILIES[name][0](split.before_test(), num_items, *shape)(setting)
         progress.advance()
-    publish.write(folder, found, recipe, model.vectors, model.encoder, {"validation_ndcg_at_10": quality.ndcg, **setting})
+    publish.write(folder, found, recipe, model.vectors, model.encoder, {"validation_ndcg_at_10": quality.ndcg, **setting}, model.neighbours)

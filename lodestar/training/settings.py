@@ -17,7 +17,7 @@ def tuned(name: str, split: Split, num_items: int, rank: int, seed: int, max_len
     make, best = fit(split.train, num_items, rank, seed), (settings[0], Quality(hit_rate=0.0, ndcg=0.0, accuracy=0.0))
     with Progress(f"tune {name}", len(settings)) as progress:
         for setting in settings if len(split.validation) else ():
-            quality = judged(make(setting), split.validation, max_length)
+            quality = judged(made := make(setting), split.validation, max_length, made.neighbours)
             log_event("tuned", family=name, **setting, ndcg_at_10=round(quality.ndcg, 5))
             best = max(best, (setting, quality), key=lambda tried: tried[1].ndcg)
             progress.advance()

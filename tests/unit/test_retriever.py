@@ -58,6 +58,8 @@ def scores(found: Retriever, histories: Sequences) -> Floats:
     history, mask = padded(histories)
     table = torch.from_numpy(found.vectors)
     result: Floats = (found.encoder(table[history] * mask[:, :, None], mask) @ table.T).numpy()
+    if found.neighbours is not None:
+        found.neighbours.add_to(result, histories)
     return result
 
 
@@ -69,7 +71,7 @@ def unseen(scores_BN: Floats, histories: Sequences) -> Floats:
 
 
 @pytest.mark.parametrize("small", [retriever.SMALL_CATALOGUE, 2])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "normalised_ease"])  # which has a test of its own
 def test_a_family_scores_as_its_model_does(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retriever, "SMALL_CATALOGUE", small)
     rows, asked = sequences(), sequences(1, 20)
