@@ -1,7 +1,12 @@
-"""Labels for ranking: what was shown and whether it was taken up; where nothing says what was shown, what was taken beside what was not.
+"""Labels for ranking: what was shown and what came of it; where nothing says what was shown, what was taken beside what was not.
 
 Each row carries the moment at which its features have to be known. Nothing from after the training window is looked at, neither for a row
-nor for its label: what was shown counts once its window has closed.
+nor for its labels: what was shown counts once the window for taking it up has closed, and a label whose own window is open is null.
+
+    label      0 or 1, whether it was taken up at all within half an hour
+    bought     0 or 1, whether it was bought within seven days
+    completed  0 or 1, whether it was completed within sixty days
+    rating     the highest that was given within seven days, null where none was
 """
 
 from dataclasses import dataclass
@@ -11,6 +16,9 @@ from lodestar import schema
 TABLE, LATEST = "labels", "latest_rows"
 ROW_ID = "row_id"
 CLICK_WINDOW_US = 30 * 60 * 1_000_000
+DAY_US = 24 * 3600 * 1_000_000
+WINDOWS_US = {schema.BOUGHT: 7 * DAY_US, schema.COMPLETED: 60 * DAY_US, schema.RATING: 7 * DAY_US}
+TYPES = {schema.BOUGHT: schema.EventType.PURCHASE, schema.COMPLETED: schema.EventType.COMPLETE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,36 +37,68 @@ def latest(wanted: Labels) -> str:
     """
     if wanted.has_impressions:
         table, key, moment, before_us = "impressions", schema.REQUEST_ID, schema.SHOWN_AT, wanted.end_us - CLICK_WINDOW_US
+        more = ""
     else:
         table, key, moment, before_us = "positive", schema.EVENT_ID, schema.EVENT_TIME, wanted.end_us
+        more = f", {schema.EVENT_TYPE}, {schema.RATING}"
     return f"""
-        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {key}, {moment} AS {schema.FEATURE_TIME}
+        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {key}, {moment} AS {schema.FEATURE_TIME}{more}
         FROM {table} WHERE epoch_us({moment}) < {before_us}
         ORDER BY {moment} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {key} LIMIT {wanted.most_rows}"""
 
 
 def query(wanted: Labels) -> str:
-    """SQL for (row_id, user_id, item_id, event_timestamp, label) from LATEST, in order of time."""
+    """SQL for (row_id, user_id, item_id, event_timestamp, label, bought, completed, rating) from LATEST, in order of time."""
     rows = _shown(wanted.end_us) if wanted.has_impressions else _taken(wanted.end_us, wanted.most_rows)
     return f"SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM ({rows})"
 
 
 def _shown(end_us: int) -> str:
-    """An impression is taken up by an event on its item within the window after it, by request."""
+    """What came of an impression: events on its item by its request, and events that no impression has by request, by the last touch."""
+    labels = ", ".join(
+        f"""CASE WHEN max(epoch_us({schema.FEATURE_TIME})) < {end_us - WINDOWS_US[name]} THEN
+                max(CASE WHEN {schema.EVENT_TYPE} = '{kind}' AND after_us <= {WINDOWS_US[name]} THEN 1 ELSE 0 END) END AS {name}"""
+        for name, kind in TYPES.items()
+    )
     return f"""
         WITH answers AS (
-            SELECT {schema.REQUEST_ID}, {schema.ITEM_ID}, epoch_us({schema.EVENT_TIME}) AS answered_us FROM positive
-            WHERE {schema.EVENT_TIME} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST}) AND epoch_us({schema.EVENT_TIME}) < {end_us})
-        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, EXISTS (
-            SELECT 1 FROM answers
-            WHERE answers.{schema.REQUEST_ID} = {LATEST}.{schema.REQUEST_ID} AND answers.{schema.ITEM_ID} = {LATEST}.{schema.ITEM_ID}
-                AND answered_us - epoch_us({schema.FEATURE_TIME}) BETWEEN 0 AND {CLICK_WINDOW_US}
-        )::INTEGER AS {schema.LABEL}
-        FROM {LATEST}"""
+            SELECT {schema.EVENT_ID}, {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING},
+                {schema.EVENT_TIME}
+            FROM positive
+            WHERE {schema.EVENT_TIME} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST}) AND epoch_us({schema.EVENT_TIME}) < {end_us}),
+        touches AS (
+            SELECT {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}, min({schema.SHOWN_AT}) AS {schema.SHOWN_AT} FROM impressions
+            WHERE {schema.SHOWN_AT} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST})
+            GROUP BY {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}),
+        requested AS (
+            SELECT {schema.REQUEST_ID}, {schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING}, {schema.EVENT_TIME}
+            FROM answers SEMI JOIN touches USING ({schema.REQUEST_ID}, {schema.ITEM_ID})),
+        ranked AS (
+            SELECT touches.{schema.REQUEST_ID}, touches.{schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING}, {schema.EVENT_TIME},
+                row_number() OVER (
+                    PARTITION BY {schema.EVENT_ID} ORDER BY {schema.SHOWN_AT} DESC, touches.{schema.REQUEST_ID} DESC) AS back
+            FROM (SELECT * FROM answers ANTI JOIN touches USING ({schema.REQUEST_ID}, {schema.ITEM_ID})) AS others
+            JOIN touches ON touches.{schema.USER_ID} = others.{schema.USER_ID} AND touches.{schema.ITEM_ID} = others.{schema.ITEM_ID}
+                AND touches.{schema.SHOWN_AT} <= others.{schema.EVENT_TIME}),
+        attributed AS (
+            SELECT * FROM requested
+            UNION ALL SELECT {schema.REQUEST_ID}, {schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING}, {schema.EVENT_TIME}
+            FROM ranked WHERE back = 1),
+        come AS (
+            SELECT {LATEST}.*, {schema.EVENT_TYPE}, {schema.RATING},
+                epoch_us({schema.EVENT_TIME}) - epoch_us({schema.FEATURE_TIME}) AS after_us
+            FROM {LATEST} LEFT JOIN attributed ON attributed.{schema.REQUEST_ID} = {LATEST}.{schema.REQUEST_ID}
+                AND attributed.{schema.ITEM_ID} = {LATEST}.{schema.ITEM_ID} AND {schema.EVENT_TIME} >= {schema.FEATURE_TIME})
+        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME},
+            max(CASE WHEN after_us <= {CLICK_WINDOW_US} THEN 1 ELSE 0 END) AS {schema.LABEL}, {labels},
+            max(CASE WHEN after_us <= {WINDOWS_US[schema.RATING]} THEN {schema.RATING} END) AS {schema.RATING}
+        FROM come GROUP BY {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, {schema.REQUEST_ID}"""
 
 
 def _taken(end_us: int, most_rows: int) -> str:
     """Of the latest events each one, and the item of another one at a fixed distance: a negative drawn by popularity of late."""
+    labels = ", ".join(f"CASE WHEN {schema.EVENT_TYPE} = '{kind}' THEN 1 ELSE 0 END AS {name}" for name, kind in TYPES.items())
+    none = ", ".join(f"0 AS {name}" for name in TYPES)
     return f"""
         WITH numbered AS MATERIALIZED (
             SELECT *, row_number() OVER (ORDER BY md5({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
@@ -70,6 +110,6 @@ def _taken(end_us: int, most_rows: int) -> str:
             SELECT DISTINCT {schema.USER_ID}, {schema.ITEM_ID}
             FROM positive SEMI JOIN drawn USING ({schema.USER_ID}, {schema.ITEM_ID}) WHERE epoch_us({schema.EVENT_TIME}) < {end_us}),
         pairs AS (
-            SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, 1 AS {schema.LABEL} FROM {LATEST}
-            UNION ALL SELECT *, 0 FROM drawn ANTI JOIN known USING ({schema.USER_ID}, {schema.ITEM_ID}))
+            SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, 1 AS {schema.LABEL}, {labels}, {schema.RATING} FROM {LATEST}
+            UNION ALL SELECT *, 0, {none}, NULL FROM drawn ANTI JOIN known USING ({schema.USER_ID}, {schema.ITEM_ID}))
         SELECT * FROM pairs ORDER BY {schema.FEATURE_TIME} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {schema.LABEL} LIMIT {most_rows}"""

@@ -16,7 +16,8 @@ TEXT_EMBEDDING_VIEW, IMAGE_EMBEDDING_VIEW, CROSS_VIEW = "item_text_embedding", "
 RETRIEVAL_SERVICE, RANK_SERVICE, SEARCH_SERVICE = "retrieval_v1", "rank_v1", "search_v1"
 RECENT_ITEMS, RECENT_TYPES, RECENT_GAPS_S = "item_ids", "event_types", "gaps_s"
 ITEM_LANGUAGE = "item_language"  # a user has a language, too
-FEATURE_TIME, KNOWN_TIME, LABEL = "event_timestamp", "created_timestamp", "label"
+FEATURE_TIME, KNOWN_TIME = "event_timestamp", "created_timestamp"
+LABEL, BOUGHT, COMPLETED = "label", "bought", "completed"  # and RATING: what came of what was shown
 _SPANS_H = {"1h": 1, "1d": 24, "7d": 168, "30d": 720}
 
 

@@ -1,0 +1,120 @@
+"""Labels beside an attribution written out by hand: by request, then by the last touch, each within its own window."""
+
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lodestar import schema
+from lodestar.features import labels
+from lodestar.features.labels import CLICK_WINDOW_US, DAY_US, Labels
+
+HOUR_US = 3_600_000_000
+END_US = 100 * DAY_US
+USERS, ITEMS = ["u", "v"], ["a", "b"]
+Shown = tuple[str | None, str, str, int]  # request, user, item, µs
+Event = tuple[str | None, str, str, str, float | None, int]  # request, user, item, type, rating, µs
+
+
+def made(shown: list[Shown], events: list[Event], most_rows: int = 1000) -> list[dict[str, Any]]:
+    wanted = Labels(has_impressions=bool(shown), end_us=END_US, most_rows=most_rows)
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        database.execute("CREATE TABLE impressions (request_id VARCHAR, user_id VARCHAR, item_id VARCHAR, shown_at TIMESTAMPTZ)")
+        database.execute(
+            "CREATE TABLE positive (event_id VARCHAR, request_id VARCHAR, user_id VARCHAR, item_id VARCHAR, event_type VARCHAR,"
+            " rating DOUBLE, event_time TIMESTAMPTZ)"
+        )
+        for row in shown:
+            database.execute("INSERT INTO impressions VALUES (?, ?, ?, make_timestamptz(?))", row)
+        for number, event in enumerate(events):
+            database.execute("INSERT INTO positive VALUES (?, ?, ?, ?, ?, ?, make_timestamptz(?))", (f"e{number}", *event))
+        database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(wanted)}")
+        found: list[dict[str, Any]] = database.execute(labels.query(wanted)).to_arrow_table().to_pylist()
+        return found
+
+
+def expected(shown: list[Shown], events: list[Event]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By request, user, item and moment. An event belongs to the impression of its item by its request, or else to its user's last one."""
+    rows = {row: list[tuple[str, float | None, int]]() for row in shown if row[3] < END_US - CLICK_WINDOW_US}
+    for request, user, item, kind, rating, moment in events:
+        if moment >= END_US:
+            continue
+        own = [row for row in shown if (row[0], row[2]) == (request, item)]
+        last = sorted((row for row in shown if row[1:3] == (user, item) and row[3] <= moment), key=lambda row: (row[3], str(row[0])))
+        for row in own or last[-1:]:
+            if row in rows and row[3] <= moment:
+                rows[row].append((kind, rating, moment - row[3]))
+    return {row: outcome(row[3], came) for row, came in rows.items()}
+
+
+def outcome(moment: int, came: list[tuple[str, float | None, int]]) -> dict[str, Any]:
+    def within(kind: str, days: int) -> int | None:
+        is_closed = moment < END_US - days * DAY_US
+        return int(any(one == kind and after <= days * DAY_US for one, _, after in came)) if is_closed else None
+
+    ratings = [rating for _, rating, after in came if rating is not None and after <= 7 * DAY_US]
+    return {
+        schema.LABEL: int(any(after <= CLICK_WINDOW_US for *_, after in came)),
+        schema.BOUGHT: within("purchase", 7),
+        schema.COMPLETED: within("complete", 60),
+        schema.RATING: max(ratings, default=None),
+    }
+
+
+hours = st.integers(0, 100 * 24 + 5).map(lambda hour: hour * HOUR_US)
+near = st.integers(0, 60).map(lambda minutes: END_US - minutes * 60_000_000)
+moments = hours | near
+shown_lists = st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), moments), min_size=1, max_size=8)
+event_lists = st.lists(
+    st.tuples(
+        st.none() | st.integers(0, 9),
+        st.sampled_from(USERS),
+        st.sampled_from(ITEMS),
+        st.sampled_from(["view", "purchase", "complete", "rating"]),
+        moments,
+    ),
+    max_size=10,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shown_lists, event_lists)
+def test_what_came_of_an_impression_is_as_written_out(shown: list[tuple[str, str, int]], events: list[tuple[Any, ...]]) -> None:
+    asked: list[Shown] = [(f"r{number}", *row) for number, row in enumerate(shown)]
+    came: list[Event] = [
+        (None if request is None else f"r{request}", user, item, kind, 4.0 if kind == "rating" else None, moment)
+        for request, user, item, kind, moment in events
+    ]
+    found = made(asked, came)
+    wanted = expected(asked, came)
+    key = (schema.USER_ID, schema.ITEM_ID)
+    tasks = (schema.LABEL, schema.BOUGHT, schema.COMPLETED, schema.RATING)
+    ours = [
+        (*(row[name] for name in key), int(row[schema.FEATURE_TIME].timestamp() * 1e6), *(row[name] for name in tasks)) for row in found
+    ]
+    theirs = [(row[1], row[2], row[3], *(values[name] for name in tasks)) for row, values in wanted.items()]
+    assert sorted(ours, key=str) == sorted(theirs, key=str)
+
+
+def test_an_event_without_a_request_belongs_to_the_last_touch_only() -> None:
+    shown: list[Shown] = [("r1", "u", "a", 0), ("r2", "u", "a", 10 * 60_000_000), ("r3", "v", "a", 11 * 60_000_000)]
+    rows = made(shown, [(None, "u", "a", "purchase", None, 12 * 60_000_000)])
+    assert [(row[schema.LABEL], row[schema.BOUGHT]) for row in rows] == [(0, 0), (1, 1), (0, 0)]
+
+
+def test_a_purchase_counts_for_seven_days_and_a_click_for_half_an_hour() -> None:
+    late = 2 * DAY_US
+    (row,) = made([("r1", "u", "a", 0)], [("r1", "u", "a", "purchase", None, late), ("r1", "u", "a", "rating", 3.5, late)])
+    assert (row[schema.LABEL], row[schema.BOUGHT], row[schema.COMPLETED], row[schema.RATING]) == (0, 1, 0, 3.5)
+
+
+@pytest.mark.parametrize(("kind", "bought", "completed"), [("purchase", 1, 0), ("complete", 0, 1), ("view", 0, 0)])
+def test_without_impressions_an_event_says_what_it_is(kind: str, bought: int, completed: int) -> None:
+    rows = made([], [(None, "u", "a", kind, 2.0, 5), (None, "v", "b", "view", None, 7)])
+    taken = next(row for row in rows if row[schema.USER_ID] == "u" and row[schema.LABEL] == 1)
+    assert (taken[schema.BOUGHT], taken[schema.COMPLETED], taken[schema.RATING]) == (bought, completed, 2.0)
+    left = [row for row in rows if row[schema.LABEL] == 0]
+    assert all((row[schema.BOUGHT], row[schema.COMPLETED], row[schema.RATING]) == (0, 0, None) for row in left)
