@@ -4,6 +4,8 @@ Row-wise Adagrad keeps one number per row (Naumov et al., "DLRM", 2019, arXiv:19
 a row moves by rate * gradient / root of the sum so far of its mean squared gradients. Letters: R rows of a step, D width.
 """
 
+import mmap
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,11 +14,12 @@ EPSILON = 1e-10
 
 
 class RowTable:
-    """`weight` [N, D] is changed in place; `mass` [N] is what each row has gathered."""
+    """`weight` [N, D] is moved to large pages where that can be, and changed in place; `mass` [N] is what each row has gathered."""
 
     def __init__(self, weight: Float[Tensor, "items dim"]) -> None:
+        weight.data = in_large_pages(weight.data)
         self.weight = weight.detach()
-        self.mass = torch.zeros(len(weight), device=weight.device)
+        self.mass = in_large_pages(torch.zeros(len(weight), device=weight.device))
         self._rows = torch.zeros(0, dtype=torch.int64, device=weight.device)
         self._lent: Tensor | None = None
 
@@ -41,3 +44,16 @@ class RowTable:
         # With an alpha `index_add_` goes number by number, four times as long.
         self.weight.index_add_(0, self._rows, gradient_RD.mul_((-rate / (mass_R.sqrt_() + EPSILON))[:, None]))
         self._lent = None
+
+
+def in_large_pages(values: Tensor) -> Tensor:
+    """The same in memory of 2 MiB pages on a CPU whose system has them, else as it is.
+
+    Rows of a table lie far apart: with pages of 4 KiB, most of them cost a walk through the page table beside the row itself.
+    """
+    num_bytes = values.numel() * values.element_size()
+    if values.device.type != "cpu" or num_bytes == 0 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return values
+    memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=values.dtype).view(values.shape).copy_(values)
