@@ -14,10 +14,10 @@ OptimiserName = Literal["adamw", "sgd", "rowwise_adagrad"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 LearntFamily = Literal["sasrec", "bert4rec", "hstu", "gru", "lstm", "caser", "two_tower", "content"]
-CountedFamily = Literal["popularity", "item_knn", "cooccurrence", "ease", "graph_filter", "normalised_ease", "ials"]
+CountedFamily = Literal["popularity", "item_knn", "jaccard", "pearson", "cooccurrence", "ease", "graph_filter", "normalised_ease", "ials"]
 Blend = Literal["blend"]
 BLEND: Blend = "blend"
-NORMALISED_EASE: CountedFamily = "normalised_ease"
+BY_NEIGHBOURS = ("jaccard", "pearson", "normalised_ease")  # their scores are no products of vectors
 LEARNT_FAMILIES = get_args(LearntFamily)
 COUNTED_FAMILIES = get_args(CountedFamily)
 FAMILY_NAMES = (*LEARNT_FAMILIES, *COUNTED_FAMILIES, BLEND)
@@ -63,7 +63,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check(self.family in FAMILY_NAMES, f"family must be one of {', '.join(FAMILY_NAMES)}", self.family)
         _check((self.family == BLEND) == bool(self.parts), "parts are those of a blend, which has at least one", self.parts)
-        simple = tuple(name for name in (*LEARNT_FAMILIES, *COUNTED_FAMILIES) if name != NORMALISED_EASE)  # its scores are no product
+        simple = tuple(name for name in (*LEARNT_FAMILIES, *COUNTED_FAMILIES) if name not in BY_NEIGHBOURS)
         _check(set(self.parts) <= set(simple) and len(set(self.parts)) == len(self.parts), f"parts are of {', '.join(simple)}", self.parts)
         _check(self.words or self.family != "content", "the family content needs words", self.words)
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))

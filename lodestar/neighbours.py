@@ -18,13 +18,14 @@ RECENT, DECAY = 5, 0.7  # how many of the last items point on, and how much of a
 ITEM, AFFINITY, SCALE, WEIGHT, REACH = "neighbour", "affinity", "affinity_scale", "weight", "recent_and_decay"
 STEPS = 255
 FEW_OF = 16
+ALL = 0  # of a history
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
     """`item` [N, K]; `affinity` uint8 [N, K] in steps of the row's `scale` [N], 0 where an item has fewer.
 
-    `weight` is the length of what they add to a history, of which the last `recent` items speak, or all of them where that is 0.
+    `weight` is the length of what they add to a history, of which the last `recent` items speak, or ALL of them.
     """
 
     item: NDArray[np.unsignedinteger]
@@ -78,3 +79,18 @@ def in_steps(
     scale = affinity.max(axis=1, initial=0) / STEPS
     steps = np.rint(np.divide(affinity, scale[:, None], out=np.zeros_like(affinity), where=scale[:, None] > 0))
     return Neighbours(item=item, affinity=steps.astype(np.uint8), scale=scale.astype(np.float32), weight=weight, recent=recent, decay=decay)
+
+
+def strongest(points: Any, most: int, weight: float, recent: int = RECENT, decay: float = DECAY) -> Neighbours:
+    """Of what each item points to, a sparse matrix in rows: the strongest `most`, equal ones in the order of the catalogue."""
+    num_items = points.shape[0]
+    row = np.repeat(np.arange(num_items), np.diff(points.indptr))
+    order = np.lexsort((points.indices, -points.data, row))
+    place = np.arange(len(row)) - points.indptr[row]
+    kept = order[place < most]
+    width = int(min(most, np.diff(points.indptr).max(initial=0)))
+    item = np.zeros((num_items, width), dtype=np.min_scalar_type(max(num_items - 1, 0)))
+    affinity = np.zeros((num_items, width))
+    at = row[kept], place[place < most]
+    item[at], affinity[at] = points.indices[kept], points.data[kept]
+    return in_steps(item, affinity, weight, recent, decay)

@@ -105,6 +105,16 @@ def item_knn() -> Recipe:
     return _closed_form("item_knn", 1024)
 
 
+def jaccard() -> Recipe:
+    """Items with the same users: the share of users of either who took both."""
+    return _closed_form("jaccard", 256)
+
+
+def pearson() -> Recipe:
+    """Items with the same users: how taking one goes with taking the other."""
+    return _closed_form("pearson", 256)
+
+
 def cooccurrence() -> Recipe:
     """What is taken soon after the last items: fits in seconds, hard to beat."""
     return _closed_form("cooccurrence", 1024)
@@ -144,7 +154,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made
     for made in (
         *(sasrec, shop, tiny, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
-        *(popularity, item_knn, cooccurrence, ease, graph_filter, normalised_ease, ials, blend),
+        *(popularity, item_knn, jaccard, pearson, cooccurrence, ease, graph_filter, normalised_ease, ials, blend),
     )
 }
 SIZED = tuple(name for name, made in RECIPES.items() if made().model.family in LEARNT_FAMILIES and made is not tiny)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from lodestar.models.counts import Floats, Sequences, followers, user_item
-from lodestar.neighbours import DECAY, RECENT, Neighbours, in_steps
+from lodestar.neighbours import DECAY, RECENT, Neighbours, strongest
 
 
 @dataclass(kw_only=True)
@@ -35,18 +35,7 @@ class CoOccurrence:
 
     def neighbours(self, most: int, weight: float) -> Neighbours:
         """The strongest `most` of what each item points to, equal ones in the order of the catalogue."""
-        counted = self.affinity.tocsr()
-        num_items = counted.shape[0]
-        row = np.repeat(np.arange(num_items), np.diff(counted.indptr))
-        order = np.lexsort((counted.indices, -counted.data, row))
-        place = np.arange(len(row)) - counted.indptr[row]
-        kept = order[place < most]
-        width = int(min(most, np.diff(counted.indptr).max(initial=0)))
-        item = np.zeros((num_items, width), dtype=np.min_scalar_type(max(num_items - 1, 0)))
-        affinity = np.zeros((num_items, width))
-        at = row[kept], place[place < most]
-        item[at], affinity[at] = counted.indices[kept], counted.data[kept]
-        return in_steps(item, affinity, weight)
+        return strongest(self.affinity.tocsr(), most, weight)
 
     def score(self, histories: Sequences) -> Floats:
         """One row per history, [histories, items]; higher is better."""

@@ -17,7 +17,7 @@ from scipy import sparse
 from lodestar.errors import ConfigError
 from lodestar.models.counts import Floats, Sequences, taken_once
 from lodestar.models.ease import inverse
-from lodestar.neighbours import Neighbours, in_steps
+from lodestar.neighbours import ALL, Neighbours, in_steps
 
 LARGEST_CATALOGUE = 50_000  # a number per pair of items, twice: 20 GB, and a quarter of an hour of two cores or seconds of a GPU
 ROWS_AT_ONCE = 1024
@@ -68,7 +68,7 @@ class NormalisedEASE:
         for rows, points in self._rows():
             strongest = np.argpartition(-points, most - 1, axis=1)[:, :most] if most < num_items else np.argsort(-points, axis=1)
             item[rows], affinity[rows] = strongest, np.maximum(np.take_along_axis(points, strongest, axis=1), 0)
-        return in_steps(item, affinity, 1.0, recent=0, decay=1.0)
+        return in_steps(item, affinity, 1.0, recent=ALL, decay=1.0)
 
     def _rows(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         for start in range(0, len(self.weights), ROWS_AT_ONCE):

@@ -20,6 +20,7 @@ from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Counts, Floats, Sequences, taken_once
 from lodestar.models.ease import REGULARISATIONS
 from lodestar.models.ials import IALS
+from lodestar.models.item_knn import ItemKNN
 from lodestar.models.normalised_ease import NormalisedEASE
 from lodestar.models.popularity import Popularity
 from lodestar.neighbours import Neighbours
@@ -203,15 +204,19 @@ def ials(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
     return made
 
 
+def jaccard(sequences: Sequences, num_items: int, rank: int, _seed: int) -> Make:
+    """The share of users of either item who took both."""
+    return _by_neighbours(ItemKNN(similarity="jaccard").fit(sequences, num_items).neighbours(rank), sequences)
+
+
+def pearson(sequences: Sequences, num_items: int, rank: int, _seed: int) -> Make:
+    """The correlation of taking one item with taking the other."""
+    return _by_neighbours(ItemKNN(similarity="pearson").fit(sequences, num_items).neighbours(rank), sequences)
+
+
 def normalised_ease(sequences: Sequences, num_items: int, rank: int, _seed: int) -> Make:
-    """The strongest `rank` of what each item points to; what they leave equal, popularity decides."""
-    popular = LEAST * np.log1p(Popularity().fit(sequences, num_items).counts)[:, None].astype(np.float32)
-
-    def made(setting: Setting) -> Retriever:
-        model = NormalisedEASE(**setting).fit(sequences, num_items)
-        return Retriever(vectors=popular, encoder=Constant(), neighbours=model.neighbours(rank))
-
-    return made
+    """EASE on counts that are evened out."""
+    return lambda setting: _by_neighbours(NormalisedEASE(**setting).fit(sequences, num_items).neighbours(rank), sequences)({})
 
 
 Family = Callable[[Sequences, int, int, int], Make]  # sequences, number of items, directions, seed
@@ -225,12 +230,20 @@ NORMALISATIONS: tuple[Setting, ...] = (
 FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
     "popularity": (popularity, ({},)),
     "item_knn": (item_knn, ({},)),
+    "jaccard": (jaccard, ({},)),
+    "pearson": (pearson, ({},)),
     "cooccurrence": (cooccurrence, ({},)),
     "ease": (ease, tuple({"regularisation": value} for value in REGULARISATIONS)),
     "graph_filter": (graph_filter, tuple({"frequencies": n, "ideal": w} for n in (32, 64, 128, 256) for w in (0.3, 1.0))),
     "normalised_ease": (normalised_ease, NORMALISATIONS),
     "ials": (ials, tuple({"unobserved": a, "regularisation": r} for a in (0.1, 0.3, 1.0) for r in (0.003, 0.01))),
 }
+
+
+def _by_neighbours(neighbours: Neighbours, sequences: Sequences) -> Make:
+    """The strongest of what each item points to; what they leave equal, popularity decides."""
+    popular = LEAST * np.log1p(Popularity().fit(sequences, len(neighbours.item)).counts)[:, None].astype(np.float32)
+    return lambda _: Retriever(vectors=popular, encoder=Constant(), neighbours=neighbours)
 
 
 def _linear(plain_NR: Wide, plain_R: Wide, scaled_NR: Wide, scaled_R: Wide, scale_N: Wide) -> Retriever:

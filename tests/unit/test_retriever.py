@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lodestar import bundle
-from lodestar.config import COUNTED_FAMILIES, DataConfig, ModelConfig, Recipe
+from lodestar.config import BY_NEIGHBOURS, COUNTED_FAMILIES, DataConfig, ModelConfig, Recipe
 from lodestar.data.splits import Cases
 from lodestar.engine.recommender import Recommender
 from lodestar.models import retriever
@@ -71,7 +71,7 @@ def unseen(scores_BN: Floats, histories: Sequences) -> Floats:
 
 
 @pytest.mark.parametrize("small", [retriever.SMALL_CATALOGUE, 2])
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "normalised_ease"])  # which has a test of its own
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in BY_NEIGHBOURS])  # which have tests of their own
 def test_a_family_scores_as_its_model_does(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retriever, "SMALL_CATALOGUE", small)
     rows, asked = sequences(), sequences(1, 20)
