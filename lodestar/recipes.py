@@ -174,6 +174,8 @@ LARGER_TRAIN: dict[str, Any] = {
 MEASURED: dict[str, tuple[float, float]] = {
     "popularity": (0.0859, 0.0439),
     "item_knn": (0.1103, 0.0570),
+    "jaccard": (0.1039, 0.0529),
+    "pearson": (0.1050, 0.0519),
     "ease": (0.1453, 0.0712),
     "normalised_ease": (0.1506, 0.0750),
     "ials": (0.1485, 0.0770),
