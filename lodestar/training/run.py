@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -28,6 +29,8 @@ from lodestar.training.cost import Meter
 from lodestar.training.distributed import Group, joined
 from lodestar.training.live import Live
 from lodestar.training.stages import SEARCH, Trained, Training
+
+SAVING_IS_ONE_OF = 20
 
 
 def train(features: Path, target: Path, recipe: Recipe, checkpoints: str) -> None:
@@ -74,7 +77,7 @@ def _begun(recipe: Recipe, found: FeatureSet, group: Group, checkpoints: str) ->
     kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
     content = group.from_leader(kept.load() if group.leads else None)
     state = kept.decode(content) if content is not None else State(stage=SEARCH)
-    return state, partial(_keep, kept, Live(run)) if group.leads else _forget
+    return state, Keeper(kept, Live(run)) if group.leads else _forget
 
 
 def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:
@@ -85,9 +88,22 @@ def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cos
     log_event("cost", **took)
 
 
-def _keep(kept: Checkpoints, live: Live, state: State) -> None:
-    kept.save(state)
-    live.show(state.log[-1])
+class Keeper:
+    """Shows each state and saves the first, and then one whenever the last saving was twenty times as long ago as it took.
+
+    So saving takes a twentieth of the time at most, to a bucket far away too; what a broken run has to learn again is as little.
+    """
+
+    def __init__(self, kept: Checkpoints, live: Live) -> None:
+        self._kept, self._live, self._due = kept, live, 0.0
+
+    def __call__(self, state: State) -> None:
+        self._live.show(state.log[-1])
+        started = time.monotonic()
+        if started >= self._due:
+            self._kept.save(state)
+            ended = time.monotonic()
+            self._due = ended + SAVING_IS_ONE_OF * (ended - started)
 
 
 def _forget(_state: State) -> None:

@@ -48,7 +48,7 @@ class Killed(BaseException):
 def test_stopped_in_its_second_part_it_goes_on_to_the_same_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given, recipe_ = features(tmp_path / "features"), quick(PARTS)
     run.train(given, tmp_path / "whole", recipe_, str(tmp_path / "a"))
-    kept, real = [0], run._keep
+    kept, real = [0], run.Keeper.__call__
 
     def dying(*arguments: Any) -> None:
         real(*arguments)
@@ -56,11 +56,11 @@ def test_stopped_in_its_second_part_it_goes_on_to_the_same_bundle(tmp_path: Path
         if kept[0] == 6:
             raise Killed
 
-    monkeypatch.setattr(run, "_keep", dying)
+    monkeypatch.setattr(run.Keeper, "__call__", dying)
     with pytest.raises(Killed):
         run.train(given, tmp_path / "bundle", recipe_, str(tmp_path / "b"))
     assert not (tmp_path / "bundle").exists()
-    monkeypatch.setattr(run, "_keep", real)
+    monkeypatch.setattr(run.Keeper, "__call__", real)
     run.train(given, tmp_path / "bundle", recipe_, str(tmp_path / "b"))
     assert bundle.load(tmp_path / "bundle").digest == bundle.load(tmp_path / "whole").digest
 

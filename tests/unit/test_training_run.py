@@ -20,6 +20,7 @@ from lodestar.recipes import recipe
 from lodestar.training import run
 from lodestar.training.__main__ import main
 from lodestar.training.checkpoints import Checkpoints, State
+from lodestar.training.live import Live
 from tests.unit.test_loop import NUM_ITEMS, cycles
 
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -49,6 +50,23 @@ def quick(**train: Any) -> Recipe:
     return override(recipe("tiny"), json.dumps(overrides))
 
 
+def test_saving_takes_little_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first state is saved, then none until a saving that took a second is twenty seconds ago."""
+    clock, saved = [100.0], list[int]()
+    monkeypatch.setattr("lodestar.training.run.time.monotonic", lambda: clock[0])
+
+    def save(_self: Checkpoints, state: State) -> None:
+        saved.append(state.epoch)
+        clock[0] += 1.0
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    keep = run.Keeper(Checkpoints(address=str(tmp_path), run="one"), Live("one"))
+    for epoch in range(50):
+        keep(State(stage="search", epoch=epoch, log=[{"stage": "search", "epoch": epoch}]))
+        clock[0] += 1.0
+    assert saved == [0, 20, 40]
+
+
 def test_a_run_leaves_a_bundle_that_answers(tmp_path: Path) -> None:
     run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
     loaded = bundle.load(tmp_path / "bundle")
@@ -73,6 +91,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], t
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run, "SAVING_IS_ONE_OF", 0)  # of each epoch
         patch.setattr(Checkpoints, "save", save_and_stop)
         run.train(found, tmp_path / "broken", quick(), str(tmp_path / "two"))
     assert not (tmp_path / "broken").exists()
