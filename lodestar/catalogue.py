@@ -1,6 +1,6 @@
 """The items of a run, row by row: what the item table's rows mean, and how to call them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +8,21 @@ from numpy.typing import NDArray
 from lodestar import schema
 from lodestar.arrays import Arrays, pack, unpack
 
+MARKS, SEPARATOR = "marks", "\x1f"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """Parallel lists in the order of the item table; a category is the first of an item's path, or empty."""
+    """Parallel lists in the order of the item table; a category is the first of an item's path, or empty.
+
+    `marks`, where they are kept, are all parts of the path and all tags of each item.
+    """
 
     ids: list[str]
     titles: list[str]
     categories: list[str]
     is_active: NDArray[np.bool_]
+    marks: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -28,6 +34,8 @@ class Catalogue:
     def arrays(self) -> Arrays:
         """What `from_arrays` takes back."""
         texts = {schema.ITEM_ID: self.ids, schema.TITLE: self.titles, schema.CATEGORY_PATH: self.categories}
+        if self.marks:
+            texts[MARKS] = [SEPARATOR.join(marks) for marks in self.marks]
         packed = {name: part for key, values in texts.items() for name, part in pack(key, values).items()}
         return {**packed, schema.IS_ACTIVE: self.is_active}
 
@@ -38,4 +46,5 @@ def from_arrays(arrays: Arrays) -> Catalogue:
         titles=unpack(schema.TITLE, arrays),
         categories=unpack(schema.CATEGORY_PATH, arrays),
         is_active=arrays[schema.IS_ACTIVE].astype(np.bool_),
+        marks=[tuple(text.split(SEPARATOR)) if text else () for text in unpack(MARKS, arrays)] if MARKS in arrays else [],
     )

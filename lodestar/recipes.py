@@ -20,6 +20,11 @@ def sasrec() -> Recipe:
     )
 
 
+def described() -> Recipe:
+    """SASRec over items that are known by their words, categories and tags too: for catalogues where most items were rarely taken."""
+    return _beside("described", replace(sasrec().model, words=True))
+
+
 def gsasrec() -> Recipe:
     """SASRec that learns from drawn items by a calibrated loss: for catalogues too large for a full softmax."""
     return _beside("gsasrec", sasrec().model, loss="gbce", num_negatives=1024, epochs=30, label_smoothing=0.0)
@@ -153,7 +158,7 @@ def _closed_form(family: CountedFamily, dim: int) -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made
     for made in (
-        *(sasrec, shop, tiny, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
+        *(sasrec, shop, tiny, described, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
         *(popularity, item_knn, jaccard, pearson, cooccurrence, ease, graph_filter, normalised_ease, ials, blend),
     )
 }

@@ -95,11 +95,16 @@ def views(database: Any, scale: Mapping[str, float]) -> dict[str, str]:
 
 
 def catalogue(items: Any) -> Catalogue:
+    paths, tags = (items[name].to_pylist() for name in (schema.CATEGORY_PATH, schema.TAGS))
     return Catalogue(
         ids=items[schema.ITEM_ID].to_pylist(),
         titles=items[schema.TITLE].to_pylist(),
-        categories=[path[0] if path else "" for path in items[schema.CATEGORY_PATH].to_pylist()],
+        categories=[path[0] if path else "" for path in paths],
         is_active=items[schema.IS_ACTIVE].fill_null(True).to_numpy(),
+        marks=[
+            (*(f"category {part}" for part in path or ()), *(f"tag {tag}" for tag in own or ()))
+            for path, own in zip(paths, tags, strict=True)
+        ],
     )
 
 

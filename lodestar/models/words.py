@@ -1,7 +1,8 @@
-"""What is written of items, as numbers: the words of titles and categories."""
+"""What is written of items, as numbers: the words of titles, categories and tags."""
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from lodestar.catalogue import Catalogue
 
-MOST_WORDS = 32  # of one item, the first ones
+MOST_WORDS = 32  # of one title, the first ones, and as many categories and tags
 LEAST_ITEMS = 2  # a word of one item says nothing of others
 _WORD = re.compile(r"\w+")
 
@@ -24,8 +25,9 @@ class WordsOfItems:
 
 
 def words_of(items: Catalogue) -> WordsOfItems:
-    """A word is in use where at least two items have it; a category counts as one word, apart from the same in a title."""
-    written = [_words(title, category) for title, category in zip(items.titles, items.categories, strict=True)]
+    """A word is in use where at least two items have it; a category or a tag counts as one word, apart from the same in a title."""
+    marks = items.marks or [(f"category {category}",) if category else () for category in items.categories]
+    written = [_words(title, own) for title, own in zip(items.titles, marks, strict=True)]
     count = Counter(word for words in written for word in words)
     number = {word: place for place, word in enumerate(sorted(word for word, items_with in count.items() if items_with >= LEAST_ITEMS))}
     known = [[number[word] for word in words if word in number] for words in written]
@@ -36,7 +38,6 @@ def words_of(items: Catalogue) -> WordsOfItems:
     )
 
 
-def _words(title: str, category: str) -> list[str]:
+def _words(title: str, marks: Sequence[str]) -> list[str]:
     """Each once, in order."""
-    found = _WORD.findall(title.casefold())[:MOST_WORDS]
-    return list(dict.fromkeys([*found, f"category {category}"] if category else found))
+    return list(dict.fromkeys([*_WORD.findall(title.casefold())[:MOST_WORDS], *marks[:MOST_WORDS]]))

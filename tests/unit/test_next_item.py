@@ -1,6 +1,7 @@
 """Every family that learns from order: blind to padding, honest about the future, and the same numbers after export."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lodestar.catalogue import Catalogue
+from lodestar.catalogue import Catalogue, from_arrays
 from lodestar.config import LEARNT_FAMILIES, ModelConfig
 from lodestar.models.attention import Dropout
 from lodestar.models.next_item import ENCODERS, NextItem
@@ -129,6 +130,14 @@ def test_hidden_places_are_foretold_without_being_seen() -> None:
         heard.append(users[hidden & (targets == 5)])
     assert len(heard[0]) == 1
     assert torch.equal(heard[0], heard[1])
+
+
+def test_all_parts_of_a_path_and_all_tags_are_words_of_their_own() -> None:
+    items = replace(catalogue(["Toy", "toy"]), marks=[("category toy", "category wood", "tag red"), ("tag red", "category wood")])
+    found = words_of(from_arrays(items.arrays()))
+    assert found.num_words == 3  # category wood, tag red, toy
+    parts = [found.word[start:end].tolist() for start, end in zip(found.starts, found.starts[1:], strict=False)]
+    assert parts == [[2, 0, 1], [2, 1, 0]]
 
 
 def test_words_are_shared_and_lonely_ones_left_out() -> None:
