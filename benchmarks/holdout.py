@@ -4,7 +4,7 @@
 
 FEATURES is what `lodestar features build` wrote; order and time play no part. The graph filter (GF-CF, with its authors' 256 frequencies
 and a weight of 0.3) is the peer. Of `normalised_ease` the whole map is asked, and then what is served of it: K neighbours of each item.
-The map of 40,000 items takes 10 GB and half an hour of a core, or seconds of a GPU.
+The map of 40,000 items takes 14 GB and a quarter of an hour of a core, or seconds of a GPU.
 """
 
 import os
