@@ -14,10 +14,10 @@ from lodestar.models.words import words_of
 from lodestar.neighbours import Neighbours
 from lodestar.progress import log_event
 from lodestar.training import weights
-from lodestar.training.blend import choose_weight
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.loop import Stage, fit
+from lodestar.training.neighbour_weight import choose_weight
 from lodestar.training.order import along
 from lodestar.training.start import directions, item_vectors
 from lodestar.training.validation import Judge

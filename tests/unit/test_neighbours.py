@@ -12,7 +12,7 @@ from lodestar.engine.recommender import Recommender
 from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Floats, Sequences
 from lodestar.neighbours import DECAY, RECENT, Neighbours, in_steps
-from lodestar.training.blend import choose_weight
+from lodestar.training.neighbour_weight import choose_weight
 from lodestar.training.start import directions, item_vectors
 from tests.factories import small_bundle, small_model
 from tests.unit.test_loop import NUM_ITEMS, cycles, next_items
