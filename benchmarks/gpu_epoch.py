@@ -4,7 +4,7 @@ Ours foretells every place among all items, as exact as float32 on the matrix un
 take as many places as 128 histories of full length. A figure is the median by the clock of epochs after the first three, in which kernels
 are chosen, compiled and recorded; of the peer it is the fastest epoch.
 
-    python benchmarks/gpu_epoch.py FEATURES [--peer PYTHON] [--widths 64 …]
+    python benchmarks/gpu_epoch.py FEATURES [--peer PYTHON]
 
 FEATURES is what `lodestar features build` wrote. The peer needs an environment with rectools[torch]; without --peer it is left out.
 """
@@ -42,8 +42,8 @@ PEERS = ("BCE", "softmax")
 BF16_FLOP_S, BYTES_S = 790e12, 4.3e12  # seen on an H200: a product of 8,192 x 8,192 matrices, and a copy
 
 
-def epoch_s(found: FeatureSet, dim: int, how: dict[str, Any]) -> float:
-    shape = ModelConfig(**{name: SETTINGS[name] for name in ("layers", "heads", "max_length", "dropout")}, dim=dim)
+def epoch_s(found: FeatureSet, how: dict[str, Any]) -> float:
+    shape = ModelConfig(**{name: SETTINGS[name] for name in ("dim", "layers", "heads", "max_length", "dropout")})
     train = TrainConfig(
         learning_rate=SETTINGS["learning_rate"], batch_tokens=BATCH * shape.max_length, epochs=EPOCHS, validate_every=EPOCHS, **how
     )
@@ -60,8 +60,9 @@ def theirs(python: str, file: Path, loss: str) -> float:
     return float(json.loads(done.stdout.splitlines()[-1])["epoch_s"])
 
 
-def floor_s(places: int, num_items: int, dim: int) -> float:
+def floor_s(places: int, num_items: int) -> float:
     """Products of the layers and of the softmax forward and backward, and scores written and read three times, two bytes each."""
+    dim = SETTINGS["dim"]
     flops = places * 6 * (12 * dim**2 * SETTINGS["layers"] + num_items * dim)
     return float(flops / BF16_FLOP_S + places * num_items * 2 * 6 / BYTES_S)
 
@@ -70,7 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
-    parser.add_argument("--widths", type=int, nargs="+", default=[SETTINGS["dim"]], metavar="D")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         sys.stdout.write("there is no GPU here\n")
@@ -79,12 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
     split = found.split(DataConfig())
     places = sum(max(0, len(items) - 1) for items in split.train)
     took: dict[str, float] = {}
-    for dim in options.widths:
-        print(f"{torch.cuda.get_device_name()}, {places:,} places, {len(found.items):,} items, width {dim}")
-        for name, how in OURS.items():
-            took[name] = epoch_s(found, dim, how)
-            share = floor_s(places, len(found.items), dim) / took[name]
-            print(f"  {name:26}{took[name] * 1e3:9.1f} ms an epoch  {places / took[name] / 1e6:6.2f} M places/s  {share:.0%} of the floor")
+    print(f"{torch.cuda.get_device_name()}, {places:,} places, {len(found.items):,} items, width {SETTINGS['dim']}")
+    for name, how in OURS.items():
+        took[name] = epoch_s(found, how)
+        share = floor_s(places, len(found.items)) / took[name]
+        print(f"  {name:26}{took[name] * 1e3:9.1f} ms an epoch  {places / took[name] / 1e6:6.2f} M places/s  {share:.0%} of the floor")
     if options.peer:
         with tempfile.TemporaryDirectory() as folder:
             save(split, Path(folder) / "sequences.npz")

@@ -1,4 +1,4 @@
-"""What counting knows, item by item: which others are taken soon after it, and how much more than chance would have it.
+"""What counting knows, item by item: which others go with it or are taken soon after it, and how strongly.
 
 Beside what a model has learnt these few numbers per item rank better than either: they err on different users, and on a large catalogue
 no vector of a hundred numbers holds what is counted. They are kept as they are, the strongest of each item, and added to the scores.

@@ -5,13 +5,11 @@ that don't overfit towards the identity", NeurIPS 2020. What an item points to i
 Letters in shapes: N items, K neighbours.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 
 from lodestar.errors import ConfigError
@@ -19,7 +17,7 @@ from lodestar.models.counts import Floats, Sequences, taken_once
 from lodestar.models.ease import inverse
 from lodestar.neighbours import ALL, Neighbours, in_steps
 
-LARGEST_CATALOGUE = 50_000  # a number per pair of items, twice: 20 GB, and a quarter of an hour of two cores or seconds of a GPU
+LARGEST_CATALOGUE = 50_000  # a number per pair of items, twice: 20 GB, and half an hour of a core or seconds of a GPU
 ROWS_AT_ONCE = 1024
 
 
@@ -60,20 +58,17 @@ class NormalisedEASE:
         return scores
 
     def neighbours(self, most: int) -> Neighbours:
-        """The strongest `most` of what each item points to; all of a history speak, its last 200 items at least."""
+        """The strongest `most` of what each item points to; all of a history speak."""
         num_items = len(self.weights)
         most = min(most, num_items)
         item = np.zeros((num_items, most), dtype=np.min_scalar_type(max(num_items - 1, 0)))
         affinity = np.zeros((num_items, most))
-        for rows, points in self._rows():
+        for start in range(0, num_items, ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            points = self.weights[rows]
             strongest = np.argpartition(-points, most - 1, axis=1)[:, :most] if most < num_items else np.argsort(-points, axis=1)
             item[rows], affinity[rows] = strongest, np.maximum(np.take_along_axis(points, strongest, axis=1), 0)
         return in_steps(item, affinity, 1.0, recent=ALL, decay=1.0)
-
-    def _rows(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        for start in range(0, len(self.weights), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            yield rows, self.weights[rows]
 
 
 def _solved(gram: Floats) -> Floats:
