@@ -8,7 +8,7 @@ import pyarrow as pa
 from lodestar import schema
 from lodestar.features import text
 
-ITEMS_AT_ONCE = 50_000
+ITEMS_AT_ONCE = 10_000
 EMBEDDED, OURS = "embedded_rows", [schema.ITEM_ID, "vector", "moment", "known"]
 VIEWS = {schema.TEXT_EMBEDDING_VIEW: "text", schema.IMAGE_EMBEDDING_VIEW: "image"}  # and the kind of content that each is about
 
