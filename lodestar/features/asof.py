@@ -56,7 +56,7 @@ def latest_parts(history: History, start_us: int, end_us: int) -> Iterator[Any]:
     entity, numbering = _numbered(asked.rename_columns(list(history.keys)), history)
     newest = _Newest(entity, np.full(len(asked), end_us))
     for batch in _batches(history, numbering):
-        newest.take(batch.until(end_us, since_us=start_us, only_known=False))
+        newest.take(batch.until(newest.last_us, since_us=start_us, only_known=False))
     places = newest.places(0)
     places = np.sort(places[places != NONE])
     for start in range(0, max(1, len(places)), ROWS_AT_ONCE):
@@ -137,10 +137,13 @@ class _Batch:
     since_us: Ints
     place: Ints
 
-    def until(self, last_us: int, *, since_us: int, only_known: bool) -> "_Batch":
-        """Rows of known entities that happened between the bounds and, if it must be, had become known by the last."""
+    def until(self, last_us: Ints, *, since_us: int, only_known: bool) -> "_Batch":
+        """Rows that happened since a moment and by the last one of their entity and, if it must be, had become known by that too.
+
+        The last moments are by the entity's number, and behind them that of rows without one.
+        """
         begins_us = np.maximum(self.time_us, self.known_us) if only_known else self.time_us
-        counts = (self.entity != NONE) & (self.time_us > NEVER) & (self.time_us >= since_us) & (begins_us <= last_us)
+        counts = (begins_us <= last_us[self.entity]) & (self.time_us >= max(since_us, NEVER + 1))
         if only_known:
             counts &= self.known_us > NEVER
         kept = np.flatnonzero(counts)
@@ -173,42 +176,44 @@ class _Newest:
 
     def __init__(self, entity: Ints, moment_us: Ints) -> None:
         self._count = len(entity)
+        self.last_us = np.full(int(entity.max(initial=NONE)) + 2, NEVER)  # the last is that of no entity
         asker = np.flatnonzero((entity != NONE) & (moment_us > NEVER))
         entity, moment_us = entity[asker], moment_us[asker]
-        self.last_us = int(moment_us.max(initial=NEVER))
-        self.first_us = int(moment_us.min(initial=self.last_us))
-        span, bits = self.last_us - self.first_us, int(entity.max(initial=0)).bit_length()
+        np.maximum.at(self.last_us, entity, moment_us)
+        latest_us = int(moment_us.max(initial=NEVER))
+        self.first_us = int(moment_us.min(initial=latest_us))
+        span, bits = latest_us - self.first_us, int(entity.max(initial=0)).bit_length()
         # Where moments lie too far apart to share a word with an entity, their ranks do.
         self._moments_us = np.unique(moment_us) if span.bit_length() + bits > PACKED_BITS else None
         self._shift = np.uint64((span if self._moments_us is None else len(self._moments_us)).bit_length())
         wanted = self._packed(entity, moment_us)
         order = np.argsort(wanted)
         self._asker, self._wanted, self._moment_us = asker[order], wanted[order], moment_us[order]
+        ends = np.cumsum(np.bincount(entity, minlength=len(self.last_us)))
+        self._starts, self._lasts = np.append(0, ends[:-1]), ends - 1
         self._time_us, self._known_us = np.full(len(asker), NEVER), np.full(len(asker), NEVER)
         self._place = np.full(len(asker), NONE)
 
     def take(self, rows: _Batch) -> None:
-        packed = self._packed(rows.entity, rows.since_us)
+        at = self._first(rows.entity, rows.since_us)
+        before_us = self._time_us[at]
+        np.maximum.at(self._time_us, at, rows.time_us)
+        row = np.flatnonzero(rows.time_us == self._time_us[at])
+        at, is_newer = at[row], rows.time_us[row] > before_us[row]
+        self._known_us[at[is_newer]] = NEVER
+        known_us = rows.known_us[row]
+        np.maximum.at(self._known_us, at, known_us)
+        best = np.flatnonzero(known_us == self._known_us[at])
+        np.maximum.at(self._place, at[best], rows.place[row[best]])
+
+    def _first(self, entity: Ints, since_us: Ints) -> Ints:
+        """Where the first asked-for row is that is not before each moment, of entities whose last one is not."""
+        at = self._starts[entity]
+        several = np.flatnonzero(at < self._lasts[entity])
+        packed = self._packed(entity[several], since_us[several])
         order = np.argsort(packed)  # searched in this order, neighbours lie in the same cache lines
-        packed = packed[order]
-        at = np.searchsorted(self._wanted, packed)
-        is_own = at < len(self._wanted)
-        is_own[is_own] = self._wanted[at[is_own]] >> self._shift == packed[is_own] >> self._shift
-        at, order = at[is_own], order[is_own]
-        if len(at) == 0:
-            return
-        begins = np.flatnonzero(np.append(True, at[1:] != at[:-1]))
-        time_us = rows.time_us[order]
-        newest_us = np.repeat(np.maximum.reduceat(time_us, begins), np.diff(begins, append=len(at)))
-        best = np.flatnonzero(time_us == newest_us)
-        if len(best) > len(begins):
-            best = best[np.lexsort((order[best], rows.known_us[order[best]], at[best]))]
-            best = best[np.append(at[best[1:]] != at[best[:-1]], True)]
-        row, at = order[best], at[best]
-        time_us, known_us = rows.time_us[row], rows.known_us[row]
-        is_newer = (time_us > self._time_us[at]) | (time_us == self._time_us[at]) & (known_us >= self._known_us[at])
-        at = at[is_newer]
-        self._time_us[at], self._known_us[at], self._place[at] = time_us[is_newer], known_us[is_newer], rows.place[row[is_newer]]
+        at[several[order]] = np.searchsorted(self._wanted, packed[order])
+        return at
 
     def places(self, ttl_us: int) -> Ints:
         """The place of the row that holds for each asked-for row, -1 where none does."""
