@@ -26,7 +26,6 @@ LABELS = "data/labels.parquet"
 LAPTOP, REDIS, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml", "feature_store.cluster.yaml"
 REGISTRY = "LODESTAR_REGISTRY"
 BEFORE_ALL = datetime(1970, 1, 2, tzinfo=UTC)
-AFTER_ALL = datetime(2100, 1, 1, tzinfo=UTC)
 TIMESTAMP = "__ts"  # how Feast calls the time of a value, in whole seconds, 0 where there is none
 
 
@@ -43,7 +42,7 @@ def publish(features: Path, *, in_redis: bool = False) -> None:
     with Progress("publish features", 3) as progress:
         with opened(features, in_redis=in_redis, state=aside) as store:
             progress.advance()
-            store.materialize(BEFORE_ALL, AFTER_ALL)
+            store.materialize(BEFORE_ALL, datetime.now(UTC))  # counts have rows for the hours at which they will fall
             progress.advance()
             join(store, _labels(features)).to_parquet(aside / TRAINING_SET, index=False)
         _swap(aside, features)

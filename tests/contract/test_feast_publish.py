@@ -14,7 +14,9 @@ import pytest
 import uvloop
 
 from feature_repo import store
+from lodestar import schema
 from serving.features import Histories, SqliteFeatures
+from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import built
 
 USERS = [f"u{place}" for place in range(30)]
@@ -109,6 +111,16 @@ def published_s(processes: Any, folder: Path) -> float:
         publication.join()
         assert publication.exitcode == 0
     return time.monotonic() - started
+
+
+def test_what_counts_now_is_published_and_not_what_will_be_left_of_it(tmp_path: Path) -> None:
+    an_hour_ago = int(time.time()) - EPOCH_US // SECOND_US - 3600
+    folder = built(tmp_path, [(user, f"i{place % 20}", an_hour_ago + place) for place, user in enumerate(USERS * 6)])
+    store.publish(folder)
+    with store.opened(folder) as opened:
+        online = store.read_online(opened, schema.RANK_SERVICE, [{schema.USER_ID: USERS[0], schema.ITEM_ID: "i0"}])
+    (events_1d,), (taken_1d,) = online.values["events_1d"], online.values["taken_1d"]
+    assert min(events_1d, taken_1d) > 0
 
 
 def test_what_an_earlier_publication_left_and_this_one_does_not_make_goes(halfway: Path, after: Path) -> None:
