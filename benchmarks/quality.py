@@ -28,9 +28,10 @@ from typing import Any
 import torch
 
 from lodestar import bundle as bundles
+from lodestar.data.splits import Cases
 from lodestar.engine.recommender import Recommender
 from lodestar.evaluation.intervals import intervals
-from lodestar.evaluation.metrics import per_case, rank
+from lodestar.evaluation.metrics import Reorder, per_case, rank
 from lodestar.features import store
 from lodestar.progress import Progress
 from lodestar.recipes import configured
@@ -76,7 +77,8 @@ def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) 
     found = store.load(features)
     cases, num_items = found.split(chosen.data).test, len(found.items)
     with Progress("judge", len(cases)) as progress:
-        ranking = rank(Recommender(bundles.load(bundle)).scores, cases, num_items, 10, progress)
+        model = Recommender(bundles.load(bundle))
+        ranking = rank(model.scores, cases, num_items, 10, progress, reordered(model, found, cases))
     values = per_case(ranking, [10])
     metrics = intervals({name: values[name] for name in METRICS}, chosen.evaluation.bootstrap_samples, chosen.evaluation.seed)
     return {
@@ -85,6 +87,15 @@ def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) 
         "seconds": round(seconds, 1),
         "cost": json.loads((bundle / bundles.COST).read_text()),
     }
+
+
+def reordered(model: Recommender, found: store.FeatureSet, cases: Cases) -> Reorder | None:
+    """By the bundle's ranker where it has one, which needs published features and what reads them."""
+    if model.reranker is None:
+        return None
+    from lodestar.evaluation.reordering import reordering
+
+    return reordering(model, found, cases)
 
 
 def described(data: Path, recipe: str, overrides: dict[str, Any], command: str) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from lodestar import schema
 from lodestar.errors import DataError
 from lodestar.progress import Progress
+from lodestar.schema.places import TRAINING_SET
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 ONLINE = "online"
 ASIDE = ".publishing"
-TRAINING_SET = "training_set.parquet"
 LABELS = "data/labels.parquet"
 LAPTOP, REDIS, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml", "feature_store.cluster.yaml"
 REGISTRY = "LODESTAR_REGISTRY"

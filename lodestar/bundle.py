@@ -5,6 +5,7 @@
     table.npz      the item vectors, at one of three precisions
     items.npz      ids, titles and categories of the items, and how popular each is
     neighbours.npz what is taken soon after each item, where that adds to the scores
+    ranker.*       what puts the best in their last order, where that is better (see `lodestar.ranker`)
 
 It is read with numpy and json only; nothing in it can run code.
 """
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar import arrays, catalogue, item_table, neighbours, schema
+from lodestar import arrays, catalogue, item_table, neighbours, ranker, schema
 from lodestar.catalogue import Catalogue
 from lodestar.errors import DataError, SchemaMismatch
 from lodestar.item_table import ItemTable, Precision
 from lodestar.neighbours import Neighbours
+from lodestar.ranker import Ranker
 
 INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"
 COST = "cost.json"  # what training took, beside a bundle and no part of it
@@ -59,6 +61,7 @@ class Bundle:
     items: Catalogue
     popularity: NDArray[np.float32]
     neighbours: Neighbours | None
+    ranker: Ranker | None
 
     @property
     def encoder(self) -> Path:
@@ -78,6 +81,7 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     items: Catalogue,
     popularity: NDArray[np.float32],
     beside: Neighbours | None = None,
+    ranking: Ranker | None = None,
 ) -> None:
     """Fill a folder; `info.files` is computed here. Publish it with `storage.publish_folder`."""
     folder.joinpath(ENCODER).write_bytes(encoder)
@@ -85,7 +89,11 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     arrays.save(folder / ITEMS, {**items.arrays(), POPULARITY: popularity.astype(np.float32)})
     if beside is not None:
         arrays.save(folder / NEIGHBOURS, beside.arrays())
-    names = (ENCODER, TABLE, ITEMS, *([NEIGHBOURS] if beside is not None else []))
+    if ranking is not None:
+        folder.joinpath(ranker.GRAPH).write_bytes(ranking.graph)
+        arrays.save(folder / ranker.ROWS, ranking.arrays())
+    parts = {NEIGHBOURS: beside, ranker.GRAPH: ranking, ranker.ROWS: ranking}
+    names = [ENCODER, TABLE, ITEMS, *(name for name, part in parts.items() if part is not None)]
     files = {name: _sha256(folder / name) for name in names}
     folder.joinpath(INFO).write_bytes(_sealed({**asdict(info), "files": files}))
 
@@ -111,7 +119,12 @@ def load(root: Path) -> Bundle:
         items=catalogue.from_arrays(rows),
         popularity=rows[POPULARITY].astype(np.float32),
         neighbours=neighbours.from_arrays(arrays.load(root / NEIGHBOURS)) if NEIGHBOURS in info.files else None,
+        ranker=_ranker(root) if ranker.GRAPH in info.files else None,
     )
+
+
+def _ranker(root: Path) -> Ranker:
+    return Ranker.from_arrays((root / ranker.GRAPH).read_bytes(), arrays.load(root / ranker.ROWS))
 
 
 def _sealed(values: dict[str, Any]) -> bytes:

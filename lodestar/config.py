@@ -132,6 +132,34 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankConfig:
+    """A ranker over the best `candidates` of retrieval (0: none), learnt from Feast's training set.
+
+    It looks at the last `max_length` items of a history and crosses what it knows `crosses` times; `patience` counts epochs.
+    """
+
+    candidates: int = 0
+    dim: int = 32
+    crosses: int = 2
+    max_length: int = 50
+    dropout: float = 0.1
+    epochs: int = 20
+    patience: int = 3
+    batch_rows: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check(self.candidates == 0 or self.candidates >= 10, "candidates must be 0 or at least 10", self.candidates)
+        for name in ("dim", "max_length", "epochs", "patience", "batch_rows"):
+            _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        _check(self.crosses >= 0, "crosses must not be negative", self.crosses)
+        _check(0 <= self.dropout < 1, "dropout must lie in [0, 1)", self.dropout)
+        _check(self.learning_rate > 0, "learning_rate must be positive", self.learning_rate)
+        _check(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is reported, and with how many bootstrap samples of users."""
 
@@ -162,12 +190,18 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    rank: RankConfig = field(default_factory=RankConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     compression: CompressionConfig = field(default_factory=CompressionConfig)
 
     def __post_init__(self) -> None:
         is_by_row = self.train.optimiser == "rowwise_adagrad"
         has_words = self.model.words or not set(self.model.parts).isdisjoint(WORDED_FAMILIES)
+        _check(
+            not self.rank.candidates or self.model.family in LEARNT_FAMILIES,
+            "a ranker stands on a family that is trained by epochs",
+            self.name,
+        )
         _check(not (is_by_row and has_words), "rowwise_adagrad moves vectors of items, and not of words", self.model.words)
 
     def part(self, family: str) -> Self:

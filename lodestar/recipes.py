@@ -5,7 +5,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from lodestar.config import LEARNT_FAMILIES, CountedFamily, DataConfig, LearntFamily, ModelConfig, Recipe, TrainConfig, override
+from lodestar.config import LEARNT_FAMILIES, CountedFamily, DataConfig, LearntFamily, ModelConfig, RankConfig, Recipe, TrainConfig, override
 from lodestar.errors import ConfigError
 
 
@@ -23,6 +23,11 @@ def sasrec() -> Recipe:
 def described() -> Recipe:
     """SASRec over items that are known by their words, categories and tags too: for catalogues where most items were rarely taken."""
     return _beside("described", replace(sasrec().model, words=True))
+
+
+def ranked() -> Recipe:
+    """SASRec whose best hundred a ranker puts in their last order, by what is counted of users and items and what is written of items."""
+    return replace(sasrec(), name="ranked", rank=RankConfig(candidates=100))
 
 
 def gsasrec() -> Recipe:
@@ -78,7 +83,7 @@ def _beside(name: str, model: ModelConfig, **train: Any) -> Recipe:
 
 
 def shop() -> Recipe:
-    """A small causal Transformer for the simulated shop, judged on the last days of the log."""
+    """A small causal Transformer and a ranker for the simulated shop, judged on the last days of the log."""
     return Recipe(
         name="shop",
         data=DataConfig(split="time"),
@@ -86,6 +91,7 @@ def shop() -> Recipe:
         train=TrainConfig(
             start="cooccurrence", refit=True, epochs=30, patience=4, batch_tokens=2048, learning_rate=8e-3, label_smoothing=0.1
         ),
+        rank=RankConfig(candidates=100),
     )
 
 
@@ -158,7 +164,7 @@ def _closed_form(family: CountedFamily, dim: int) -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made
     for made in (
-        *(sasrec, shop, tiny, described, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
+        *(sasrec, shop, tiny, described, ranked, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
         *(popularity, item_knn, jaccard, pearson, cooccurrence, ease, graph_filter, normalised_ease, ials, blend),
     )
 }

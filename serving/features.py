@@ -1,21 +1,28 @@
-"""What a user did of late, from Feast's online store: SQLite on a laptop, Redis on a cluster.
+"""What a user did of late, and what is counted of users and items, from Feast's online store: SQLite on a laptop, Redis on a cluster.
 
 A store that is slow or gone costs a request TIMEOUT_S at most; the caller then answers without a history, and counts it.
 """
 
+import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.packed import Layout, from_json, known_us, signature_of
+from lodestar.schema.pairs import ITEM_COUNTS, USER_COUNTS
 from lodestar.schema.places import layouts_table, rows_table
-from serving.packed import PackedView
+from serving.packed import PackedView, decoded
 from serving.redis import TIMEOUT_S, Redis, RedisAddress
 
+MOST_KEYS = 10_000  # in one question to SQLite
 SQLITE, REDIS, NONE = "sqlite:", ("redis://", "rediss://"), "none"
 
 
@@ -27,6 +34,7 @@ class Recent(NamedTuple):
 
 
 Histories = list[Recent]
+Counts = tuple[NDArray[np.float64], NDArray[np.float64]]
 NOBODY = Recent((), 0)
 
 
@@ -39,6 +47,9 @@ class Features(Protocol):
 
     async def histories(self, users: Sequence[str]) -> Histories:
         """Of each user; StoreFailed where the store does not give them."""
+
+    async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
+        """USER_COUNTS of users and ITEM_COUNTS of items, NaN where there are none; StoreFailed where the store does not give them."""
 
     async def close(self) -> None:
         """Give connections back."""
@@ -64,6 +75,9 @@ class NoFeatures:
     async def histories(self, users: Sequence[str]) -> Histories:
         return [NOBODY for _ in users]
 
+    async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
+        return np.full((len(users), len(USER_COUNTS)), np.nan), np.full((len(items), len(ITEM_COUNTS)), np.nan)
+
     async def close(self) -> None:
         pass
 
@@ -86,16 +100,27 @@ class SqliteFeatures:
             raise EnvironmentFault("E504", f"there is no online store at {path} ({error})", remedy=remedy) from error
 
     async def histories(self, users: Sequence[str]) -> Histories:
+        with self._read():
+            return [self._history(user) for user in users]
+
+    async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
+        with self._read():
+            of_users = self._numbers(schema.USER_ACTIVITY_VIEW, users, USER_COUNTS)
+            return of_users, self._numbers(schema.ITEM_STATS_VIEW, items, ITEM_COUNTS)
+
+    async def close(self) -> None:
+        self._database.close()
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        """From the file that is there now; StoreFailed for all that goes wrong."""
         try:
             if self._file() != self._opened:
                 self._database.close()
                 self._open()
-            return [self._history(user) for user in users]
+            yield
         except (OSError, sqlite3.Error, ValueError) as error:
             raise StoreFailed(str(error)) from error
-
-    async def close(self) -> None:
-        self._database.close()
 
     def _open(self) -> None:
         self._opened = self._file()
@@ -119,13 +144,27 @@ class SqliteFeatures:
         if found is None:
             return NOBODY
         (row,) = found
-        layout = self._layouts.get(signature_of(row)) or self._layout(row)
+        layout = self._layout(row)
         if layout.is_expired(row, time.time_ns() // 1000):
             return NOBODY
         return Recent(tuple(layout.value(row, schema.RECENT_ITEMS) or ()), known_us(row))
 
+    def _numbers(self, view: str, entities: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
+        """Of each entity, however often it is named."""
+        table, now_us, rows = rows_table(schema.FEAST_PROJECT, view), time.time_ns() // 1000, dict[bytes, bytes]()
+        keys = [entity.encode() for entity in entities]
+        for start in range(0, len(keys), MOST_KEYS):
+            part = keys[start : start + MOST_KEYS]
+            rows |= self._database.execute(f'SELECT entity, row FROM "{table}" WHERE entity IN ({", ".join("?" * len(part))})', part)
+        held = [rows.get(key) for key in keys]
+        held = [None if row is None or self._layout(row).is_expired(row, now_us) else row for row in held]
+        return decoded(self._layouts, held, names)
+
     def _layout(self, row: bytes) -> Layout:
-        """That of a row, from the file; ValueError where nobody has written it down."""
+        """That of a row; ValueError where nobody has written it down."""
+        known = self._layouts.get(signature_of(row))
+        if known is not None:
+            return known
         written = self._database.execute(f'SELECT layout FROM "{layouts_table(schema.FEAST_PROJECT)}"')
         self._layouts = {layout.signature: layout for layout in (from_json(text) for (text,) in written)}
         try:
@@ -139,7 +178,8 @@ class RedisFeatures:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._sequences = PackedView(redis, schema.USER_SEQUENCE_VIEW)
+        views = (schema.USER_SEQUENCE_VIEW, schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW)
+        self._sequences, self._activity, self._stats = (PackedView(redis, view) for view in views)
 
     async def histories(self, users: Sequence[str]) -> Histories:
         try:
@@ -147,6 +187,14 @@ class RedisFeatures:
             return [NOBODY if one is None else Recent(tuple(one[0] or ()), one[1]) for one in found]
         except (OSError, ValueError) as error:
             raise StoreFailed(str(error)) from error
+
+    async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
+        """Both on their way at once."""
+        try:
+            of_users, of_items = await asyncio.gather(self._activity.numbers(users, USER_COUNTS), self._stats.numbers(items, ITEM_COUNTS))
+        except (OSError, ValueError) as error:
+            raise StoreFailed(str(error)) from error
+        return of_users, of_items
 
     async def close(self) -> None:
         await self._redis.close()

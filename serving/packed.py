@@ -1,7 +1,7 @@
 """Rows of a feature view, as `feature_repo.packed` writes them to Redis, read without Feast."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -36,12 +36,7 @@ class PackedView:
 
     async def numbers(self, entities: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
         """Some numbers of each entity, (entities, names), decoded together; NaN where there is none, or where it is no number."""
-        rows, wanted = await self._rows(entities), tuple(names)
-        found = np.full((len(rows), len(names)), np.nan)
-        for signature in _signatures(rows):  # more than one while a view changes
-            places = [place for place, row in enumerate(rows) if row is not None and row.startswith(signature)]
-            found[places] = _numbers(self._layouts[signature], [rows[place] or b"" for place in places], wanted)
-        return found
+        return decoded(self._layouts, await self._rows(entities), names)
 
     async def _rows(self, entities: Sequence[str]) -> list[Row]:
         """The row of each entity, None where it is not there, too old, or of a layout that nobody has written down."""
@@ -64,6 +59,15 @@ class PackedView:
     def _is_out(self, row: bytes, now_us: int) -> bool:
         layout = self._layouts.get(signature_of(row))
         return layout is None or layout.is_expired(row, now_us)
+
+
+def decoded(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:
+    """Some numbers of each row, (rows, names); NaN where there is none, or where it is no number. ValueError where a row is cut."""
+    found = np.full((len(rows), len(names)), np.nan)
+    for signature in _signatures(rows):  # more than one while a view changes
+        places = [place for place, row in enumerate(rows) if row is not None and row.startswith(signature)]
+        found[places] = _numbers(layouts[signature], [rows[place] or b"" for place in places], tuple(names))
+    return found
 
 
 def _signatures(rows: Sequence[Row]) -> set[bytes]:

@@ -1,14 +1,19 @@
-"""From what was asked to what is shown: histories from the online store, the engine's ranking, a row in the impression log."""
+"""From what was asked to what is shown: histories and counts from the online store, the engine's ranking, a row in the impression log."""
 
 import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
-from lodestar.engine.recommender import POPULAR, Recommendation, Recommender
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.engine.recommender import POPULAR, Candidates, Recommendation, Recommender
+from lodestar.schema import pairs
 from serving.asks import Ask
 from serving.features import NOBODY, Features, Histories, Recent, StoreFailed
 from serving.impressions import BucketLog, FileLog, Shown, feature_hash
@@ -85,7 +90,10 @@ class Predictor:
         """A list for each ask, logged before it is returned; a store that fails makes it one for anyone."""
         started = time.perf_counter()
         histories = await self._histories(asks)
-        lists = await self._ranked(asks, histories)
+        found = await self._worked(len(asks), self._candidates, asks, histories)
+        if self.recommender.reranker is not None:
+            found = await self._reranked(asks, found)
+        lists = map(self.recommender.listed, found)
         answers = [self._shown(ask, history, places) for ask, history, places in zip(asks, histories, lists, strict=True)]
         self.metrics.predicted(time.perf_counter() - started)
         return answers
@@ -108,13 +116,41 @@ class Predictor:
         self._store.ends()
         return histories
 
-    async def _ranked(self, asks: Sequence[Ask], histories: Histories) -> list[list[Recommendation]]:
-        if len(asks) <= self.short_asks:
-            return self._rank(asks, histories)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, self._rank, asks, histories)
+    async def _worked(self, asks: int, work: Callable[..., list[Candidates]], *given: Any) -> list[Candidates]:
+        """Here where it is little, and beside the event loop where it is much."""
+        if asks <= self.short_asks:
+            return work(*given)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *given)
 
-    def _rank(self, asks: Sequence[Ask], histories: Histories) -> list[list[Recommendation]]:
-        return [self.recommender.recommend(history.items, ask.k, exclude=ask.exclude) for ask, history in zip(asks, histories, strict=True)]
+    def _candidates(self, asks: Sequence[Ask], histories: Histories) -> list[Candidates]:
+        pairs = zip(asks, histories, strict=True)
+        return [self.recommender.candidates(history.items, ask.k, exclude=ask.exclude) for ask, history in pairs]
+
+    async def _reranked(self, asks: Sequence[Ask], found: list[Candidates]) -> list[Candidates]:
+        """In the ranker's order, by what is counted now; as they are where the store does not say."""
+        if not any(len(one.seen) for one in found):
+            return found
+        ids = self.recommender.bundle.items.ids
+        rows = np.unique(np.concatenate([one.rows for one in found]))
+        try:
+            of_users, of_items = await self.features.counts([ask.user for ask in asks], [ids[row] for row in rows.tolist()])
+        except StoreFailed as error:
+            self._store.begins(error)
+            self.metrics.unranked.inc(len(asks))
+            return found
+        self._store.ends()
+        return await self._worked(len(asks), self._put_in_order, found, rows, of_users, of_items)
+
+    def _put_in_order(
+        self, found: list[Candidates], rows: NDArray[np.intp], of_users: NDArray[np.float64], of_items: NDArray[np.float64]
+    ) -> list[Candidates]:
+        ordered = []
+        for one, of_user in zip(found, of_users, strict=True):
+            seen = one.rows[: self.recommender.looks_at]
+            of_item = of_items[np.searchsorted(rows, seen)]
+            counts = pairs.numbers(np.broadcast_to(of_user, (len(seen), len(of_user))), of_item)
+            ordered.append(self.recommender.reranked(one, counts))
+        return ordered
 
     def _shown(self, ask: Ask, history: Recent, places: list[Recommendation]) -> Answer:
         retriever = places[0].retriever if places else POPULAR
@@ -149,9 +185,11 @@ class Predictor:
 def short_asks(recommender: Recommender) -> int:
     """Warm the model up, and say how many of the longest histories it ranks in `SHORT_S`."""
     history = recommender.bundle.items.ids[: recommender.bundle.info.max_length]
+    unknown = np.zeros((recommender.looks_at, len(pairs.NAMES)), dtype=np.float32)
     took_s = []
     for _ in range(WARM_UP_REQUESTS):
         started = time.perf_counter()
-        recommender.recommend(history, WARM_UP_K)
+        found = recommender.candidates(history, WARM_UP_K)
+        recommender.listed(recommender.reranked(found, unknown[: len(found.rows)]))
         took_s.append(time.perf_counter() - started)
     return int(SHORT_S / min(took_s))  # what is more is the machine's, and not the model's

@@ -16,6 +16,7 @@ from lodestar.features import sequences, taken
 from lodestar.features.relations import opened
 from lodestar.item_table import Precision, quantise
 from lodestar.neighbours import Neighbours
+from lodestar.ranker import Ranker
 
 if TYPE_CHECKING:
     from lodestar.models.next_item import NextItem
@@ -94,6 +95,7 @@ def small_bundle(
     precision: Precision = "fp32",
     features: str = "0" * 16,
     neighbours: Neighbours | None = None,
+    ranker: Ranker | None = None,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
     from lodestar.training.export import graph_bytes
@@ -121,5 +123,22 @@ def small_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     rows, encoder = model.served()
     table = quantise(rows.numpy(), precision)
-    bundle.write(folder, info, graph_bytes(encoder, dim), table, catalogue, popularity, neighbours)
+    bundle.write(folder, info, graph_bytes(encoder, dim), table, catalogue, popularity, neighbours, ranker)
     return folder
+
+
+def counting_ranker(num_items: int, candidates: int, strength: float = 100.0) -> Ranker:
+    """A ranker that adds to an item's score its count of the last day, times a strength that nothing withstands."""
+    import torch
+    from torch import Tensor, nn
+
+    from lodestar.schema import pairs
+    from lodestar.training.ranked import graph_of
+
+    class Counting(nn.Module):
+        def forward(self, history_BTD: Tensor, mask_BT: Tensor, candidates_BCD: Tensor, counts_BCF: Tensor) -> Tensor:
+            nothing = 0 * (history_BTD.sum(dim=(1, 2)) + mask_BT.sum(dim=1))[:, None] + 0 * candidates_BCD.sum(dim=2)
+            return strength * counts_BCF[:, :, pairs.NAMES.index("taken_1d")] + nothing
+
+    vectors = torch.randn(num_items, 4, generator=torch.Generator().manual_seed(0)).numpy().astype(np.float16)
+    return Ranker(graph=graph_of(Counting(), 4), vectors=vectors, candidates=candidates, max_length=MAX_LENGTH)

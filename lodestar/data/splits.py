@@ -5,7 +5,7 @@ A random split would let the model see next week's choices while it is asked to 
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,14 @@ SHORTEST_JUDGED = 3  # one item to learn from, one to validate, one to test
 class Cases:
     """Questions with their answers, in parallel: a user, the items before (newest last) and the items to find.
 
-    `left_out` counts users with an answer but nothing before it: there is nothing to predict from.
+    `moment` is the last one (UTC µs) of which anything may be known, where a question has one. `left_out` counts users with an answer but
+    nothing before it: there is nothing to predict from.
     """
 
     user: NDArray[np.int32]
     history: list[Items]
     relevant: list[Items]
+    moment: Times = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     left_out: int = 0
 
     def __len__(self) -> int:
@@ -91,10 +93,11 @@ def _leave_one_out(interactions: Interactions) -> Split:
     """The last item of each user tests, the one before validates; a user with fewer than three only trains."""
     histories = interactions.histories()
     judged = [user for user, items in enumerate(histories) if len(items) >= SHORTEST_JUDGED]
+    ends = interactions.bounds()[1:][judged]
     return Split(
         train=[items[:-2] if len(items) >= SHORTEST_JUDGED else items for items in histories],
-        validation=_cases(judged, [(histories[user][:-2], histories[user][-2:-1]) for user in judged]),
-        test=_cases(judged, [(histories[user][:-1], histories[user][-1:]) for user in judged]),
+        validation=_cases(judged, [(histories[user][:-2], histories[user][-2:-1]) for user in judged], interactions.time[ends - 2]),
+        test=_cases(judged, [(histories[user][:-1], histories[user][-1:]) for user in judged], interactions.time[ends - 1]),
     )
 
 
@@ -108,8 +111,8 @@ def _by_time(interactions: Interactions, config: DataConfig) -> Split:
     cuts = [(int(np.searchsorted(time, first)), int(np.searchsorted(time, second))) for time in moments]
     return Split(
         train=[items[:start] for items, (start, _) in zip(histories, cuts, strict=True)],
-        validation=_window([(items[:start], items[start:stop]) for items, (start, stop) in zip(histories, cuts, strict=True)]),
-        test=_window([(items[:stop], items[stop:]) for items, (_, stop) in zip(histories, cuts, strict=True)]),
+        validation=_window([(items[:start], items[start:stop]) for items, (start, stop) in zip(histories, cuts, strict=True)], first),
+        test=_window([(items[:stop], items[stop:]) for items, (_, stop) in zip(histories, cuts, strict=True)], second),
     )
 
 
@@ -121,16 +124,17 @@ def _place(count: int, share_after: float) -> int:
     return min(int(count * (1 - share_after)), count - 1)
 
 
-def _window(pairs: list[tuple[Items, Items]]) -> Cases:
+def _window(pairs: list[tuple[Items, Items]], begins: int) -> Cases:
     judged = [user for user, (history, relevant) in enumerate(pairs) if len(history) and len(relevant)]
     asked = sum(1 for _, relevant in pairs if len(relevant))
-    return _cases(judged, [pairs[user] for user in judged], left_out=asked - len(judged))
+    return _cases(judged, [pairs[user] for user in judged], np.full(len(judged), begins), left_out=asked - len(judged))
 
 
-def _cases(users: list[int], pairs: list[tuple[Items, Items]], left_out: int = 0) -> Cases:
+def _cases(users: list[int], pairs: list[tuple[Items, Items]], begins: Times, left_out: int = 0) -> Cases:
     return Cases(
         user=np.asarray(users, dtype=np.int32),
         history=[history for history, _ in pairs],
         relevant=[relevant for _, relevant in pairs],
+        moment=begins.astype(np.int64) - 1,
         left_out=left_out,
     )

@@ -1,5 +1,6 @@
 """The online path without http: a history becomes a user vector, every item is scored, what is seen or gone is left out.
 
+A bundle's ranker then puts the best of them in their last order, by what is known of them at that moment.
 Evaluation ranks by the same object that serves, so what is judged is what goes out.
 """
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.bundle import Bundle
+from lodestar.engine.reranker import Reranker
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int32]
@@ -33,6 +35,15 @@ class Recommendation(NamedTuple):
     retriever: str
 
 
+class Candidates(NamedTuple):
+    """The best items of a history (rows of the item table) with their scores, best first, of which `k` are asked for."""
+
+    seen: Rows
+    rows: NDArray[np.intp]
+    scores: Floats
+    k: int
+
+
 class Recommender:
     """A bundle ready to answer; safe to share between threads."""
 
@@ -43,6 +54,8 @@ class Recommender:
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.log_severity_level = 3
         self.bundle = bundle
+        self.reranker = Reranker(bundle.ranker, threads) if bundle.ranker is not None else None
+        self.looks_at = bundle.ranker.candidates if bundle.ranker is not None else 0
         self._session = onnxruntime.InferenceSession(bundle.encoder, options, providers=["CPUExecutionProvider"])
         self._row = bundle.items.rows()
         self._inactive = np.flatnonzero(~bundle.items.is_active)
@@ -65,15 +78,34 @@ class Recommender:
         return users_BD
 
     def recommend(self, history: Sequence[str], k: int, exclude: Collection[str] = ()) -> list[Recommendation]:
-        """The best k active items, none of the history (ids, oldest first) nor excluded; unknown ids are passed over."""
+        """The best k active items by retrieval, none of the history (ids, oldest first) nor excluded; unknown ids are passed over."""
+        return self.listed(self.candidates(history, k, exclude))
+
+    def candidates(self, history: Sequence[str], k: int, exclude: Collection[str] = ()) -> Candidates:
+        """The same before they are shown, as many as the ranker wants to see."""
         seen = self._rows(history)
         scores_N = self._personal([seen])[0] if len(seen) else self.bundle.popularity.copy()
         scores_N[self._inactive] = scores_N[seen] = scores_N[self._rows(exclude)] = -np.inf
-        rows = best(scores_N, k)
-        items, retriever = self.bundle.items, PERSONAL if len(seen) else POPULAR
+        rows = best(scores_N, max(k, self.looks_at) if len(seen) else k)
+        return Candidates(seen, rows, scores_N[rows], k)
+
+    def reranked(self, found: Candidates, counts_CF: Floats) -> Candidates:
+        """In the ranker's order, by the counts (`pairs.NAMES`) of those that it looks at; the others follow as they were."""
+        if self.reranker is None or len(found.seen) == 0:
+            return found
+        size = len(counts_CF)
+        scores = found.scores.copy()
+        scores[:size] += self.reranker.worth(found.seen, found.rows[:size], counts_CF)
+        order = np.concatenate([np.argsort(-scores[:size], kind="stable"), np.arange(size, len(scores))])
+        return found._replace(rows=found.rows[order], scores=scores[order])
+
+    def listed(self, found: Candidates) -> list[Recommendation]:
+        """The k that were asked for, as they are shown."""
+        items, retriever = self.bundle.items, PERSONAL if len(found.seen) else POPULAR
+        shown = zip(found.rows[: found.k].tolist(), found.scores[: found.k].tolist(), strict=True)
         return [
             Recommendation(items.ids[row], items.titles[row], items.categories[row], score, position, retriever)
-            for position, (row, score) in enumerate(zip(rows.tolist(), scores_N[rows].tolist(), strict=True), start=1)
+            for position, (row, score) in enumerate(shown, start=1)
         ]
 
     def _personal(self, histories: Sequence[Rows]) -> Floats:

@@ -14,6 +14,7 @@ from lodestar.evaluation.intervals import compared, intervals
 from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank, times_shown
 from lodestar.evaluation.names import MODEL
 from lodestar.evaluation.outcome import HEADLINES, Evaluation, Figures, Identity, Protocol
+from lodestar.evaluation.reordering import reordering
 from lodestar.evaluation.slices import Slice, groupings, slices
 from lodestar.features.store import FeatureSet
 from lodestar.progress import Progress
@@ -71,7 +72,8 @@ class Judge:
         names = contestants.names(num_items)
         total = len(cases) * (1 + len(names)) + contestants.work(self.split, num_items)
         with Progress("evaluate", total) as progress:
-            rankings = {MODEL: rank(Recommender(self.source).scores, cases, num_items, self.cutoffs[-1], progress)}
+            model = Recommender(self.source)
+            rankings = {MODEL: rank(model.scores, cases, num_items, self.cutoffs[-1], progress, reordering(model, self.found, cases))}
             for name in names:
                 fitted = contestants.fitted(name, self.split, num_items, progress)
                 rankings[name] = rank(fitted.score, cases, num_items, self.cutoffs[-1], progress)

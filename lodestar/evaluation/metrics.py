@@ -16,6 +16,7 @@ from lodestar.models.counts import Floats, Sequences
 from lodestar.progress import Progress
 
 Score = Callable[[Sequences], Floats]
+Reorder = Callable[[int, Floats], None]  # the number of the first case, and scores [cases, N] to change in place
 Values = NDArray[np.float64]
 SCORES_AT_ONCE = 1 << 22
 NOBODY = -1  # fills a list that is longer than there are items to show
@@ -33,14 +34,19 @@ class Ranking:
         return len(self.top)
 
 
-def rank(score: Score, cases: Cases, num_items: int, length: int, progress: Progress) -> Ranking:
-    """Where each relevant item comes among all items, and the `length` best; a score that is not a number comes last."""
+def rank(score: Score, cases: Cases, num_items: int, length: int, progress: Progress, reorder: Reorder | None = None) -> Ranking:
+    """Where each relevant item comes among all items, and the `length` best; a score that is not a number comes last.
+
+    `reorder` sees scores in which what was seen is -inf.
+    """
     at_once = max(1, SCORES_AT_ONCE // num_items)
     ranks: list[NDArray[np.int64]] = []
     top_CK = np.full((len(cases), length), NOBODY, dtype=np.int64)
     for start in range(0, len(cases), at_once):
         histories, relevant = cases.history[start : start + at_once], cases.relevant[start : start + at_once]
         scores_CN = _unseen(score(histories), histories)
+        if reorder is not None:
+            reorder(start, scores_CN)
         ranks.append(_ranks(scores_CN, relevant))
         for case, scores_N in enumerate(scores_CN, start=start):
             shown = best(scores_N, length)

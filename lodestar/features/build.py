@@ -25,7 +25,6 @@ from lodestar.features import content, labels, sequences, store, taken, windows
 from lodestar.features.relations import opened
 from lodestar.progress import Progress
 
-DATA = "data"
 SCALERS = "scalers.json"
 RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"}  # views that are columns of a table
 RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
@@ -38,7 +37,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
         folder = stack.enter_context(storage.publish_folder(target))
         database = stack.enter_context(opened(found, beside=folder))  # what a killed process leaves there goes with the next one
         progress = stack.enter_context(Progress("build features", 3 + len(schema.VIEWS)))
-        (folder / DATA).mkdir()
+        (folder / store.DATA).mkdir()
         end_us = _save_sequences(database, found, folder, recipe)
         progress.advance()
         write_sequences(database, _file(folder, schema.USER_SEQUENCE_VIEW))
@@ -121,7 +120,7 @@ def recorded() -> dict[str, str]:
 
 
 def _file(folder: Path, view: str) -> Path:
-    return folder / DATA / f"{view}.parquet"
+    return folder / store.DATA / f"{view}.parquet"
 
 
 def _save(database: Any, query: str, folder: Path, name: str) -> None:

@@ -99,7 +99,7 @@ class _Spark:
 
     def __init__(self, session: "SparkSession", folder: Path, progress: Progress) -> None:
         self.session, self.folder, self.progress = session, folder, progress
-        (folder / build.DATA).mkdir()
+        (folder / store.DATA).mkdir()
 
     def query(self, query: str) -> "DataFrame":
         return self.session.sql(translated(query))
@@ -163,7 +163,7 @@ class _Spark:
         return self.query(content.ours(view))
 
     def save(self, name: str, rows: "DataFrame") -> None:
-        rows.write.parquet(str((self.folder / build.DATA / f"{name}.parquet").absolute()))
+        rows.write.parquet(str((self.folder / store.DATA / f"{name}.parquet").absolute()))
         self.progress.advance()
 
     def kept(self, name: str, rows: "DataFrame") -> "DataFrame":

@@ -1,7 +1,8 @@
 """What build_features leaves for training, evaluation and serving; the sequences are read with numpy alone.
 
 sequences.npz   interactions as arrays, the users' ids and the catalogue
-*.parquet       feature tables and the training set, for Feast
+data/*.parquet  feature tables, for Feast
+training_set.parquet  labels with what was known at their moments
 scalers.json    how raw statistics became numbers in 0–1
 online/         the online store's snapshot and the registry
 """
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
 SEQUENCES = "sequences.npz"
 ONLINE = "online"
+DATA = "data"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """Interactions, and the catalogue whose rows they count in; `digest` names both, 16 hex digits."""
+    """Interactions, and the catalogue whose rows they count in; `digest` names both, 16 hex digits. They lie in the folder `root`."""
 
+    root: Path
     interactions: Interactions
     items: Catalogue
     digest: str
@@ -73,4 +76,4 @@ def load(root: Path) -> FeatureSet:
     )
     with (root / SEQUENCES).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return FeatureSet(interactions=interactions, items=items, digest=digest)
+    return FeatureSet(root=root, interactions=interactions, items=items, digest=digest)

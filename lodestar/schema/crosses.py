@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lodestar.schema.pairs import EVENTS, HEAT, TAKEN
+
 if TYPE_CHECKING:
     import pandas as pd
 
-INPUTS = ("events_7d", "taken_7d", "language", "item_language", "interests", "segments", "category_path")
-NAMES = ("heat", "is_in_language", "is_of_interest")
+INPUTS = (EVENTS, TAKEN, "language", "item_language", "interests", "segments", "category_path")
+NAMES = (HEAT, "is_in_language", "is_of_interest")
 
 
 def crosses(pair: Mapping[str, Any]) -> dict[str, np.float32]:
@@ -17,7 +19,7 @@ def crosses(pair: Mapping[str, Any]) -> dict[str, np.float32]:
     wanted = {one.casefold() for one in (*_all(pair["interests"]), *_all(pair["segments"]))}
     language = pair["language"]
     return {
-        "heat": np.float32(_known(pair["events_7d"])) * np.float32(_known(pair["taken_7d"])),
+        HEAT: np.float32(_known(pair[EVENTS])) * np.float32(_known(pair[TAKEN])),
         "is_in_language": np.float32(isinstance(language, str) and language != "" and language == pair["item_language"]),
         "is_of_interest": np.float32(any(one.casefold() in wanted for one in _all(pair["category_path"]))),
     }

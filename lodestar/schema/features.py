@@ -14,6 +14,7 @@ USER_PROFILE_VIEW, USER_ACTIVITY_VIEW, USER_SEQUENCE_VIEW = "user_profile", "use
 ITEM_PROFILE_VIEW, ITEM_STATS_VIEW, QUERY_STATS_VIEW = "item_profile", "item_stats", "query_stats"
 TEXT_EMBEDDING_VIEW, IMAGE_EMBEDDING_VIEW, CROSS_VIEW = "item_text_embedding", "item_image_embedding", "user_item_cross"
 RETRIEVAL_SERVICE, RANK_SERVICE, SEARCH_SERVICE = "retrieval_v1", "rank_v1", "search_v1"
+TEXT_EMBEDDING = "text_embedding"
 RECENT_ITEMS, RECENT_TYPES, RECENT_GAPS_S = "item_ids", "event_types", "gaps_s"
 ITEM_LANGUAGE = "item_language"  # a user has a language, too
 FEATURE_TIME, KNOWN_TIME = "event_timestamp", "created_timestamp"
@@ -133,7 +134,7 @@ VIEWS = {
             name=TEXT_EMBEDDING_VIEW,
             entity=ITEM_ID,
             meaning="What the item's text says, as a vector of length 1.",
-            features=(Feature(name="text_embedding", kind="f4s"), Feature(name="text_encoder", kind="text")),
+            features=(Feature(name=TEXT_EMBEDDING, kind="f4s"), Feature(name="text_encoder", kind="text")),
         ),
         View(
             name=IMAGE_EMBEDDING_VIEW,

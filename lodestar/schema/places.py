@@ -1,4 +1,6 @@
-"""Where an online store keeps what: a row for each view and entity, and beside them each layout that rows have been written in."""
+"""Where things lie: a training set, and of an online store the row of each view and entity, and each layout that rows are written in."""
+
+TRAINING_SET = "training_set.parquet"  # in a folder of features: labels with what was known at their moments
 
 
 def row_key(project: str, view: str, entity: bytes) -> bytes:

@@ -21,7 +21,8 @@ LOG = "epochs.jsonl"
 class State:
     """After `epoch` epochs of `stage`; `best` holds the weights of `best_epoch`, `log` one line per epoch of all stages.
 
-    `epochs_wanted` and `neighbours_weight` are what the stage before found best, for a stage that nothing judges.
+    `epochs_wanted` and `neighbours_weight` are what the stage before found best, for a stage that nothing judges;
+    `ranker` is what `training.ranked` learnt between the two.
     """
 
     stage: str
@@ -34,6 +35,7 @@ class State:
     best_ndcg: float = -1.0
     epochs_wanted: int = 0
     neighbours_weight: float = 0.0
+    ranker: dict[str, Any] = field(default_factory=dict)
     log: list[dict[str, float | str]] = field(default_factory=list)
 
 

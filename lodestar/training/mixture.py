@@ -26,15 +26,21 @@ def learnt(parts: Sequence[Retriever | Neighbours], cases: Cases, max_length: in
     chance = np.random.default_rng(seed)
     asked = np.sort(chance.permutation(len(cases))[:MOST_CASES])
     chosen = [np.concatenate([cases.relevant[case][:1], _unseen(cases, case, num_items, chance)]) for case in asked]
-    scores_CAP = torch.stack([_scores(part, cases, asked, chosen, max_length, num_items) for part in parts], dim=2).double()
+    return weighed(torch.stack([_scores(part, cases, asked, chosen, max_length, num_items) for part in parts], dim=2))
+
+
+def weighed(scores_CAP: Tensor, is_shut_CA: Tensor | None = None) -> list[float]:
+    """The weights, none of them below 0, with which the softmax of the sum favours the first candidate; who is shut is none."""
+    scores_CAP = scores_CAP.double()
     spread_P = scores_CAP.std(dim=(0, 1)).clamp_min(1e-12)
     scores_CAP = scores_CAP / spread_P
-    raw_P = torch.zeros(len(parts), dtype=torch.float64, requires_grad=True)
+    shut_CA = torch.zeros((), dtype=torch.bool) if is_shut_CA is None else is_shut_CA
+    raw_P = torch.zeros(scores_CAP.shape[2], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([raw_P], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        logits_CA = scores_CAP @ functional.softplus(raw_P)
+        logits_CA = (scores_CAP @ functional.softplus(raw_P)).masked_fill(shut_CA, -torch.inf)
         total = (logits_CA.logsumexp(dim=1) - logits_CA[:, 0]).mean()
         total.backward()  # type: ignore[no-untyped-call]
         return total

@@ -13,6 +13,7 @@ from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
 from lodestar.models.popularity import Popularity
 from lodestar.neighbours import Neighbours
+from lodestar.ranker import Ranker
 from lodestar.training.export import graph_bytes
 
 
@@ -24,8 +25,9 @@ def write(  # noqa: PLR0913, PLR0917  # all of a bundle that training makes
     encoder: nn.Module,
     metrics: Mapping[str, float],
     neighbours: Neighbours | None = None,
+    ranker: Ranker | None = None,
 ) -> None:
-    """Fill a bundle's folder with a row for each item, the encoder for such rows, and neighbours where they speak as well."""
+    """Fill a bundle's folder with a row for each item, the encoder for such rows, and neighbours and a ranker where there are."""
     info = bundle.Info(
         family=recipe.model.family,
         recipe=recipe.name,
@@ -39,4 +41,5 @@ def write(  # noqa: PLR0913, PLR0917  # all of a bundle that training makes
         files={},
     )
     popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
-    bundle.write(folder, info, graph_bytes(encoder, info.dim), quantise(vectors, "fp32"), found.items, popularity, neighbours)
+    table = quantise(vectors, "fp32")
+    bundle.write(folder, info, graph_bytes(encoder, info.dim), table, found.items, popularity, neighbours, ranker)

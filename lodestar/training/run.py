@@ -113,7 +113,12 @@ def _forget(_state: State) -> None:
 def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:
     learnt, encoder = trained.model.cpu().served()
     metrics = {"validation_ndcg_at_10": trained.state.best_ndcg}
-    publish.write(folder, found, recipe, learnt.numpy(), encoder, metrics, trained.neighbours)
+    ranker = None
+    if trained.state.ranker:
+        from lodestar.training import ranked
+
+        ranker = ranked.made(trained.state.ranker, found, recipe)
+    publish.write(folder, found, recipe, learnt.numpy(), encoder, metrics, trained.neighbours, ranker)
     weights.save(trained.model, found.items.ids, trained.until, folder)
     folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,6 +23,9 @@ from lodestar.training.order import along
 from lodestar.training.start import directions, item_vectors
 from lodestar.training.validation import Judge
 from lodestar.training.weights import Weights
+
+if TYPE_CHECKING:
+    from lodestar.training.ranked import Ranking
 
 SEARCH, REFIT = "search", "refit"
 
@@ -46,9 +50,12 @@ class Training:
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
 
     def run(self, state: State) -> Trained:
-        """From a state to a trained model: search, choose the neighbours' weight, and refit where the recipe asks for it."""
+        """From a state to a trained model: search, weigh the neighbours, then a ranker and a refit where the recipe asks for them."""
         if state.stage == SEARCH:
+            ranking = self._ranking()
             trained = self.search(state)
+            if ranking is not None:
+                trained.state.ranker = ranking.learn(trained.model, trained.neighbours)
             if not self.recipe.train.refit:
                 return trained
             state = replace(
@@ -57,8 +64,17 @@ class Training:
                 log=trained.state.log,
                 epochs_wanted=trained.state.best_epoch or trained.state.epoch,
                 neighbours_weight=trained.state.neighbours_weight,
+                ranker=trained.state.ranker,
             )
         return self.refit(state)
+
+    def _ranking(self) -> "Ranking | None":
+        """What a ranker is to learn from, looked at before anything is trained; None where none is wanted, or another worker leads."""
+        if not self.recipe.rank.candidates or not self.group.leads or len(self.split.validation) == 0:
+            return None
+        from lodestar.training.ranked import Ranking  # reads tables; without a ranker numpy's files are all that is read
+
+        return Ranking(self.found, self.split, self.recipe)
 
     def refit(self, state: State) -> Trained:
         """Learn from all that comes before the test, for as many epochs as the state wants."""

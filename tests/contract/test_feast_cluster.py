@@ -19,6 +19,7 @@ from feast.infra.registry.sql import feature_views
 from feature_repo import store
 from lodestar import schema
 from lodestar.errors import UsageError
+from lodestar.schema.places import TRAINING_SET
 from tests.contract.conftest import free_port
 from tests.unit.test_features import built
 
@@ -87,7 +88,7 @@ def test_what_is_published_is_found_by_another_process(features: Path, another: 
     assert recent(another()) == [list(items) for items in sequences.loc[USERS, schema.RECENT_ITEMS]]
     assert not (features / "online" / "registry.db").exists()
     joined = store.join(another(), pd.read_parquet(features / store.LABELS))
-    pd.testing.assert_frame_equal(joined, pd.read_parquet(features / store.TRAINING_SET))
+    pd.testing.assert_frame_equal(joined, pd.read_parquet(features / TRAINING_SET))
 
 
 def test_what_is_applied_again_changes_nothing(features: Path) -> None:
@@ -125,7 +126,7 @@ def test_tables_on_s3_are_joined_as_those_of_a_folder(
         boto3.client("s3").upload_file(str(path), bucket.removeprefix("s3://"), f"features/data/{path.name}")
     monkeypatch.setenv("LODESTAR_FEATURES", f"{bucket}/features")
     joined = store.join(another(), pd.read_parquet(features / store.LABELS))
-    pd.testing.assert_frame_equal(joined, pd.read_parquet(features / store.TRAINING_SET))
+    pd.testing.assert_frame_equal(joined, pd.read_parquet(features / TRAINING_SET))
 
 
 def test_a_folder_of_tables_that_is_not_named_is_asked_for(features: Path, another: Another, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import uvloop
 
 from feature_repo import store
 from lodestar import schema
+from lodestar.schema.places import TRAINING_SET
 from serving.features import Histories, SqliteFeatures
 from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import built
@@ -97,7 +98,7 @@ def test_a_publication_that_is_killed_at_any_moment_is_never_read_by_half(before
     store.publish(halfway)
     assert content(halfway) == content(after)
     assert read(halfway) == new
-    ours, unbroken = (pd.read_parquet(folder / store.TRAINING_SET) for folder in (halfway, after))
+    ours, unbroken = (pd.read_parquet(folder / TRAINING_SET) for folder in (halfway, after))
     pd.testing.assert_frame_equal(ours, unbroken)
     assert sorted(path.name for path in halfway.iterdir()) == sorted(path.name for path in after.iterdir())
 

@@ -14,6 +14,7 @@ import pytest
 from feature_repo import store
 from lodestar import schema
 from lodestar.schema import crosses
+from lodestar.schema.places import TRAINING_SET
 from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import HOUR_S, built
 
@@ -58,7 +59,7 @@ for command in {commands!r}:
 
 def test_the_training_set_has_every_label_once(features: Path) -> None:
     labels = pd.read_parquet(features / "data" / "labels.parquet")
-    joined = pd.read_parquet(features / store.TRAINING_SET)
+    joined = pd.read_parquet(features / TRAINING_SET)
     assert joined["row_id"].tolist() == labels["row_id"].tolist()
     assert joined[schema.LABEL].tolist() == labels[schema.LABEL].tolist()
     counts = [one.name for view in (schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW) for one in schema.VIEWS[view].counts]
@@ -66,7 +67,7 @@ def test_the_training_set_has_every_label_once(features: Path) -> None:
 
 
 def test_the_join_equals_an_independent_as_of_join_of_what_was_known(features: Path) -> None:
-    joined = pd.read_parquet(features / store.TRAINING_SET)
+    joined = pd.read_parquet(features / TRAINING_SET)
     activity = pd.read_parquet(features / "data" / f"{schema.USER_ACTIVITY_VIEW}.parquet")
     for row in joined.to_dict("records"):
         assert _same(row["events_1d"], _known(activity, row)), row

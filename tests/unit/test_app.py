@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from lodestar import bundle
 from lodestar.engine.recommender import Recommender
+from lodestar.ranker import Ranker
+from lodestar.schema.pairs import ITEM_COUNTS, USER_COUNTS
 from serving import app
 from serving.app import MOST_BODY_BYTES, App
-from serving.features import NOBODY, Histories, Recent, StoreFailed
+from serving.features import NOBODY, Counts, Histories, Recent, StoreFailed
 from serving.impressions import FileLog
 from serving.metrics import Metrics
 from serving.predictor import Predictor
-from tests.factories import small_bundle
+from tests.factories import counting_ranker, small_bundle
 
 DIGITS = 12
 KNOWN_US = 1_767_225_600_000_000
@@ -28,12 +31,19 @@ class Known:
 
     def __init__(self, histories: dict[str, tuple[str, ...]]) -> None:
         self.known = histories
-        self.fails = False
+        self.taken: dict[str, float] = {}
+        self.fails = self.fails_to_count = False
 
     async def histories(self, users: Sequence[str]) -> Histories:
         if self.fails:
             raise StoreFailed("gone")
         return [Recent(self.known[user], KNOWN_US) if user in self.known else NOBODY for user in users]
+
+    async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
+        if self.fails_to_count:
+            raise StoreFailed("gone")
+        of_items = [[self.taken.get(item, np.nan)] * len(ITEM_COUNTS) for item in items]
+        return np.full((len(users), len(USER_COUNTS)), 0.5), np.array(of_items).reshape(-1, len(ITEM_COUNTS))
 
     async def close(self) -> None:
         pass
@@ -42,8 +52,8 @@ class Known:
 class Served:
     """The application with its parts in reach."""
 
-    def __init__(self, folder: Path, short_asks: int = 9) -> None:
-        loaded = bundle.load(small_bundle(folder / "bundle", num_items=DIGITS))
+    def __init__(self, folder: Path, short_asks: int = 9, ranker: Ranker | None = None) -> None:
+        loaded = bundle.load(small_bundle(folder / "bundle", num_items=DIGITS, ranker=ranker))
         self.digest, self.log = loaded.digest, folder / "impressions.jsonl"
         self.store = Known({"u1": ("i1", "i2"), "all": tuple(f"i{row}" for row in range(DIGITS))})
         self.predictor = Predictor(
@@ -116,6 +126,30 @@ def test_all_protocols_give_the_same_list(served: Served) -> None:
     assert many[0]["items"] == one["items"]
     assert next(tensor["data"] for tensor in tensors if tensor["name"] == "item_id") == [place["item_id"] for place in one["items"]]
     assert many[1]["retriever"] == "popular"
+
+
+@pytest.mark.parametrize("short_asks", [0, 9])
+def test_what_counts_now_comes_first_and_without_counts_retrieval_s_order_stays(short_asks: int, tmp_path: Path) -> None:
+    plain = Served(tmp_path / "plain")
+    ranked = Served(tmp_path / "ranked", short_asks, counting_ranker(DIGITS, candidates=6))
+    path = "/v1/recommend?user=u1&k=9"
+    by_retrieval = listed(plain, path)
+    assert listed(ranked, path) == by_retrieval  # nothing is counted yet
+    ranked.store.taken = {by_retrieval[4]: 0.7, by_retrieval[2]: 0.9, by_retrieval[7]: 1.0}  # the last is beyond what is looked at
+    moved = [by_retrieval[2], by_retrieval[4], *(item for place, item in enumerate(by_retrieval) if place not in {2, 4})]
+    assert listed(ranked, path) == moved
+    several = ranked.ask("POST", "/v1/models/recommend:predict", json={"instances": [{"user": "u1", "k": 9}, "nobody"]}).json()[
+        "predictions"
+    ]
+    assert [[place["item_id"] for place in one["items"]][:2] for one in several] == [moved[:2], ["i0", "i1"]]
+    assert "lodestar_lists_unranked_total 0.0" in ranked.ask("GET", "/metrics").text
+    ranked.store.fails_to_count = True
+    assert listed(ranked, path) == by_retrieval
+    assert "lodestar_lists_unranked_total 1.0" in ranked.ask("GET", "/metrics").text
+
+
+def listed(served: Served, path: str) -> list[str]:
+    return [place["item_id"] for place in served.ask("GET", path).json()["items"]]
 
 
 def test_binary_outputs_say_where_the_json_ends(served: Served) -> None:

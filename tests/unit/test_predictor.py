@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lodestar.engine.recommender import Recommendation
+from lodestar.engine.recommender import Candidates
 from serving.predictor import short_asks
 from tests.unit.test_app import Served
 
@@ -42,13 +42,13 @@ def test_a_store_that_is_away_at_the_start_is_no_reason_not_to_start(served: Ser
 @pytest.mark.parametrize(("count", "thread"), [(2, "MainThread"), (3, "rank")])
 def test_long_rankings_run_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, thread: str) -> None:
     served, ran_in = Served(tmp_path, short_asks=2), set()
-    recommend = served.predictor.recommender.recommend
+    candidates = served.predictor.recommender.candidates
 
-    def noted(*asked: Any, **more: Any) -> list[Recommendation]:
+    def noted(*asked: Any, **more: Any) -> Candidates:
         ran_in.add(threading.current_thread().name.partition("_")[0])
-        return recommend(*asked, **more)
+        return candidates(*asked, **more)
 
-    monkeypatch.setattr(served.predictor.recommender, "recommend", noted)
+    monkeypatch.setattr(served.predictor.recommender, "candidates", noted)
     answers = served.ask("POST", "/v1/models/recommend:predict", json={"instances": ["u1"] * count}).json()["predictions"]
     assert (len(answers), ran_in) == (count, {thread})
     asyncio.run(served.predictor.close())

@@ -1,0 +1,33 @@
+"""A bundle's ranker ready to answer: what it adds to the scores of the best candidates."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.ranker import CANDIDATES, COUNTS, HISTORY, MASK, WORTH, Ranker
+
+Floats = NDArray[np.float32]
+
+
+class Reranker:
+    """Safe to share between threads."""
+
+    def __init__(self, ranker: Ranker, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        options.log_severity_level = 3
+        self.ranker = ranker
+        self._session = onnxruntime.InferenceSession(ranker.graph, options, providers=["CPUExecutionProvider"])
+
+    def worth(self, history: NDArray[np.int32], candidates: NDArray[np.intp], counts_CF: Floats) -> Floats:
+        """Of each candidate (a row of the item table), [C]; a history that is not empty, oldest first."""
+        recent = self.ranker.vectors[history[-self.ranker.max_length :]].astype(np.float32)
+        given = {
+            HISTORY: recent[None],
+            MASK: np.ones((1, len(recent)), dtype=np.bool_),
+            CANDIDATES: self.ranker.vectors[candidates].astype(np.float32)[None],
+            COUNTS: counts_CF[None],
+        }
+        found: Floats = self._session.run([WORTH], given)[0][0]
+        return found

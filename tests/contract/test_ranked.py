@@ -1,0 +1,177 @@
+"""A ranker from the log to the answer: what it is taught, judged and asked with is the same, and it finds what no history tells."""
+
+import json
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import uvloop
+from numpy.typing import NDArray
+
+from feature_repo import store
+from lodestar import bundle, schema
+from lodestar.config import Recipe, override
+from lodestar.engine.recommender import Recommender
+from lodestar.errors import DataError
+from lodestar.evaluation.judge import Judge
+from lodestar.evaluation.metrics import ndcg, rank
+from lodestar.evaluation.names import MODEL
+from lodestar.features import known
+from lodestar.features import store as features_store
+from lodestar.features.history import microseconds
+from lodestar.progress import Progress
+from lodestar.recipes import recipe
+from lodestar.schema import pairs
+from lodestar.schema.places import TRAINING_SET
+from lodestar.training import run
+from lodestar.training.checkpoints import Checkpoints, State
+from serving.features import Counts, connect
+from tests.contract.conftest import StartRedis, StartServing, free_port
+from tests.factories import EPOCH_US, SECOND_US
+from tests.unit.test_features import built
+
+DAYS, USERS, HOT_A_DAY, ITEMS, CANDIDATES = 12, 40, 4, 80, 60
+DAY_S, HOUR_S = 24 * 3600, 3600
+
+
+def chosen() -> Recipe:
+    changes = {
+        "train": {"epochs": 3, "refit": True},
+        "rank": {"candidates": CANDIDATES, "dim": 16, "batch_rows": 64, "epochs": 20, "learning_rate": 0.005},
+    }
+    return override(recipe("tiny"), json.dumps(changes))
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each day has items of its own that most take; a few are taken on any day. The log ends now."""
+    chance = np.random.default_rng(0)
+    last = int(time.time()) - EPOCH_US // SECOND_US
+    of_day = chance.permutation(ITEMS)[: DAYS * HOT_A_DAY].reshape(DAYS, HOT_A_DAY)
+    rows = []
+    for day in range(DAYS):
+        for user in range(USERS):
+            wanted = [*chance.choice(of_day[day], 3, replace=False), chance.integers(ITEMS)]
+            begins = last - (DAYS - day) * DAY_S + int(chance.integers(20 * HOUR_S))
+            rows += [(f"u{user}", f"i{item}", begins + 60 * place) for place, item in enumerate(wanted)]
+    folder = built(tmp_path_factory.mktemp("ranked"), sorted(rows, key=lambda row: row[2]))
+    store.publish(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    run.train(features, folder / "bundle", chosen(), str(folder / "checkpoints"))
+    return folder / "bundle"
+
+
+def now(count: int) -> NDArray[np.int64]:
+    return np.full(count, time.time_ns() // 1000, dtype=np.int64)
+
+
+def test_what_is_asked_with_is_what_was_learnt_from(features: Path) -> None:
+    joined = pd.read_parquet(features / TRAINING_SET)
+    moments = microseconds(pq.read_table(features / TRAINING_SET)[schema.FEATURE_TIME])
+    of_user = known.counts(features, schema.USER_ACTIVITY_VIEW, joined[schema.USER_ID].tolist(), moments)
+    of_item = known.counts(features, schema.ITEM_STATS_VIEW, joined[schema.ITEM_ID].tolist(), moments)
+    np.testing.assert_array_equal(pairs.numbers(of_user, of_item), joined[list(pairs.NAMES)].to_numpy())
+    assert len(np.unique(joined[pairs.HEAT])) > 10
+
+
+@pytest.mark.parametrize(("stage", "epoch"), [("search", 2), ("refit", 1)])
+def test_a_run_that_was_stopped_ends_with_the_same_ranker(
+    stage: str, epoch: int, features: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Checkpoints.save
+
+    def save_and_stop(self: Checkpoints, state: State) -> None:
+        save(self, state)
+        if (state.stage, state.epoch) == (stage, epoch):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run, "SAVING_IS_ONE_OF", 0)  # of each epoch
+        patch.setattr(Checkpoints, "save", save_and_stop)
+        run.train(features, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
+    assert not (tmp_path / "bundle").exists()
+    run.train(features, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
+    assert bundle.load(tmp_path / "bundle").digest == bundle.load(made).digest
+
+
+@pytest.mark.parametrize(("broken", "code"), [("missing", "E151"), ("one class", "E210")])
+def test_a_training_set_that_teaches_nothing_is_refused_before_anything_is_trained(
+    broken: str, code: str, features: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = shutil.copytree(features, tmp_path / "features")
+    joined = pd.read_parquet(found / TRAINING_SET)
+    (found / TRAINING_SET).unlink()
+    if broken == "one class":
+        joined.assign(**{schema.LABEL: 1}).to_parquet(found / TRAINING_SET)
+    with pytest.raises(DataError, match=code):
+        run.train(found, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
+    assert not (tmp_path / "bundle").exists()
+    assert "epoch" not in capfd.readouterr().err
+
+
+def test_it_finds_what_is_hot_of_late(features: Path, made: Path) -> None:
+    loaded, found = bundle.load(made), features_store.load(features)
+    assert loaded.ranker is not None
+    judge = Judge(found, loaded, chosen())
+    with Progress("", 1) as progress:
+        plain = rank(Recommender(loaded).scores, judge.split.test, ITEMS, 10, progress)
+    assert ndcg(judge.rankings[MODEL], 10).mean() > 1.1 * ndcg(plain, 10).mean()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def address(request: pytest.FixtureRequest, features: Path, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of an online store that the features were published to."""
+    if request.param == "sqlite":
+        return f"sqlite:{features / 'online' / 'online.db'}"
+    start_redis(port := free_port())
+    monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{port}")
+    with store.opened(features, in_redis=True) as opened:
+        opened.materialize(store.BEFORE_ALL, datetime.now(UTC))
+    return f"redis://127.0.0.1:{port}"
+
+
+def test_a_store_gives_the_counts_that_history_gives(features: Path, address: str) -> None:
+    users, items = [f"u{user}" for user in range(USERS)] + ["nobody"], [f"i{item}" for item in range(ITEMS)] + ["i0", "none"]
+
+    async def asked() -> Counts:
+        client = connect(address)
+        try:
+            await client.histories([""])  # what opens a connection takes longer than an answer may
+            return await client.counts(users, items)
+        finally:
+            await client.close()
+
+    of_users, of_items = uvloop.run(asked())
+    assert np.isnan(of_users[-1]).all()
+    assert np.isnan(of_items[-1]).all()
+    for view, entities, given in ((schema.USER_ACTIVITY_VIEW, users, of_users), (schema.ITEM_STATS_VIEW, items, of_items)):
+        wanted = known.counts(features, view, entities, now(len(entities)))
+        np.testing.assert_array_equal(np.nan_to_num(given).astype(np.float32), wanted)
+        assert wanted.any()
+
+
+def test_an_answer_is_in_the_ranker_s_order(features: Path, made: Path, start_serving: StartServing) -> None:
+    address = start_serving("--bundle", made, "--features", f"sqlite:{features / 'online' / 'online.db'}").address
+    found, model = features_store.load(features), Recommender(bundle.load(made))
+    is_moved = False
+    for user, history in zip(found.interactions.users[:5], found.interactions.histories(), strict=False):
+        answer = httpx.get(f"{address}/v1/recommend?user={user}&k=10").json()
+        retrieved = model.candidates([found.items.ids[row] for row in history], 10)
+        ids = [found.items.ids[row] for row in retrieved.rows]
+        of_user = known.counts(features, schema.USER_ACTIVITY_VIEW, [user] * len(ids), now(len(ids)))
+        of_item = known.counts(features, schema.ITEM_STATS_VIEW, ids, now(len(ids)))
+        wanted = model.listed(model.reranked(retrieved, pairs.numbers(of_user, of_item)))
+        assert [place["item_id"] for place in answer["items"]] == [place.item_id for place in wanted]
+        is_moved |= [place.item_id for place in wanted] != ids[:10]
+    assert is_moved
