@@ -1,7 +1,7 @@
 """A bundle's ranker: what puts the best of retrieval in their last order, read with numpy alone.
 
-    ranker.onnx   history [B, T, D] and its mask, candidates [B, C, D] and counts [B, C, F] in, what to add to their scores out, [B, C]
-    ranker.npz    a row for each item, [N, D], and how many candidates and how much of a history it looks at
+    ranker.onnx   history [B, T, W] and its mask, candidates [B, C, W] and counts [B, C, F] in, what to add to their scores out, [B, C]
+    ranker.npz    a row for each item, [N, W], and how many candidates and how much of a history it looks at
 
 F are `lodestar.schema.pairs.NAMES`.
 """
@@ -21,7 +21,7 @@ HISTORY, MASK, CANDIDATES, COUNTS, WORTH = "history", "mask", "candidates", "cou
 
 @dataclass(frozen=True, kw_only=True)
 class Ranker:
-    """`vectors` float16 [N, D]; of a history the last `max_length` items speak."""
+    """`vectors` float16 [N, W]; of a history the last `max_length` items speak."""
 
     graph: bytes
     vectors: NDArray[np.float16]

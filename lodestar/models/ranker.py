@@ -29,7 +29,11 @@ class Ranker(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, history_BTD: Tensor, mask_BT: Tensor, candidates_BCD: Tensor, counts_BCF: Tensor) -> Tensor:
-        taken_BTW, candidate_BCW = self.item(history_BTD) * mask_BT[:, :, None], self.item(candidates_BCD)
+        return self.answers(self.item(history_BTD), mask_BT, self.item(candidates_BCD), counts_BCF)
+
+    def answers(self, taken_BTW: Tensor, mask_BT: Tensor, candidate_BCW: Tensor, counts_BCF: Tensor) -> Tensor:
+        """The same from items that have been brought to the width, which is done once for all of them where they are served."""
+        taken_BTW = taken_BTW * mask_BT[:, :, None]
         near_BCT = self.query(candidate_BCW) @ taken_BTW.transpose(1, 2) * taken_BTW.shape[2] ** -0.5 + self._ages(mask_BT)[:, None]
         # Beside the items stands nothing at all, so that a candidate may look at none of them.
         open_BCT = functional.pad(near_BCT.masked_fill(~mask_BT[:, None], -torch.inf), (1, 0))

@@ -33,8 +33,8 @@ class Worth(nn.Module):
         self.ranker = ranker
         self.weight = nn.Parameter(torch.tensor(weights, dtype=torch.float32), requires_grad=False)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor, candidates_BCD: Tensor, counts_BCF: Tensor) -> Tensor:
-        worth: Tensor = self.ranker(history_BTD, mask_BT, candidates_BCD, counts_BCF) @ self.weight
+    def forward(self, taken_BTW: Tensor, mask_BT: Tensor, candidates_BCW: Tensor, counts_BCF: Tensor) -> Tensor:
+        worth: Tensor = self.ranker.answers(taken_BTW, mask_BT, candidates_BCW, counts_BCF) @ self.weight
         return worth
 
 
@@ -62,10 +62,10 @@ def made(learnt: dict[str, Any], found: FeatureSet, recipe: Recipe) -> bundled.R
     vectors = rows_of_items(found, recipe)
     model = Ranker(vectors.shape[1], len(pairs.NAMES), len(learnt[WEIGHTS]), recipe.rank)
     model.load_state_dict(learnt[MODEL])
-    graph = graph_of(Worth(model, learnt[WEIGHTS]), vectors.shape[1])
-    return bundled.Ranker(
-        graph=graph, vectors=vectors.astype(np.float16), candidates=recipe.rank.candidates, max_length=recipe.rank.max_length
-    )
+    with torch.no_grad():
+        rows = model.item(torch.from_numpy(vectors)).numpy().astype(np.float16)
+    graph = graph_of(Worth(model, learnt[WEIGHTS]), recipe.rank.dim)
+    return bundled.Ranker(graph=graph, vectors=rows, candidates=recipe.rank.candidates, max_length=recipe.rank.max_length)
 
 
 def rows_of_items(found: FeatureSet, recipe: Recipe) -> NDArray[np.float32]:
@@ -73,8 +73,8 @@ def rows_of_items(found: FeatureSet, recipe: Recipe) -> NDArray[np.float32]:
     config, num_items = recipe.rank, len(found.items)
     counted = directions(found.split(recipe.data).train, num_items, config.dim, recipe.train.seed)
     near = item_vectors(counted, config.dim, recipe.train.seed) * config.dim**0.5
-    known: NDArray[np.float32] = np.concatenate([near, _texts(found)], axis=1).astype(np.float16).astype(np.float32)
-    return known  # as a bundle holds it
+    known: NDArray[np.float32] = np.concatenate([near, _texts(found)], axis=1)
+    return known
 
 
 def _texts(found: FeatureSet) -> NDArray[np.float32]:

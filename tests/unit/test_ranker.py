@@ -17,13 +17,13 @@ from lodestar.schema import pairs
 from lodestar.training.ranked import Worth, graph_of
 from tests.factories import counting_ranker, small_bundle
 
-DIM, TASKS = 6, 2
+DIM, WIDTH, TASKS = 6, 8, 2
 
 
 @pytest.fixture
 def model() -> Ranker:
     torch.manual_seed(0)
-    return Ranker(DIM, len(pairs.NAMES), TASKS, RankConfig(candidates=10, dim=8)).eval()
+    return Ranker(DIM, len(pairs.NAMES), TASKS, RankConfig(candidates=10, dim=WIDTH)).eval()
 
 
 def asked(length: int, candidates: int, requests: int = 1) -> tuple[torch.Tensor, ...]:
@@ -63,16 +63,17 @@ def test_the_newest_places_are_told_from_the_others(model: Ranker) -> None:
 def test_the_graph_gives_the_model_s_answers(model: Ranker, length: int, candidates: int) -> None:
     weights = [0.5, 0.25]
     chance = np.random.default_rng(0)
-    vectors = chance.normal(size=(200, DIM)).astype(np.float16)
-    served = Reranker(Bundled(graph=graph_of(Worth(model, weights), DIM), vectors=vectors, candidates=candidates, max_length=50), 1)
+    vectors = chance.normal(size=(200, DIM)).astype(np.float32)
+    rows = model.item(torch.from_numpy(vectors)).numpy().astype(np.float16)
+    served = Reranker(Bundled(graph=graph_of(Worth(model, weights), WIDTH), vectors=rows, candidates=candidates, max_length=50), 1)
     history, items = chance.integers(0, 200, length).astype(np.int32), chance.permutation(200)[:candidates].astype(np.intp)
     counts = chance.random((candidates, len(pairs.NAMES)), dtype=np.float32)
     found = served.worth(history, items, counts)
-    table = torch.from_numpy(vectors.astype(np.float32))
+    table = torch.from_numpy(vectors)
     answers = model(
         table[history.astype(np.int64)][None], torch.ones(1, length, dtype=torch.bool), table[items][None], torch.from_numpy(counts)[None]
     )
-    np.testing.assert_allclose(found, (answers[0] @ torch.tensor(weights)).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, (answers[0] @ torch.tensor(weights)).numpy(), rtol=1e-2, atol=2e-3)  # rows are rounded
 
 
 def test_a_list_is_ordered_by_retrieval_and_worth_and_what_was_not_looked_at_follows(tmp_path: Path) -> None:
