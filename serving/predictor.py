@@ -17,6 +17,7 @@ from lodestar.schema import pairs
 from serving.asks import Ask
 from serving.features import NOBODY, Features, Histories, Recent, StoreFailed
 from serving.impressions import BucketLog, FileLog, Shown, feature_hash
+from serving.item_counts import ItemCounts
 from serving.metrics import Metrics
 from serving.served import Served
 
@@ -72,8 +73,13 @@ class Predictor:
     short_asks: int
     proof: FileLog | BucketLog | None = None
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="rank"))
+    _items: ItemCounts = field(init=False)
     _store: Trouble = field(default_factory=lambda: Trouble(what="the online store"))
     _disk: Trouble = field(default_factory=lambda: Trouble(what="the impression log"))
+
+    def __post_init__(self) -> None:
+        num_items = len(self.recommender.bundle.items) if self.recommender.reranker is not None else 0
+        object.__setattr__(self, "_items", ItemCounts(num_items))
 
     @property
     def digest(self) -> str:
@@ -131,24 +137,22 @@ class Predictor:
         if not any(len(one.seen) for one in found):
             return found
         ids = self.recommender.bundle.items.ids
-        rows = np.unique(np.concatenate([one.rows for one in found]))
+        stale = self._items.stale(np.concatenate([one.rows for one in found]))
         try:
-            of_users, of_items = await self.features.counts([ask.user for ask in asks], [ids[row] for row in rows.tolist()])
+            of_users, of_items = await self.features.counts([ask.user for ask in asks], [ids[row] for row in stale.tolist()])
         except StoreFailed as error:
             self._store.begins(error)
             self.metrics.unranked.inc(len(asks))
             return found
         self._store.ends()
-        return await self._worked(len(asks), self._put_in_order, found, rows, of_users, of_items)
+        self._items.keep(stale, of_items)
+        return await self._worked(len(asks), self._put_in_order, found, of_users)
 
-    def _put_in_order(
-        self, found: list[Candidates], rows: NDArray[np.intp], of_users: NDArray[np.float64], of_items: NDArray[np.float64]
-    ) -> list[Candidates]:
+    def _put_in_order(self, found: list[Candidates], of_users: NDArray[np.float64]) -> list[Candidates]:
         ordered = []
         for one, of_user in zip(found, of_users, strict=True):
             seen = one.rows[: self.recommender.looks_at]
-            of_item = of_items[np.searchsorted(rows, seen)]
-            counts = pairs.numbers(np.broadcast_to(of_user, (len(seen), len(of_user))), of_item)
+            counts = pairs.numbers(np.broadcast_to(of_user, (len(seen), len(of_user))), self._items.of(seen))
             ordered.append(self.recommender.reranked(one, counts))
         return ordered
 
