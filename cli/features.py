@@ -63,6 +63,8 @@ def _add_prove(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     meaning = f"what `lodestar serve --proof` wrote: a file, a folder or s3:// (default: {log})"
     proof.add_argument("log", nargs="?", default=log, metavar="LOG", help=meaning)
     proof.add_argument("--tables", type=Path, metavar="PATH", help="what the features were built from (default: the last run's)")
+    meaning = "whose scale counts are held to, where a ranker was given any (default: the last run's)"
+    proof.add_argument("--features", type=Path, metavar="PATH", help=meaning)
     proof.add_argument("--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help="like 90m, 24h, 7d (default: 24h)")
     proof.set_defaults(command=_prove)
 
@@ -107,13 +109,19 @@ def _prove(options: argparse.Namespace) -> int:
     from lodestar.data.tables import Tables
     from lodestar.errors import GateRefused, UsageError
     from lodestar.features import skew
+    from lodestar.features.store import scalers
 
     with tempfile.TemporaryDirectory() as folder:
         source = storage.fetch(options.log, Path(folder)) if storage.is_remote(options.log) else Path(options.log)
         files = sorted(source.rglob("*.jsonl")) if source.is_dir() else [source]
         if not files or not files[0].is_file():
             raise UsageError(f"there is no proof log at {options.log}; serve with --proof to write one")
-        proof = skew.prove(skew.read(files), Tables(root=options.tables or _last_tables(Path(DEFAULT_OUTPUT))), options.last)
+        log, run = skew.read(files), Path(DEFAULT_OUTPUT)
+        tables = options.tables or _last(run, "ingest/tables", "--tables what the features were built from")
+        scale: dict[str, float] = {}
+        if any(vector.counts for vector in log.vectors):
+            scale = scalers(options.features or _last(run, "build-features/features", "--features where the features are"))
+        proof = skew.prove(log, Tables(root=tables), options.last, scale)
     found = f"{proof.identical:,}/{proof.requests:,} identical"
     age = f"what was served was {_rounded(proof.median_age)} old in the median, {_rounded(proof.oldest)} at most"
     if not proof.differences:
@@ -123,13 +131,13 @@ def _prove(options: argparse.Namespace) -> int:
     raise GateRefused(f"{found}; {age}")
 
 
-def _last_tables(run: Path) -> Path:
-    """Those that the last run on this machine ingested."""
+def _last(run: Path, what: str, option: str) -> Path:
+    """What a step of the last run on this machine left."""
     from lodestar.errors import UsageError
 
-    found = sorted(run.glob(".pipeline/*/ingest/tables"), key=lambda path: path.stat().st_mtime)
+    found = sorted(run.glob(f".pipeline/*/{what}"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UsageError(f"no run is in {run}; say with --tables what the features were built from")
+        raise UsageError(f"no run is in {run}; say with {option}")
     return found[-1]
 
 

@@ -14,7 +14,8 @@ import orjson
 from serving import asgi, asks, metrics, tensors
 from serving.asgi import OCTETS, Handler, Receive, Reply, Request, Scope, Send, says
 from serving.asks import Refused
-from serving.predictor import Answer, Predictor
+from serving.predictor import Predictor
+from serving.served import Answer
 
 RECOMMEND = "/v1/recommend"
 MOST_BODY_BYTES = 4 << 20

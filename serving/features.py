@@ -11,15 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.packed import Layout, from_json, known_us, signature_of
 from lodestar.schema.pairs import ITEM_COUNTS, USER_COUNTS
 from lodestar.schema.places import layouts_table, rows_table
-from serving.packed import PackedView, decoded
+from serving.packed import Numbers, PackedView, decoded
 from serving.redis import TIMEOUT_S, Redis, RedisAddress
 
 MOST_KEYS = 10_000  # in one question to SQLite
@@ -34,7 +31,7 @@ class Recent(NamedTuple):
 
 
 Histories = list[Recent]
-Counts = tuple[NDArray[np.float64], NDArray[np.float64]]
+Counts = tuple[Numbers, Numbers]
 NOBODY = Recent((), 0)
 
 
@@ -76,7 +73,7 @@ class NoFeatures:
         return [NOBODY for _ in users]
 
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
-        return np.full((len(users), len(USER_COUNTS)), np.nan), np.full((len(items), len(ITEM_COUNTS)), np.nan)
+        return decoded({}, [None] * len(users), USER_COUNTS), decoded({}, [None] * len(items), ITEM_COUNTS)
 
     async def close(self) -> None:
         pass
@@ -149,7 +146,7 @@ class SqliteFeatures:
             return NOBODY
         return Recent(tuple(layout.value(row, schema.RECENT_ITEMS) or ()), known_us(row))
 
-    def _numbers(self, view: str, entities: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
+    def _numbers(self, view: str, entities: Sequence[str], names: Sequence[str]) -> Numbers:
         """Of each entity, however often it is named."""
         table, now_us, rows = rows_table(schema.FEAST_PROJECT, view), time.time_ns() // 1000, dict[bytes, bytes]()
         keys = [entity.encode() for entity in entities]

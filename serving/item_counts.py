@@ -6,27 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.schema.pairs import ITEM_COUNTS
+from serving.packed import Numbers
 
 FRESH_S = 1.0
 
 Rows = NDArray[np.intp]  # of the item table
-Counts = NDArray[np.float64]
 
 
 class ItemCounts:
     """Of all items of a catalogue, by row."""
 
     def __init__(self, num_items: int) -> None:
-        self._counts = np.full((num_items, len(ITEM_COUNTS)), np.nan)
+        self._counts = Numbers(np.full((num_items, len(ITEM_COUNTS)), np.nan), np.zeros(num_items, dtype=np.int64))
         self._read_s = np.full(num_items, -np.inf)
 
     def stale(self, rows: Rows) -> Rows:
         """Those of some rows that are to be read again, each once."""
         return np.unique(rows[self._read_s[rows] < time.monotonic() - FRESH_S])
 
-    def keep(self, rows: Rows, counts: Counts) -> None:
-        self._counts[rows], self._read_s[rows] = counts, time.monotonic()
+    def keep(self, rows: Rows, counts: Numbers) -> None:
+        self._counts.values[rows], self._counts.known_us[rows], self._read_s[rows] = *counts, time.monotonic()
 
-    def of(self, rows: Rows) -> Counts:
-        """[rows, counts], NaN where nothing is known."""
-        return self._counts[rows]
+    def of(self, rows: Rows) -> Numbers:
+        """Of some rows."""
+        return Numbers(self._counts.values[rows], self._counts.known_us[rows])

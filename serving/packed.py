@@ -14,6 +14,7 @@ from lodestar.schema.places import layout_key, row_key
 from serving.redis import Redis
 
 Row = bytes | None
+KNOWN_AT = NULLS_AT - 8  # in a row, the second of two times
 
 
 class PackedView:
@@ -34,8 +35,8 @@ class PackedView:
         rows = await self._rows(entities)
         return [None if row is None else (self._layouts[signature_of(row)].value(row, name), known_us(row)) for row in rows]
 
-    async def numbers(self, entities: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
-        """Some numbers of each entity, (entities, names), decoded together; NaN where there is none, or where it is no number."""
+    async def numbers(self, entities: Sequence[str], names: Sequence[str]) -> "Numbers":
+        """Some numbers of each entity, decoded together."""
         return decoded(self._layouts, await self._rows(entities), names)
 
     async def _rows(self, entities: Sequence[str]) -> list[Row]:
@@ -61,12 +62,23 @@ class PackedView:
         return layout is None or layout.is_expired(row, now_us)
 
 
-def decoded(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:
-    """Some numbers of each row, (rows, names); NaN where there is none, or where it is no number. ValueError where a row is cut."""
-    found = np.full((len(rows), len(names)), np.nan)
+class Numbers(NamedTuple):
+    """Values (rows, names), NaN where there is none or where it is no number, and when each row became known, UTC µs, 0 for none."""
+
+    values: NDArray[np.float64]
+    known_us: NDArray[np.int64]
+
+    def part(self, row: int) -> "Numbers":
+        """One row."""
+        return Numbers(self.values[row : row + 1], self.known_us[row : row + 1])
+
+
+def decoded(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequence[str]) -> Numbers:
+    """Some numbers of each row; ValueError where a row is cut."""
+    found = Numbers(np.full((len(rows), len(names)), np.nan), np.zeros(len(rows), dtype=np.int64))
     for signature in _signatures(rows):  # more than one while a view changes
         places = [place for place, row in enumerate(rows) if row is not None and row.startswith(signature)]
-        found[places] = _numbers(layouts[signature], [rows[place] or b"" for place in places], tuple(names))
+        found.values[places], found.known_us[places] = _numbers(layouts[signature], [rows[place] or b"" for place in places], tuple(names))
     return found
 
 
@@ -97,7 +109,7 @@ def _columns(layout: Layout, names: tuple[str, ...]) -> list[_Column]:
     return [column for column in found if len(column.wanted)]
 
 
-def _numbers(layout: Layout, rows: Sequence[bytes], names: tuple[str, ...]) -> NDArray[np.float64]:
+def _numbers(layout: Layout, rows: Sequence[bytes], names: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The fixed part of all rows as a matrix of bytes, out of which the numbers of each kind are taken together."""
     size = layout.rest_at
     heads = b"".join([row[:size] for row in rows])
@@ -108,4 +120,4 @@ def _numbers(layout: Layout, rows: Sequence[bytes], names: tuple[str, ...]) -> N
     found = np.full((len(rows), len(names)), np.nan)
     for kind, bytes_at, wanted, bits in _columns(layout, names):
         found[:, wanted] = np.where(is_null[:, bits], np.nan, content.take(bytes_at, axis=1).view(kind))
-    return found
+    return found, content[:, KNOWN_AT:NULLS_AT].copy().view("<i8")[:, 0]

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar.engine.recommender import POPULAR, Candidates, Recommendation, Recommender
 from lodestar.schema import pairs
@@ -19,7 +18,8 @@ from serving.features import NOBODY, Features, Histories, Recent, StoreFailed
 from serving.impressions import BucketLog, FileLog, Shown, feature_hash
 from serving.item_counts import ItemCounts
 from serving.metrics import Metrics
-from serving.served import Served
+from serving.packed import Numbers
+from serving.served import Answer, Counted, Served
 
 WARM_UP_REQUESTS = 20
 WARM_UP_K = 10
@@ -28,16 +28,6 @@ SHORT_S = 0.01
 THREADS = 2
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """One list, best first; `retriever` says whether it was made for the user or for anyone."""
-
-    request_id: str
-    user: str
-    retriever: str
-    places: list[Recommendation]
 
 
 @dataclass(kw_only=True)
@@ -97,10 +87,15 @@ class Predictor:
         started = time.perf_counter()
         histories = await self._histories(asks)
         found = await self._worked(len(asks), self._candidates, asks, histories)
-        if self.recommender.reranker is not None:
-            found = await self._reranked(asks, found)
-        lists = map(self.recommender.listed, found)
+        counted: Sequence[Counted | None] = [None] * len(asks)
+        if self.recommender.reranker is not None and any(len(one.seen) for one in found):
+            counted = await self._counted(asks, found)
+            found = await self._worked(len(asks), self._put_in_order, found, counted)
+        lists = [self.recommender.listed(one) for one in found]
         answers = [self._shown(ask, history, places) for ask, history, places in zip(asks, histories, lists, strict=True)]
+        if self.proof is not None:
+            for answer, history, one in zip(answers, histories, counted, strict=True):
+                self._write(self.proof, Served(answer=answer, history=history, counted=one).row())
         self.metrics.predicted(time.perf_counter() - started)
         return answers
 
@@ -132,10 +127,8 @@ class Predictor:
         pairs = zip(asks, histories, strict=True)
         return [self.recommender.candidates(history.items, ask.k, exclude=ask.exclude) for ask, history in pairs]
 
-    async def _reranked(self, asks: Sequence[Ask], found: list[Candidates]) -> list[Candidates]:
-        """In the ranker's order, by what is counted now; as they are where the store does not say."""
-        if not any(len(one.seen) for one in found):
-            return found
+    async def _counted(self, asks: Sequence[Ask], found: list[Candidates]) -> Sequence[Counted | None]:
+        """What is counted now of who asks and of the candidates; None where nobody is known, or where the store does not say."""
         ids = self.recommender.bundle.items.ids
         stale = self._items.stale(np.concatenate([one.rows for one in found]))
         try:
@@ -143,18 +136,21 @@ class Predictor:
         except StoreFailed as error:
             self._store.begins(error)
             self.metrics.unranked.inc(len(asks))
-            return found
+            return [None] * len(asks)
         self._store.ends()
         self._items.keep(stale, of_items)
-        return await self._worked(len(asks), self._put_in_order, found, of_users)
+        return [self._counted_of(one, of_users.part(place)) if len(one.seen) else None for place, one in enumerate(found)]
 
-    def _put_in_order(self, found: list[Candidates], of_users: NDArray[np.float64]) -> list[Candidates]:
-        ordered = []
-        for one, of_user in zip(found, of_users, strict=True):
-            seen = one.rows[: self.recommender.looks_at]
-            counts = pairs.numbers(np.broadcast_to(of_user, (len(seen), len(of_user))), self._items.of(seen))
-            ordered.append(self.recommender.reranked(one, counts))
-        return ordered
+    def _counted_of(self, found: Candidates, of_user: Numbers) -> Counted:
+        rows, ids = found.rows[: self.recommender.looks_at], self.recommender.bundle.items.ids
+        named = {ids[row]: place for place, row in enumerate(rows.tolist())} if self.proof is not None else {}
+        return Counted(of_user, named, self._items.of(rows))
+
+    def _put_in_order(self, found: list[Candidates], counted: Sequence[Counted | None]) -> list[Candidates]:
+        """In the ranker's order, as they are where nothing is counted."""
+        return [
+            one if given is None else self.recommender.reranked(one, given.numbers()) for one, given in zip(found, counted, strict=True)
+        ]
 
     def _shown(self, ask: Ask, history: Recent, places: list[Recommendation]) -> Answer:
         retriever = places[0].retriever if places else POPULAR
@@ -171,8 +167,6 @@ class Predictor:
                 places=places,
             )
             self._write(self.log, shown.rows())
-        if self.proof is not None:
-            self._write(self.proof, Served(request_id=answer.request_id, user=ask.user, history=history).row())
         return answer
 
     def _write(self, log: FileLog | BucketLog, rows: bytes) -> None:

@@ -16,7 +16,7 @@ import orjson
 
 from serving import asks
 from serving.asks import DEFAULT_K, MISSING, MOST_INSTANCES, OUT_OF_RANGE, USER, WRONG_TYPE, Ask, K, Refused, json_object
-from serving.predictor import Answer
+from serving.served import Answer
 
 Object = dict[str, Any]
 

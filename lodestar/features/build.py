@@ -25,7 +25,6 @@ from lodestar.features import content, labels, sequences, store, taken, windows
 from lodestar.features.relations import opened
 from lodestar.progress import Progress
 
-SCALERS = "scalers.json"
 RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"}  # views that are columns of a table
 RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
 
@@ -50,7 +49,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
         for name, query in (views(database, scale) | {labels.TABLE: labels.query(wanted)}).items():
             _save(database, query, folder, name)
             progress.advance()
-        (folder / SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
+        (folder / store.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
 
 
 def _save_sequences(database: Any, found: Tables, folder: Path, recipe: Recipe) -> int:

@@ -13,7 +13,7 @@ from lodestar.data.tables import Tables
 from lodestar.features import taken
 
 MEMORY = "280MB"  # of the database; what does not fit goes to the temporary folder
-QUERY_KEYS, WANTED = "query_keys", "wanted_users"
+QUERY_KEYS, WANTED = "query_keys", "wanted_entities"
 _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 
 
@@ -43,12 +43,12 @@ def viewed(found: Tables) -> Iterator[Any]:
 
 
 @contextmanager
-def opened_for(found: Tables, users: Sequence[str]) -> Iterator[Any]:
-    """The same with `positive` alone dealt out, and of that what some users did."""
+def opened_for(found: Tables, entity: str, wanted: Sequence[str]) -> Iterator[Any]:
+    """The same with `positive` alone dealt out, and of that what some users did, or what was done with some items."""
     with _connected(None) as (database, folder):
         _view(database, found, "")
-        database.register(WANTED, pa.table({schema.USER_ID: pa.array(users, pa.string())}))
-        database.execute(f"CREATE OR REPLACE VIEW {taken.POSITIVE} AS {positive()} AND {schema.USER_ID} IN (SELECT * FROM {WANTED})")
+        database.register(WANTED, pa.table({entity: pa.array(wanted, pa.string())}))
+        database.execute(f"CREATE OR REPLACE VIEW {taken.POSITIVE} AS {positive()} AND {entity} IN (SELECT * FROM {WANTED})")
         taken.encode(database, folder, taken.POSITIVE)
         yield database
 

@@ -1,12 +1,12 @@
 """The skew proof: is what a model was asked with what history gives, to the bit?
 
-Serving logs of each answer the items that the store gave, and the moment as of which it knew them. From the events that were known by
-then, what training is made of is made again, by the same code, and must be the same.
+Serving logs of each answer the items and the counts that the store gave, and the moment as of which it knew each. From the events that
+were known by then, what training is made of is made again, by the same code, and must be the same.
 """
 
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from lodestar.data.tables import Tables
 from lodestar.errors import DataError, Place
 from lodestar.features import sequences, taken
 from lodestar.features.relations import opened_for
+from lodestar.features.skew_counts import Key, Values, rebuilt
 from lodestar.features.taken import Rows
 from lodestar.progress import Progress
 
@@ -27,11 +28,12 @@ NOTHING = "nothing"
 
 
 class Vector(NamedTuple):
-    """What was served: to whom, as of when, and which items."""
+    """What was served: to whom, as of when, which items, and counts where a ranker was given any."""
 
     user: str
     known_us: int
     items: tuple[str, ...]
+    counts: tuple[tuple[Key, Values], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,8 @@ def _parsed(line: bytes, place: Place) -> tuple[str, int, Vector]:
     try:
         row = json.loads(line)
         shown = datetime.fromisoformat(row[schema.SHOWN_AT])
-        vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), tuple(map(str, row[schema.RECENT_ITEMS])))
+        counts = tuple(_counted(*one) for one in row.get(schema.COUNTS, ()))
+        vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), tuple(map(str, row[schema.RECENT_ITEMS])), counts)
         return str(row[schema.REQUEST_ID]), _us(shown), vector
     except KeyError as error:
         raise DataError("E101", f"there is no {error.args[0]}", remedy="Give the log that --proof wrote.", place=place) from error
@@ -107,23 +110,36 @@ def _parsed(line: bytes, place: Place) -> tuple[str, int, Vector]:
         ) from error
 
 
+def _counted(view: str, entity: str, known_us: int, values: Sequence[float]) -> tuple[Key, Values]:
+    found = tuple(map(float, values))
+    if view not in schema.VIEWS or len(found) != len(schema.VIEWS[view].counts):
+        raise ValueError(f"{view!r} has no {len(found)} counts")
+    return Key(view, str(entity), int(known_us)), found
+
+
 def _us(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} names no time zone")
     return (moment - datetime.fromtimestamp(0, moment.tzinfo)) // timedelta(microseconds=1)
 
 
-def prove(log: Log, found: Tables, last: timedelta) -> Proof:
-    """Compare what the requests of the last hours were served with what the tables give as of the same moments."""
+def prove(log: Log, found: Tables, last: timedelta, scale: Mapping[str, float]) -> Proof:
+    """Compare what the requests of the last hours were served with what the tables give as of the same moments.
+
+    `scale` is the features' (`scalers.json`); without counts in the log it is not looked at.
+    """
     requests = log.since(last)
     served = np.asarray(log.vector, dtype=np.int64)[requests]
     wanted = [log.vectors[place] for place in np.unique(served)]
     history = dict(_rebuilt(found, wanted))
+    counts = rebuilt(found, (key for vector in wanted for key, _ in vector.counts), scale)
     shown_us = np.asarray(log.shown_us, dtype=np.int64)[requests]
     differences, ages_us = [], []
     for request, place, moment_us in zip(requests, served, shown_us, strict=True):
         vector = log.vectors[place]
-        different = _difference(vector, history[vector.user, vector.known_us], int(moment_us))
+        different = _difference(vector, history[vector.user, vector.known_us], int(moment_us)) or _miscounted(
+            vector, counts, int(moment_us)
+        )
         if different is not None:
             differences.append(Difference(request_id=log.request[request], user=vector.user, **different))
         if vector.known_us:
@@ -151,12 +167,24 @@ def _difference(vector: Vector, history: tuple[str, ...], shown_us: int) -> dict
     return {"feature": f"{schema.RECENT_ITEMS}[{place}]", "served": values[0], "history": values[1]}
 
 
+def _miscounted(vector: Vector, history: Mapping[Key, Values], shown_us: int) -> dict[str, str] | None:
+    """The first count that differs."""
+    for key, served in vector.counts:
+        if key.known_us > shown_us:
+            feature = f"{schema.KNOWN_US} of {key.entity}"
+            return {"feature": feature, "served": str(key.known_us), "history": f"at most {shown_us}, when it was shown"}
+        for count, ours, theirs in zip(schema.VIEWS[key.view].counts, served, history[key], strict=True):
+            if ours != theirs:
+                return {"feature": f"{count.name} of {key.entity}", "served": repr(ours), "history": repr(theirs)}
+    return None
+
+
 def _rebuilt(found: Tables, wanted: Sequence[Vector]) -> Iterator[tuple[tuple[str, int], tuple[str, ...]]]:
     """By user and moment, the items as training has them."""
     moments: dict[str, set[int]] = {}
     for vector in wanted:
         moments.setdefault(vector.user, set()).add(vector.known_us)
-    with opened_for(found, list(moments)) as database, Progress("prove features", len(moments)) as progress:
+    with opened_for(found, schema.USER_ID, list(moments)) as database, Progress("prove features", len(moments)) as progress:
         users, items = taken.names(database, schema.USER_ID), taken.names(database, schema.ITEM_ID)
         for events in taken.chunks(database, schema.USER_ID):
             for rows in _by_user(events):

@@ -60,7 +60,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe, session: "SparkSe
         # Kept as files: Spark would take any rows for the latest where the limit stands in a query that joins them.
         spark.kept(labels.LATEST, spark.query(labels.latest(wanted)))
         spark.save(labels.TABLE, spark.query(labels.query(wanted)))
-        (folder / build.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
+        (folder / store.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
 
 
 @contextmanager

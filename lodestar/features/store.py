@@ -8,6 +8,7 @@ online/         the online store's snapshot and the registry
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SEQUENCES = "sequences.npz"
 ONLINE = "online"
 DATA = "data"
+SCALERS = "scalers.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,13 @@ def pack_column(name: str, column: "pa.StringArray") -> Arrays:
     _, ends, content = whole.buffers()
     bounds = np.frombuffer(ends, dtype=np.int64)[whole.offset :][: len(whole) + 1] if len(whole) else np.zeros(1, np.int64)
     return packed(name, np.frombuffer(content or b"", dtype=np.uint8)[bounds[0] : bounds[-1]], bounds[1:] - bounds[0])
+
+
+def scalers(root: Path) -> dict[str, float]:
+    """The highest of each count in training; DataError E151 where the folder holds no features."""
+    if not (root / SCALERS).is_file():
+        raise DataError("E151", f"there are no features in {root}", remedy="Build the features first.")
+    return {name: float(value) for name, value in json.loads((root / SCALERS).read_text()).items()}
 
 
 def load(root: Path) -> FeatureSet:

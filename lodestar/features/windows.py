@@ -52,14 +52,19 @@ def count(database: Any, view: View) -> None:
     database.execute(f"CREATE TABLE {view.name} (entity INTEGER, hour INTEGER, {columns})")
     for chunk in taken.chunks(database, view.entity):
         key = chunk[taken.NUMBERS[view.entity]].astype(np.int64)
-        ends = chunk["time"] // HOUR_US + 1
-        enters = np.maximum(ends, -(-chunk["known"] // HOUR_US))
+        ends, enters = hours_of(chunk)
         for rows in _groups(key):
             keys, hours, counts = counted(view.counts, key[rows], ends[rows], enters[rows], chunk["type"][rows])
             arrays = [pa.array(values.astype(np.int32)) for values in (keys, hours, *counts)]
             database.register(STEPS, pa.table(arrays, names=["entity", "hour", *_names(view)]))
             database.execute(f"INSERT INTO {view.name} SELECT * FROM {STEPS}")
             database.unregister(STEPS)
+
+
+def hours_of(events: taken.Rows) -> tuple[Hours, Hours]:
+    """The end of each event's hour, and the hour from which it is known, since 1970."""
+    ends = events["time"] // HOUR_US + 1
+    return ends, np.maximum(ends, -(-events["known"] // HOUR_US))
 
 
 def counted(counts: Sequence[Count], key: Hours, ends: Hours, enters: Hours, types: NDArray[np.uint8]) -> tuple[Hours, Hours, list[Hours]]:

@@ -104,7 +104,7 @@ def test_values_of_every_type_are_what_feast_reads(opened: Opened) -> None:
         assert found == expected[name], name
     assert expected["texts"] == [full["texts"], None, None, full["texts"]]
     assert opened.ours(lambda view: view.values(["full"], "at")) == [int(START.timestamp())]
-    numbers = opened.ours(lambda view: view.numbers(users, [*NUMBERS, "text", "no such"]))
+    numbers = opened.ours(lambda view: view.numbers(users, [*NUMBERS, "text", "no such"])).values
     wanted = np.array([expected[name] for name in NUMBERS], dtype=float).T
     np.testing.assert_array_equal(numbers[:, : len(NUMBERS)], wanted)
     assert np.isnan(numbers[:, len(NUMBERS) :]).all()
@@ -143,9 +143,9 @@ def test_a_view_that_gains_a_feature_is_read_on_before_and_after_it_is_filled(op
     names, users = ["f4", "extra"], ["old", "new"]
 
     async def read(view: PackedView) -> list[Any]:
-        seen = [await view.numbers(users, names)]
+        seen = [(await view.numbers(users, names)).values]
         opened.write([row("new", START + timedelta(1), f4=2.0, extra=3.0, texts=["y"])], after)
-        return [*seen, await view.numbers(users, names), await view.values(users, "texts")]
+        return [*seen, (await view.numbers(users, names)).values, await view.values(users, "texts")]
 
     first, second, texts = opened.ours(read)
     np.testing.assert_array_equal(first, [[1, np.nan], [1, np.nan]])

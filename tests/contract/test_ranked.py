@@ -1,10 +1,13 @@
 """A ranker from the log to the answer: what it is taught, judged and asked with is the same, and it finds what no history tells."""
 
+import copy
 import json
 import shutil
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -17,12 +20,13 @@ from numpy.typing import NDArray
 from feature_repo import store
 from lodestar import bundle, schema
 from lodestar.config import Recipe, override
+from lodestar.data.tables import Tables
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError
 from lodestar.evaluation.judge import Judge
 from lodestar.evaluation.metrics import ndcg, rank
 from lodestar.evaluation.names import MODEL
-from lodestar.features import known
+from lodestar.features import known, skew
 from lodestar.features import store as features_store
 from lodestar.features.history import microseconds
 from lodestar.progress import Progress
@@ -152,7 +156,7 @@ def test_a_store_gives_the_counts_that_history_gives(features: Path, address: st
         finally:
             await client.close()
 
-    of_users, of_items = uvloop.run(asked())
+    of_users, of_items = (numbers.values for numbers in uvloop.run(asked()))
     assert np.isnan(of_users[-1]).all()
     assert np.isnan(of_items[-1]).all()
     for view, entities, given in ((schema.USER_ACTIVITY_VIEW, users, of_users), (schema.ITEM_STATS_VIEW, items, of_items)):
@@ -175,3 +179,61 @@ def test_an_answer_is_in_the_ranker_s_order(features: Path, made: Path, start_se
         assert [place["item_id"] for place in answer["items"]] == [place.item_id for place in wanted]
         is_moved |= [place.item_id for place in wanted] != ids[:10]
     assert is_moved
+
+
+@pytest.fixture(scope="module")
+def proven(features: Path, made: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The proof log of a real process."""
+    log = tmp_path_factory.mktemp("log") / "proof.jsonl"
+    server = start_serving("--bundle", made, "--features", f"sqlite:{features / 'online' / 'online.db'}", "--proof", log)
+    for user in ("u0", "u1", "u0", "nobody"):
+        httpx.get(f"{server.address}/v1/recommend", params={"user": user, "k": 5}).raise_for_status()
+    assert server.stop() == (0, "")
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def proof(features: Path, rows: list[dict[str, Any]], log: Path) -> skew.Proof:
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return skew.prove(skew.read([log]), Tables(root=features.parent / "tables"), timedelta(hours=1), features_store.scalers(features))
+
+
+def test_the_counts_of_an_answer_are_what_history_gives(features: Path, proven: list[dict[str, Any]], tmp_path: Path) -> None:
+    assert [len(row.get(schema.COUNTS, ())) for row in proven] == [6, 6, 6, 0]  # the user, and what was shown
+    assert any(max(values) > 0 for row in proven[:3] for *_, values in row[schema.COUNTS])
+    found = proof(features, proven, tmp_path / "proof.jsonl")
+    assert (found.requests, found.differences) == (4, ())
+
+
+def greater(row: list[Any]) -> None:
+    row[3][1] = float(np.nextafter(np.float32(row[3][1]), np.float32(2)))
+
+
+def of_before(row: list[Any]) -> None:
+    row[2] -= 48 * HOUR_S * SECOND_US
+
+
+def of_later(row: list[Any]) -> None:
+    row[2] += 48 * HOUR_S * SECOND_US
+
+
+def of_another(row: list[Any]) -> None:
+    row[1] = "of whom nothing is known"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("change", [greater, of_before, of_later, of_another])
+def test_a_planted_skew_of_a_count_is_caught(
+    change: Callable[[list[Any]], None], place: int, features: Path, proven: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    rows = copy.deepcopy(proven)
+    change(rows[1][schema.COUNTS][place])
+    (found,) = proof(features, rows, tmp_path / "proof.jsonl").differences
+    assert found.request_id == rows[1][schema.REQUEST_ID]
+    assert rows[1][schema.COUNTS][place][1] in found.feature
+
+
+def test_a_log_with_counts_of_no_view_is_a_coded_error(features: Path, proven: list[dict[str, Any]], tmp_path: Path) -> None:
+    rows = copy.deepcopy(proven)
+    rows[1][schema.COUNTS][0][0] = "no such view"
+    with pytest.raises(DataError, match=r"E107.*no such view"):
+        proof(features, rows, tmp_path / "proof.jsonl")

@@ -50,7 +50,7 @@ def served(folder: Path, made: Path, start_serving: StartServing, tmp_path_facto
 
 def proof(folder: Path, rows: list[Row], log: Path, last: timedelta = DAY) -> skew.Proof:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return skew.prove(skew.read([log]), Tables(root=folder / "tables"), last)
+    return skew.prove(skew.read([log]), Tables(root=folder / "tables"), last, {})
 
 
 def test_what_a_process_serves_is_what_history_gives(folder: Path, served: list[Row], tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from lodestar.data import tables as written
 from lodestar.data.ingest import ingest
 from lodestar.errors import DataError
 from lodestar.features import spark
-from lodestar.features.build import SCALERS, build_features
-from lodestar.features.store import SEQUENCES
+from lodestar.features.build import build_features
+from lodestar.features.store import SCALERS, SEQUENCES
 from tests.contract.conftest import ROOT
 from tests.contract.kustomize import OVERLAYS, rendered
 from tests.factories import EPOCH_US, table

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from lodestar import schema
 from lodestar.engine.recommender import PERSONAL, Recommendation
 from serving.asks import MOST_INSTANCES, Ask, Refused, from_query
-from serving.predictor import Answer
+from serving.served import Answer
 from serving.tensors import INTEGERS, OUTPUTS_BY_NAME, Inference, decode, encode
 from tests.unit.test_app import Served
 

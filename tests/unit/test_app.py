@@ -19,6 +19,7 @@ from serving.app import MOST_BODY_BYTES, App
 from serving.features import NOBODY, Counts, Histories, Recent, StoreFailed
 from serving.impressions import FileLog
 from serving.metrics import Metrics
+from serving.packed import Numbers
 from serving.predictor import Predictor
 from tests.factories import counting_ranker, small_bundle
 
@@ -43,7 +44,10 @@ class Known:
         if self.fails_to_count:
             raise StoreFailed("gone")
         of_items = [[self.taken.get(item, np.nan)] * len(ITEM_COUNTS) for item in items]
-        return np.full((len(users), len(USER_COUNTS)), 0.5), np.array(of_items).reshape(-1, len(ITEM_COUNTS))
+        of_users = np.full((len(users), len(USER_COUNTS)), 0.5)
+        found = (of_users, np.array(of_items).reshape(-1, len(ITEM_COUNTS)))
+        first, second = (Numbers(values, np.full(len(values), KNOWN_US)) for values in found)
+        return first, second
 
     async def close(self) -> None:
         pass

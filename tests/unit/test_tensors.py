@@ -9,7 +9,7 @@ import pytest
 
 from lodestar.engine.recommender import PERSONAL, Recommendation
 from serving.asks import Ask, Refused
-from serving.predictor import Answer
+from serving.served import Answer
 from serving.tensors import OUTPUT_TENSORS, decode, encode
 
 NAMES = [tensor["name"] for tensor in OUTPUT_TENSORS]
