@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.training import PEER, save
+from benchmarks.training import PEERS, RECTOOLS, save
 from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
 from lodestar.features import store
 from lodestar.features.store import FeatureSet
@@ -38,7 +38,7 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, bfloat16": {"precision": "bf16"},
     "ours, bfloat16, compiled": {"precision": "bf16", "compile": True},
 }
-PEERS = ("BCE", "softmax")
+LOSSES = ("BCE", "softmax")
 BF16_FLOP_S, BYTES_S = 790e12, 4.3e12  # seen on an H200: a product of 8,192 x 8,192 matrices, and a copy
 
 
@@ -54,7 +54,9 @@ def epoch_s(found: FeatureSet, how: dict[str, Any]) -> float:
 
 def theirs(python: str, file: Path, loss: str) -> float:
     settings = json.dumps({**SETTINGS, "seed": 0, "device": "cuda", "threads": 8, "workers": 4})
-    done = subprocess.run([python, PEER, file, loss, "3", "3", settings], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, PEERS / f"{RECTOOLS}_sasrec.py", file, loss, "3", "3", settings], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return float(json.loads(done.stdout.splitlines()[-1])["epoch_s"])
@@ -87,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.peer:
         with tempfile.TemporaryDirectory() as folder:
             save(split, Path(folder) / "sequences.npz")
-            for loss in PEERS:
+            for loss in LOSSES:
                 seconds = theirs(options.peer, Path(folder) / "sequences.npz", loss)
                 ratios = ", ".join(f"{seconds / own:.1f}x {name}" for name, own in took.items())
                 print(f"  {'RecTools, ' + loss:26}{seconds * 1e3:9.1f} ms an epoch: {ratios}")

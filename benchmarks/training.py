@@ -1,13 +1,14 @@
-"""Training SASRec on a CPU beside RecTools' SASRec: the same sequences, width, layers, heads, length, dropout and rate, one thread each.
+"""Training SASRec on a CPU beside RecTools' and RecBole's: the same sequences, width, layers, heads, length, dropout, rate; one thread.
 
 Each contestant learns from all but the last two items of a user and is judged on the second last: all items ranked, seen ones left out.
 Every few epochs it says how much CPU its training has taken and how good it is. Two figures come of it: CPU a place that was learnt from,
 and CPU until the NDCG@10 that both have reached. `recipe` is ours as it is run, with what counting knows to begin from.
 
-    python benchmarks/training.py FEATURES [--peer PYTHON] [--epochs N]
+    python benchmarks/training.py FEATURES [--peer PYTHON] [--recbole PYTHON] [--epochs N]
 
-FEATURES is what `lodestar features build` wrote. The peer needs an environment of its own, since it wants an older numpy; without
---peer one is made by uv in build/, which takes a minute.
+FEATURES is what `lodestar features build` wrote. The peers need environments of their own, since they want an older numpy; what is not
+named is made by uv in build/, which takes a minute. RecBole learns from every beginning of a history by itself: an epoch of MovieLens-100K
+takes it 400 s, so it has few.
 """
 
 import os
@@ -31,8 +32,12 @@ from lodestar.data.splits import Cases, Split
 from lodestar.features import store
 from lodestar.recipes import recipe
 
-PEER = Path(__file__).with_name("peers") / "rectools_sasrec.py"
-PINNED = ("rectools[torch]==0.19.0", "torch==2.13.0")
+PEERS = Path(__file__).with_name("peers")
+RECTOOLS, RECBOLE = "rectools", "recbole"
+PINNED = {
+    RECTOOLS: ("rectools[torch]==0.19.0", "torch==2.13.0"),
+    RECBOLE: ("recbole==1.2.1", "torch==2.13.0", "numpy<2", "pandas<2.3", "scipy<1.14", "setuptools<80"),
+}
 SETTINGS: dict[str, Any] = {
     "dim": 64,
     "layers": 2,
@@ -92,9 +97,10 @@ def ours(features: Path, chosen: Recipe) -> Iterator[Point]:
             yield Point(cpu_s=cpu_s, places=places, ndcg=line["ndcg_at_10"])
 
 
-def theirs(python: str, file: Path, loss: str, seed: int, epochs: int, every: int) -> Iterator[Point]:
+def theirs(peer: list[str], file: Path, loss: str, seed: int, epochs: int, every: int) -> Iterator[Point]:
+    """Points of a peer, named by its Python and its program."""
     settings = json.dumps({**SETTINGS, "seed": seed})
-    done = subprocess.run([python, PEER, file, loss, str(epochs), str(every), settings], capture_output=True, text=True, check=False)
+    done = subprocess.run([*peer, str(file), loss, str(epochs), str(every), settings], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     for line in done.stdout.splitlines():
@@ -115,24 +121,28 @@ def save(split: Split, file: Path) -> None:
     np.savez(file, bounds=bounds, items=np.concatenate(sequences), target=np.concatenate([items[:1] for items in cases.relevant]))
 
 
-def peer_python() -> str:
-    folder = Path("build") / "rectools"
-    if not (folder / "bin" / "python").exists():
+def program(peer: str, python: str | None) -> list[str]:
+    """What runs a peer, in the environment that is named or in one that is made for it."""
+    folder = Path("build") / peer
+    if python is None and not (folder / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINNED], check=True)
-    return str(folder / "bin" / "python")
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINNED[peer]], check=True)
+    return [python or str(folder / "bin" / "python"), str(PEERS / f"{peer}_sasrec.py")]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
+    parser.add_argument("--recbole", metavar="PYTHON", help="one that has recbole")
+    parser.add_argument("--recbole-epochs", type=int, default=1, metavar="N", help="0 leaves it out (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=40, help="of each contestant (default: %(default)s)")
     parser.add_argument("--every", type=int, default=4, help="epochs between two measurements (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="with seeds 0, 1, … (default: %(default)s)")
     options = parser.parse_args(arguments)
-    python = options.peer or peer_python()
+    rectools = program(RECTOOLS, options.peer)
+    recbole = program(RECBOLE, options.recbole) if options.recbole_epochs else []
     found: dict[str, list[list[Point]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sequences.npz"
@@ -142,8 +152,10 @@ def main(arguments: list[str] | None = None) -> int:
                 own = like_for_like(loss, seed, options.epochs)
                 own = replace(own, train=replace(own.train, validate_every=options.every))
                 found.setdefault(f"ours, {name}", []).append(list(ours(options.features, own)))
-                points = list(theirs(python, file, name, seed, options.epochs, options.every))
+                points = list(theirs(rectools, file, name, seed, options.epochs, options.every))
                 found.setdefault(f"RecTools, {name}", []).append(points)
+            if recbole:
+                found.setdefault("RecBole, softmax", []).append(list(theirs(recbole, file, "CE", seed, options.recbole_epochs, 1)))
             made = recipe("sasrec")
             found.setdefault("recipe", []).append(list(ours(options.features, replace(made, train=replace(made.train, seed=seed)))))
     shown(found)
@@ -159,8 +171,8 @@ def shown(found: dict[str, list[list[Point]]]) -> None:
         print(f"{name:20}{cost[name]:>16.1f}{best:>14.4f}{median(run[-1].cpu_s for run in runs):>14.1f}")
     floor = GEMM_FLOPS * SETTINGS["dim"] ** 2 * SETTINGS["layers"] / 1e6
     print(f"the layers' products are {floor:.2f} MFLOP a place\n")
-    for peer in ("RecTools, softmax", "RecTools, BCE"):
-        for name in (f"ours, {peer.removeprefix('RecTools, ')}", "recipe"):
+    for peer in (name for name in found if name.startswith("Rec")):
+        for name in (f"ours, {peer.partition(', ')[2]}", "recipe"):
             ratios, levels = [], []
             for mine, other in zip(found[name], found[peer], strict=True):
                 level = min(max(point.ndcg for point in run) for run in (mine, other))

@@ -118,6 +118,7 @@ def _identity(evaluation: Evaluation) -> str:
         ["features", f"`{found.features}`"],
         ["recipe", _plain(evaluation.recipe.name)],
         ["family", found.family],
+        ["ranker", f"of the best {found.ranked}" if found.ranked else "none"],
         ["precision", f"item table {found.table_precision}, encoder {found.encoder_precision}"],
         ["size", f"{found.num_bytes:,} bytes"],
     ]

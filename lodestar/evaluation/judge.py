@@ -136,5 +136,6 @@ class Judge:
             table_precision=info.precision,
             encoder_precision=info.encoder_precision,
             max_length=info.max_length,
+            ranked=self.source.ranker.candidates if self.source.ranker is not None else 0,
             num_bytes=self.source.num_bytes,
         )

@@ -30,7 +30,10 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Which bundle was judged, and on which features; `num_bytes` is its size on disk, `max_length` how many items it looks at."""
+    """Which bundle was judged, and on which features; `num_bytes` is its size on disk, `max_length` how many items it looks at.
+
+    `ranked` is how many candidates a ranker puts in order, 0 without one.
+    """
 
     digest: str
     features: str
@@ -38,6 +41,7 @@ class Identity:
     table_precision: str
     encoder_precision: str
     max_length: int
+    ranked: int
     num_bytes: int
 
 

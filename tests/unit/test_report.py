@@ -47,7 +47,14 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
             split="time", users=1234, left_out=5, items=99, interactions=4321, cutoffs=(10,), samples=50, seed=3, refit=False
         ),
         bundle=Identity(
-            digest="d1", features="f1", family="sasrec", table_precision="int8", encoder_precision="fp32", max_length=50, num_bytes=2048
+            digest="d1",
+            features="f1",
+            family="sasrec",
+            table_precision="int8",
+            encoder_precision="fp32",
+            max_length=50,
+            ranked=100,
+            num_bytes=2048,
         ),
         recipe=Recipe(name="tiny", train=TrainConfig()),
         models={"model": figures(model), "popularity": figures(rival)},
@@ -125,6 +132,13 @@ def test_the_verdict_is_the_first_thing_said(model: float, said: str) -> None:
 def test_a_model_that_learnt_less_than_the_baselines_says_so() -> None:
     assert "the baselines knew the validation items, it did not" in page(evaluation(), exhibits())
     assert "training part only" in card(evaluation())
+
+
+def test_a_ranker_is_named_where_there_is_one() -> None:
+    found = evaluation()
+    alone = replace(found, bundle=replace(found.bundle, ranked=0))
+    assert ("with a ranker of the best 100" in page(found, exhibits()), "ranker" in page(alone, exhibits())) == (True, False)
+    assert ("of the best 100" in card(found), "of the best" in card(alone)) == (True, False)
 
 
 def test_what_was_left_out_is_said() -> None:
