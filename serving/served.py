@@ -34,8 +34,7 @@ class Counted(NamedTuple):
 
     def numbers(self) -> pairs.Floats:
         """What the ranker is given, [candidates, numbers]."""
-        of_items = self.of_items.values
-        return pairs.numbers(np.broadcast_to(self.of_user.values, (len(of_items), self.of_user.values.shape[1])), of_items)
+        return pairs.numbers(self.of_user.values, self.of_items.values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

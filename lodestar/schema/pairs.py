@@ -16,7 +16,10 @@ NAMES = (*USER_COUNTS, *ITEM_COUNTS, HEAT)
 
 
 def numbers(user_RU: Numbers, item_RI: Numbers) -> Floats:
-    """NAMES of pairs, [R, U + I + 1], from the counts of their users [R, U] and items [R, I]; NaN is what is not known."""
-    counts = np.nan_to_num(np.concatenate([user_RU, item_RI], axis=1, dtype=np.float32))
-    heat = counts[:, NAMES.index(EVENTS)] * counts[:, NAMES.index(TAKEN)]
-    return np.concatenate([counts, heat[:, None]], axis=1)
+    """NAMES of pairs, [R, U + I + 1], from the counts of their users ([R, U], or [1, U] of one user) and items [R, I]; NaN is not known."""
+    found = np.empty((len(item_RI), len(NAMES)), dtype=np.float32)
+    counts = found[:, :-1]
+    counts[:, : len(USER_COUNTS)], counts[:, len(USER_COUNTS) :] = user_RU, item_RI
+    np.copyto(counts, 0, where=np.isnan(counts))
+    np.multiply(found[:, NAMES.index(EVENTS)], found[:, NAMES.index(TAKEN)], out=found[:, -1])
+    return found
