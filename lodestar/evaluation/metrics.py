@@ -44,7 +44,7 @@ def rank(score: Score, cases: Cases, num_items: int, length: int, progress: Prog
     top_CK = np.full((len(cases), length), NOBODY, dtype=np.int64)
     for start in range(0, len(cases), at_once):
         histories, relevant = cases.history[start : start + at_once], cases.relevant[start : start + at_once]
-        scores_CN = _unseen(score(histories), histories)
+        scores_CN = unseen(score(histories), histories)
         if reorder is not None:
             reorder(start, scores_CN)
         ranks.append(_ranks(scores_CN, relevant))
@@ -129,7 +129,8 @@ def gini(shown_N: NDArray[np.int64]) -> float:
     return float(((2 * places - len(shown_N) - 1) * np.sort(shown_N)).sum() / (len(shown_N) * total)) if total else 0.0
 
 
-def _unseen(scores_CN: Floats, histories: Sequences) -> Floats:
+def unseen(scores_CN: Floats, histories: Sequences) -> Floats:
+    """Scores in which what a history holds, and what is no number, is -inf."""
     case = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
     hidden_CN = np.where(np.isnan(scores_CN), -np.inf, scores_CN).astype(np.float32, copy=False)
     hidden_CN[case, np.concatenate(histories)] = -np.inf

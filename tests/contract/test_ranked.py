@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from lodestar.config import Recipe, override
 from lodestar.data.tables import Tables
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError
+from lodestar.evaluation import metrics
 from lodestar.evaluation.judge import Judge
 from lodestar.evaluation.metrics import ndcg, rank
 from lodestar.evaluation.names import MODEL
+from lodestar.evaluation.reordering import reordering
 from lodestar.features import known, skew
 from lodestar.features import store as features_store
 from lodestar.features.history import microseconds
@@ -131,6 +134,27 @@ def test_it_finds_what_is_hot_of_late(features: Path, made: Path) -> None:
     with Progress("", 1) as progress:
         plain = rank(Recommender(loaded).scores, judge.split.test, ITEMS, 10, progress)
     assert ndcg(judge.rankings[MODEL], 10).mean() > 1.1 * ndcg(plain, 10).mean()
+
+
+@pytest.mark.parametrize("is_one_moment", [True, False])
+def test_a_case_is_ordered_by_what_was_known_at_its_moment(is_one_moment: bool, features: Path, made: Path) -> None:
+    model, found = Recommender(bundle.load(made)), features_store.load(features)
+    cases = found.split(chosen().data).test
+    moment = np.full(len(cases), cases.moment.min(), dtype=np.int64) if is_one_moment else cases.moment
+    cases = replace(cases, moment=moment)
+    scores = metrics.unseen(model.scores(cases.history), cases.history)
+    ordered, reorder = scores.copy(), reordering(model, found, cases)
+    assert reorder is not None
+    for start in (0, 16, 32):
+        reorder(start, ordered[start : start + 16])
+    for case, history in enumerate(cases.history):
+        retrieved = model.candidates([found.items.ids[row] for row in history], ITEMS)
+        rows = retrieved.rows[:CANDIDATES]
+        of_item = known.counts(features, schema.ITEM_STATS_VIEW, [found.items.ids[row] for row in rows], np.full(len(rows), moment[case]))
+        of_user = known.counts(features, schema.USER_ACTIVITY_VIEW, [found.interactions.users[cases.user[case]]], moment[[case]])
+        wanted = model.reranked(retrieved, pairs.numbers(of_user, of_item)).rows
+        np.testing.assert_array_equal(np.argsort(-ordered[case], kind="stable")[: len(wanted)], wanted)
+    assert (np.argsort(-ordered) != np.argsort(-scores)).any()
 
 
 @pytest.fixture(params=["sqlite", "redis"])
