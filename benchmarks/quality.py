@@ -31,7 +31,7 @@ from lodestar import bundle as bundles
 from lodestar.data.splits import Cases
 from lodestar.engine.recommender import Recommender
 from lodestar.evaluation.intervals import intervals
-from lodestar.evaluation.metrics import Reorder, per_case, rank
+from lodestar.evaluation.metrics import Reorder, per_case, rank_by
 from lodestar.features import store
 from lodestar.progress import Progress
 from lodestar.recipes import configured
@@ -75,10 +75,10 @@ def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) 
         sys.exit(done.stderr[-3000:])
     seconds = time.monotonic() - started
     found = store.load(features)
-    cases, num_items = found.split(chosen.data).test, len(found.items)
+    cases = found.split(chosen.data).test
     with Progress("judge", len(cases)) as progress:
         model = Recommender(bundles.load(bundle))
-        ranking = rank(model.scores, cases, num_items, 10, progress, reordered(model, found, cases))
+        ranking = rank_by(model, cases, 10, progress, reordered(model, found, cases))
     values = per_case(ranking, [10])
     metrics = intervals({name: values[name] for name in METRICS}, chosen.evaluation.bootstrap_samples, chosen.evaluation.seed)
     return {

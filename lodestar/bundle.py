@@ -1,7 +1,7 @@
 """The bundle: everything that answers a request, in one folder that names its own digest.
 
     bundle.json    what it is, the sha256 of every other file, and of itself without that
-    encoder.onnx   item vectors [B, T, D] and a mask [B, T] in, user vectors [B, D] out
+    encoder.onnx   item vectors [B, T, D] (and seconds, where time counts) and a mask [B, T] in, user vectors [B, D] out
     table.npz      the item vectors, at one of three precisions
     items.npz      ids, titles and categories of the items, and how popular each is
     neighbours.npz what is taken soon after each item, where that adds to the scores
@@ -35,7 +35,10 @@ SHOWN_DIGITS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """What a bundle says of itself; `features` is the digest of what it was trained on, `files` maps names to sha256."""
+    """What a bundle says of itself; `features` is the digest of what it was trained on, `files` maps names to sha256.
+
+    Where it is `timed`, the encoder is given a column more than `dim`: the seconds since the item before.
+    """
 
     family: str
     recipe: str
@@ -46,6 +49,7 @@ class Info:
     encoder_precision: Precision
     features: str
     metrics: dict[str, float]
+    timed: bool = False
     schema_hash: str = schema.HASH
     files: dict[str, str]
 

@@ -46,13 +46,15 @@ class DataConfig:
 class ModelConfig:
     """The shape, and how many counted neighbours of each item add to its scores (0: none).
 
-    With `words`, titles and categories add to an item's vector. Of a family that needs no training loop `dim` is how many directions are
-    kept, and nothing but `max_length` stands beside it; `heads` are those of attention. A blend has `parts`, families that share the rest.
+    With `words`, titles and categories add to an item's vector; with `timed`, HSTU looks at the time between items. Of a family that needs
+    no training loop `dim` is how many directions are kept, and nothing but `max_length` stands beside it; `heads` are those of attention. A
+    blend has `parts`, families that share the rest.
     """
 
     family: LearntFamily | CountedFamily | Blend = "sasrec"
     parts: tuple[str, ...] = ()
     words: bool = False
+    timed: bool = False
     dim: int = 64
     neighbours: int = 0
     layers: int = 2
@@ -66,6 +68,7 @@ class ModelConfig:
         simple = tuple(name for name in (*LEARNT_FAMILIES, *COUNTED_FAMILIES) if name not in BY_NEIGHBOURS)
         _check(set(self.parts) <= set(simple) and len(set(self.parts)) == len(self.parts), f"parts are of {', '.join(simple)}", self.parts)
         _check(self.words or self.family != "content", "the family content needs words", self.words)
+        _check(not self.timed or self.family == "hstu", "timed is for the family hstu", self.family)
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
         _check(self.neighbours >= 0, "neighbours must not be negative", self.neighbours)
         _check(self.layers >= 1, "layers must be at least 1", self.layers)
@@ -202,12 +205,13 @@ class Recipe:
             "a ranker stands on a family that is trained by epochs",
             self.name,
         )
+        _check(not (is_by_row and self.model.timed), "rowwise_adagrad numbers items anew, and does not know of time", self.model.timed)
         _check(not (is_by_row and has_words), "rowwise_adagrad moves vectors of items, and not of words", self.model.words)
 
     def part(self, family: str) -> Self:
         """The recipe by which a blend's part of that family is made."""
         words = family in WORDED_FAMILIES
-        model = dataclasses.replace(self.model, family=family, parts=(), neighbours=0, words=words)  # type: ignore[arg-type]
+        model = dataclasses.replace(self.model, family=family, parts=(), neighbours=0, words=words, timed=False)  # type: ignore[arg-type]
         return dataclasses.replace(self, name=f"{self.name}.{family}", model=model)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.arrays import Arrays
+from lodestar.data.gaps import items_of
 
 RECENT, DECAY = 5, 0.7  # how many of the last items point on, and how much of a step's weight a step further back keeps
 ITEM, AFFINITY, SCALE, WEIGHT, REACH = "neighbour", "affinity", "affinity_scale", "weight", "recent_and_decay"
@@ -35,13 +36,13 @@ class Neighbours:
     recent: int = RECENT
     decay: float = DECAY
 
-    def add_to(self, scores_BN: NDArray[np.float32], histories: Sequence[NDArray[np.int32]]) -> None:
+    def add_to(self, scores_BN: NDArray[np.float32], histories: Sequence[NDArray[np.signedinteger[Any]]]) -> None:
         """Add what the last items of each history point to, in place: a vector over items of length `weight`, or none.
 
         With the last five, some 40 µs a history, whatever the number of items.
         """
         for scores_N, history in zip(scores_BN, histories, strict=True):
-            last = history[: -self.recent - 1 : -1] if self.recent else history[::-1]
+            last = items_of(history[: -self.recent - 1 : -1] if self.recent else history[::-1])
             share = self.scale[last] * self.decay ** np.arange(len(last), dtype=np.float32)
             points, pointed = (self.affinity[last] * share[:, None]).ravel(), self.item[last].ravel()
             items: Any = slice(None)

@@ -45,6 +45,11 @@ def hstu() -> Recipe:
     return _beside("hstu", _like_sasrec("hstu"))
 
 
+def hstu_timed() -> Recipe:
+    """HSTU that looks at the time between items too."""
+    return _beside("hstu_timed", replace(hstu().model, timed=True))
+
+
 def gru() -> Recipe:
     """A state carried from item to item."""
     return _beside("gru", _like_sasrec("gru"))
@@ -164,7 +169,7 @@ def _closed_form(family: CountedFamily, dim: int) -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made
     for made in (
-        *(sasrec, shop, tiny, described, ranked, gsasrec, bert4rec, hstu, gru, lstm, caser, two_tower, content),
+        *(sasrec, shop, tiny, described, ranked, gsasrec, bert4rec, hstu, hstu_timed, gru, lstm, caser, two_tower, content),
         *(popularity, item_knn, jaccard, pearson, cooccurrence, ease, graph_filter, normalised_ease, ials, blend),
     )
 }

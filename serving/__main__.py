@@ -54,7 +54,7 @@ def application(options: argparse.Namespace) -> "App":
     metrics = Metrics(options.model_name, loaded.digest, options.arm)
     predictor = Predictor(
         recommender=recommender,
-        features=features.connect(options.features, os.environ.get("REDIS_PASSWORD")),
+        features=features.connect(options.features, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.timed),
         metrics=metrics,
         log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,
         proof=impressions.connect(options.proof, metrics.dropped.inc) if options.proof else None,

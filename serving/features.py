@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
@@ -24,10 +24,14 @@ SQLITE, REDIS, NONE = "sqlite:", ("redis://", "rediss://"), "none"
 
 
 class Recent(NamedTuple):
-    """A user's items of late, oldest first, and the moment (UTC µs) as of which the store knew them; 0 where it knows nobody."""
+    """A user's items of late, oldest first, and the moment (UTC µs) as of which the store knew them; 0 where it knows nobody.
+
+    The seconds since the item before stand beside them where they were asked for.
+    """
 
     items: tuple[str, ...]
     known_us: int
+    gaps_s: tuple[float, ...] = ()
 
 
 Histories = list[Recent]
@@ -52,15 +56,19 @@ class Features(Protocol):
         """Give connections back."""
 
 
-def connect(address: str, password: str | None = None) -> Features:
-    """The store at `sqlite:PATH`, `redis://HOST:PORT/DB`, or `none`; the password is for a Redis whose address has none."""
+def connect(address: str, password: str | None = None, *, gaps: bool = False) -> Features:
+    """The store at `sqlite:PATH`, `redis://HOST:PORT/DB`, or `none`; the password is for a Redis whose address has none.
+
+    With `gaps` histories come with the seconds between their items.
+    """
+    asked = (schema.RECENT_ITEMS, schema.RECENT_GAPS_S) if gaps else (schema.RECENT_ITEMS,)
     if address == NONE:
         return NoFeatures()
     if address.startswith(SQLITE):
-        return SqliteFeatures(Path(address.removeprefix(SQLITE)))
+        return SqliteFeatures(Path(address.removeprefix(SQLITE)), asked)
     if address.startswith(REDIS):
         try:
-            return RedisFeatures(Redis(RedisAddress.parse(address, password)))
+            return RedisFeatures(Redis(RedisAddress.parse(address, password)), asked)
         except ValueError as error:
             raise UsageError(f"--features takes redis://HOST:PORT/DB, and this is none: {error}") from error
     raise UsageError(f"--features takes sqlite:PATH, redis://HOST:PORT or none, not {address!r}")
@@ -85,8 +93,8 @@ class SqliteFeatures:
     EnvironmentFault E504 where it is not there, or no online store.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, asked: Sequence[str] = (schema.RECENT_ITEMS,)) -> None:
+        self._path, self._asked = path, asked
         self._query = f'SELECT row FROM "{rows_table(schema.FEAST_PROJECT, schema.USER_SEQUENCE_VIEW)}" WHERE entity = ?'
         self._layouts: dict[bytes, Layout] = {}
         try:
@@ -144,7 +152,7 @@ class SqliteFeatures:
         layout = self._layout(row)
         if layout.is_expired(row, time.time_ns() // 1000):
             return NOBODY
-        return Recent(tuple(layout.value(row, schema.RECENT_ITEMS) or ()), known_us(row))
+        return _recent([layout.value(row, name) for name in self._asked], known_us(row))
 
     def _numbers(self, view: str, entities: Sequence[str], names: Sequence[str]) -> Numbers:
         """Of each entity, however often it is named."""
@@ -173,15 +181,15 @@ class SqliteFeatures:
 class RedisFeatures:
     """Reads what `feature_repo.packed` writes to Redis, all users of a request in one round trip."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, asked: Sequence[str] = (schema.RECENT_ITEMS,)) -> None:
+        self._redis, self._asked = redis, asked
         views = (schema.USER_SEQUENCE_VIEW, schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW)
         self._sequences, self._activity, self._stats = (PackedView(redis, view) for view in views)
 
     async def histories(self, users: Sequence[str]) -> Histories:
         try:
-            found = await self._sequences.known(users, schema.RECENT_ITEMS)
-            return [NOBODY if one is None else Recent(tuple(one[0] or ()), one[1]) for one in found]
+            found = await self._sequences.known(users, self._asked)
+            return [NOBODY if one is None else _recent(*one) for one in found]
         except (OSError, ValueError) as error:
             raise StoreFailed(str(error)) from error
 
@@ -195,3 +203,9 @@ class RedisFeatures:
 
     async def close(self) -> None:
         await self._redis.close()
+
+
+def _recent(values: Sequence[Any], moment_us: int) -> Recent:
+    """From what a row says of items and, where they were asked for, gaps."""
+    items, *gaps_s = (tuple(value or ()) for value in values)
+    return Recent(items, moment_us, *gaps_s)

@@ -30,10 +30,10 @@ class PackedView:
         rows = await self._rows(entities)
         return [None if row is None else self._layouts[signature_of(row)].value(row, name) for row in rows]
 
-    async def known(self, entities: Sequence[str], name: str) -> list[tuple[Any, int] | None]:
-        """The same, each with the moment (UTC µs) at which its row became known."""
+    async def known(self, entities: Sequence[str], names: Sequence[str]) -> list[tuple[list[Any], int] | None]:
+        """Some values of each, with the moment (UTC µs) at which its row became known; None where there is no row."""
         rows = await self._rows(entities)
-        return [None if row is None else (self._layouts[signature_of(row)].value(row, name), known_us(row)) for row in rows]
+        return [None if row is None else (_values(self._layouts[signature_of(row)], row, names), known_us(row)) for row in rows]
 
     async def numbers(self, entities: Sequence[str], names: Sequence[str]) -> "Numbers":
         """Some numbers of each entity, decoded together."""
@@ -80,6 +80,10 @@ def decoded(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequenc
         places = [place for place, row in enumerate(rows) if row is not None and row.startswith(signature)]
         found.values[places], found.known_us[places] = _numbers(layouts[signature], [rows[place] or b"" for place in places], tuple(names))
     return found
+
+
+def _values(layout: Layout, row: bytes, names: Sequence[str]) -> list[Any]:
+    return [layout.value(row, name) for name in names]
 
 
 def _signatures(rows: Sequence[Row]) -> set[bytes]:

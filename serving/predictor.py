@@ -124,8 +124,10 @@ class Predictor:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *given)
 
     def _candidates(self, asks: Sequence[Ask], histories: Histories) -> list[Candidates]:
-        pairs = zip(asks, histories, strict=True)
-        return [self.recommender.candidates(history.items, ask.k, exclude=ask.exclude) for ask, history in pairs]
+        return [
+            self.recommender.candidates(history.items, ask.k, ask.exclude, history.gaps_s)
+            for ask, history in zip(asks, histories, strict=True)
+        ]
 
     async def _counted(self, asks: Sequence[Ask], found: list[Candidates]) -> Sequence[Counted | None]:
         """What is counted now of who asks and of the candidates; None where nobody is known, or where the store does not say."""

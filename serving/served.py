@@ -54,6 +54,8 @@ class Served:
             schema.KNOWN_US: self.history.known_us,
             schema.RECENT_ITEMS: self.history.items,
         }
+        if self.history.gaps_s:
+            fields[schema.RECENT_GAPS_S] = self.history.gaps_s
         if self.counted is not None:
             fields[schema.COUNTS] = list(self._counts(self.counted))
         return orjson.dumps(fields) + b"\n"

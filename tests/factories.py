@@ -71,15 +71,16 @@ def _is_time(field: pa.Field) -> bool:
     return bool(pa.types.is_timestamp(field.type))
 
 
-def small_model(num_items: int = 12, dim: int = 8, seed: int = 0) -> "NextItem":
-    """An untrained model of one layer, biases included, in the state that serves."""
+def small_model(num_items: int = 12, dim: int = 8, seed: int = 0, *, timed: bool = False) -> "NextItem":
+    """An untrained model of one layer, biases included, in the state that serves; HSTU if it is to look at time."""
     import torch
 
     from lodestar.config import ModelConfig
     from lodestar.models.next_item import NextItem
 
     torch.manual_seed(seed)
-    model = NextItem(num_items, ModelConfig(dim=dim, layers=1, heads=2, max_length=MAX_LENGTH)).eval()
+    shape = ModelConfig(family="hstu" if timed else "sasrec", timed=timed, dim=dim, layers=1, heads=2, max_length=MAX_LENGTH)
+    model = NextItem(num_items, shape).eval()
     for name, values in model.named_parameters():
         if "bias" in name:
             torch.nn.init.normal_(values, std=0.1)
@@ -96,13 +97,14 @@ def small_bundle(
     features: str = "0" * 16,
     neighbours: Neighbours | None = None,
     ranker: Ranker | None = None,
+    timed: bool = False,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
     from lodestar.training.export import graph_bytes
 
-    model, ids = small_model(num_items, dim), [f"i{row}" for row in range(num_items)]
+    model, ids = small_model(num_items, dim, timed=timed), [f"i{row}" for row in range(num_items)]
     info = bundle.Info(
-        family="sasrec",
+        family="hstu" if timed else "sasrec",
         recipe="tiny",
         dim=dim,
         max_length=MAX_LENGTH,
@@ -111,6 +113,7 @@ def small_bundle(
         encoder_precision="fp32",
         features=features,
         metrics={"validation_ndcg_at_10": 0.5},
+        timed=timed,
         files={},
     )
     catalogue = Catalogue(
@@ -123,7 +126,7 @@ def small_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     rows, encoder = model.served()
     table = quantise(rows.numpy(), precision)
-    bundle.write(folder, info, graph_bytes(encoder, dim), table, catalogue, popularity, neighbours, ranker)
+    bundle.write(folder, info, graph_bytes(encoder, dim + timed), table, catalogue, popularity, neighbours, ranker)
     return folder
 
 

@@ -10,7 +10,7 @@ from lodestar.config import EvaluationConfig
 from lodestar.data.splits import Cases
 from lodestar.engine.recommender import Recommender
 from lodestar.evaluation.intervals import Interval, difference
-from lodestar.evaluation.metrics import NOBODY, Ranking, ndcg, rank
+from lodestar.evaluation.metrics import NOBODY, Ranking, ndcg, rank_by
 from lodestar.progress import Progress
 
 K = 10
@@ -18,7 +18,7 @@ K = 10
 
 def judge(recommender: Recommender, cases: Cases, progress: Progress) -> Ranking:
     """All items ranked for every case, but those of its history."""
-    return rank(recommender.scores, cases, recommender.bundle.info.num_items, K, progress)
+    return rank_by(recommender, cases, K, progress)
 
 
 def mean_ndcg(ranking: Ranking) -> float:

@@ -5,12 +5,14 @@ A random split would let the model see next week's choices while it is asked to 
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.config import DataConfig
+from lodestar.data import gaps
 from lodestar.data.interactions import Interactions, Items
 
 Times = NDArray[np.int64]  # UTC µs
@@ -23,15 +25,21 @@ SHORTEST_JUDGED = 3  # one item to learn from, one to validate, one to test
 class Cases:
     """Questions with their answers, in parallel: a user, the items before (newest last) and the items to find.
 
-    `moment` is the last one (UTC µs) of which anything may be known, where a question has one. `left_out` counts users with an answer but
-    nothing before it: there is nothing to predict from.
+    `moment` is the last one (UTC µs) of which anything may be known, and `time` when each item of a history was taken, where that is known.
+    `left_out` counts users with an answer but nothing before it: there is nothing to predict from.
     """
 
     user: NDArray[np.int32]
     history: list[Items]
     relevant: list[Items]
     moment: Times = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    time: list[Times] = field(default_factory=list)
     left_out: int = 0
+
+    def dated(self) -> Self:
+        """The same with the pace of each history (see `lodestar.data.gaps`), for models that look at time."""
+        paced: list[NDArray[Any]] = [gaps.dated(items, gaps.between(time)) for items, time in zip(self.history, self.time, strict=True)]
+        return replace(self, history=paced)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -55,7 +63,15 @@ class Split:
 
 def split(interactions: Interactions, config: DataConfig) -> Split:
     """Train, validation and test; they share no interaction, and no history holds anything later than its answer."""
-    return _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
+    found = _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
+    return replace(found, validation=_timed(found.validation, interactions), test=_timed(found.test, interactions))
+
+
+def _timed(cases: Cases, interactions: Interactions) -> Cases:
+    """With the times of its histories, each of which is the beginning of its user's."""
+    begins = interactions.bounds()[:-1]
+    times = [interactions.time[begins[user] :][: len(history)] for user, history in zip(cases.user, cases.history, strict=True)]
+    return replace(cases, time=times)
 
 
 def training_end(blocks: Callable[[], Iterable[Times]], last_trained: int, config: DataConfig) -> int:

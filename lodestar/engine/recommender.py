@@ -5,16 +5,17 @@ Evaluation ranks by the same object that serves, so what is judged is what goes 
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.bundle import Bundle
+from lodestar.data import gaps
 from lodestar.engine.reranker import Reranker
 
 Floats = NDArray[np.float32]
-Rows = NDArray[np.int32]
+Rows = NDArray[np.signedinteger[Any]]
 HISTORIES_AT_ONCE = 64
 PERSONAL, POPULAR = "personal", "popular"
 GROUP = 64
@@ -61,7 +62,10 @@ class Recommender:
         self._inactive = np.flatnonzero(~bundle.items.is_active)
 
     def scores(self, histories: Sequence[Rows]) -> Floats:
-        """Of every item for every history (rows of the item table, oldest first), [histories, items]; popularity where it is empty."""
+        """Of every item for every history, [histories, items]; popularity where it is empty.
+
+        A history is rows of the item table, oldest first, with their pace (see `lodestar.data.gaps`) where the bundle is timed.
+        """
         scores_BN = np.tile(self.bundle.popularity, (len(histories), 1))
         known = [place for place, history in enumerate(histories) if len(history)]
         if known:
@@ -81,10 +85,11 @@ class Recommender:
         """The best k active items by retrieval, none of the history (ids, oldest first) nor excluded; unknown ids are passed over."""
         return self.listed(self.candidates(history, k, exclude))
 
-    def candidates(self, history: Sequence[str], k: int, exclude: Collection[str] = ()) -> Candidates:
-        """The same before they are shown, as many as the ranker wants to see."""
+    def candidates(self, history: Sequence[str], k: int, exclude: Collection[str] = (), gaps_s: Sequence[float] = ()) -> Candidates:
+        """The same before they are shown, as many as the ranker wants to see; `gaps_s` are the seconds since the item before, or none."""
         seen = self._rows(history)
-        scores_N = self._personal([seen])[0] if len(seen) else self.bundle.popularity.copy()
+        asked = self._paced(history, gaps_s) if self.bundle.info.timed and len(gaps_s) else seen
+        scores_N = self._personal([asked])[0] if len(seen) else self.bundle.popularity.copy()
         scores_N[self._inactive] = scores_N[seen] = scores_N[self._rows(exclude)] = -np.inf
         rows = best(scores_N, max(k, self.looks_at) if len(seen) else k)
         return Candidates(seen, rows, scores_N[rows], k)
@@ -118,13 +123,23 @@ class Recommender:
     def _rows(self, items: Collection[str]) -> Rows:
         return np.array([self._row[item] for item in items if item in self._row], dtype=np.int32)
 
+    def _paced(self, history: Sequence[str], gaps_s: Sequence[float]) -> Rows:
+        """Rows with their pace; the time of an item that is not known goes to the next one."""
+        is_known = np.array([item in self._row for item in history], dtype=np.bool_)
+        since_s = np.cumsum(gaps.whole(np.asarray(gaps_s)))[is_known]
+        paced: Rows = gaps.dated(self._rows(history), np.diff(since_s, prepend=since_s[:1]))
+        return paced
+
     def _encode(self, histories: list[Rows]) -> Floats:
-        recent = [history[-self.bundle.info.max_length :] for history in histories]
+        info = self.bundle.info
+        recent = [history[-info.max_length :] for history in histories]
         width = max(len(history) for history in recent)
-        vectors_BTD = np.zeros((len(recent), width, self.bundle.info.dim), dtype=np.float32)
+        vectors_BTD = np.zeros((len(recent), width, info.dim + info.timed), dtype=np.float32)
         mask_BT = np.zeros((len(recent), width), dtype=np.bool_)
         for place, history in enumerate(recent):
-            vectors_BTD[place, width - len(history) :] = self.bundle.table.vectors(history)
+            vectors_BTD[place, width - len(history) :, : info.dim] = self.bundle.table.vectors(gaps.items_of(history))
+            if info.timed:
+                vectors_BTD[place, width - len(history) :, -1] = gaps.gaps_of(history)
             mask_BT[place, width - len(history) :] = True
         users: Floats = self._session.run(None, {"history": vectors_BTD, "mask": mask_BT})[0]
         return users

@@ -1,5 +1,7 @@
 """A bundle's ranker ready to answer: what it adds to the scores of the best candidates."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ class Reranker:
         self.ranker = ranker
         self._session = onnxruntime.InferenceSession(ranker.graph, options, providers=["CPUExecutionProvider"])
 
-    def worth(self, history: NDArray[np.int32], candidates: NDArray[np.intp], counts_CF: Floats) -> Floats:
+    def worth(self, history: NDArray[np.signedinteger[Any]], candidates: NDArray[np.intp], counts_CF: Floats) -> Floats:
         """Of each candidate (a row of the item table), [C]; a history that is not empty, oldest first."""
         recent = self.ranker.vectors[history[-self.ranker.max_length :]].astype(np.float32)
         given = {

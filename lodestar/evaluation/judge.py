@@ -11,7 +11,7 @@ from lodestar.evaluation import contestants
 from lodestar.evaluation.exhibits import Exhibits, epochs, examples, tail
 from lodestar.evaluation.guard import JUDGED_BY, verdict
 from lodestar.evaluation.intervals import compared, intervals
-from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank, times_shown
+from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank, rank_by, times_shown
 from lodestar.evaluation.names import MODEL
 from lodestar.evaluation.outcome import HEADLINES, Evaluation, Figures, Identity, Protocol
 from lodestar.evaluation.reordering import reordering
@@ -73,7 +73,7 @@ class Judge:
         total = len(cases) * (1 + len(names)) + contestants.work(self.split, num_items)
         with Progress("evaluate", total) as progress:
             model = Recommender(self.source)
-            rankings = {MODEL: rank(model.scores, cases, num_items, self.cutoffs[-1], progress, reordering(model, self.found, cases))}
+            rankings = {MODEL: rank_by(model, cases, self.cutoffs[-1], progress, reordering(model, self.found, cases))}
             for name in names:
                 fitted = contestants.fitted(name, self.split, num_items, progress)
                 rankings[name] = rank(fitted.score, cases, num_items, self.cutoffs[-1], progress)

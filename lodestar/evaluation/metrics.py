@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.data.gaps import items_of
 from lodestar.data.splits import Cases
-from lodestar.engine.recommender import best
+from lodestar.engine.recommender import Recommender, best
 from lodestar.models.counts import Floats, Sequences
 from lodestar.progress import Progress
 
@@ -54,6 +55,12 @@ def rank(score: Score, cases: Cases, num_items: int, length: int, progress: Prog
         progress.advance(len(histories))
     case_R = np.repeat(np.arange(len(cases)), [len(items) for items in cases.relevant])
     return Ranking(rank=np.concatenate([*ranks, np.zeros(0, dtype=np.int64)]), case=case_R, top=top_CK)
+
+
+def rank_by(model: Recommender, cases: Cases, length: int, progress: Progress, reorder: Reorder | None = None) -> Ranking:
+    """The same by what serves, which is asked with the pace of histories where its bundle is timed."""
+    asked = cases.dated() if model.bundle.info.timed else cases
+    return rank(model.scores, asked, model.bundle.info.num_items, length, progress, reorder)
 
 
 def per_case(ranking: Ranking, cutoffs: Sequence[int]) -> dict[str, Values]:
@@ -133,7 +140,7 @@ def unseen(scores_CN: Floats, histories: Sequences) -> Floats:
     """Scores in which what a history holds, and what is no number, is -inf."""
     case = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
     hidden_CN = np.where(np.isnan(scores_CN), -np.inf, scores_CN).astype(np.float32, copy=False)
-    hidden_CN[case, np.concatenate(histories)] = -np.inf
+    hidden_CN[case, items_of(np.concatenate(histories))] = -np.inf
     return hidden_CN
 
 

@@ -63,6 +63,7 @@ def _at_many(model: Recommender, found: FeatureSet, cases: Cases) -> Find:
 
 
 def _candidates(model: Recommender, cases: Cases, part: range, at_once: int) -> Iterator[NDArray[np.intp]]:
+    asked = cases.dated() if model.bundle.info.timed else cases
     for start in range(part.start, part.stop, at_once):
-        histories = cases.history[start : min(start + at_once, part.stop)]
+        histories = asked.history[start : min(start + at_once, part.stop)]
         yield from (best(scores_N, model.looks_at) for scores_N in unseen(model.scores(histories), histories))

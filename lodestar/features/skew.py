@@ -28,12 +28,20 @@ NOTHING = "nothing"
 
 
 class Vector(NamedTuple):
-    """What was served: to whom, as of when, which items, and counts where a ranker was given any."""
+    """What was served: to whom, as of when, which items, the seconds between them where a model looks at time, and a ranker's counts."""
 
     user: str
     known_us: int
     items: tuple[str, ...]
+    gaps_s: tuple[float, ...] = ()
     counts: tuple[tuple[Key, Values], ...] = ()
+
+
+class Past(NamedTuple):
+    """A history as training has it: items, and the seconds since the one before each."""
+
+    items: tuple[str, ...]
+    gaps_s: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +108,8 @@ def _parsed(line: bytes, place: Place) -> tuple[str, int, Vector]:
         row = json.loads(line)
         shown = datetime.fromisoformat(row[schema.SHOWN_AT])
         counts = tuple(_counted(*one) for one in row.get(schema.COUNTS, ()))
-        vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), tuple(map(str, row[schema.RECENT_ITEMS])), counts)
+        items, gaps_s = tuple(map(str, row[schema.RECENT_ITEMS])), tuple(map(float, row.get(schema.RECENT_GAPS_S, ())))
+        vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), items, gaps_s, counts)
         return str(row[schema.REQUEST_ID]), _us(shown), vector
     except KeyError as error:
         raise DataError("E101", f"there is no {error.args[0]}", remedy="Give the log that --proof wrote.", place=place) from error
@@ -153,18 +162,23 @@ def prove(log: Log, found: Tables, last: timedelta, scale: Mapping[str, float]) 
     )
 
 
-def _difference(vector: Vector, history: tuple[str, ...], shown_us: int) -> dict[str, str] | None:
+def _difference(vector: Vector, history: Past, shown_us: int) -> dict[str, str] | None:
     """The first feature that differs, as it was served and as history has it."""
     if vector.known_us > shown_us:
         return {"feature": schema.KNOWN_US, "served": str(vector.known_us), "history": f"at most {shown_us}, when it was shown"}
-    if vector.items == history:
+    found = _first(schema.RECENT_ITEMS, vector.items, history.items)
+    return found or (_first(schema.RECENT_GAPS_S, vector.gaps_s, history.gaps_s) if vector.gaps_s else None)
+
+
+def _first(feature: str, served: Sequence[Any], history: Sequence[Any]) -> dict[str, str] | None:
+    """The first of a list that differs."""
+    if served == history:
         return None
-    served = vector.items
     place = next(
         (place for place, pair in enumerate(zip(served, history, strict=False)) if pair[0] != pair[1]), min(len(served), len(history))
     )
     values = [repr(items[place]) if place < len(items) else NOTHING for items in (served, history)]
-    return {"feature": f"{schema.RECENT_ITEMS}[{place}]", "served": values[0], "history": values[1]}
+    return {"feature": f"{feature}[{place}]", "served": values[0], "history": values[1]}
 
 
 def _miscounted(vector: Vector, history: Mapping[Key, Values], shown_us: int) -> dict[str, str] | None:
@@ -179,8 +193,8 @@ def _miscounted(vector: Vector, history: Mapping[Key, Values], shown_us: int) ->
     return None
 
 
-def _rebuilt(found: Tables, wanted: Sequence[Vector]) -> Iterator[tuple[tuple[str, int], tuple[str, ...]]]:
-    """By user and moment, the items as training has them."""
+def _rebuilt(found: Tables, wanted: Sequence[Vector]) -> Iterator[tuple[tuple[str, int], Past]]:
+    """By user and moment, what training has."""
     moments: dict[str, set[int]] = {}
     for vector in wanted:
         moments.setdefault(vector.user, set()).add(vector.known_us)
@@ -190,10 +204,10 @@ def _rebuilt(found: Tables, wanted: Sequence[Vector]) -> Iterator[tuple[tuple[st
             for rows in _by_user(events):
                 user = users[int(rows[taken.NUMBERS[schema.USER_ID]][0])].as_py()
                 for known_us in moments.pop(user):
-                    yield (user, known_us), _items(rows[rows["known"] <= known_us], users, items)
+                    yield (user, known_us), _past(rows[rows["known"] <= known_us], users, items)
                 progress.advance()
         for user, never in moments.items():  # nothing is known of them
-            yield from (((user, known_us), ()) for known_us in never)
+            yield from (((user, known_us), Past((), ())) for known_us in never)
             progress.advance()
 
 
@@ -204,8 +218,8 @@ def _by_user(events: Rows) -> Iterator[Rows]:
     yield from np.split(events, starts + 1)
 
 
-def _items(rows: Rows, users: Any, items: Any) -> tuple[str, ...]:
+def _past(rows: Rows, users: Any, items: Any) -> Past:
     if len(rows) == 0:
-        return ()
-    (vector,) = sequences.recent(sequences.first_of_each(rows), users, items)[schema.RECENT_ITEMS].to_pylist()
-    return tuple(vector)
+        return Past((), ())
+    made = sequences.recent(sequences.first_of_each(rows), users, items)
+    return Past(*(tuple(made[name][0].as_py()) for name in (schema.RECENT_ITEMS, schema.RECENT_GAPS_S)))

@@ -41,8 +41,12 @@ class Encoder(nn.Module):
 
         Here every place foretells the one after it.
         """
-        users_BTD: Tensor = self(functional.embedding(history_BT, table_ND), mask_BT)
+        users_BTD: Tensor = self(self.looked_up(history_BT, table_ND), mask_BT)
         return users_BTD, target_BT, mask_BT
+
+    def looked_up(self, history_BT: Int[Tensor, "batch time"], table_ND: Float[Tensor, "items dim"]) -> Float[Tensor, "batch time columns"]:
+        """What the encoder is given of a history: its items' vectors."""
+        return functional.embedding(history_BT, table_ND)
 
     def begin(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Item vectors have variance 1 / D; what a layer takes has 1, and 0 where nothing is."""

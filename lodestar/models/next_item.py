@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lodestar.config import ModelConfig
 from lodestar.models.bert4rec import BERT4Rec
@@ -80,7 +79,7 @@ class NextItem(nn.Module):
     def scores(self, history_BT: Int[Tensor, "batch time"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch items"]:
         """Of all items after the whole history."""
         asked_ND, answers_ND = self.tables()
-        return self.encoder.newest(functional.embedding(history_BT, asked_ND), mask_BT) @ answers_ND.T
+        return self.encoder.newest(self.encoder.looked_up(history_BT, asked_ND), mask_BT) @ answers_ND.T
 
     @torch.no_grad()
     def forget_untaken(self, sequences: Sequences) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lodestar.config import Recipe, TrainConfig
+from lodestar.data.gaps import Seconds
 from lodestar.models.counts import Sequences
 from lodestar.models.next_item import NextItem
 from lodestar.progress import Progress
@@ -29,7 +30,8 @@ from lodestar.training.validation import Quality
 class Stage:
     """What one loop needs beside the model: `last_epoch` ends it, `judge` None means there is nothing to validate on.
 
-    `places` is where the items of each sequence lie on the line of `training.order`.
+    `places` is where the items of each sequence lie on the line of `training.order`, `gaps` how long after one another they came, for a
+    model that looks at time.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Stage:
     last_epoch: int
     judge: Callable[[NextItem], Quality] | None
     keep: Callable[[State], None]
+    gaps: list[Seconds] | None = None
 
 
 def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: State) -> State:
@@ -49,7 +52,7 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
         average.load_state_dict(state.average)
-    order = Order(stage.sequences, stage.places, group.device)
+    order = Order(stage.sequences, stage.places, group.device, stage.gaps)
     teacher = Teacher(model, stage.sequences, optimiser, average, recipe, group)
     lengths = np.array([len(sequence) for sequence in stage.sequences], dtype=np.int64)
     with Progress(f"train {stage.name}", stage.last_epoch) as progress:

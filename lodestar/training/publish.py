@@ -38,8 +38,9 @@ def write(  # noqa: PLR0913, PLR0917  # all of a bundle that training makes
         encoder_precision="fp32",
         features=found.digest,
         metrics=dict(metrics),
+        timed=recipe.model.timed,
         files={},
     )
     popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
     table = quantise(vectors, "fp32")
-    bundle.write(folder, info, graph_bytes(encoder, info.dim), table, found.items, popularity, neighbours, ranker)
+    bundle.write(folder, info, graph_bytes(encoder, info.dim + info.timed), table, found.items, popularity, neighbours, ranker)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lodestar import schema
+from lodestar.data.gaps import items_of
 from lodestar.data.splits import Cases
 from lodestar.features import known
 from lodestar.features.store import FeatureSet
@@ -58,7 +59,7 @@ def shortlists(model: NextItem, neighbours: Neighbours | None, found: FeatureSet
             neighbours.add_to(scores_BN.numpy(), histories)
         scores_BN[:, gone] = -torch.inf
         for scores_N, seen in zip(scores_BN, histories, strict=True):
-            scores_N[torch.from_numpy(seen).long()] = -torch.inf
+            scores_N[torch.from_numpy(items_of(seen)).long()] = -torch.inf
         best = scores_BN.topk(min(size, num_items), dim=1)
         items.append(best.indices.numpy())
         scores.append(best.values)
@@ -106,7 +107,7 @@ def _answers(ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, fo
     answers = []
     for start in range(0, len(cases), CASES_AT_ONCE):
         part = slice(start, start + CASES_AT_ONCE)
-        history, mask = padded([history[-max_length:] for history in cases.history[part]])
+        history, mask = padded([items_of(history[-max_length:]) for history in cases.history[part]])
         answers.append(ranker(table[history], mask, table[torch.from_numpy(lists.item[part])], counts_MCF[part]))
     return torch.cat(answers)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lodestar import ranker as bundled
 from lodestar import schema
 from lodestar.config import Recipe
-from lodestar.data.splits import Split
+from lodestar.data.splits import Cases
 from lodestar.features.store import DATA, FeatureSet
 from lodestar.models.next_item import NextItem
 from lodestar.models.ranker import Ranker
@@ -41,8 +41,8 @@ class Worth(nn.Module):
 class Ranking:
     """What a ranker learns from: faults of the training set are found here, before retrieval is trained."""
 
-    def __init__(self, found: FeatureSet, split: Split, recipe: Recipe) -> None:
-        self.found, self.cases, self.recipe = found, split.validation, recipe
+    def __init__(self, found: FeatureSet, cases: Cases, recipe: Recipe) -> None:
+        self.found, self.cases, self.recipe = found, cases, recipe
         until = ranking.last_moments(found.interactions.num_users, self.cases, by_time=recipe.data.split == "time")
         self.rows = ranking.read(found.root, found.interactions, until)
 

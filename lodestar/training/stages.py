@@ -19,7 +19,7 @@ from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.loop import Stage, fit
 from lodestar.training.neighbour_weight import choose_weight
-from lodestar.training.order import along
+from lodestar.training.order import along, paces
 from lodestar.training.start import directions, item_vectors
 from lodestar.training.validation import Judge
 from lodestar.training.weights import Weights
@@ -47,6 +47,8 @@ class Training:
         self.found, self.recipe, self.group, self.keep = found, recipe, group, keep
         self.split = found.split(recipe.data)
         self.places = along(found.interactions)
+        self.gaps = paces(found.interactions) if recipe.model.timed else None
+        self.cases = self.split.validation.dated() if recipe.model.timed else self.split.validation
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
 
     def run(self, state: State) -> Trained:
@@ -74,7 +76,7 @@ class Training:
             return None
         from lodestar.training.ranked import Ranking  # reads tables; without a ranker numpy's files are all that is read
 
-        return Ranking(self.found, self.split, self.recipe)
+        return Ranking(self.found, self.cases, self.recipe)
 
     def refit(self, state: State) -> Trained:
         """Learn from all that comes before the test, for as many epochs as the state wants."""
@@ -82,6 +84,7 @@ class Training:
             name=REFIT,
             sequences=self.split.before_test(),
             places=self.places,
+            gaps=self.gaps,
             last_epoch=state.epochs_wanted,
             judge=None,
             keep=self.keep,
@@ -89,12 +92,13 @@ class Training:
         return self._fit(stage, state)
 
     def search(self, state: State) -> Trained:
-        cases = self.split.validation
+        cases = self.cases
         quality = Judge(cases, self.recipe.model.max_length, len(self.found.items), self.group)
         stage = Stage(
             name=SEARCH,
             sequences=self.split.train,
             places=self.places,
+            gaps=self.gaps,
             last_epoch=self.recipe.train.epochs,
             judge=quality if len(cases) else None,
             keep=self.keep,
@@ -144,6 +148,7 @@ class Training:
             stage,
             sequences=[sequence[begin:] for begin, sequence in zip(begins, stage.sequences, strict=True)],
             places=[places[begin:] for begin, places in zip(begins, stage.places, strict=True)],
+            gaps=None if stage.gaps is None else [gaps[begin:] for begin, gaps in zip(begins, stage.gaps, strict=True)],
         )
 
     def _last(self, sequences: Sequences) -> int:

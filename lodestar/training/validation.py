@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lodestar.data.gaps import items_of
 from lodestar.data.splits import Cases
 from lodestar.models.next_item import NextItem
 from lodestar.training.batches import padded
@@ -111,7 +112,7 @@ def quality_sums(scores_BN: Tensor, answers: Answers) -> Tensor:
 
 def _flat(lists: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
-    return torch.from_numpy(rows), torch.from_numpy(np.concatenate(lists)).long()
+    return torch.from_numpy(rows), torch.from_numpy(items_of(np.concatenate(lists))).long()
 
 
 def _ideal_gain(num_relevant: int) -> float:

@@ -81,6 +81,13 @@ def in_redis(features: Path, redis: str, tmp_path_factory: pytest.TempPathFactor
         yield copy
 
 
+def test_both_give_the_seconds_between_items_where_they_are_asked_for(sqlite: Path, in_redis: Path, redis: str) -> None:
+    of_sqlite, of_redis = (read(connect(address, gaps=True), USERS) for address in (f"sqlite:{sqlite}", f"redis://{redis}"))
+    assert of_sqlite == of_redis
+    assert [len(one.gaps_s) for one in of_sqlite] == [len(one.items) for one in of_sqlite]
+    assert of_sqlite[-1].gaps_s == (0.0, *[3600.0] * (len(of_sqlite[-1].items) - 1))
+
+
 def test_redis_gives_what_feast_gives(in_redis: Path, redis: str) -> None:
     ours = read(connect(f"redis://{redis}"), USERS)
     assert ours == expected(in_redis)

@@ -17,7 +17,7 @@ from lodestar.data.tables import Tables
 from lodestar.errors import DataError
 from lodestar.features import skew
 from tests.contract.conftest import StartServing
-from tests.factories import EPOCH_US, SECOND_US
+from tests.factories import EPOCH_US, SECOND_US, small_bundle
 from tests.unit.test_features import built
 
 NUM_ITEMS, LATE_S = 230, 90
@@ -112,6 +112,31 @@ def test_a_planted_skew_is_caught(folder: Path, served: list[Row], tmp_path: Pat
     assert (difference.request_id, difference.feature) == (rows[place][schema.REQUEST_ID], feature)
     assert difference.served != difference.history
     assert difference.served in str(difference)
+
+
+@pytest.fixture(scope="module")
+def served_with_time(folder: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """The same of a model that looks at time."""
+    work = tmp_path_factory.mktemp("timed")
+    server = start_serving(
+        *("--bundle", small_bundle(work / "bundle", num_items=NUM_ITEMS, timed=True)),
+        *("--features", f"sqlite:{folder / 'features' / 'online' / 'online.db'}", "--proof", work / "proof.jsonl"),
+    )
+    for user in USERS:
+        httpx.get(f"{server.address}/v1/recommend", params={"user": user}).raise_for_status()
+    assert server.stop() == (0, "")
+    return [json.loads(line) for line in (work / "proof.jsonl").read_text().splitlines()]
+
+
+def test_the_seconds_between_items_are_what_history_gives(folder: Path, served_with_time: list[Row], tmp_path: Path) -> None:
+    assert [len(row.get(schema.RECENT_GAPS_S, ())) for row in served_with_time] == [schema.MAX_HISTORY, 2, 1, 0]
+    assert served_with_time[0][schema.RECENT_GAPS_S][1] == 60
+    found = proof(folder, served_with_time, tmp_path / "proof.jsonl")
+    assert (found.requests, found.differences) == (4, ())
+    served_with_time[1][schema.RECENT_GAPS_S][1] += 1
+    (different,) = proof(folder, served_with_time, tmp_path / "proof.jsonl").differences
+    assert (different.user, different.feature) == ("u1", f"{schema.RECENT_GAPS_S}[1]")
+    assert float(different.served) == float(different.history) + 1
 
 
 def test_only_the_last_hours_are_looked_at(folder: Path, served: list[Row], tmp_path: Path) -> None:

@@ -1,0 +1,203 @@
+"""A model that looks at time: the pace of a history goes with it from the log to the answer, and tells what order does not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lodestar import bundle
+from lodestar.catalogue import Catalogue
+from lodestar.config import ModelConfig, Recipe, override
+from lodestar.data import gaps
+from lodestar.data.interactions import Interactions
+from lodestar.engine.recommender import Recommender
+from lodestar.errors import ConfigError
+from lodestar.evaluation.metrics import rank_by
+from lodestar.features import store
+from lodestar.features.store import FeatureSet
+from lodestar.models.hstu import SPANS, spans
+from lodestar.models.next_item import NextItem
+from lodestar.progress import Progress
+from lodestar.recipes import recipe
+from lodestar.training import run
+from lodestar.training.batches import padded
+from lodestar.training.export import graph_bytes
+from lodestar.training.order import Order
+
+NUM_ITEMS, DIM, SECOND_US = 12, 8, 1_000_000
+SHORT_S, LONG_S = 60, 40 * 24 * 3600
+
+
+def model() -> NextItem:
+    torch.manual_seed(0)
+    made = NextItem(NUM_ITEMS, ModelConfig(family="hstu", timed=True, dim=DIM, layers=2, heads=2, max_length=10)).eval()
+    for name, values in made.named_parameters():
+        if "bias" in name:
+            torch.nn.init.normal_(values, std=0.5)
+    return made
+
+
+def asked(items: list[int], gaps_s: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    paced: NDArray[Any] = gaps.dated(np.array(items), np.array(gaps_s))
+    return padded([paced])
+
+
+def test_an_item_and_its_gap_come_apart_again_and_plain_items_stay() -> None:
+    items, gaps_s = np.array([0, 7, 2**31 - 1], dtype=np.int32), np.array([0, 5, gaps.LONGEST_S])
+    paced = gaps.dated(items, gaps_s)
+    np.testing.assert_array_equal(gaps.items_of(paced), items)
+    np.testing.assert_array_equal(gaps.gaps_of(paced), gaps_s)
+    assert gaps.items_of(items) is items
+    assert not gaps.gaps_of(items).any()
+
+
+def test_gaps_are_what_a_store_holds() -> None:
+    time_us = np.array([5, 5, 2_000_004, 90_000_000_000_004]) + 10**15
+    np.testing.assert_array_equal(gaps.between(time_us), [0, 0, 1, 89_999_998 + 2])
+    assert gaps.between(np.zeros(0, dtype=np.int64)).tolist() == []
+
+
+def test_a_span_is_the_power_of_two_that_the_seconds_between_do_not_reach() -> None:
+    found = spans(torch.tensor([[99.0, 0.0, 1.0, 7.0, 8.0]]), torch.ones(1, 5, dtype=torch.bool))[0]
+    newest = found[-1].tolist()
+    assert newest == [5, 5, 4, 4, 0]  # 16, 16, 15 and 8 seconds, none
+    assert found[:, 0].tolist() == [0, 0, 1, 4, 5]
+    assert (found.triu(1) == 0).all()
+    far = spans(torch.tensor([[0.0, float(gaps.LONGEST_S), 5.0]]), torch.ones(1, 3, dtype=torch.bool))
+    assert int(far.max()) == SPANS - 1
+
+
+def test_a_longer_window_gives_the_same_spans() -> None:
+    chance = torch.Generator().manual_seed(0)
+    gap = torch.randint(0, 10**8, (1, 50), generator=chance).float()
+    whole, part = (spans(gap[:, start:], torch.ones(1, 50 - start, dtype=torch.bool)) for start in (0, 20))
+    torch.testing.assert_close(whole[:, 20:, 20:], part)
+
+
+@torch.no_grad()
+def test_it_is_blind_to_padding_and_to_the_future_and_sees_the_past_s_pace() -> None:
+    made = model()
+    table = made.items.weight
+    history, mask = asked([1, 2, 3, 4], [0, 10, 20, 30])
+    users, target, _ = made.encoder.learn(table, history, mask, history)
+    assert target.tolist() == [[1, 2, 3, 4]]
+    later, _ = asked([1, 2, 3, 9], [0, 10, 20, 99_999])
+    torch.testing.assert_close(made.encoder.learn(table, later, mask, later)[0][:, :3], users[:, :3])
+    wide = torch.cat([torch.full((1, 3), 5 << gaps.ITEM_BITS), history], dim=1)
+    shown = torch.cat([torch.zeros(1, 3, dtype=torch.bool), mask], dim=1)
+    torch.testing.assert_close(made.encoder.learn(table, wide, shown, wide)[0][:, 3:], users)
+    slower, _ = asked([1, 2, 3, 4], [0, 10, 99_999, 30])
+    assert not torch.allclose(made.scores(slower, mask), made.scores(history, mask))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_the_graph_gives_the_model_s_answers(length: int, tmp_path: Path) -> None:
+    import onnxruntime
+
+    made = model()
+    rows, encoder = made.served()
+    graph = graph_bytes(encoder, DIM + 1)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    chance = np.random.default_rng(length)
+    paced: NDArray[Any] = gaps.dated(chance.integers(0, NUM_ITEMS, length), chance.integers(0, 10**7, length))
+    vectors = np.concatenate([rows.numpy()[gaps.items_of(paced)], gaps.gaps_of(paced)[:, None]], axis=1, dtype=np.float32)
+    (found,) = session.run(None, {"history": vectors[None], "mask": np.ones((1, length), dtype=np.bool_)})
+    history, mask = padded([paced])
+    np.testing.assert_allclose(found @ rows.numpy().T, made.scores(history, mask).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_items_stray_and_their_pace_stays() -> None:
+    sequences, pace = [np.arange(5, dtype=np.int32), np.arange(5, 9, dtype=np.int32)], [np.arange(5), np.arange(10, 16)]
+    places = [np.zeros(5), np.zeros(6)]
+    moved = Order(sequences, places, torch.device("cpu"), pace).jittered(5.0, np.random.default_rng(0)).numpy()
+    assert gaps.gaps_of(moved).tolist() == [0, 1, 2, 3, 4, 10, 11, 12, 13]
+    assert sorted(gaps.items_of(moved)[:5].tolist()) == [0, 1, 2, 3, 4]
+    assert gaps.items_of(moved).tolist() != list(range(9))
+
+
+def told_by_time(users: int = 400) -> FeatureSet:
+    """After three items of any kind comes 8 or 10 where the last came at once, 9 or 11 where it came long after; twice a user."""
+    chance, rows = np.random.default_rng(0), []
+    for number in range(users):
+        others, (first, second) = chance.permutation(8), ((8, 10), (10, 8))[number % 2]
+        long = chance.random(2) < 0.5
+        items = [*others[:3], first + long[0], *others[3:6], second + long[1], others[6]]  # the last two validate and test
+        waited = [LONG_S if one else SHORT_S for one in long]
+        pace = [0, SHORT_S, waited[0], SHORT_S, SHORT_S, SHORT_S, waited[1], SHORT_S, SHORT_S]
+        rows += [(number, item, second) for item, second in zip(items, np.cumsum(pace), strict=True)]
+    user, item, moment_s = np.array(rows, dtype=np.int64).T
+    ids = [f"i{row}" for row in range(NUM_ITEMS)]
+    taken = Interactions(
+        users=[f"u{row}" for row in range(users)],
+        items=ids,
+        user=user.astype(np.int32),
+        item=item.astype(np.int32),
+        time=moment_s * SECOND_US,
+    )
+    catalogue = Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool))
+    return FeatureSet(root=Path(), interactions=taken, items=catalogue, digest="")
+
+
+def chosen(*, timed: bool) -> Recipe:
+    model = {"family": "hstu", "timed": timed, "dim": 16, "max_length": 10, "dropout": 0.0}
+    train = {"epochs": 30, "patience": 30, "learning_rate": 0.01, "batch_tokens": 256, "refit": True}
+    return override(recipe("tiny"), json.dumps({"model": model, "train": train}))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    folder = tmp_path_factory.mktemp("timed")
+    found = told_by_time()
+    (folder / "features").mkdir()
+    store.save(found.interactions, found.items, folder / "features")
+    for timed in (True, False):
+        run.train(folder / "features", folder / str(timed), chosen(timed=timed), str(folder / "checkpoints"))
+    return {timed: folder / str(timed) for timed in (True, False)}
+
+
+def scores(model: Recommender, waited_s: float) -> dict[int, float]:
+    found = model.candidates(["i3", "i1", "i4"], NUM_ITEMS, (), [0.0, SHORT_S, waited_s])
+    return dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
+
+
+def test_what_only_time_tells_is_learnt_with_time_alone(made: dict[bool, Path]) -> None:
+    leads = {}
+    for timed, folder in made.items():
+        loaded = bundle.load(folder)
+        assert loaded.info.timed == timed
+        found = [scores(Recommender(loaded), waited_s) for waited_s in (SHORT_S, LONG_S)]
+        leads[timed] = [one[10] - one[11] for one in found]
+    at_once, long_after = leads[True]
+    assert at_once > 1 > -1 > long_after
+    assert leads[False][0] == leads[False][1]
+
+
+def test_what_is_judged_is_what_is_served(made: dict[bool, Path]) -> None:
+    found, model = told_by_time(), Recommender(bundle.load(made[True]))
+    cases = found.split(chosen(timed=True).data).test
+    with Progress("", 1) as progress:
+        judged = rank_by(model, cases, 3, progress)
+    for case in range(20):
+        ids = [found.items.ids[row] for row in cases.history[case]]
+        gaps_s = [0.0, *(np.diff(cases.time[case]) / SECOND_US)]
+        assert model.candidates(ids, 3, (), gaps_s).rows.tolist() == judged.top[case].tolist()
+
+
+def test_the_time_of_an_item_that_is_not_known_goes_to_the_next_one(made: dict[bool, Path]) -> None:
+    model = Recommender(bundle.load(made[True]))
+    whole = model.candidates(["i3", "i1"], 5, (), [0.0, 12.0])
+    passed_over = model.candidates(["i3", "gone", "i1"], 5, (), [0.0, 5.0, 7.0])
+    np.testing.assert_array_equal(passed_over.scores, whole.scores)
+    assert not np.array_equal(model.candidates(["i3", "i1"], 5).scores, whole.scores)
+
+
+def test_only_hstu_looks_at_time_and_rows_by_themselves_do_not() -> None:
+    with pytest.raises(ConfigError, match="hstu"):
+        override(recipe("sasrec"), '{"model": {"timed": true}}')
+    with pytest.raises(ConfigError, match="time"):
+        override(recipe("hstu"), '{"model": {"timed": true}, "train": {"optimiser": "rowwise_adagrad", "loss": "bce"}}')
