@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule
 
 from lodestar.config import Device
 from lodestar.errors import EnvironmentFault
@@ -45,8 +46,8 @@ class Group:
         return box[0]
 
     def wrap(self, objective: nn.Module) -> nn.Module:
-        """The same module with gradients averaged over workers."""
-        if self.size == 1:
+        """The same module with gradients averaged over workers; a part of one averages its own."""
+        if self.size == 1 or any(isinstance(part, FSDPModule) for part in objective.modules()):
             return objective
         return nn.parallel.DistributedDataParallel(objective)
 

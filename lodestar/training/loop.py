@@ -22,6 +22,7 @@ from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.optimiser import Optimiser
 from lodestar.training.order import Order, Places
+from lodestar.training.sharded import gather, parted
 from lodestar.training.teacher import Teacher
 from lodestar.training.validation import Quality
 
@@ -48,12 +49,13 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     train = recipe.train
     if state.epoch > 0:
         model.load_state_dict(state.model)
-    optimiser, average = Optimiser(model, train), Average(model, train.average)
+    taught = parted(model, group) if train.shard and group.size > 1 else model
+    optimiser, average = Optimiser(taught, train), Average(model, train.average)
     if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
         average.load_state_dict(state.average)
     order = Order(stage.sequences, stage.places, group.device, stage.gaps)
-    teacher = Teacher(model, stage.sequences, optimiser, average, recipe, group)
+    teacher = Teacher(taught, stage.sequences, optimiser, average, recipe, group)
     lengths = np.array([len(sequence) for sequence in stage.sequences], dtype=np.int64)
     with Progress(f"train {stage.name}", stage.last_epoch) as progress:
         progress.advance(state.epoch)
@@ -63,6 +65,8 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
             items = order.jittered(train.order_jitter, chance)
             loss, num_targets = teacher.epoch(items, cut(lengths, recipe.model.max_length, chance), state.epoch, chance)
+            if taught is not model:
+                gather(taught, model)
             state.epoch += 1
             seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
             line = {

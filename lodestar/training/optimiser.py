@@ -4,11 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from lodestar.config import TrainConfig
 from lodestar.models.next_item import NextItem
 from lodestar.training.distributed import Group
 from lodestar.training.rows import RowTable
+from lodestar.training.sharded import load_optimiser, optimiser_state
 
 BETAS = (0.9, 0.98)
 MOMENTUM = 0.9
@@ -18,7 +20,7 @@ class Optimiser:
     """One step of all weights; `rows` is the item table where only its named rows move, else None."""
 
     def __init__(self, model: NextItem, train: TrainConfig) -> None:
-        self.train = train
+        self.model, self.train = model, train
         self.rows = RowTable(model.items.weight) if train.optimiser == "rowwise_adagrad" else None
         model.items.weight.requires_grad_(self.rows is None)
         self.weights = [values for values in model.parameters() if values.requires_grad]
@@ -48,10 +50,14 @@ class Optimiser:
 
     def state_dict(self) -> dict[str, Any]:
         mass: dict[str, Tensor] = {"mass": self.rows.mass} if self.rows is not None else {}
-        return {"dense": self._dense.state_dict(), **mass}
+        dense = optimiser_state(self.model, self._dense) if isinstance(self.model, FSDPModule) else self._dense.state_dict()
+        return {"dense": dense, **mass}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._dense.load_state_dict(state["dense"])
+        if isinstance(self.model, FSDPModule):
+            load_optimiser(self.model, self._dense, state["dense"])
+        else:
+            self._dense.load_state_dict(state["dense"])
         if self.rows is not None:
             self.rows.mass.copy_(state["mass"])
 

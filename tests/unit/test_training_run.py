@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], t
     assert bundle.load(tmp_path / "broken").digest == bundle.load(tmp_path / "unbroken").digest
 
 
-@pytest.mark.parametrize("train", [{}, {"optimiser": "rowwise_adagrad", "loss": "bce", "row_rate": 0.3}])
+@pytest.mark.parametrize("train", [{}, {"shard": True}, {"optimiser": "rowwise_adagrad", "loss": "bce", "row_rate": 0.3}])
 def test_two_workers_started_by_torchrun_learn_what_one_does(train: dict[str, Any], tmp_path: Path) -> None:
     found = features(tmp_path / "features")
     run.train(found, tmp_path / "one", quick(**train), str(tmp_path / "checkpoints"))

@@ -1,0 +1,102 @@
+"""Workers that keep a part of a model each learn what workers with a whole one learn, and go on from a checkpoint as any other."""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import multiprocessing
+
+from lodestar.config import Recipe, override
+from lodestar.errors import ConfigError
+from lodestar.models.next_item import NextItem
+from lodestar.recipes import recipe
+from lodestar.training.checkpoints import State
+from lodestar.training.distributed import Group, joined
+from lodestar.training.loop import Stage, fit
+from lodestar.training.sharded import parted
+from lodestar.training.validation import Judge
+from tests.contract.conftest import free_port
+from tests.unit.test_loop import NUM_ITEMS, cycles, next_items
+
+WORKERS, EPOCHS = 2, 3
+
+
+def chosen(*, shard: bool) -> Recipe:
+    train = {"epochs": EPOCHS, "batch_tokens": 64, "learning_rate": 0.01, "shard": shard, "validate_every": 1}
+    return override(recipe("tiny"), json.dumps({"train": train, "model": {"dropout": 0.0}}))
+
+
+def learn(group: Group, *, shard: bool, state: State, last_epoch: int = EPOCHS) -> tuple[NextItem, State]:
+    torch.manual_seed(0)
+    run, sequences = chosen(shard=shard), cycles()
+    model = NextItem(NUM_ITEMS, run.model)
+    stage = Stage(
+        name="search",
+        sequences=sequences,
+        places=[np.arange(len(items), dtype=np.float64) for items in sequences],
+        last_epoch=last_epoch,
+        judge=Judge(next_items(sequences), run.model.max_length, NUM_ITEMS, group),
+        keep=lambda _: None,
+    )
+    return model, fit(model, stage, run, group, state)
+
+
+def work(rank: int, port: int, folder: str) -> None:
+    """One worker's part of everything that is looked at."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(WORKERS)}
+    torch.set_num_threads(1)
+    with joined("cpu") as group:
+        found: dict[str, Any] = {}
+        for shard in (False, True):
+            model, state = learn(group, shard=shard, state=State(stage="search"))
+            found[f"losses {shard}"], found[f"weights {shard}"] = [line["loss"] for line in state.log], model.state_dict()
+        _, half = learn(group, shard=True, state=State(stage="search"), last_epoch=2)
+        content = io.BytesIO()
+        torch.save(vars(half), content)
+        content.seek(0)
+        model, state = learn(group, shard=True, state=State(**torch.load(content, weights_only=True)))
+        found["losses resumed"], found["weights resumed"] = [line["loss"] for line in state.log], model.state_dict()
+        parts = parted(model, group)
+        found["numbers"] = sum(values.numel() for values in model.parameters())
+        found["own numbers"] = sum(values.to_local().numel() for values in parts.parameters())  # type: ignore[attr-defined]
+        torch.save(found, Path(folder) / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("sharded")
+    multiprocessing.spawn(work, args=(free_port(), str(folder)), nprocs=WORKERS)  # type: ignore[attr-defined, no-untyped-call]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORKERS)]
+
+
+def test_parts_learn_what_whole_models_do(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        assert one["losses True"] == pytest.approx(one["losses False"], rel=1e-4)
+        assert one["losses True"][-1] < one["losses True"][0]
+        torch.testing.assert_close(one["weights True"], one["weights False"], rtol=1e-3, atol=1e-4)
+
+
+def test_all_workers_end_with_the_same_whole_model(found: list[dict[str, Any]]) -> None:
+    torch.testing.assert_close(found[0]["weights True"], found[1]["weights True"], rtol=0, atol=0)
+
+
+def test_a_worker_keeps_its_part_alone(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        assert one["own numbers"] < 0.6 * one["numbers"]
+
+
+def test_a_run_goes_on_from_where_it_was(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        assert one["losses resumed"] == pytest.approx(one["losses True"], rel=1e-5)
+        torch.testing.assert_close(one["weights resumed"], one["weights True"], rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_not_in_parts_is_refused() -> None:
+    for train in ({"average": 0.9}, {"optimiser": "rowwise_adagrad", "loss": "bce"}):
+        with pytest.raises(ConfigError, match="shard"):
+            override(recipe("tiny"), json.dumps({"train": {**train, "shard": True}}))
