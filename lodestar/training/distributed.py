@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.fsdp import FSDPModule
 
 from lodestar.config import Device
 from lodestar.errors import EnvironmentFault
@@ -47,9 +46,14 @@ class Group:
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """The same module with gradients averaged over workers; a part of one averages its own."""
-        if self.size == 1 or any(isinstance(part, FSDPModule) for part in objective.modules()):
+        if self.size == 1 or is_parted(objective):
             return objective
         return nn.parallel.DistributedDataParallel(objective)
+
+
+def is_parted(module: nn.Module) -> bool:
+    """Whether workers keep a part of its weights each; FSDP2 itself takes two seconds to import, and is seldom asked for."""
+    return any(hasattr(part, "unshard") for part in module.modules())
 
 
 @contextmanager

@@ -22,7 +22,6 @@ from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.optimiser import Optimiser
 from lodestar.training.order import Order, Places
-from lodestar.training.sharded import gather, parted
 from lodestar.training.teacher import Teacher
 from lodestar.training.validation import Quality
 
@@ -49,7 +48,7 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     train = recipe.train
     if state.epoch > 0:
         model.load_state_dict(state.model)
-    taught = parted(model, group) if train.shard and group.size > 1 else model
+    taught, gather = _taught(model, train, group)
     optimiser, average = Optimiser(taught, train), Average(model, train.average)
     if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
@@ -65,8 +64,7 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
             items = order.jittered(train.order_jitter, chance)
             loss, num_targets = teacher.epoch(items, cut(lengths, recipe.model.max_length, chance), state.epoch, chance)
-            if taught is not model:
-                gather(taught, model)
+            gather()
             state.epoch += 1
             seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
             line = {
@@ -86,6 +84,16 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     average.settle()
     model.load_state_dict(state.best or model.state_dict())
     return state
+
+
+def _taught(model: NextItem, train: TrainConfig, group: Group) -> tuple[NextItem, Callable[[], None]]:
+    """What steps move, which is a model in parts where that is wanted, and what brings the model itself up to that."""
+    if not train.shard or group.size == 1:
+        return model, lambda: None
+    from lodestar.training.sharded import gathered, parted
+
+    parts = parted(model, group)
+    return parts, lambda: gathered(parts, model)
 
 
 def _validate(model: NextItem, stage: Stage, train: TrainConfig, state: State) -> dict[str, float]:

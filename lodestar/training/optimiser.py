@@ -4,13 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from lodestar.config import TrainConfig
 from lodestar.models.next_item import NextItem
-from lodestar.training.distributed import Group
+from lodestar.training.distributed import Group, is_parted
 from lodestar.training.rows import RowTable
-from lodestar.training.sharded import load_optimiser, optimiser_state
 
 BETAS = (0.9, 0.98)
 MOMENTUM = 0.9
@@ -50,11 +48,16 @@ class Optimiser:
 
     def state_dict(self) -> dict[str, Any]:
         mass: dict[str, Tensor] = {"mass": self.rows.mass} if self.rows is not None else {}
-        dense = optimiser_state(self.model, self._dense) if isinstance(self.model, FSDPModule) else self._dense.state_dict()
-        return {"dense": dense, **mass}
+        if is_parted(self.model):
+            from lodestar.training.sharded import optimiser_state
+
+            return {"dense": optimiser_state(self.model, self._dense)}
+        return {"dense": self._dense.state_dict(), **mass}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if isinstance(self.model, FSDPModule):
+        if is_parted(self.model):
+            from lodestar.training.sharded import load_optimiser
+
             load_optimiser(self.model, self._dense, state["dense"])
         else:
             self._dense.load_state_dict(state["dense"])

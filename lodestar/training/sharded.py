@@ -30,7 +30,7 @@ def parted(model: Model, group: Group) -> Model:
     return parts
 
 
-def gather(parts: nn.Module, whole: nn.Module) -> None:
+def gathered(parts: nn.Module, whole: nn.Module) -> None:
     """Fill a model with what the workers hold; all of them have to ask."""
     whole.load_state_dict(get_model_state_dict(parts, options=WHOLE))
 
