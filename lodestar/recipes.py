@@ -204,6 +204,7 @@ MEASURED: dict[str, tuple[float, float]] = {
     "bert4rec": (0.2460, 0.1287),
     "gru": (0.2481, 0.1309),
     "hstu": (0.2407, 0.1317),
+    "hstu_timed": (0.2471, 0.1347),
     "caser": (0.2439, 0.1329),
     "two_tower": (0.2513, 0.1348),
     "ranked": (0.2481, 0.1389),
