@@ -131,8 +131,8 @@ class Predictor:
 
     async def _counted(self, asks: Sequence[Ask], found: list[Candidates]) -> Sequence[Counted | None]:
         """What is counted now of who asks and of the candidates; None where nobody is known, or where the store does not say."""
-        ids = self.recommender.bundle.items.ids
-        stale = self._items.stale(np.concatenate([one.rows for one in found]))
+        ids, size = self.recommender.bundle.items.ids, self.recommender.looks_at
+        stale = self._items.stale(np.concatenate([one.rows[:size] for one in found]))
         try:
             of_users, of_items = await self.features.counts([ask.user for ask in asks], [ids[row] for row in stale.tolist()])
         except StoreFailed as error:

@@ -18,6 +18,7 @@ from lodestar.features.store import FeatureSet
 from lodestar.models.next_item import NextItem
 from lodestar.models.ranker import Ranker
 from lodestar.neighbours import Neighbours
+from lodestar.progress import Progress
 from lodestar.schema import pairs
 from lodestar.training.batches import padded
 from lodestar.training.mixture import weighed
@@ -105,10 +106,12 @@ def _answers(ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, fo
     of_item = known.counts(found.root, schema.ITEM_STATS_VIEW, items, np.repeat(cases.moment, width))
     counts_MCF = torch.from_numpy(pairs.numbers(np.repeat(of_user, width, axis=0), of_item)).reshape(len(cases), width, -1)
     answers = []
-    for start in range(0, len(cases), CASES_AT_ONCE):
-        part = slice(start, start + CASES_AT_ONCE)
-        history, mask = padded([items_of(history[-max_length:]) for history in cases.history[part]])
-        answers.append(ranker(table[history], mask, table[torch.from_numpy(lists.item[part])], counts_MCF[part]))
+    with Progress("weigh ranker", len(cases)) as progress:
+        for start in range(0, len(cases), CASES_AT_ONCE):
+            part = slice(start, start + CASES_AT_ONCE)
+            history, mask = padded([items_of(history[-max_length:]) for history in cases.history[part]])
+            answers.append(ranker(table[history], mask, table[torch.from_numpy(lists.item[part])], counts_MCF[part]))
+            progress.advance(len(history))
     return torch.cat(answers)
 
 
