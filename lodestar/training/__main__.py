@@ -11,6 +11,7 @@ from lodestar import storage
 from lodestar.config import Recipe, from_json
 from lodestar.errors import LodestarError
 from lodestar.recipes import configured
+from lodestar.training.distributed import meet
 from lodestar.training.run import train
 
 BUNDLE = "bundle"
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
+    meet()
     with tempfile.TemporaryDirectory() as work:
         features = storage.local(options.features, Path(work))
         if not storage.is_remote(options.bundle):

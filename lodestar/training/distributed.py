@@ -7,12 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 
 from lodestar.config import Device
 from lodestar.errors import EnvironmentFault
+
+MEETING = timedelta(minutes=2)  # they start together; what they download comes after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,26 @@ class Group:
         if self.size == 1 or is_parted(objective):
             return objective
         return nn.parallel.DistributedDataParallel(objective)
+
+
+def meet() -> None:
+    """Wait for all workers that torchrun started together; EnvironmentFault E536 where one of them does not come.
+
+    When the first worker of a job is lost, another may have just joined the dying one, and would wait for half an hour for a group that
+    is gone while the new first worker waits for it. Ended soon, it is started anew and joins that one.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(*where, is_master=False, timeout=MEETING)  # type: ignore[attr-defined]
+    place = f"meeting/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    store.set(f"{place}/{rank}", "here")
+    try:
+        store.wait([f"{place}/{other}" for other in range(size)], MEETING)
+    except distributed.DistError as error:
+        message = f"worker {rank} waited {MEETING.total_seconds():.0f} s for the others of {size}"
+        raise EnvironmentFault("E536", message, remedy="Started anew it joins those that are there.") from error
 
 
 def is_parted(module: nn.Module) -> bool:

@@ -1,0 +1,37 @@
+"""Workers that were started together wait for one another, and not for ever."""
+
+from datetime import timedelta
+
+import pytest
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from lodestar.errors import EnvironmentFault
+from lodestar.training import distributed
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
+    """What torchrun keeps, and an environment in which the second of two workers runs."""
+    kept = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    named = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(kept.port)}
+    for name, value in {**named, "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed, "MEETING", timedelta(seconds=1))
+    return kept
+
+
+def test_who_is_awaited_comes(store: TCPStore) -> None:
+    store.set("meeting/3/0", "here")
+    distributed.meet()
+    assert store.get("meeting/3/1") == b"here"
+
+
+def test_who_waits_in_vain_says_so_and_ends(store: TCPStore) -> None:
+    store.set("meeting/2/0", "here")  # in a round before
+    with pytest.raises(EnvironmentFault, match=r"E536.*worker 1 waited 1 s for the others of 2"):
+        distributed.meet()
+
+
+def test_a_worker_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    distributed.meet()
