@@ -65,6 +65,7 @@ class Predictor:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="rank"))
     _items: ItemCounts = field(init=False)
     _store: Trouble = field(default_factory=lambda: Trouble(what="the online store"))
+    _counts: Trouble = field(default_factory=lambda: Trouble(what="reading counts"))
     _disk: Trouble = field(default_factory=lambda: Trouble(what="the impression log"))
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ class Predictor:
             self._store.begins(error)
 
     async def answer(self, asks: Sequence[Ask]) -> list[Answer]:
-        """A list for each ask, logged before it is returned; a store that fails makes it one for anyone."""
+        """A list for each ask, logged before it is returned; a store that fails makes it one for anyone, or one in retrieval's order."""
         started = time.perf_counter()
         histories = await self._histories(asks)
         found = await self._worked(len(asks), self._candidates, asks, histories)
@@ -136,10 +137,10 @@ class Predictor:
         try:
             of_users, of_items = await self.features.counts([ask.user for ask in asks], [ids[row] for row in stale.tolist()])
         except StoreFailed as error:
-            self._store.begins(error)
+            self._counts.begins(error)
             self.metrics.unranked.inc(len(asks))
             return [None] * len(asks)
-        self._store.ends()
+        self._counts.ends()
         self._items.keep(stale, of_items)
         return [self._counted_of(one, of_users.part(place)) if len(one.seen) else None for place, one in enumerate(found)]
 

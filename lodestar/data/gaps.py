@@ -23,12 +23,12 @@ def between(time_us: NDArray[np.int64]) -> Seconds:
 
 def whole(gaps_s: NDArray[Any]) -> Seconds:
     """What a store holds, as whole seconds."""
-    return np.minimum(gaps_s.astype(np.float32).astype(np.int64), LONGEST_S)
+    return gaps_s.astype(np.float32).astype(np.int64)
 
 
 def dated(items: NDArray[np.integer[Any]], gaps_s: Seconds) -> Seconds:
-    """Items with the seconds since the one before each."""
-    return items.astype(np.int64) | gaps_s << ITEM_BITS
+    """Items with the seconds since the one before each, of which no more than LONGEST_S are told."""
+    return items.astype(np.int64) | np.clip(gaps_s, 0, LONGEST_S) << ITEM_BITS
 
 
 def items_of(history: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lodestar.bundle import Bundle
 from lodestar.data import gaps
-from lodestar.engine.reranker import Reranker
+from lodestar.engine.reranker import Reranker, session
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.signedinteger[Any]]
@@ -49,15 +49,10 @@ class Recommender:
     """A bundle ready to answer; safe to share between threads."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-        options.log_severity_level = 3
         self.bundle = bundle
         self.reranker = Reranker(bundle.ranker, threads) if bundle.ranker is not None else None
         self.looks_at = bundle.ranker.candidates if bundle.ranker is not None else 0
-        self._session = onnxruntime.InferenceSession(bundle.encoder, options, providers=["CPUExecutionProvider"])
+        self._session = session(bundle.encoder, threads)
         self._row = bundle.items.rows()
         self._inactive = np.flatnonzero(~bundle.items.is_active)
 

@@ -1,5 +1,6 @@
 """A bundle's ranker ready to answer: what it adds to the scores of the best candidates."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,22 @@ from lodestar.ranker import CANDIDATES, COUNTS, HISTORY, MASK, WORTH, Ranker
 Floats = NDArray[np.float32]
 
 
+def session(graph: Path | bytes, threads: int) -> Any:
+    """A graph ready to run, on a CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 class Reranker:
     """Safe to share between threads."""
 
     def __init__(self, ranker: Ranker, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-        options.log_severity_level = 3
         self.ranker = ranker
-        self._session = onnxruntime.InferenceSession(ranker.graph, options, providers=["CPUExecutionProvider"])
+        self._session = session(ranker.graph, threads)
 
     def worth(self, history: NDArray[np.signedinteger[Any]], candidates: NDArray[np.intp], counts_CF: Floats) -> Floats:
         """Of each candidate (a row of the item table), [C]; a history that is not empty, oldest first."""

@@ -64,10 +64,10 @@ def meet() -> None:
     if size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = distributed.TCPStore(*where, is_master=False, timeout=MEETING)  # type: ignore[attr-defined]
     place = f"meeting/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    store.set(f"{place}/{rank}", "here")
     try:
+        store = distributed.TCPStore(*where, is_master=False, timeout=MEETING)  # type: ignore[attr-defined]
+        store.set(f"{place}/{rank}", "here")
         store.wait([f"{place}/{other}" for other in range(size)], MEETING)
     except distributed.DistError as error:
         message = f"worker {rank} waited {MEETING.total_seconds():.0f} s for the others of {size}"

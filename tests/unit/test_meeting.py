@@ -7,6 +7,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from lodestar.errors import EnvironmentFault
 from lodestar.training import distributed
+from tests.contract.conftest import free_port
 
 
 @pytest.fixture
@@ -29,6 +30,12 @@ def test_who_is_awaited_comes(store: TCPStore) -> None:
 def test_who_waits_in_vain_says_so_and_ends(store: TCPStore) -> None:
     store.set("meeting/2/0", "here")  # in a round before
     with pytest.raises(EnvironmentFault, match=r"E536.*worker 1 waited 1 s for the others of 2"):
+        distributed.meet()
+
+
+def test_a_meeting_place_that_is_gone_is_a_coded_error_too(store: TCPStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with pytest.raises(EnvironmentFault, match="E536"):
         distributed.meet()
 
 

@@ -13,7 +13,7 @@ from tests.unit.test_app import DIGITS, Served
 
 @pytest.mark.parametrize("short_asks", [0, 9])
 def test_what_counts_now_comes_first_and_without_counts_retrieval_s_order_stays(
-    short_asks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_asks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = Served(tmp_path / "plain")
     ranked = Served(tmp_path / "ranked", short_asks, counting_ranker(DIGITS, candidates=6))
@@ -31,7 +31,12 @@ def test_what_counts_now_comes_first_and_without_counts_retrieval_s_order_stays(
     assert "lodestar_lists_unranked_total 0.0" in ranked.ask("GET", "/metrics").text
     ranked.store.fails_to_count = True
     assert listed(ranked, path) == by_retrieval
-    assert "lodestar_lists_unranked_total 1.0" in ranked.ask("GET", "/metrics").text
+    assert listed(ranked, path) == by_retrieval
+    assert "lodestar_lists_unranked_total 2.0" in ranked.ask("GET", "/metrics").text
+    ranked.store.fails_to_count = False
+    assert listed(ranked, path) == moved
+    said = [record.getMessage() for record in caplog.records if "counts" in record.getMessage()]
+    assert said == ["reading counts fails: gone", "reading counts works again"]
 
 
 def test_an_item_s_counts_are_read_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ def test_an_item_and_its_gap_come_apart_again_and_plain_items_stay() -> None:
     paced = gaps.dated(items, gaps_s)
     np.testing.assert_array_equal(gaps.items_of(paced), items)
     np.testing.assert_array_equal(gaps.gaps_of(paced), gaps_s)
+    np.testing.assert_array_equal(gaps.gaps_of(gaps.dated(items, gaps_s * 1000)), [0, 5000, gaps.LONGEST_S])
     assert gaps.items_of(items) is items
     assert not gaps.gaps_of(items).any()
 
