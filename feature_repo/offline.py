@@ -70,11 +70,13 @@ class AsOfOfflineStore(DuckDBOfflineStore):
             max_event_timestamp=entity_df[moment].max(),
         )
 
-        def joined() -> Any:
-            asked = pa.Table.from_pandas(_with_times(entity_df, moment), preserve_index=False).replace_schema_metadata()
-            return asof.join(asked, moment, histories, only_known=filter_by_created_timestamp)
+        asked = _with_times(entity_df, moment).reset_index(drop=True)
 
-        return AsOfRetrievalJob(joined, metadata=metadata, derived=derived, full_names=full_feature_names)
+        def joined() -> Any:
+            rows = pa.Table.from_pandas(asked, preserve_index=False).replace_schema_metadata()
+            return asof.join(rows, moment, histories, only_known=filter_by_created_timestamp)
+
+        return AsOfRetrievalJob(joined, asked=asked, metadata=metadata, derived=derived, full_names=full_feature_names)
 
     @staticmethod
     def pull_latest_from_table_or_query(  # noqa: PLR0913, PLR0917  # the signature is Feast's
@@ -123,10 +125,20 @@ def latest(config: Any, view: Any, between_dates: tuple[datetime, datetime]) -> 
 
 
 class AsOfRetrievalJob(RetrievalJob):
-    """Rows that are made when they are asked for, once."""
+    """Rows that are made when they are asked for, once. `asked` is the data frame whose rows they start with, if there is one."""
 
-    def __init__(self, rows: Callable[[], Any], *, metadata: Any = None, derived: Any = (), full_names: bool = False) -> None:
-        self._make, self._metadata, self._derived, self._full_names = rows, metadata, list(derived), full_names
+    def __init__(
+        self, rows: Callable[[], Any], *, asked: Any = None, metadata: Any = None, derived: Any = (), full_names: bool = False
+    ) -> None:
+        self._make, self._asked, self._metadata, self._derived, self._full_names = rows, asked, metadata, list(derived), full_names
+
+    def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> Any:
+        """The rows as Feast gives them, but for what was asked: that is as it came, and not made anew from Arrow."""
+        if self._asked is None:
+            return super().to_df(validation_reference, timeout)
+        rows = self.to_arrow(validation_reference, timeout)
+        made = rows.drop_columns(list(self._asked.columns)).to_pandas()
+        return self._asked.join(made)
 
     @cached_property
     def _rows(self) -> Any:

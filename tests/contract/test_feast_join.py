@@ -138,6 +138,16 @@ def test_times_may_be_texts(ours: FeatureStore, asked: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
 
+def test_what_was_asked_comes_back_as_it_was(ours: FeatureStore, asked: pd.DataFrame) -> None:
+    label = pd.array([None, 1] * (len(asked) // 2), dtype="Int8")
+    given = asked.assign(label=label, part=pd.Categorical(asked["user"])).set_index(asked.index[::-1])
+    before = given.copy()
+    found = ours.get_historical_features(entity_df=given, features=["clicks:count"]).to_df()
+    pd.testing.assert_frame_equal(found[given.columns], before.reset_index(drop=True))
+    found.loc[:, ["label", "count"]] = 7
+    pd.testing.assert_frame_equal(given, before)
+
+
 def test_joined_rows_can_be_saved(ours: FeatureStore, asked: pd.DataFrame, tmp_path: Path) -> None:
     job = ours.get_historical_features(entity_df=asked, features=["pairs:score"])
     saved = tmp_path / "saved.parquet"

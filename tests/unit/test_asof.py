@@ -1,5 +1,7 @@
 """The as-of join at its edges, and beside pandas on plain data."""
 
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +78,34 @@ def test_a_row_that_came_late_hides_nothing_until_it_is_known(tmp_path: Path) ->
     assert asof.join(asked, "moment", [rows], only_known=False)["value"].to_pylist() == [2, 2, 2]
 
 
-def test_a_history_without_a_row_knows_nothing(tmp_path: Path) -> None:
-    schema = pa.schema({"who": pa.string(), "time": STAMP, "value": pa.list_(pa.string())})
+VALUES: list[tuple[pa.DataType, Any, Any]] = [
+    (pa.bool_(), True, False),
+    (pa.int8(), 1, 2),
+    (pa.uint64(), 1, 2**63),
+    (pa.float16(), np.float16(1), np.float16(2)),
+    (pa.float32(), 1.5, 2.5),
+    (pa.decimal128(9, 2), Decimal("1.50"), Decimal("2.50")),
+    (pa.date32(), date(2026, 1, 1), date(2026, 1, 2)),
+    (pa.duration("ms"), timedelta(1), timedelta(2)),
+    (STAMP, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)),
+    (pa.string(), "a", ""),
+    (pa.list_(pa.float32()), [1.5], []),
+    (pa.struct({"a": pa.int64()}), {"a": 1}, {"a": None}),
+]
+
+
+@pytest.mark.parametrize(("kind", "first", "last"), VALUES, ids=[str(kind) for kind, *_ in VALUES])
+def test_a_feature_may_be_of_any_type(tmp_path: Path, kind: pa.DataType, first: Any, last: Any) -> None:
+    columns = {"who": ["a", "b", "c"], "time": pa.array([0, 0, 0], STAMP), "value": pa.array([first, None, last], kind)}
+    asked = pa.table({"who": ["c", "nobody", "a", "b"], "moment": pa.array([9] * 4, STAMP)})
+    found = asof.join(asked, "moment", [history(tmp_path, columns, per_group=2)], only_known=True)["value"]
+    assert found.type == kind
+    assert found.to_pylist() == [last, None, first, None]
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.int64()], ids=str)
+def test_a_history_without_a_row_knows_nothing(tmp_path: Path, kind: pa.DataType) -> None:
+    schema = pa.schema({"who": pa.string(), "time": STAMP, "value": kind})
     with pq.ParquetWriter(tmp_path / "none.parquet", schema):
         pass
     given: dict[str, Any] = {"keys": {"who": "who"}, "features": {"value": "value"}, "time": "time", "known": "", "ttl_us": 0}
