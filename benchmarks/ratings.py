@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.data.cells import Cells
 from lodestar.models.rating_factors import RatingFactors
-from lodestar.models.ratings import Biases, Cells, RatingNeighbours, rmse
+from lodestar.models.ratings import Biases, RatingNeighbours, rmse
 
 NUM_USERS, NUM_ITEMS, SAMPLES = 943, 1682, 1000
 FIRST_YEAR, YEARS_AT_ONCE, YEAR_BINS, NUM_GENRES = 1930, 6, 12, 19

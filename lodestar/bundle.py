@@ -6,6 +6,7 @@
     items.npz      ids, titles and categories of the items, and how popular each is
     neighbours.npz what is taken soon after each item, where that adds to the scores
     ranker.*       what puts the best in their last order, where that is better (see `lodestar.ranker`)
+    ratings.npz    what users would rate items, where that is wanted (see `lodestar.ratings`)
 
 It is read with numpy and json only; nothing in it can run code.
 """
@@ -19,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar import arrays, catalogue, item_table, neighbours, ranker, schema
+from lodestar import arrays, catalogue, item_table, neighbours, ranker, ratings, schema
 from lodestar.catalogue import Catalogue
 from lodestar.errors import DataError, SchemaMismatch
 from lodestar.item_table import ItemTable, Precision
 from lodestar.neighbours import Neighbours
 from lodestar.ranker import Ranker
+from lodestar.ratings import Ratings
 
 INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"
 COST = "cost.json"  # what training took, beside a bundle and no part of it
@@ -66,6 +68,7 @@ class Bundle:
     popularity: NDArray[np.float32]
     neighbours: Neighbours | None
     ranker: Ranker | None
+    ratings: Ratings | None
 
     @property
     def encoder(self) -> Path:
@@ -86,6 +89,7 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     popularity: NDArray[np.float32],
     beside: Neighbours | None = None,
     ranking: Ranker | None = None,
+    rating: Ratings | None = None,
 ) -> None:
     """Fill a folder; `info.files` is computed here. Publish it with `storage.publish_folder`."""
     folder.joinpath(ENCODER).write_bytes(encoder)
@@ -96,7 +100,9 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     if ranking is not None:
         folder.joinpath(ranker.GRAPH).write_bytes(ranking.graph)
         arrays.save(folder / ranker.ROWS, ranking.arrays())
-    parts = {NEIGHBOURS: beside, ranker.GRAPH: ranking, ranker.ROWS: ranking}
+    if rating is not None:
+        arrays.save(folder / ratings.FILE, rating.arrays())
+    parts = {NEIGHBOURS: beside, ranker.GRAPH: ranking, ranker.ROWS: ranking, ratings.FILE: rating}
     names = [ENCODER, TABLE, ITEMS, *(name for name, part in parts.items() if part is not None)]
     files = {name: _sha256(folder / name) for name in names}
     folder.joinpath(INFO).write_bytes(_sealed({**asdict(info), "files": files}))
@@ -124,6 +130,7 @@ def load(root: Path) -> Bundle:
         popularity=rows[POPULARITY].astype(np.float32),
         neighbours=neighbours.from_arrays(arrays.load(root / NEIGHBOURS)) if NEIGHBOURS in info.files else None,
         ranker=_ranker(root) if ranker.GRAPH in info.files else None,
+        ratings=Ratings.from_arrays(arrays.load(root / ratings.FILE)) if ratings.FILE in info.files else None,
     )
 
 

@@ -170,6 +170,25 @@ class RankConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RateConfig:
+    """How ratings are foretold beside the list: by factors of width `dim` (0: not at all), sampled `sweeps` times after a `burn_in`.
+
+    Of their mean the strongest `directions` are bundled.
+    """
+
+    dim: int = 0
+    burn_in: int = 40
+    sweeps: int = 160
+    directions: int = 64
+
+    def __post_init__(self) -> None:
+        _check(self.dim >= 0, "dim must not be negative", self.dim)
+        _check(self.burn_in >= 0, "burn_in must not be negative", self.burn_in)
+        for name in ("sweeps", "directions"):
+            _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is reported, and with how many bootstrap samples of users."""
 
@@ -201,6 +220,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     rank: RankConfig = field(default_factory=RankConfig)
+    rate: RateConfig = field(default_factory=RateConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     compression: CompressionConfig = field(default_factory=CompressionConfig)
 

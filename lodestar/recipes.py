@@ -5,7 +5,18 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from lodestar.config import LEARNT_FAMILIES, CountedFamily, DataConfig, LearntFamily, ModelConfig, RankConfig, Recipe, TrainConfig, override
+from lodestar.config import (
+    LEARNT_FAMILIES,
+    CountedFamily,
+    DataConfig,
+    LearntFamily,
+    ModelConfig,
+    RankConfig,
+    RateConfig,
+    Recipe,
+    TrainConfig,
+    override,
+)
 from lodestar.errors import ConfigError
 
 
@@ -28,6 +39,11 @@ def described() -> Recipe:
 def ranked() -> Recipe:
     """SASRec whose best hundred a ranker puts in their last order, by what is counted of users and items and what is written of items."""
     return replace(sasrec(), name="ranked", rank=RankConfig(candidates=100))
+
+
+def rated() -> Recipe:
+    """SASRec whose lists say what the user would rate each item, for logs with ratings."""
+    return replace(sasrec(), name="rated", rate=RateConfig(dim=20))
 
 
 def gsasrec() -> Recipe:
@@ -169,7 +185,7 @@ def _closed_form(family: CountedFamily, dim: int) -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     made.__name__: made
     for made in (
-        *(sasrec, shop, tiny, described, ranked, gsasrec, bert4rec, hstu, hstu_timed, gru, lstm, caser, two_tower, content),
+        *(sasrec, shop, tiny, described, ranked, rated, gsasrec, bert4rec, hstu, hstu_timed, gru, lstm, caser, two_tower, content),
         *(popularity, item_knn, jaccard, pearson, cooccurrence, ease, graph_filter, normalised_ease, ials, blend),
     )
 }

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from lodestar import schema
+from lodestar.engine.recommender import Recommendation
 from serving import asgi, asks, metrics, tensors
 from serving.asgi import OCTETS, Handler, Receive, Reply, Request, Scope, Send, says
 from serving.asks import Refused
@@ -117,16 +119,7 @@ class App:
             "user": answer.user,
             "model": self._shown_model,
             "retriever": answer.retriever,
-            "items": [
-                {
-                    "position": place.position,
-                    "item_id": place.item_id,
-                    "title": place.title,
-                    "category": place.category,
-                    "score": place.score,
-                }
-                for place in answer.places
-            ],
+            "items": [_told(place) for place in answer.places],
         }
 
     def _described(self) -> dict[str, Any]:
@@ -137,6 +130,18 @@ class App:
             "inputs": tensors.INPUT_TENSORS,
             "outputs": tensors.OUTPUT_TENSORS,
         }
+
+
+def _told(place: Recommendation) -> dict[str, Any]:
+    """What a list says of a place; of ratings where the bundle foretells them."""
+    told = {
+        "position": place.position,
+        "item_id": place.item_id,
+        "title": place.title,
+        "category": place.category,
+        "score": place.score,
+    }
+    return told if place.rating is None else told | {schema.RATING: place.rating}
 
 
 async def _other_method(request: Request, handlers: dict[str, Handler]) -> Reply:

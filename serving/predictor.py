@@ -92,7 +92,7 @@ class Predictor:
         if self.recommender.reranker is not None and any(len(one.seen) for one in found):
             counted = await self._counted(asks, found)
             found = await self._worked(len(asks), self._put_in_order, found, counted)
-        lists = [self.recommender.listed(one) for one in found]
+        lists = [self.recommender.listed(one, ask.user) for ask, one in zip(asks, found, strict=True)]
         answers = [self._shown(ask, history, places) for ask, history, places in zip(asks, histories, lists, strict=True)]
         if self.proof is not None:
             for answer, history, one in zip(answers, histories, counted, strict=True):

@@ -2,7 +2,8 @@
 
 Inputs are `user` (BYTES, [n] or [n, 1]) and, for a list length other than 10, `k` (an integer tensor of one value, or the request's
 parameter `k`). Outputs of places are [n, k] each; a list that is shorter, since a catalogue ends, is filled up with "" and 0. Outputs of
-lists are [n]: `count` says how many places are real, `request_id` what the impression log calls the list.
+lists are [n]: `count` says how many places are real, `request_id` what the impression log calls the list. `rating`, which few bundles
+foretell, is given where it is named.
 Specification: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data extension of it.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from lodestar.schema import RATING
 from serving import asks
 from serving.asks import DEFAULT_K, MISSING, MOST_INSTANCES, OUT_OF_RANGE, USER, WRONG_TYPE, Ask, K, Refused, json_object
 from serving.served import Answer
@@ -25,6 +27,7 @@ BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_dat
 INPUTS, OUTPUTS, PARAMETERS = "inputs", "outputs", "parameters"
 BYTES, FP32, INT32 = "BYTES", "FP32", "INT32"
 MOST_LENGTH_DIGITS = 9
+NAN = float("nan")  # null in JSON
 INTEGERS = {
     "INT8": "<i1",
     "INT16": "<i2",
@@ -54,6 +57,7 @@ OUTPUTS_BY_NAME = {
         Output(name="item_id", datatype=BYTES, value=lambda place: place.item_id, filler=""),
         Output(name="title", datatype=BYTES, value=lambda place: place.title, filler=""),
         Output(name="score", datatype=FP32, value=lambda place: place.score, filler=0.0),
+        Output(name=RATING, datatype=FP32, value=lambda place: NAN if place.rating is None else place.rating, filler=0.0),
         Output(name="count", datatype=INT32, value=lambda answer: len(answer.places)),
         Output(name="request_id", datatype=BYTES, value=lambda answer: answer.request_id),
     )
@@ -203,10 +207,11 @@ def _column(output: Output, answers: Sequence[Answer], width: int) -> tuple[list
 
 
 def _outputs(given: Any, *, all_binary: bool) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Names of the wanted outputs, and of those wanted as binary data; where none is named, all are."""
+    """Names of the wanted outputs, and of those wanted as binary data; where none is named, all but ratings are."""
     names = tuple(OUTPUTS_BY_NAME)
     if given is None or given == []:
-        return names, frozenset(names if all_binary else ())
+        usual = tuple(name for name in names if name != RATING)
+        return usual, frozenset(usual if all_binary else ())
     if not isinstance(given, list):
         raise Refused(WRONG_TYPE, OUTPUTS, f"{OUTPUTS} is a list of tensors")
     wanted, binary = [], set()

@@ -17,6 +17,7 @@ from lodestar.features.relations import opened
 from lodestar.item_table import Precision, quantise
 from lodestar.neighbours import Neighbours
 from lodestar.ranker import Ranker
+from lodestar.ratings import Ratings
 
 if TYPE_CHECKING:
     from lodestar.models.next_item import NextItem
@@ -97,6 +98,7 @@ def small_bundle(
     features: str = "0" * 16,
     neighbours: Neighbours | None = None,
     ranker: Ranker | None = None,
+    ratings: Ratings | None = None,
     timed: bool = False,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
@@ -126,7 +128,7 @@ def small_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     rows, encoder = model.served()
     table = quantise(rows.numpy(), precision)
-    bundle.write(folder, info, graph_bytes(encoder, dim + timed), table, catalogue, popularity, neighbours, ranker)
+    bundle.write(folder, info, graph_bytes(encoder, dim + timed), table, catalogue, popularity, neighbours, ranker, ratings)
     return folder
 
 

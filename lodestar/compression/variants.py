@@ -28,5 +28,6 @@ def _build(trained: Bundle, folder: Path, precision: Precision, encoder_precisio
     encoder = content if encoder_precision == "fp32" else with_int8_weights(content)
     vectors = trained.table.vectors(np.arange(len(trained.table)))
     info = replace(trained.info, precision=precision, encoder_precision=encoder_precision)
-    bundle.write(folder, info, encoder, quantise(vectors, precision), trained.items, trained.popularity, trained.neighbours, trained.ranker)
+    table, beside = quantise(vectors, precision), (trained.neighbours, trained.ranker, trained.ratings)
+    bundle.write(folder, info, encoder, table, trained.items, trained.popularity, *beside)
     return bundle.load(folder)

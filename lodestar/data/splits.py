@@ -74,6 +74,15 @@ def _timed(cases: Cases, interactions: Interactions) -> Cases:
     return replace(cases, time=times)
 
 
+def last_moments(num_users: int, cases: Cases, *, by_time: bool) -> Times:
+    """Before which moment (UTC µs) what a user did may be learnt from, so that nothing of the cases' part is."""
+    until = np.full(num_users, np.iinfo(np.int64).max)
+    if by_time and len(cases):
+        until[:] = cases.moment[0]
+    until[cases.user] = cases.moment
+    return until
+
+
 def training_end(blocks: Callable[[], Iterable[Times]], last_trained: int, config: DataConfig) -> int:
     """The moment (UTC µs) after which nothing may be learnt; statistics are scaled by what lies before it.
 

@@ -23,7 +23,7 @@ LOWEST = float(np.finfo(np.float32).min)
 
 
 class Recommendation(NamedTuple):
-    """One place of a list; `position` counts from 1, `retriever` says what put the item there.
+    """One place of a list; `position` counts from 1, `retriever` says what put the item there, `rating` what the user would give it.
 
     A tuple, since a request makes ten and more, and a frozen dataclass takes five times as long.
     """
@@ -34,6 +34,7 @@ class Recommendation(NamedTuple):
     score: float
     position: int
     retriever: str
+    rating: float | None = None
 
 
 class Candidates(NamedTuple):
@@ -99,13 +100,15 @@ class Recommender:
         order = np.concatenate([np.argsort(-scores[:size], kind="stable"), np.arange(size, len(scores))])
         return found._replace(rows=found.rows[order], scores=scores[order])
 
-    def listed(self, found: Candidates) -> list[Recommendation]:
-        """The k that were asked for, as they are shown."""
-        items, retriever = self.bundle.items, PERSONAL if len(found.seen) else POPULAR
-        shown = zip(found.rows[: found.k].tolist(), found.scores[: found.k].tolist(), strict=True)
+    def listed(self, found: Candidates, user: str = "") -> list[Recommendation]:
+        """The k that were asked for, as they are shown; with what the user would rate them where a bundle knows."""
+        items, retriever, ratings = self.bundle.items, PERSONAL if len(found.seen) else POPULAR, self.bundle.ratings
+        rows = found.rows[: found.k]
+        rated = [None] * len(rows) if ratings is None else ratings.foretold(user, rows).tolist()
+        shown = zip(rows.tolist(), found.scores[: found.k].tolist(), rated, strict=True)
         return [
-            Recommendation(items.ids[row], items.titles[row], items.categories[row], score, position, retriever)
-            for position, (row, score) in enumerate(shown, start=1)
+            Recommendation(items.ids[row], items.titles[row], items.categories[row], score, position, retriever, rating)
+            for position, (row, score, rating) in enumerate(shown, start=1)
         ]
 
     def _personal(self, histories: Sequence[Rows]) -> Floats:

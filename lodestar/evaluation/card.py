@@ -75,6 +75,9 @@ def _figures(evaluation: Evaluation) -> str:
         rows.append([title(name), *(_interval(figures.metrics[metric]) for metric in SHOWN), f"{figures.catalogue['coverage_at_10']:.1%}"])
     lead = evaluation.differences[JUDGED_BY]
     lines = [_table(rows), f"Ahead of {title(evaluation.rival)}, the best baseline, by {_interval(lead, '+.4f')} NDCG@10, user by user."]
+    if evaluation.rating_errors:
+        told = ", ".join(f"{title(name)} {_interval(error)}" for name, error in evaluation.rating_errors.items())
+        lines.append(f"RMSE of the ratings of the test: {told}.")
     lines += [f"{title(name)}: {figures.setting}." for name, figures in evaluation.models.items() if figures.setting]
     lines += [f"{title(name)}: {reason}." for name, reason in evaluation.skipped.items()]
     return "\n\n".join(lines)

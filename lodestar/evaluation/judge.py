@@ -7,7 +7,7 @@ from lodestar.bundle import Bundle
 from lodestar.config import Recipe
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError
-from lodestar.evaluation import contestants
+from lodestar.evaluation import contestants, rated
 from lodestar.evaluation.exhibits import Exhibits, epochs, examples, tail
 from lodestar.evaluation.guard import JUDGED_BY, verdict
 from lodestar.evaluation.intervals import compared, intervals
@@ -55,6 +55,7 @@ class Judge:
             differences=ahead,
             slices=self._slices(values[MODEL], values[rival]),
             verdict=verdict(quality[MODEL], baselines),
+            rating_errors=rated.errors(self.source.ratings, self.found, self.recipe),
         )
 
     def exhibits(self, rival: str) -> Exhibits:

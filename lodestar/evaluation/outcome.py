@@ -56,7 +56,10 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Everything that evaluation.json holds; `differences` are the model's leads over `rival`, the best baseline."""
+    """Everything that evaluation.json holds; `differences` are the model's leads over `rival`, the best baseline.
+
+    `rating_errors` are RMSE by contestant, of bundles that foretell ratings.
+    """
 
     protocol: Protocol
     bundle: Identity
@@ -67,6 +70,7 @@ class Evaluation:
     differences: dict[str, Interval]
     slices: list[Slice]
     verdict: Verdict
+    rating_errors: dict[str, Interval]
 
     @property
     def model(self) -> Figures:
@@ -84,6 +88,8 @@ class Evaluation:
         found |= {f"{name}_{JUDGED_BY}": figures.metrics[JUDGED_BY].value for name, figures in self.baselines().items()}
         lead = self.differences[JUDGED_BY]
         found |= {f"{JUDGED_BY}_lead": lead.value, f"{JUDGED_BY}_lead_low": lead.low, f"{JUDGED_BY}_lead_high": lead.high}
+        if self.rating_errors:
+            found["rating_rmse"] = self.rating_errors[MODEL].value
         return found | {"coverage_at_10": self.model.catalogue["coverage_at_10"], "passes": float(self.verdict.passes)}
 
     def to_json(self) -> str:

@@ -31,6 +31,7 @@ def page(evaluation: Evaluation, exhibits: Exhibits) -> str:
         learning=_learning(exhibits.epochs),
         tail=_tail(exhibits),
         examples=exhibits.examples,
+        rating_bars=_rating_bars(evaluation),
         cutoff=CUTOFF,
     )
 
@@ -44,6 +45,14 @@ def _metric_bars(evaluation: Evaluation, name: str) -> list[dict[str, Any]]:
         {"model": model, "interval": interval, "bar": bar(interval, most, styles.get(model, OTHER_STYLE))}
         for model, interval in found.items()
     ]
+
+
+def _rating_bars(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Errors, of which the lowest is the best."""
+    errors = evaluation.rating_errors
+    most = _most(list(errors.values())) if errors else 0.0
+    styles = {name: MODEL_STYLE if name == MODEL else OTHER_STYLE for name in errors}
+    return [{"model": name, "interval": error, "bar": bar(error, most, styles[name])} for name, error in errors.items()]
 
 
 def _slice_bars(evaluation: Evaluation) -> list[tuple[str, list[dict[str, Any]]]]:

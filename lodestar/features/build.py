@@ -21,9 +21,10 @@ from lodestar.config import Recipe
 from lodestar.data.interactions import check_counts
 from lodestar.data.splits import last_trained, training_end
 from lodestar.data.tables import Tables
-from lodestar.features import content, labels, sequences, store, taken, windows
+from lodestar.features import content, labels, rated, sequences, store, taken, windows
 from lodestar.features.relations import opened
 from lodestar.progress import Progress
+from lodestar.schema.places import RATINGS
 
 RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"}  # views that are columns of a table
 RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
@@ -35,7 +36,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))
         database = stack.enter_context(opened(found, beside=folder))  # what a killed process leaves there goes with the next one
-        progress = stack.enter_context(Progress("build features", 3 + len(schema.VIEWS)))
+        progress = stack.enter_context(Progress("build features", 4 + len(schema.VIEWS)))
         (folder / store.DATA).mkdir()
         end_us = _save_sequences(database, found, folder, recipe)
         progress.advance()
@@ -46,7 +47,8 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
         has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
         wanted = labels.Labels(has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows)
         database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(wanted)}")
-        for name, query in (views(database, scale) | {labels.TABLE: labels.query(wanted)}).items():
+        beside = {labels.TABLE: labels.query(wanted), RATINGS: rated.query()}
+        for name, query in (views(database, scale) | beside).items():
             _save(database, query, folder, name)
             progress.advance()
         (folder / store.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")

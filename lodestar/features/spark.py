@@ -26,10 +26,11 @@ from lodestar.config import Recipe
 from lodestar.data.interactions import check_counts
 from lodestar.data.splits import last_trained, training_end
 from lodestar.data.tables import Tables
-from lodestar.features import batches, build, content, labels, relations, store, taken, windows
+from lodestar.features import batches, build, content, labels, rated, relations, store, taken, windows
 from lodestar.features.batches import FIRST, NTH, PLACE
 from lodestar.progress import Progress
 from lodestar.schema import View
+from lodestar.schema.places import RATINGS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -43,7 +44,7 @@ _KNOWN = {"text": "string", "texts": "array<string>", "f4": "float", "f8": "doub
 def build_features(tables: Path, target: Path, recipe: Recipe, session: "SparkSession") -> None:
     """What `build.build_features` publishes; a view is a folder of Parquet files. Paths lie on a volume that all workers see."""
     found = Tables(root=tables)
-    with storage.publish_folder(target) as folder, Progress("build features on Spark", 4 + len(schema.VIEWS)) as progress:
+    with storage.publish_folder(target) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:
         spark = _Spark(session, folder, progress)
         spark.view(found)
         end_us = _save_interactions(spark, found, folder, recipe)
@@ -60,6 +61,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe, session: "SparkSe
         # Kept as files: Spark would take any rows for the latest where the limit stands in a query that joins them.
         spark.kept(labels.LATEST, spark.query(labels.latest(wanted)))
         spark.save(labels.TABLE, spark.query(labels.query(wanted)))
+        spark.save(RATINGS, spark.query(rated.query()))
         (folder / store.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
 
 

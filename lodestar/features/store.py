@@ -1,7 +1,7 @@
 """What build_features leaves for training, evaluation and serving; the sequences are read with numpy alone.
 
 sequences.npz   interactions as arrays, the users' ids and the catalogue
-data/*.parquet  feature tables, for Feast
+data/*.parquet  feature tables, for Feast; and who rated what
 training_set.parquet  labels with what was known at their moments
 scalers.json    how raw statistics became numbers in 0–1
 online/         the online store's snapshot and the registry

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lodestar.data.cells import Cells
 from lodestar.errors import DataError
-from lodestar.models.ratings import Cells
 from lodestar.progress import Progress
 
 Floats = NDArray[np.float64]
@@ -24,6 +24,7 @@ DAY_S, FORTNIGHT_S = 86_400, 14 * 86_400
 NOISE_SHAPE = 4.0  # how alike the users' noises are held to be
 PRIOR_RATINGS = 2.0  # how much the vectors' prior mean counts
 THIN = 2
+MOST_IN_SETS = 4_096  # who rated what is a column each: its products grow with the square of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +127,26 @@ class RatingFactors:
                 total += np.where(row >= 0, bias[row], 0.0)
         return np.clip(total / len(self._kept), self.lowest, self.highest)
 
+    def average(self, directions: int) -> tuple[float, list[Floats], list[Floats]]:
+        """What is foretold at no moment in particular: a mean, biases of users and of items, and their vectors.
+
+        The mean over samples of products is one product of wide vectors; of those the strongest directions are kept.
+        """
+        biases = [np.zeros(len(side.vectors)) for side in self._sides]
+        for place, (bias, group) in enumerate(zip(biases, self._groups[:2], strict=True)):
+            bias[group.key] = np.mean([kept[1][place] for kept in self._kept], axis=0)
+        (users, users_triangle), (items, items_triangle) = (np.linalg.qr(np.hstack([kept[side] for kept in self._kept])) for side in (2, 3))
+        left, strength, right = np.linalg.svd(users_triangle @ items_triangle.T / len(self._kept))
+        kept = min(directions, len(strength))
+        root = np.sqrt(strength[:kept])
+        vectors = [users @ (left[:, :kept] * root), items @ (right[:kept].T * root)]
+        return float(np.mean([kept[0] for kept in self._kept])), biases, vectors
+
     def _side(self, attributes: Floats, rated: "sparse.csr_matrix") -> Side:
-        """With who was rated at all among the attributes, each set of length 1."""
-        sets = rated.toarray() / np.sqrt(np.maximum(np.asarray(rated.sum(axis=1)), 1))
-        known = np.hstack([attributes, sets])
+        """With who was rated at all among the attributes, each set of length 1, where those are few enough."""
+        known = attributes
+        if rated.shape[1] <= MOST_IN_SETS:
+            known = np.hstack([attributes, rated.toarray() / np.sqrt(np.maximum(np.asarray(rated.sum(axis=1)), 1))])
         return Side(
             vectors=self._chance.normal(scale=0.1, size=(len(known), self.dim)),
             attributes=known,

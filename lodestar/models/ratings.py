@@ -3,34 +3,15 @@
 Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001. Letters in shapes: U users, I items, M ratings.
 """
 
-from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.data.cells import Cells
+
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Similarity = Literal["cosine", "pearson", "jaccard"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cells:
-    """In parallel: who rated what, how, and when (UTC seconds)."""
-
-    user: Ints
-    item: Ints
-    value: Floats
-    time_s: Ints
-
-    def __len__(self) -> int:
-        return len(self.user)
-
-    def table(self, num_users: int, num_items: int) -> Floats:
-        """The ratings as a table [U, I], NaN where there is none."""
-        found = np.full((num_users, num_items), np.nan)
-        found[self.user, self.item] = self.value
-        return found
 
 
 def rmse(foretold: Floats, cells: Cells) -> float:

@@ -14,6 +14,7 @@ from lodestar.item_table import quantise
 from lodestar.models.popularity import Popularity
 from lodestar.neighbours import Neighbours
 from lodestar.ranker import Ranker
+from lodestar.training import rated
 from lodestar.training.export import graph_bytes
 
 
@@ -27,7 +28,7 @@ def write(  # noqa: PLR0913, PLR0917  # all of a bundle that training makes
     neighbours: Neighbours | None = None,
     ranker: Ranker | None = None,
 ) -> None:
-    """Fill a bundle's folder with a row for each item, the encoder for such rows, and neighbours and a ranker where there are."""
+    """Fill a bundle's folder with a row for each item, the encoder for such rows, and neighbours, a ranker and ratings where there are."""
     info = bundle.Info(
         family=recipe.model.family,
         recipe=recipe.name,
@@ -43,4 +44,6 @@ def write(  # noqa: PLR0913, PLR0917  # all of a bundle that training makes
     )
     popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
     table = quantise(vectors, "fp32")
-    bundle.write(folder, info, graph_bytes(encoder, info.dim + info.timed), table, found.items, popularity, neighbours, ranker)
+    graph = graph_bytes(encoder, info.dim + info.timed)
+    ratings = rated.learnt(found, recipe)
+    bundle.write(folder, info, graph, table, found.items, popularity, neighbours, ranker, ratings)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lodestar import ranker as bundled
 from lodestar import schema
 from lodestar.config import Recipe
-from lodestar.data.splits import Cases
+from lodestar.data.splits import Cases, last_moments
 from lodestar.features.store import DATA, FeatureSet
 from lodestar.models.next_item import NextItem
 from lodestar.models.ranker import Ranker
@@ -43,7 +43,7 @@ class Ranking:
 
     def __init__(self, found: FeatureSet, cases: Cases, recipe: Recipe) -> None:
         self.found, self.cases, self.recipe = found, cases, recipe
-        until = ranking.last_moments(found.interactions.num_users, self.cases, by_time=recipe.data.split == "time")
+        until = last_moments(found.interactions.num_users, self.cases, by_time=recipe.data.split == "time")
         self.rows = ranking.read(found.root, found.interactions, until)
 
     def learn(self, model: NextItem, neighbours: Neighbours | None) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from torch.nn import functional
 from lodestar import schema
 from lodestar.config import RankConfig
 from lodestar.data.interactions import Interactions
-from lodestar.data.splits import Cases
 from lodestar.errors import DataError
 from lodestar.features.history import microseconds
 from lodestar.models.ranker import Ranker
@@ -77,15 +76,6 @@ def read(features: Path, taken: Interactions, until: NDArray[np.int64]) -> Rows:
         raise DataError("E210", message, remedy="Bring what was shown and not taken too, or leave the ranker out (rank.candidates 0).")
     found = np.stack([answers[name] for name in tasks], axis=1).astype(np.float32)
     return Rows(tasks=tasks, start=start[kept], end=end[kept], item=item[kept], counts=counts, answers=found)
-
-
-def last_moments(num_users: int, validation: Cases, *, by_time: bool) -> NDArray[np.int64]:
-    """Before which moment (UTC µs) each user's rows may be learnt from, so that nothing of the validation part is."""
-    until = np.full(num_users, np.iinfo(np.int64).max)
-    if by_time and len(validation):
-        until[:] = validation.moment[0]
-    until[validation.user] = validation.moment
-    return until
 
 
 def learnt(rows: Rows, taken: Interactions, vectors: Floats, config: RankConfig, seed: int) -> Ranker:

@@ -22,7 +22,7 @@ from lodestar.errors import EnvironmentFault
 from lodestar.features import store
 from lodestar.features.store import FeatureSet
 from lodestar.progress import log_event
-from lodestar.training import closed_form, cost, publish, weights
+from lodestar.training import closed_form, cost, publish, rated, weights
 from lodestar.training.blending import Blended, Blending
 from lodestar.training.checkpoints import LOG, Checkpoints, State
 from lodestar.training.cost import Meter
@@ -47,6 +47,8 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
     """One worker's whole way; the leader publishes."""
     meter, found = Meter(), store.load(features)
     check_enough(found.interactions, recipe.data)
+    if group.leads:
+        rated.check(found, recipe)
     if recipe.model.family in COUNTED_FAMILIES:
         if group.leads:
             _publish(target, partial(closed_form.write, found=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))

@@ -60,6 +60,8 @@ def tables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ingest("simulator:users=150,items=60,events=9000,days=45,seed=3", folder)
     if request.param == "one file, without":
         events = pa.concat_tables(pq.read_table(file) for file in sorted((folder / "events").rglob("*.parquet")))
+        given = pa.array([1.0 + place % 5 if place % 3 == 0 else None for place in range(len(events))], pa.float64())
+        events = events.set_column(events.column_names.index("rating"), "rating", given)
         items = pq.read_table(folder / "items" / "part-0000.parquet")
         ids = items[schema.ITEM_ID].to_pylist()[:7]
         about: dict[str, list[Any]] = {

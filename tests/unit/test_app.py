@@ -13,6 +13,7 @@ import pytest
 from lodestar import bundle
 from lodestar.engine.recommender import Recommender
 from lodestar.ranker import Ranker
+from lodestar.ratings import Ratings
 from lodestar.schema.pairs import ITEM_COUNTS, USER_COUNTS
 from serving import app
 from serving.app import MOST_BODY_BYTES, App
@@ -56,8 +57,8 @@ class Known:
 class Served:
     """The application with its parts in reach."""
 
-    def __init__(self, folder: Path, short_asks: int = 9, ranker: Ranker | None = None) -> None:
-        loaded = bundle.load(small_bundle(folder / "bundle", num_items=DIGITS, ranker=ranker))
+    def __init__(self, folder: Path, short_asks: int = 9, ranker: Ranker | None = None, ratings: Ratings | None = None) -> None:
+        loaded = bundle.load(small_bundle(folder / "bundle", num_items=DIGITS, ranker=ranker, ratings=ratings))
         self.digest, self.log = loaded.digest, folder / "impressions.jsonl"
         self.store = Known({"u1": ("i1", "i2"), "all": tuple(f"i{row}" for row in range(DIGITS))})
         self.predictor = Predictor(

@@ -13,7 +13,7 @@ from lodestar import schema
 from lodestar.catalogue import Catalogue
 from lodestar.config import RankConfig
 from lodestar.data.interactions import Interactions
-from lodestar.data.splits import Cases
+from lodestar.data.splits import Cases, last_moments
 from lodestar.errors import DataError
 from lodestar.features.store import FeatureSet
 from lodestar.models.ranker import Ranker
@@ -91,8 +91,8 @@ def test_features_that_were_not_published_are_refused(tmp_path: Path) -> None:
 
 def test_nothing_of_the_validation_part_is_learnt() -> None:
     cases = Cases(user=np.array([1], dtype=np.int32), history=[], relevant=[], moment=np.array([7]))
-    assert ranking.last_moments(2, cases, by_time=False).tolist() == [NEVER, 7]
-    assert ranking.last_moments(2, cases, by_time=True).tolist() == [7, 7]
+    assert last_moments(2, cases, by_time=False).tolist() == [NEVER, 7]
+    assert last_moments(2, cases, by_time=True).tolist() == [7, 7]
 
 
 def drawn(count: int) -> tuple[ranking.Rows, Interactions]:

@@ -1,11 +1,15 @@
 """Neighbours by hand, and factors that find what was planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lodestar.data.cells import Cells
 from lodestar.errors import DataError
+from lodestar.models import rating_factors
 from lodestar.models.rating_factors import RatingFactors, _wishart
-from lodestar.models.ratings import Biases, Cells, RatingNeighbours, rmse, similarities
+from lodestar.models.ratings import Biases, RatingNeighbours, rmse, similarities
 
 NONE = np.nan
 
@@ -96,3 +100,23 @@ def test_wishart_draws_have_the_right_mean() -> None:
     chance = np.random.default_rng(0)
     mean = np.mean([_wishart(scale, 7, chance) for _ in range(4000)], axis=0)
     np.testing.assert_allclose(mean, 7 * scale, rtol=0.05)
+
+
+def test_the_average_foretells_what_the_samples_do_where_time_says_nothing() -> None:
+    known, users, items = planted()
+    model = RatingFactors(dim=3, burn_in=30, sweeps=60).fit(known, users, items)
+    everything = cells([(user, item, 3.0) for user in range(40) for item in range(30)])
+    usual, (user_bias, item_bias), (user_vectors, item_vectors) = model.average(90)
+    found = usual + user_bias[everything.user] + item_bias[everything.item] + (user_vectors @ item_vectors.T).ravel()
+    years_later = replace(everything, time_s=np.full(len(everything), 10**9))
+    assert found.clip(model.lowest, model.highest) == pytest.approx(model.predict(years_later), abs=1e-5)
+    _, _, (few, _) = model.average(2)
+    assert few.shape == (40, 2)
+
+
+def test_who_rated_what_is_left_out_where_it_would_be_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rating_factors, "MOST_IN_SETS", 10)
+    known, _, _ = planted()
+    nothing_known = np.zeros((40, 0)), np.zeros((30, 0))
+    model = RatingFactors(dim=3, burn_in=50, sweeps=100).fit(known, *nothing_known)
+    assert rmse(model.predict(known), known) < 0.5

@@ -63,6 +63,7 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
         differences=lead,
         slices=[weak],
         verdict=verdict(model, {"popularity": rival}),
+        rating_errors={"model": interval(0.9), "biases": interval(1.0)},
     )
 
 

@@ -12,7 +12,7 @@ from serving.asks import Ask, Refused
 from serving.served import Answer
 from serving.tensors import OUTPUT_TENSORS, decode, encode
 
-NAMES = [tensor["name"] for tensor in OUTPUT_TENSORS]
+USUAL = tuple(tensor["name"] for tensor in OUTPUT_TENSORS if tensor["name"] != "rating")
 
 
 def request(*inputs: dict[str, Any], **rest: Any) -> bytes:
@@ -54,7 +54,7 @@ def test_binary_data_follow_the_json_in_the_order_of_the_inputs() -> None:
 
 def test_what_is_absent_may_be_null() -> None:
     inference = decode(request(user("a", parameters=None), id=None, parameters=None, outputs=None), None)
-    assert (inference.asks, inference.id, inference.wanted) == ([Ask(user="a")], "", tuple(NAMES))
+    assert (inference.asks, inference.id, inference.wanted) == ([Ask(user="a")], "", USUAL)
 
 
 def test_an_answer_has_a_place_for_every_list_and_says_how_many_are_real() -> None:
@@ -96,7 +96,7 @@ def test_one_output_may_stay_json_where_all_are_binary() -> None:
 
 def test_all_outputs_may_be_asked_for_as_binary_data_at_once() -> None:
     inference = decode(request(user("a"), parameters={"binary_data_output": True}), None)
-    assert inference.binary == set(NAMES)
+    assert inference.binary == set(USUAL)
 
 
 @pytest.mark.parametrize(

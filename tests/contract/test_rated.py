@@ -1,0 +1,122 @@
+"""Ratings from the log to the answer: nothing of the test is learnt from, and what is served beats biases where tastes differ."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from lodestar import bundle, schema
+from lodestar.config import Recipe, override
+from lodestar.data import tables
+from lodestar.data.splits import last_moments
+from lodestar.errors import DataError
+from lodestar.evaluation import rated as judged
+from lodestar.evaluation.names import MODEL
+from lodestar.features import rated, store
+from lodestar.features.build import build_features
+from lodestar.recipes import recipe
+from lodestar.training import rated as training
+from lodestar.training import run
+from tests.contract.conftest import StartServing
+from tests.factories import EPOCH_US, SECOND_US, table
+from tests.unit.test_features import RECIPE, built
+
+USERS, ITEMS, SHARE = 60, 40, 0.5
+Row = tuple[str, str, float | None, int]
+
+
+def chosen(**rate: Any) -> Recipe:
+    changes = {"train": {"epochs": 1}, "rate": {"dim": 3, "burn_in": 20, "sweeps": 60} | rate}
+    return override(recipe("tiny"), json.dumps(changes))
+
+
+def built_of(folder: Path, rows: list[Row]) -> Path:
+    """Features of (user, item, rating, second)."""
+    moments = [EPOCH_US + second * SECOND_US for *_, second in rows]
+    events = table(
+        schema.EVENTS,
+        event_id=[f"e{number}" for number in range(len(rows))],
+        user_id=[user for user, *_ in rows],
+        item_id=[item for _, item, *_ in rows],
+        event_type=["view" if rating is None else "rating" for *_, rating, _ in rows],
+        rating=[rating for *_, rating, _ in rows],
+        event_time=moments,
+        ingested_at=moments,
+    )
+    names = sorted({item for _, item, *_ in rows})
+    kinds = [[["light", "dark"][int(name[1:]) % 2]] for name in names]
+    items = table(schema.ITEMS, item_id=names, title=names, category_path=kinds, ingested_at=[EPOCH_US] * len(names))
+    (folder / "tables").mkdir(parents=True)
+    tables.write({"events": events, "items": items}, folder / "tables")
+    build_features(folder / "tables", folder / "features", RECIPE)
+    return folder / "features"
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half of the users rate even items high and odd ones low, the others the other way round."""
+    chance = np.random.default_rng(0)
+    user, item = np.nonzero(chance.random((USERS, ITEMS)) < SHARE)
+    value = 3 + 1.5 * np.where(user % 2 == item % 2, 1, -1) + chance.normal(scale=0.2, size=len(user))
+    rows = zip(user, item, value.clip(1, 5), chance.permutation(len(user)), strict=True)
+    found: list[Row] = [(f"u{one}", f"i{other}", float(rating), 60 * int(second)) for one, other, rating, second in rows]
+    return built_of(tmp_path_factory.mktemp("rated"), sorted(found, key=lambda row: row[3]))
+
+
+@pytest.fixture(scope="module")
+def made(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    run.train(features, folder / "bundle", chosen(), str(folder / "checkpoints"))
+    return folder / "bundle"
+
+
+def test_the_last_rating_of_an_item_counts(tmp_path: Path) -> None:
+    rows: list[Row] = [("u", "i1", 5.0, 10), ("u", "i2", None, 20), ("v", "i1", 4.0, 30), ("u", "i1", 2.0, 40), ("v", "i2", 3.0, 50)]
+    found = store.load(built_of(tmp_path, rows))
+    cells = rated.read(found)
+    names = [(found.interactions.users[user], found.items.ids[item]) for user, item in zip(cells.user, cells.item, strict=True)]
+    assert list(zip(names, cells.value.tolist(), strict=True)) == [(("v", "i1"), 4.0), (("u", "i1"), 2.0), (("v", "i2"), 3.0)]
+    assert (cells.time_s - EPOCH_US // SECOND_US).tolist() == [30, 40, 50]
+
+
+def test_nothing_of_the_test_is_learnt_from(features: Path) -> None:
+    found, asked = store.load(features), chosen()
+    every, known = rated.read(found), training.known(found, asked)
+    test = found.split(asked.data).test
+    until = last_moments(found.interactions.num_users, test, by_time=False)
+    assert len(test) == USERS
+    assert len(known) == len(every) - USERS
+    assert (known.time_s * SECOND_US < until[known.user]).all()
+
+
+def test_what_is_served_beats_biases_where_tastes_differ(features: Path, made: Path) -> None:
+    errors = judged.errors(bundle.load(made).ratings, store.load(features), chosen())
+    assert set(errors) == {MODEL, "biases", "item_knn"}
+    assert errors[MODEL].high < 1 < errors["biases"].low
+    assert all(error.low <= error.value <= error.high for error in errors.values())
+    assert judged.errors(None, store.load(features), chosen()) == {}
+
+
+def test_an_answer_says_how_its_items_would_be_rated(made: Path, start_serving: StartServing) -> None:
+    served = start_serving("--bundle", made)
+    items = httpx.get(f"{served.address}/v1/recommend?user=u1&k={ITEMS}").json()["items"]
+    of_taste, others = ([place["rating"] for place in items if int(place["item_id"][1:]) % 2 == odd] for odd in (1, 0))
+    assert len(of_taste) > 10 < len(others)
+    assert min(of_taste) > 3 > max(others)
+
+
+def test_a_log_without_ratings_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    folder = built(tmp_path, [(f"u{n % 7}", f"i{n % 11}", 60 * n) for n in range(200)])
+    with pytest.raises(DataError, match="E201 there is no rating"):
+        run.train(folder, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "tables"]
+
+
+def test_features_of_an_older_build_are_to_be_built_again(tmp_path: Path) -> None:
+    folder = built(tmp_path, [(f"u{n % 7}", f"i{n % 11}", 60 * n) for n in range(200)])
+    (folder / "data" / "ratings.parquet").unlink()
+    with pytest.raises(DataError, match="E151"):
+        run.train(folder, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
