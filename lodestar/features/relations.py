@@ -12,7 +12,7 @@ from lodestar import schema
 from lodestar.data.tables import Tables
 from lodestar.features import taken
 
-MEMORY = "280MB"  # of the database; what does not fit goes to the temporary folder
+MEMORY = "230MB"  # of the database; what does not fit goes to the temporary folder
 QUERY_KEYS, WANTED = "query_keys", "wanted_entities"
 _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 

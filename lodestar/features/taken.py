@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lodestar import schema
 
 FILES = "taken_files"
-EVENTS_AT_ONCE, BATCH_ROWS = 800_000, 200_000
+EVENTS_AT_ONCE, BATCH_ROWS = 600_000, 200_000
 NAMES = {schema.USER_ID: "user_rows", schema.ITEM_ID: "item_rows", schema.QUERY: "query_rows"}  # the number of each id, and its events
 NUMBERS = {schema.USER_ID: "user_row", schema.ITEM_ID: "item_row", schema.QUERY: "query_row"}
 POSITIVE, ASKED = "positive", "asked"
