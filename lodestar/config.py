@@ -85,8 +85,8 @@ class TrainConfig:
     encoder's. `start` is where item vectors begin, `warm_start` a bundle (a folder or `s3://`) with whose weights everything else does;
     with `only_new` users are then learnt from for what they did after that bundle's last moment. With `refit`, once the best epoch is
     known, a fresh model learns from the validation items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number
-    of `workers`, which with `shard` keep a part of the weights and of what the optimiser knows of them each. `order_jitter` is how far, in
-    places, items of one sitting stray from their order in each epoch.
+    of `workers`, which with `shard` keep a part of the weights each (with `rowwise_adagrad`, of the item vectors) and of what the optimiser
+    knows of them. `order_jitter` is how far, in places, items of one sitting stray from their order in each epoch.
     """
 
     loss: Loss = "softmax"
@@ -133,11 +133,7 @@ class TrainConfig:
             _check(getattr(self, name) in choices, f"{name} must be one of {', '.join(choices)}", getattr(self, name))
         is_by_row = self.optimiser == "rowwise_adagrad"
         _check(not is_by_row or self.loss != "softmax", "rowwise_adagrad needs a loss that looks at drawn items only", self.loss)
-        _check(
-            not self.shard or not (is_by_row or self.average),
-            "with shard there are neither rowwise_adagrad nor a running mean",
-            self.optimiser,
-        )
+        _check(not self.shard or self.average == 0, "with shard there is no running mean: set average to 0", self.average)
         _check(not is_by_row or self.average == 0, "rowwise_adagrad keeps no running mean: set average to 0", self.average)
 
 

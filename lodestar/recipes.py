@@ -224,6 +224,7 @@ MEASURED: dict[str, tuple[float, float]] = {
     "caser": (0.2439, 0.1329),
     "two_tower": (0.2513, 0.1348),
     "ranked": (0.2481, 0.1389),
+    "rated": (0.2471, 0.1348),
     "sasrec": (0.2471, 0.1348),
     "blend": (0.2450, 0.1404),
 }

@@ -48,10 +48,13 @@ class Group:
         return box[0]
 
     def wrap(self, objective: nn.Module) -> nn.Module:
-        """The same module with gradients averaged over workers; a part of one averages its own."""
+        """The same module with gradients averaged over workers; a part of one averages its own.
+
+        All have built the same weights by themselves, but for rows of a table that each has its own of: there is nothing to send.
+        """
         if self.size == 1 or is_parted(objective):
             return objective
-        return nn.parallel.DistributedDataParallel(objective)
+        return nn.parallel.DistributedDataParallel(objective, init_sync=False)
 
 
 def meet() -> None:

@@ -22,6 +22,8 @@ from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.optimiser import Optimiser
 from lodestar.training.order import Order, Places
+from lodestar.training.parted_table import PartedTable, is_wanted
+from lodestar.training.rows import RowTable
 from lodestar.training.teacher import Teacher
 from lodestar.training.validation import Quality
 
@@ -38,7 +40,7 @@ class Stage:
     sequences: Sequences
     places: list[Places]
     last_epoch: int
-    judge: Callable[[NextItem], Quality] | None
+    judge: Callable[[NextItem | PartedTable], Quality] | None
     keep: Callable[[State], None]
     gaps: list[Seconds] | None = None
 
@@ -48,13 +50,13 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     train = recipe.train
     if state.epoch > 0:
         model.load_state_dict(state.model)
-    taught, gather = _taught(model, train, group)
-    optimiser, average = Optimiser(taught, train), Average(model, train.average)
+    taught = _taught(model, train, group)
+    optimiser, average = Optimiser(taught.model, train, taught.rows), Average(model, train.average)
     if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
         average.load_state_dict(state.average)
     order = Order(stage.sequences, stage.places, group.device, stage.gaps)
-    teacher = Teacher(taught, stage.sequences, optimiser, average, recipe, group)
+    teacher = Teacher(taught.model, stage.sequences, optimiser, average, recipe, group)
     lengths = np.array([len(sequence) for sequence in stage.sequences], dtype=np.int64)
     with Progress(f"train {stage.name}", stage.last_epoch) as progress:
         progress.advance(state.epoch)
@@ -64,7 +66,7 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
             items = order.jittered(train.order_jitter, chance)
             loss, num_targets = teacher.epoch(items, cut(lengths, recipe.model.max_length, chance), state.epoch, chance)
-            gather()
+            taught.gather()
             state.epoch += 1
             seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
             line = {
@@ -76,7 +78,7 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
                 "samples_per_s": num_targets / seconds,
             }
             with average.in_place():
-                line |= _validate(model, stage, train, state)
+                line |= _validate(model, taught.judged, stage, train, state)
             state.log.append({"stage": stage.name, **line})
             state.model, state.optimiser, state.average = model.state_dict(), optimiser.state_dict(), average.state_dict()
             stage.keep(state)
@@ -86,21 +88,33 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     return state
 
 
-def _taught(model: NextItem, train: TrainConfig, group: Group) -> tuple[NextItem, Callable[[], None]]:
-    """What steps move, which is a model in parts where that is wanted, and what brings the model itself up to that."""
+@dataclass(frozen=True, kw_only=True)
+class _Taught:
+    """What steps move: the model itself, or parts of it. `gather` brings the model up to that, `judged` is asked between epochs."""
+
+    model: NextItem
+    judged: NextItem | PartedTable
+    gather: Callable[[], None]
+    rows: RowTable | None = None
+
+
+def _taught(model: NextItem, train: TrainConfig, group: Group) -> _Taught:
     if not train.shard or group.size == 1:
-        return model, lambda: None
+        return _Taught(model=model, judged=model, gather=lambda: None)
+    if is_wanted(train, group):
+        table = PartedTable(model, group)
+        return _Taught(model=table.taught, judged=table, gather=table.gather, rows=table.rows)
     from lodestar.training.sharded import gathered, parted
 
     parts = parted(model, group)
-    return parts, lambda: gathered(parts, model)
+    return _Taught(model=parts, judged=model, gather=lambda: gathered(parts, model))
 
 
-def _validate(model: NextItem, stage: Stage, train: TrainConfig, state: State) -> dict[str, float]:
+def _validate(model: NextItem, judged: NextItem | PartedTable, stage: Stage, train: TrainConfig, state: State) -> dict[str, float]:
     due = state.epoch % train.validate_every == 0 or state.epoch == stage.last_epoch
     if stage.judge is None or not due:
         return {}
-    quality = stage.judge(model)
+    quality = stage.judge(judged)
     if quality.ndcg > state.best_ndcg:
         state.best_ndcg, state.best_epoch = quality.ndcg, state.epoch
         state.best = {name: values.detach().clone() for name, values in model.state_dict().items()}

@@ -15,11 +15,11 @@ MOMENTUM = 0.9
 
 
 class Optimiser:
-    """One step of all weights; `rows` is the item table where only its named rows move, else None."""
+    """One step of all weights; `rows` is the item table where only its named rows move, else None: the given one, or one of its own."""
 
-    def __init__(self, model: NextItem, train: TrainConfig) -> None:
+    def __init__(self, model: NextItem, train: TrainConfig, rows: RowTable | None = None) -> None:
         self.model, self.train = model, train
-        self.rows = RowTable(model.items.weight) if train.optimiser == "rowwise_adagrad" else None
+        self.rows = rows or (RowTable(model.items.weight) if train.optimiser == "rowwise_adagrad" else None)
         model.items.weight.requires_grad_(self.rows is None)
         self.weights = [values for values in model.parameters() if values.requires_grad]
         self._dense = _dense(self.weights, train)
@@ -47,7 +47,7 @@ class Optimiser:
             self.rows.step(self.train.row_rate * self._share)
 
     def state_dict(self) -> dict[str, Any]:
-        mass: dict[str, Tensor] = {"mass": self.rows.mass} if self.rows is not None else {}
+        mass: dict[str, Tensor] = {"mass": self.rows.kept()} if self.rows is not None else {}
         if is_parted(self.model):
             from lodestar.training.sharded import optimiser_state
 
@@ -62,7 +62,7 @@ class Optimiser:
         else:
             self._dense.load_state_dict(state["dense"])
         if self.rows is not None:
-            self.rows.mass.copy_(state["mass"])
+            self.rows.take_up(state["mass"])
 
 
 def _dense(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:

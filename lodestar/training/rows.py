@@ -5,28 +5,79 @@ a row moves by rate * gradient / root of the sum so far of its mean squared grad
 """
 
 import mmap
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lodestar.training.distributed import Group
+
 EPSILON = 1e-10
 
 
-class RowTable:
-    """`weight` [N, D] is moved to large pages where that can be, and changed in place; `mass` [N] is what each row has gathered."""
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Of a table of `total` rows those of one worker: from `first` on."""
 
-    def __init__(self, weight: Float[Tensor, "items dim"]) -> None:
+    group: Group
+    total: int
+    first: int
+
+    def own(self, rows_R: Int[Tensor, " rows"], count: int) -> slice:
+        """Where among ordered rows those of this worker's `count` are."""
+        ends = torch.tensor([self.first, self.first + count], device=rows_R.device)
+        begin, end = torch.searchsorted(rows_R, ends).tolist()
+        return slice(begin, end)
+
+    def collected(self, own: Tensor, among: slice, count: int) -> Tensor:
+        """What each worker has for its places among `count`, put together on all of them."""
+        whole = own.new_zeros((count, *own.shape[1:]))
+        whole[among] = own
+        return self.group.sum(whole)
+
+
+class RowTable:
+    """`weight` [N, D] is moved to large pages where that can be, and changed in place; `mass` [N] is what each row has gathered.
+
+    With a `share` they are the rows of one of several workers, and all of them lend the same at once.
+    """
+
+    def __init__(self, weight: Float[Tensor, "items dim"], share: Share | None = None) -> None:
         weight.data = in_large_pages(weight.data)
-        self.weight = weight.detach()
+        self.weight, self.share = weight.detach(), share
         self.mass = in_large_pages(torch.zeros(len(weight), device=weight.device))
         self._rows = torch.zeros(0, dtype=torch.int64, device=weight.device)
+        self._own = slice(None)
         self._lent: Tensor | None = None
 
     def lend(self, rows_R: Int[Tensor, " rows"]) -> Float[Tensor, "rows dim"]:
-        """Copies of these rows, each named once, that gather gradients until `step`."""
-        self._rows, self._lent = rows_R, self.weight.index_select(0, rows_R).requires_grad_()
+        """Copies of these rows, in order and each named once, that gather gradients until `step`."""
+        self._lent = self.vectors(rows_R).requires_grad_()
+        self._rows = rows_R
+        if self.share is not None:
+            self._own = self.share.own(rows_R, len(self.weight))
+            self._rows = rows_R[self._own] - self.share.first
         return self._lent
+
+    def vectors(self, rows_R: Int[Tensor, " rows"]) -> Float[Tensor, "rows dim"]:
+        """Copies of rows, in order."""
+        if self.share is None:
+            return self.weight.index_select(0, rows_R)
+        own = self.share.own(rows_R, len(self.weight))
+        return self.share.collected(self.weight.index_select(0, rows_R[own] - self.share.first), own, len(rows_R))
+
+    def kept(self) -> Float[Tensor, " items"]:
+        """What all rows have gathered, for a checkpoint; all workers have to ask."""
+        if self.share is None:
+            return self.mass
+        first = self.share.first
+        return self.share.collected(self.mass, slice(first, first + len(self.mass)), self.share.total)
+
+    def take_up(self, mass: Float[Tensor, " items"]) -> None:
+        """Go on from what all rows had gathered."""
+        first = self.share.first if self.share is not None else 0
+        self.mass.copy_(mass[first : first + len(self.mass)])
 
     @property
     def lent(self) -> list[Tensor]:
@@ -38,7 +89,7 @@ class RowTable:
         """Move what was lent, and forget it."""
         if self._lent is None or self._lent.grad is None:
             return
-        gradient_RD = self._lent.grad
+        gradient_RD = self._lent.grad[self._own]
         mass_R = self.mass.index_select(0, self._rows).add_(gradient_RD.norm(dim=1).square_(), alpha=1 / gradient_RD.shape[1])
         self.mass.index_copy_(0, self._rows, mass_R)
         # With an alpha `index_add_` goes number by number, four times as long.

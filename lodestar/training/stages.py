@@ -20,6 +20,7 @@ from lodestar.training.distributed import Group
 from lodestar.training.loop import Stage, fit
 from lodestar.training.neighbour_weight import choose_weight
 from lodestar.training.order import along, paces
+from lodestar.training.parted_table import home, is_wanted
 from lodestar.training.start import directions, item_vectors
 from lodestar.training.validation import Judge
 from lodestar.training.weights import Weights
@@ -93,7 +94,8 @@ class Training:
 
     def search(self, state: State) -> Trained:
         cases = self.cases
-        quality = Judge(cases, self.recipe.model.max_length, len(self.found.items), self.group)
+        by_items = is_wanted(self.recipe.train, self.group)
+        quality = Judge(cases, self.recipe.model.max_length, len(self.found.items), self.group, by_items=by_items)
         stage = Stage(
             name=SEARCH,
             sequences=self.split.train,
@@ -123,7 +125,7 @@ class Training:
             known = weights.begin_from(self.weights, model, self.found.items.ids)
             log_event("warm start", items=num_items, known_items=known)
         learnt = self._new(stage, self.weights) if self.weights is not None and recipe.train.only_new else stage
-        state = fit(model.to(self.group.device), learnt, recipe, self.group, state)
+        state = fit(model.to(home(recipe.train, self.group)), learnt, recipe, self.group, state)
         if recipe.model.words:
             model.forget_untaken(stage.sequences)
         return Trained(model=model, neighbours=self._neighbours(stage, state), state=state, until=self._last(stage.sequences))

@@ -18,29 +18,35 @@ from lodestar.recipes import recipe
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group, joined
 from lodestar.training.loop import Stage, fit
+from lodestar.training.parted_table import PartedTable, is_wanted
 from lodestar.training.sharded import parted
 from lodestar.training.validation import Judge
 from tests.contract.conftest import free_port
 from tests.unit.test_loop import NUM_ITEMS, cycles, next_items
 
 WORKERS, EPOCHS = 2, 3
+ROWS = "rows"
+KINDS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    ROWS: {"optimiser": "rowwise_adagrad", "loss": "gbce", "num_negatives": 8, "row_rate": 0.1},
+}
 
 
-def chosen(*, shard: bool) -> Recipe:
-    train = {"epochs": EPOCHS, "batch_tokens": 64, "learning_rate": 0.01, "shard": shard, "validate_every": 1}
+def chosen(kind: str, *, shard: bool) -> Recipe:
+    train = {"epochs": EPOCHS, "batch_tokens": 64, "learning_rate": 0.01, "shard": shard, "validate_every": 1, **KINDS[kind]}
     return override(recipe("tiny"), json.dumps({"train": train, "model": {"dropout": 0.0}}))
 
 
-def learn(group: Group, *, shard: bool, state: State, last_epoch: int = EPOCHS) -> tuple[NextItem, State]:
+def learn(group: Group, kind: str, *, shard: bool, state: State, last_epoch: int = EPOCHS) -> tuple[NextItem, State]:
     torch.manual_seed(0)
-    run, sequences = chosen(shard=shard), cycles()
+    run, sequences = chosen(kind, shard=shard), cycles()
     model = NextItem(NUM_ITEMS, run.model)
     stage = Stage(
         name="search",
         sequences=sequences,
         places=[np.arange(len(items), dtype=np.float64) for items in sequences],
         last_epoch=last_epoch,
-        judge=Judge(next_items(sequences), run.model.max_length, NUM_ITEMS, group),
+        judge=Judge(next_items(sequences), run.model.max_length, NUM_ITEMS, group, by_items=is_wanted(run.train, group)),
         keep=lambda _: None,
     )
     return model, fit(model, stage, run, group, state)
@@ -51,33 +57,49 @@ def work(rank: int, port: int, folder: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(WORKERS)}
     torch.set_num_threads(1)
     with joined("cpu") as group:
-        found: dict[str, Any] = {}
-        for shard in (False, True):
-            model, state = learn(group, shard=shard, state=State(stage="search"))
-            found[f"losses {shard}"], found[f"weights {shard}"] = [line["loss"] for line in state.log], model.state_dict()
-        _, half = learn(group, shard=True, state=State(stage="search"), last_epoch=2)
-        content = io.BytesIO()
-        torch.save(vars(half), content)
-        content.seek(0)
-        model, state = learn(group, shard=True, state=State(**torch.load(content, weights_only=True)))
-        found["losses resumed"], found["weights resumed"] = [line["loss"] for line in state.log], model.state_dict()
-        parts = parted(model, group)
-        found["numbers"] = sum(values.numel() for values in model.parameters())
-        found["own numbers"] = sum(values.to_local().numel() for values in parts.parameters())  # type: ignore[attr-defined]
-        torch.save(found, Path(folder) / f"{rank}.pt")
+        torch.save({kind: told(group, kind) for kind in KINDS}, Path(folder) / f"{rank}.pt")
+
+
+def told(group: Group, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for shard in (False, True):
+        model, state = learn(group, kind, shard=shard, state=State(stage="search"))
+        found[f"log {shard}"], found[f"weights {shard}"] = lines(state), model.state_dict()
+    _, half = learn(group, kind, shard=True, state=State(stage="search"), last_epoch=2)
+    content = io.BytesIO()
+    torch.save(vars(half), content)
+    content.seek(0)
+    model, state = learn(group, kind, shard=True, state=State(**torch.load(content, weights_only=True)))
+    found["log resumed"], found["weights resumed"] = lines(state), model.state_dict()
+    table = model.items.weight
+    if kind == ROWS:
+        found["share"] = PartedTable(model, group).rows.weight.numel() / table.numel()
+    else:
+        found["share"] = parted(model, group).items.weight.to_local().numel() / table.numel()  # type: ignore[attr-defined]
+    return found
+
+
+def lines(state: State) -> list[list[float]]:
+    return [[float(line[name]) for name in ("loss", "ndcg_at_10", "hit_rate_at_10", "auc")] for line in state.log]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def of_workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("sharded")
     multiprocessing.spawn(work, args=(free_port(), str(folder)), nprocs=WORKERS)  # type: ignore[attr-defined, no-untyped-call]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORKERS)]
 
 
+@pytest.fixture(params=list(KINDS))
+def found(request: pytest.FixtureRequest, of_workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of one kind, by worker."""
+    return [one[request.param] for one in of_workers]
+
+
 def test_parts_learn_what_whole_models_do(found: list[dict[str, Any]]) -> None:
     for one in found:
-        assert one["losses True"] == pytest.approx(one["losses False"], rel=1e-4)
-        assert one["losses True"][-1] < one["losses True"][0]
+        np.testing.assert_allclose(one["log True"], one["log False"], rtol=1e-4)
+        assert one["log True"][-1][0] < one["log True"][0][0]
         torch.testing.assert_close(one["weights True"], one["weights False"], rtol=1e-3, atol=1e-4)
 
 
@@ -86,17 +108,16 @@ def test_all_workers_end_with_the_same_whole_model(found: list[dict[str, Any]]) 
 
 
 def test_a_worker_keeps_its_part_alone(found: list[dict[str, Any]]) -> None:
-    for one in found:
-        assert one["own numbers"] < 0.6 * one["numbers"]
+    assert sum(one["share"] for one in found) == pytest.approx(1)
+    assert max(one["share"] for one in found) < 0.6
 
 
 def test_a_run_goes_on_from_where_it_was(found: list[dict[str, Any]]) -> None:
     for one in found:
-        assert one["losses resumed"] == pytest.approx(one["losses True"], rel=1e-5)
+        np.testing.assert_allclose(one["log resumed"], one["log True"], rtol=1e-5)
         torch.testing.assert_close(one["weights resumed"], one["weights True"], rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_not_in_parts_is_refused() -> None:
-    for train in ({"average": 0.9}, {"optimiser": "rowwise_adagrad", "loss": "bce"}):
-        with pytest.raises(ConfigError, match="shard"):
-            override(recipe("tiny"), json.dumps({"train": {**train, "shard": True}}))
+def test_a_running_mean_of_parts_is_refused() -> None:
+    with pytest.raises(ConfigError, match="shard"):
+        override(recipe("tiny"), json.dumps({"train": {"average": 0.9, "shard": True}}))
