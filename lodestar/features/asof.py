@@ -78,13 +78,17 @@ class _Numbering:
     values: tuple[Any, ...]
     combinations: tuple[Ints, ...]
 
-    def numbers(self, columns: Sequence[Any], count: int) -> Ints:
-        """-1 where a key is null or not one of those."""
-        number = np.zeros(count, dtype=np.int64)
-        for place, (column, values) in enumerate(zip(columns, self.values, strict=True)):
-            part = _index(column, values)
-            number = np.where((number == NONE) | (part == NONE), NONE, number.astype(np.int64) * len(values) + part) if place else part
-            if place and place <= len(self.combinations):
+    def of(self, columns: Sequence[Any], count: int) -> Ints:
+        """The number of each row's keys, -1 where one is null or not among the values."""
+        return self.numbers([_index(column, values) for column, values in zip(columns, self.values, strict=True)], count)
+
+    def numbers(self, parts: Sequence[Ints], count: int) -> Ints:
+        """The same from where each key stands among its values; without keys all rows are of one entity."""
+        number = parts[0] if parts else np.zeros(count, dtype=np.int64)
+        for place, part in enumerate(parts[1:], start=1):
+            both = number.astype(np.int64) * len(self.values[place]) + part
+            number = np.where((number == NONE) | (part == NONE), NONE, both)
+            if place <= len(self.combinations):
                 number = _found(number, self.combinations[place - 1])
         return number
 
@@ -92,18 +96,20 @@ class _Numbering:
 def _numbered(asked: Any, history: History) -> tuple[Ints, _Numbering]:
     """The asked-for entities' numbers, and what gives rows of the files the same."""
     schema = history.schema()
-    columns = [_like(asked[name], schema.field(column).type, name) for name, column in history.keys.items()]
-    numbering = _Numbering(values=tuple(column.unique().drop_null() for column in columns), combinations=())
+    columns = [_encoded(asked[name], schema.field(column).type, name) for name, column in history.keys.items()]
+    parts = [column.indices.fill_null(NONE).to_numpy(zero_copy_only=False) for column in columns]
+    numbering = _Numbering(values=tuple(column.dictionary for column in columns), combinations=())
     for count in range(2, len(columns) + 1):
-        first = _Numbering(values=numbering.values[:count], combinations=numbering.combinations)
-        number = np.unique(first.numbers(columns[:count], len(asked)))
+        number = np.unique(numbering.numbers(parts[:count], len(asked)))
         numbering = _Numbering(values=numbering.values, combinations=(*numbering.combinations, number[number != NONE]))
-    return numbering.numbers(columns, len(asked)), numbering
+    return numbering.numbers(parts, len(asked)), numbering
 
 
-def _like(column: Any, kind: Any, name: str) -> Any:
+def _encoded(column: Any, kind: Any, name: str) -> Any:
+    """A key as the files have it, each value once and where it occurs."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     try:
-        return column.cast(kind)
+        return column.cast(kind).combine_chunks().dictionary_encode()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         message = f"{name} has the type {column.type} and the feature's rows have {kind}"
         raise DataError("E107", message, remedy="Give keys of one type.") from error
@@ -158,7 +164,7 @@ def _batches(history: History, numbering: _Numbering) -> Iterator[_Batch]:
     times = list(dict.fromkeys([history.time, history.known or history.time]))
     for start, stop, file, group in history.groups(as_numbers=texts):
         content = file.read_row_group(group, keys, use_threads=False)
-        entity, done = numbering.numbers([content[key] for key in keys], stop - start), 0
+        entity, done = numbering.of([content[key] for key in keys], stop - start), 0
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=times, use_threads=False):
             time_us, known_us = (microseconds(batch.column(name)) for name in (times[0], times[-1]))
             end = done + len(batch)

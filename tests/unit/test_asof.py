@@ -62,6 +62,15 @@ def test_a_row_known_before_it_happens_waits_until_it_does(tmp_path: Path) -> No
     assert asof.join(asked, "moment", [history(tmp_path, columns, known="known")], only_known=True)["value"].to_pylist() == [None, 7]
 
 
+@pytest.mark.parametrize("asked_kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int8(), pa.string())], ids=str)
+def test_keys_may_be_dictionaries_and_null(tmp_path: Path, kind: pa.DataType, asked_kind: pa.DataType) -> None:
+    who = pa.array(["b", None, "a", "b"]).cast(kind)
+    rows = history(tmp_path, {"who": who, "time": pa.array([1, 1, 1, 2], STAMP), "value": [0, 1, 2, 3]}, per_group=2)
+    asked = pa.table({"who": pa.array(["a", "b", None, "c"]).cast(asked_kind), "moment": pa.array([9] * 4, STAMP)})
+    assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == [2, 3, None, None]
+
+
 def test_moments_may_lie_ages_apart(tmp_path: Path) -> None:
     who, ages = [f"u{place}" for place in range(40)], 6 * 10**17
     rows = history(tmp_path, {"who": who, "time": pa.array([place % 7 * ages for place in range(40)], STAMP), "value": range(40)})
