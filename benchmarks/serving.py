@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,15 +70,15 @@ class Server:
             content += self.connection.recv(1 << 16)
         return content
 
-    def measure(self, kind: str, into: Measured) -> None:
-        requests = [request_of(kind, number % NUM_USERS) for number in range(REQUESTS)]
+    def measure(self, requests: Sequence[bytes], into: Measured) -> None:
+        """One round: requests in turn."""
         took_s, cpu_s = [], cpu_of(self.pid)
         for request in requests:
             start = time.perf_counter()
             self.ask(request)
             took_s.append(time.perf_counter() - start)
-        into.cpu_s.append((cpu_of(self.pid) - cpu_s) / REQUESTS)
-        into.rates.append(REQUESTS / sum(took_s))
+        into.cpu_s.append((cpu_of(self.pid) - cpu_s) / len(requests))
+        into.rates.append(len(requests) / sum(took_s))
         into.took_s += took_s
 
 
@@ -97,7 +97,7 @@ def main() -> None:
                 servers[name].ask(request_of(kind, number % NUM_USERS))
         for _ in range(ROUNDS):
             for (kind, name), found in measured.items():
-                servers[name].measure(kind, found)
+                servers[name].measure([request_of(kind, number % NUM_USERS) for number in range(REQUESTS)], found)
         report(measured)
 
 
@@ -153,9 +153,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 
 @contextmanager
 def started(name: str, made: Path, store: Path) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ours = ["-m", "serving", "--bundle", str(made), "--features", f"sqlite:{store}", "--port", str(port)]
     command = [sys.executable, *(ours if name == OURS else [__file__, str(made), str(store), str(port)])]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -165,6 +163,13 @@ def started(name: str, made: Path, store: Path) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def connected(port: int, process: "subprocess.Popen[bytes]") -> socket.socket:
