@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from lodestar.config import EvaluationConfig, Recipe
 from lodestar.data.cells import Cells
-from lodestar.data.splits import last_moments
 from lodestar.evaluation.intervals import COVERED, Interval, bootstrap_means
 from lodestar.evaluation.names import MODEL
 from lodestar.features import rated
@@ -24,11 +23,7 @@ def errors(ratings: Ratings | None, found: FeatureSet, recipe: Recipe) -> dict[s
     """RMSE by contestant, with 95 % intervals from samples of users; none without ratings in the bundle, or in the test."""
     if ratings is None:
         return {}
-    cells, taken = rated.read(found), found.interactions
-    test = found.split(recipe.data).test
-    until = last_moments(taken.num_users, test, by_time=recipe.data.split == "time")
-    is_known = cells.time_s * rated.SECOND_US < until[cells.user]
-    known, asked = cells.part(is_known), cells.part(~is_known)
+    (known, asked), taken = rated.parted(found, recipe.data), found.interactions
     if len(asked) == 0:
         return {}
     foretold = {MODEL: by_bundle(ratings, taken.users, asked)}

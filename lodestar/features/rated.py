@@ -6,7 +6,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from lodestar import schema
+from lodestar.config import DataConfig
 from lodestar.data.cells import Cells
+from lodestar.data.splits import last_moments
 from lodestar.errors import DataError
 from lodestar.features.history import microseconds
 from lodestar.features.store import DATA, FeatureSet
@@ -42,3 +44,11 @@ def read(found: FeatureSet) -> Cells:
     kept = order[is_last]
     kept = kept[np.argsort(time_s[kept], kind="stable")]
     return Cells(user=user[kept], item=item[kept], value=value[kept], time_s=time_s[kept])
+
+
+def parted(found: FeatureSet, config: DataConfig) -> tuple[Cells, Cells]:
+    """The ratings of before the test, and those of the test: from each user's last item on, or from the moment that cuts the log."""
+    cells, test = read(found), found.split(config).test
+    until = last_moments(found.interactions.num_users, test, by_time=config.split == "time")
+    is_known = cells.time_s * SECOND_US < until[cells.user]
+    return cells.part(is_known), cells.part(~is_known)

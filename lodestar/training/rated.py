@@ -6,8 +6,6 @@ import numpy as np
 
 from lodestar.catalogue import Catalogue
 from lodestar.config import Recipe
-from lodestar.data.cells import Cells
-from lodestar.data.splits import last_moments
 from lodestar.errors import DataError
 from lodestar.features import rated
 from lodestar.features.store import FeatureSet
@@ -19,7 +17,7 @@ MOST_MARKS = 256  # the commonest categories and tags say what an item is
 
 def check(found: FeatureSet, recipe: Recipe) -> None:
     """DataError E201 where ratings are wanted and none is there to learn from, E151 where the features have no table of them."""
-    if recipe.rate.dim and len(known(found, recipe)) == 0:
+    if recipe.rate.dim and len(rated.parted(found, recipe.data)[0]) == 0:
         remedy = "Bring events with a rating, or leave them out (rate.dim 0)."
         raise DataError("E201", "there is no rating to learn from", remedy=remedy)
 
@@ -29,9 +27,9 @@ def learnt(found: FeatureSet, recipe: Recipe) -> Ratings | None:
     config = recipe.rate
     if not config.dim:
         return None
-    cells, users = known(found, recipe), found.interactions.users
+    (known, _), users = rated.parted(found, recipe.data), found.interactions.users
     model = RatingFactors(dim=config.dim, burn_in=config.burn_in, sweeps=config.sweeps, seed=recipe.train.seed)
-    model.fit(cells, np.zeros((len(users), 0)), marks(found.items))
+    model.fit(known, np.zeros((len(users), 0)), marks(found.items))
     usual, biases, vectors = model.average(config.directions)
     (user_bias, item_bias), (user_vectors, item_vectors) = ([part.astype(np.float32) for part in parts] for parts in (biases, vectors))
     return Ratings.of(
@@ -44,13 +42,6 @@ def learnt(found: FeatureSet, recipe: Recipe) -> Ratings | None:
         lowest=model.lowest,
         highest=model.highest,
     )
-
-
-def known(found: FeatureSet, recipe: Recipe) -> Cells:
-    """The ratings of before the test."""
-    cells = rated.read(found)
-    until = last_moments(found.interactions.num_users, found.split(recipe.data).test, by_time=recipe.data.split == "time")
-    return cells.part(cells.time_s * rated.SECOND_US < until[cells.user])
 
 
 def marks(items: Catalogue) -> Floats:

@@ -18,7 +18,6 @@ from lodestar.evaluation.names import MODEL
 from lodestar.features import rated, store
 from lodestar.features.build import build_features
 from lodestar.recipes import recipe
-from lodestar.training import rated as training
 from lodestar.training import run
 from tests.contract.conftest import StartServing
 from tests.factories import EPOCH_US, SECOND_US, table
@@ -84,11 +83,11 @@ def test_the_last_rating_of_an_item_counts(tmp_path: Path) -> None:
 
 def test_nothing_of_the_test_is_learnt_from(features: Path) -> None:
     found, asked = store.load(features), chosen()
-    every, known = rated.read(found), training.known(found, asked)
+    every, (known, of_test) = rated.read(found), rated.parted(found, asked.data)
     test = found.split(asked.data).test
     until = last_moments(found.interactions.num_users, test, by_time=False)
     assert len(test) == USERS
-    assert len(known) == len(every) - USERS
+    assert (len(known), len(of_test)) == (len(every) - USERS, USERS)
     assert (known.time_s * SECOND_US < until[known.user]).all()
 
 

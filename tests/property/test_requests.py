@@ -113,14 +113,16 @@ def test_binary_inputs_are_what_they_were(users: list[str], k: int, kind: str, n
     assert decode(head + number + texts, str(len(head))).asks == [Ask(user=user, k=k) for user in users]
 
 
-@given(lists=some.lists(PLACES, min_size=1, max_size=3))
-def test_binary_outputs_say_what_json_says(lists: list[list[tuple[str, str, float]]]) -> None:
+@given(lists=some.lists(PLACES, min_size=1, max_size=3), rating=some.none() | some.floats(1, 5, width=32))
+def test_binary_outputs_say_what_json_says(lists: list[list[tuple[str, str, float]]], rating: float | None) -> None:
     answers = [
         Answer(
             request_id=f"r{number}",
             user="u",
             retriever=PERSONAL,
-            places=[Recommendation(item, title, "", score, position, PERSONAL) for position, (item, title, score) in enumerate(places)],
+            places=[
+                Recommendation(item, title, "", score, position, PERSONAL, rating) for position, (item, title, score) in enumerate(places)
+            ],
         )
         for number, places in enumerate(lists)
     ]
@@ -143,7 +145,8 @@ def test_binary_outputs_say_what_json_says(lists: list[list[tuple[str, str, floa
 
 def unpacked(datatype: str, raw: bytes) -> list[object]:
     if datatype != "BYTES":
-        return list(np.frombuffer(raw, {"FP32": "<f4", "INT32": "<i4"}[datatype]).tolist())
+        numbers = np.frombuffer(raw, {"FP32": "<f4", "INT32": "<i4"}[datatype]).tolist()
+        return [None if np.isnan(number) else number for number in numbers]  # as JSON has what is no number
     texts: list[object] = []
     while raw:
         end = 4 + int.from_bytes(raw[:4], "little")
