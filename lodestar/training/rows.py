@@ -53,19 +53,24 @@ class RowTable:
 
     def lend(self, rows_R: Int[Tensor, " rows"]) -> Float[Tensor, "rows dim"]:
         """Copies of these rows, in order and each named once, that gather gradients until `step`."""
-        self._lent = self.vectors(rows_R).requires_grad_()
-        self._rows = rows_R
-        if self.share is not None:
-            self._own = self.share.own(rows_R, len(self.weight))
-            self._rows = rows_R[self._own] - self.share.first
+        self._own, self._rows = self._found(rows_R)
+        self._lent = self._collected(self._own, self._rows, len(rows_R)).requires_grad_()
         return self._lent
 
     def vectors(self, rows_R: Int[Tensor, " rows"]) -> Float[Tensor, "rows dim"]:
         """Copies of rows, in order."""
+        return self._collected(*self._found(rows_R), len(rows_R))
+
+    def _found(self, rows_R: Tensor) -> tuple[slice, Tensor]:
+        """Which of ordered rows lie here, and where."""
         if self.share is None:
-            return self.weight.index_select(0, rows_R)
+            return slice(None), rows_R
         own = self.share.own(rows_R, len(self.weight))
-        return self.share.collected(self.weight.index_select(0, rows_R[own] - self.share.first), own, len(rows_R))
+        return own, rows_R[own] - self.share.first
+
+    def _collected(self, own: slice, rows: Tensor, count: int) -> Tensor:
+        found = self.weight.index_select(0, rows)
+        return found if self.share is None else self.share.collected(found, own, count)
 
     def kept(self) -> Float[Tensor, " items"]:
         """What all rows have gathered, for a checkpoint; all workers have to ask."""
