@@ -32,19 +32,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.serving import HOST, MODEL, NUM_USERS, K, Measured, Server, connected, free_port
-from lodestar import bundle, schema
-from lodestar.catalogue import Catalogue
+from benchmarks.serving import DIM, HOST, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, Server, connected, free_port, make_bundle
+from lodestar import schema
 from lodestar.config import ModelConfig, RankConfig
-from lodestar.item_table import quantise
 from lodestar.models.next_item import NextItem
 from lodestar.models.ranker import Ranker
 from lodestar.ranker import Ranker as Bundled
 from lodestar.schema import pairs
-from lodestar.training.export import graph_bytes
 from lodestar.training.ranked import Worth, graph_of
 
-NUM_ITEMS, HISTORY, DIM, CANDIDATES, WIDTH = 2_000, 50, 64, 100, 32
+HISTORY, CANDIDATES, WIDTH = 50, 100, 32
 ROUNDS, WARM_UP = 9, 100
 REQUESTS = {"ours": 200, "kserve, torch and Feast": 30}
 OURS, PEER = REQUESTS
@@ -62,7 +59,7 @@ def main() -> None:
         folder, port = Path(work), running.enter_context(redis())
         for store in STORES:
             write(store_of(store, port, folder))
-        made = make_bundle(folder / "bundle")
+        made = make_ranked(folder / "bundle")
         servers = {name: running.enter_context(started(name, port, folder, made)) for name in REQUESTS}
         check_equal(servers)
         measured = {name: Measured() for name in REQUESTS}
@@ -172,37 +169,12 @@ def models() -> tuple[NextItem, Ranker, torch.Tensor]:
     return model, ranker, rows
 
 
-def make_bundle(folder: Path) -> Path:
-    model, ranker, ranked_rows = models()
-    catalogue = Catalogue(
-        ids=[f"i{row}" for row in range(NUM_ITEMS)],
-        titles=[f"Item {row}" for row in range(NUM_ITEMS)],
-        categories=["a"] * NUM_ITEMS,
-        is_active=np.ones(NUM_ITEMS, dtype=np.bool_),
-    )
-    info = bundle.Info(
-        family="sasrec",
-        recipe="benchmark",
-        dim=DIM,
-        max_length=SHAPE.max_length,
-        num_items=NUM_ITEMS,
-        precision="fp32",
-        encoder_precision="fp32",
-        features="0" * 16,
-        metrics={},
-        files={},
-    )
-    rows, encoder = model.served()
-    made = Bundled(
-        graph=graph_of(Worth(ranker, [1.0]), WIDTH),
-        vectors=ranked_rows.numpy().astype(np.float16),
-        candidates=CANDIDATES,
-        max_length=RANK.max_length,
-    )
-    folder.mkdir()
-    popularity = np.arange(NUM_ITEMS, 0, -1, dtype=np.float32)
-    bundle.write(folder, info, graph_bytes(encoder, DIM), quantise(rows.numpy(), "fp32"), catalogue, popularity, None, made)
-    return folder
+def make_ranked(folder: Path) -> Path:
+    """The bundle of the serving benchmark, whose model `models` makes too, with the ranker."""
+    _, ranker, rows = models()
+    vectors = rows.numpy().astype(np.float16)
+    made = Bundled(graph=graph_of(Worth(ranker, [1.0]), WIDTH), vectors=vectors, candidates=CANDIDATES, max_length=RANK.max_length)
+    return make_bundle(folder, made)
 
 
 def serve_as_usual(own: int, port: int, folder: Path) -> None:

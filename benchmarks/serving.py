@@ -32,6 +32,7 @@ from lodestar.catalogue import Catalogue
 from lodestar.config import ModelConfig
 from lodestar.engine.recommender import Recommendation, Recommender
 from lodestar.item_table import quantise
+from lodestar.ranker import Ranker
 from lodestar.schema import places
 from lodestar.schema.packed import Layout
 from serving import features
@@ -241,7 +242,7 @@ def serve_as_kserve(made: str, store: str, port: str) -> None:
     server.start([Peer()])
 
 
-def make_bundle(folder: Path) -> Path:
+def make_bundle(folder: Path, ranker: Ranker | None = None) -> Path:
     """An untrained model of two layers: how long it takes does not depend on what it has learnt."""
     import torch
 
@@ -272,7 +273,8 @@ def make_bundle(folder: Path) -> Path:
     rows, encoder = model.served()
     table = quantise(rows.numpy(), "fp32")
     folder.mkdir()
-    bundle.write(folder, info, graph_bytes(encoder, DIM), table, catalogue, np.arange(NUM_ITEMS, 0, -1, dtype=np.float32))
+    popularity = np.arange(NUM_ITEMS, 0, -1, dtype=np.float32)
+    bundle.write(folder, info, graph_bytes(encoder, DIM), table, catalogue, popularity, None, ranker)
     return folder
 
 
