@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.serving import DIM, HOST, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, Server, connected, free_port, make_bundle
+from benchmarks.serving import DIM, HOST, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, Server, free_port, make_bundle, running
 from lodestar import schema
 from lodestar.config import ModelConfig, RankConfig
 from lodestar.models.next_item import NextItem
@@ -55,12 +55,12 @@ def main() -> None:
         return
     if shutil.which("redis-server") is None:
         sys.exit("this needs redis-server: apt-get install redis-server")
-    with tempfile.TemporaryDirectory() as work, ExitStack() as running:
-        folder, port = Path(work), running.enter_context(redis())
+    with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
+        folder, port = Path(work), stack.enter_context(redis())
         for store in STORES:
             write(store_of(store, port, folder))
         made = make_ranked(folder / "bundle")
-        servers = {name: running.enter_context(started(name, port, folder, made)) for name in REQUESTS}
+        servers = {name: stack.enter_context(started(name, port, folder, made)) for name in REQUESTS}
         check_equal(servers)
         measured = {name: Measured() for name in REQUESTS}
         for name, server in servers.items():
@@ -113,14 +113,8 @@ def redis() -> Iterator[int]:
 def started(name: str, port: int, folder: Path, made: Path) -> Iterator[Server]:
     own = free_port()
     ours = ["-m", "serving", "--bundle", str(made), "--features", f"redis://{HOST}:{port}", "--port", str(own)]
-    command = [sys.executable, *(ours if name == OURS else [__file__, str(own), str(port), str(folder)])]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with connected(own, process) as connection:
-            yield Server(pid=process.pid, connection=connection)
-    finally:
-        process.terminate()
-        process.wait()
+    with running(ours if name == OURS else [__file__, str(own), str(port), str(folder)], own) as server:
+        yield server
 
 
 def store_of(name: str, port: int, folder: Path) -> Any:

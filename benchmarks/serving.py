@@ -87,10 +87,10 @@ def main() -> None:
     if sys.argv[1:]:
         serve_as_kserve(*sys.argv[1:])
         return
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         made, store = make_bundle(Path(folder, "bundle")), make_store(Path(folder, "online.db"))
         report_starts(made, store)
-        servers = {name: running.enter_context(started(name, made, store)) for name in (OURS, PEER)}
+        servers = {name: stack.enter_context(started(name, made, store)) for name in (OURS, PEER)}
         check_equal(servers)
         measured = {(kind, name): Measured() for kind in (V1, V2, V1_NEW, V2_NEW) for name in servers} | {(OWN, OURS): Measured()}
         for kind, name in measured:
@@ -156,7 +156,14 @@ def check_equal(servers: dict[str, Server]) -> None:
 def started(name: str, made: Path, store: Path) -> Iterator[Server]:
     port = free_port()
     ours = ["-m", "serving", "--bundle", str(made), "--features", f"sqlite:{store}", "--port", str(port)]
-    command = [sys.executable, *(ours if name == OURS else [__file__, str(made), str(store), str(port)])]
+    with running(ours if name == OURS else [__file__, str(made), str(store), str(port)], port) as server:
+        yield server
+
+
+@contextmanager
+def running(arguments: Sequence[str], port: int) -> Iterator[Server]:
+    """A server that Python is given these arguments for, until the end."""
+    command = [sys.executable, *arguments]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with connected(port, process) as connection:

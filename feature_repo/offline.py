@@ -137,8 +137,8 @@ class AsOfRetrievalJob(RetrievalJob):
         if self._asked is None:
             return super().to_df(validation_reference, timeout)
         rows = self.to_arrow(validation_reference, timeout)
-        made = rows.drop_columns(list(self._asked.columns)).to_pandas()
-        return self._asked.join(made)
+        made = rows.select(rows.column_names[len(self._asked.columns) :])  # whatever the caller's columns are called
+        return self._asked.join(made.to_pandas())
 
     @cached_property
     def _rows(self) -> Any:
