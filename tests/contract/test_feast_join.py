@@ -140,7 +140,7 @@ def test_times_may_be_texts(ours: FeatureStore, asked: pd.DataFrame) -> None:
 
 def test_what_was_asked_comes_back_as_it_was(ours: FeatureStore, asked: pd.DataFrame) -> None:
     label = pd.array([None, 1] * (len(asked) // 2), dtype="Int8")
-    given = asked.assign(label=label, part=pd.Categorical(asked["user"])).set_index(asked.index[::-1])
+    given = asked.assign(label=label, part=pd.Categorical(asked["user"])).rename(columns={"row": 7}).set_index(asked.index[::-1])
     before = given.copy()
     found = ours.get_historical_features(entity_df=given, features=["clicks:count"]).to_df()
     pd.testing.assert_frame_equal(found[given.columns], before.reset_index(drop=True))
