@@ -21,13 +21,14 @@ test: $(READY)  ## all tests but those that need a cluster
 test-cluster: $(READY)  ## the whole way on the Kubernetes that KUBECONFIG names
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
-check: $(READY)  ## format, lint, types, imports, dead and repeated code
+check: $(READY)  ## format, lint, types, imports, dead and repeated code, sizes, what documents say
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 	$(BIN)/pylint lodestar components pipelines feature_repo serving cli
+	$(BIN)/python -m pytest --quiet tests/contract/test_readme.py
 
 bench: $(READY)  ## ours beside a named peer, as ratios
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done

@@ -11,61 +11,52 @@ import sys
 sys.path.insert(0, os.path.dirname(sys.path[0]))  # or this file is found in place of the package whose name it has
 
 import json
-import re
 import socket
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring.server import HOST, Server, answer_to, free_port, running
 from lodestar import schema
 
-HOST, OURS, PEER = "127.0.0.1", "ours", "fastapi"
-SENDERS, ROUNDS, WARM_UP, START_LIMIT_S = 32, 11, 20, 60
+OURS, PEER = "ours", "fastapi"
+SENDERS, ROUNDS, WARM_UP = 32, 11, 20
 REQUESTS = {1: 40, 100: 4}  # rows of a request: how many requests each sender makes in a round
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """A running server and the senders' connections to it, bare: an HTTP library takes longer than what it would measure."""
-
-    pid: int
-    connections: list[socket.socket]
-
-    def round(self, request: bytes, count: int) -> tuple[float, float]:
-        """CPU seconds of the server, and seconds, for `count` requests of each sender, all at once."""
-        senders = [threading.Thread(target=send, args=(connection, request, count)) for connection in self.connections]
-        cpu_s, start = cpu_of(self.pid), time.perf_counter()
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            sender.join()
-        return cpu_of(self.pid) - cpu_s, time.perf_counter() - start
 
 
 def main() -> None:
     if sys.argv[1:]:
         serve_as_fastapi(*sys.argv[1:])
         return
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        servers = {name: running.enter_context(started(name, Path(folder, name))) for name in (OURS, PEER)}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        servers = {name: stack.enter_context(started(name, Path(folder, name))) for name in (OURS, PEER)}
         check_equal(servers)
         for num_rows, count in REQUESTS.items():
             request = request_of([event(number) for number in range(num_rows)])
             measured: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
             for server in servers.values():
-                server.round(request, WARM_UP)
+                a_round(server, request, WARM_UP)
             for _ in range(ROUNDS):
                 for name, server in servers.items():
-                    measured[name].append(server.round(request, count))
+                    measured[name].append(a_round(server, request, count))
             report(num_rows, num_rows * count * SENDERS, measured)
+
+
+def a_round(server: Server, request: bytes, count: int) -> tuple[float, float]:
+    """CPU seconds of the server, and seconds, for `count` requests of each sender, all at once."""
+    senders = [threading.Thread(target=send, args=(connection, request, count)) for connection in server.connections]
+    cpu_s, start = server.cpu_s(), time.perf_counter()
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    return server.cpu_s() - cpu_s, time.perf_counter() - start
 
 
 def report(num_rows: int, num_events: int, measured: dict[str, list[tuple[float, float]]]) -> None:
@@ -106,15 +97,6 @@ def send(connection: socket.socket, request: bytes, count: int) -> None:
             raise RuntimeError(f"the answer was {status} {content[:200]!r}")
 
 
-def answer_to(connection: socket.socket, request: bytes) -> tuple[int, bytes]:
-    connection.sendall(request)
-    head, _, content = connection.recv(1 << 16).partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head)
-    while length is not None and len(content) < int(length[1]):
-        content += connection.recv(1 << 16)
-    return int(head.split()[1]), content
-
-
 def check_equal(servers: dict[str, Server]) -> None:
     """Equal verdicts first."""
     now = datetime.now(UTC)
@@ -136,36 +118,10 @@ def check_equal(servers: dict[str, Server]) -> None:
 
 @contextmanager
 def started(name: str, landing: Path) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ours = ["-m", "serving.collector", str(landing), "--http", f"{HOST}:{port}"]
-    command = [sys.executable, *(ours if name == OURS else [__file__, str(landing), str(port)])]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield Server(pid=process.pid, connections=[connected(port, process) for _ in range(SENDERS)])
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def connected(port: int, process: "subprocess.Popen[bytes]") -> socket.socket:
-    """A connection, as soon as there can be one."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            connection = socket.create_connection((HOST, port), timeout=START_LIMIT_S)
-        except ConnectionRefusedError:
-            time.sleep(0.01)
-        else:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connection
-    raise RuntimeError("the server did not start")
-
-
-def cpu_of(pid: int) -> float:
-    """CPU seconds of a process, by the clock that clock_getcpuclockid(3) names: /proc counts in steps of 10 ms."""
-    return time.clock_gettime(~pid << 3 | 2)
+    with running(ours if name == OURS else [__file__, str(landing), str(port)], port, connections=SENDERS) as server:
+        yield server
 
 
 def event_as_pydantic() -> type:

@@ -12,8 +12,6 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))  # or a file beside this one is
 import asyncio
 import json
 import resource
-import shutil
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -26,6 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from benchmarks.measuring.server import redis
 from lodestar import schema
 from lodestar.schema.places import row_key
 
@@ -42,21 +41,10 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(json.dumps(measured(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
         return
-    if shutil.which("redis-server") is None:
-        sys.exit("this needs redis-server: apt-get install redis-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""], stdout=subprocess.DEVNULL)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            time.sleep(1)
-            for store in STORES:
-                write(store_of(store, port, Path(name)))
-            compare(port, Path(name))
-    finally:
-        server.kill()
-        server.wait()
+    with redis() as port, tempfile.TemporaryDirectory() as name:
+        for store in STORES:
+            write(store_of(store, port, Path(name)))
+        compare(port, Path(name))
 
 
 def compare(port: int, folder: Path) -> None:

@@ -16,10 +16,7 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))  # or a file beside this one is
 
 import asyncio
 import json
-import shutil
-import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,7 +29,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.serving import DIM, HOST, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, Server, free_port, make_bundle, running
+from benchmarks.measuring.server import HOST, Server, free_port, redis, running
+from benchmarks.serving import DIM, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, make_bundle
 from lodestar import schema
 from lodestar.config import ModelConfig, RankConfig
 from lodestar.models.next_item import NextItem
@@ -53,8 +51,6 @@ def main() -> None:
     if sys.argv[1:]:
         serve_as_usual(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
         return
-    if shutil.which("redis-server") is None:
-        sys.exit("this needs redis-server: apt-get install redis-server")
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
         folder, port = Path(work), stack.enter_context(redis())
         for store in STORES:
@@ -68,7 +64,7 @@ def main() -> None:
                 server.ask(request_of(number % NUM_USERS))
         for _ in range(ROUNDS):
             for name, found in measured.items():
-                servers[name].measure([request_of(number % NUM_USERS) for number in range(REQUESTS[name])], found)
+                found.round(servers[name], [request_of(number % NUM_USERS) for number in range(REQUESTS[name])])
         report(measured)
 
 
@@ -94,19 +90,6 @@ def check_equal(servers: dict[str, Server]) -> None:
         ours, theirs = ([place["item_id"] for place in places] for places in lists)
         if ours != theirs or len(ours) != K:
             raise RuntimeError(f"the servers disagree on user {user}: {ours} and {theirs}")
-
-
-@contextmanager
-def redis() -> Iterator[int]:
-    port = free_port()
-    options = ["--port", str(port), "--bind", HOST, "--save", ""]
-    server = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-    try:
-        time.sleep(1)
-        yield port
-    finally:
-        server.kill()
-        server.wait()
 
 
 @contextmanager

@@ -12,11 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads its linear a
 sys.path.insert(0, os.path.dirname(sys.path[0]))  # or this file is found in place of the package whose name it has
 
 import json
-import re
-import socket
 import sqlite3
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring.server import HOST, Server, free_port, running
 from lodestar import bundle, schema
 from lodestar.catalogue import Catalogue
 from lodestar.config import ModelConfig
@@ -37,10 +35,9 @@ from lodestar.schema import places
 from lodestar.schema.packed import Layout
 from serving import features
 
-HOST, MODEL, K = "127.0.0.1", "recommend", 10
+MODEL, K = "recommend", 10
 NUM_USERS, NUM_ITEMS, HISTORY, DIM = 200, 2_000, 20, 64
 ROUNDS, REQUESTS, WARM_UP, STARTS = 15, 200, 300, 3
-START_LIMIT_S = 120
 OURS, PEER = "ours", "kserve"
 V1, V2, OWN, V1_NEW, V2_NEW = "v1 predict", "v2 infer", "/v1/recommend", "v1, new user", "v2, new user"
 
@@ -53,34 +50,16 @@ class Measured:
     rates: list[float] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """A running server, and a connection to it, bare: an HTTP library takes longer than what it would measure."""
-
-    pid: int
-    connection: socket.socket
-
-    def ask(self, request: bytes) -> bytes:
-        self.connection.sendall(request)
-        head, _, content = self.connection.recv(1 << 16).partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        if not head.startswith(b"HTTP/1.1 200 ") or length is None:
-            raise RuntimeError(f"{request!r} was answered by {head!r} {content[:200]!r}")
-        while len(content) < int(length[1]):
-            content += self.connection.recv(1 << 16)
-        return content
-
-    def measure(self, requests: Sequence[bytes], into: Measured) -> None:
-        """One round: requests in turn."""
-        took_s, cpu_s = [], cpu_of(self.pid)
+    def round(self, server: Server, requests: Sequence[bytes]) -> None:
+        """Requests in turn."""
+        took_s, cpu_s = [], server.cpu_s()
         for request in requests:
             start = time.perf_counter()
-            self.ask(request)
+            server.ask(request)
             took_s.append(time.perf_counter() - start)
-        into.cpu_s.append((cpu_of(self.pid) - cpu_s) / len(requests))
-        into.rates.append(len(requests) / sum(took_s))
-        into.took_s += took_s
+        self.cpu_s.append((server.cpu_s() - cpu_s) / len(requests))
+        self.rates.append(len(requests) / sum(took_s))
+        self.took_s += took_s
 
 
 def main() -> None:
@@ -98,7 +77,7 @@ def main() -> None:
                 servers[name].ask(request_of(kind, number % NUM_USERS))
         for _ in range(ROUNDS):
             for (kind, name), found in measured.items():
-                servers[name].measure([request_of(kind, number % NUM_USERS) for number in range(REQUESTS)], found)
+                found.round(servers[name], [request_of(kind, number % NUM_USERS) for number in range(REQUESTS)])
         report(measured)
 
 
@@ -134,7 +113,7 @@ def report_starts(made: Path, store: Path) -> None:
         for name, starts in found.items():
             with started(name, made, store) as server:
                 server.ask(request_of(V1, 0))
-                starts.append((cpu_of(server.pid), rss_mb_of(server.pid)))
+                starts.append((server.cpu_s(), server.rss_mb()))
     medians = {name: [statistics.median(column) for column in zip(*starts, strict=True)] for name, starts in found.items()}
     for name, (cpu_s, rss_mb) in medians.items():
         print(f"start to first answer  {name:7s} {cpu_s:5.2f} s CPU  {rss_mb:4.0f} MB RSS")
@@ -158,50 +137,6 @@ def started(name: str, made: Path, store: Path) -> Iterator[Server]:
     ours = ["-m", "serving", "--bundle", str(made), "--features", f"sqlite:{store}", "--port", str(port)]
     with running(ours if name == OURS else [__file__, str(made), str(store), str(port)], port) as server:
         yield server
-
-
-@contextmanager
-def running(arguments: Sequence[str], port: int) -> Iterator[Server]:
-    """A server that Python is given these arguments for, until the end."""
-    command = [sys.executable, *arguments]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with connected(port, process) as connection:
-            yield Server(pid=process.pid, connection=connection)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def connected(port: int, process: "subprocess.Popen[bytes]") -> socket.socket:
-    """A connection, as soon as there can be one."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            connection = socket.create_connection((HOST, port), timeout=START_LIMIT_S)
-        except ConnectionRefusedError:
-            time.sleep(0.01)
-        else:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connection
-    raise RuntimeError("the server did not start")
-
-
-def cpu_of(pid: int) -> float:
-    """CPU seconds of a process, by the clock that clock_getcpuclockid(3) names: /proc counts in steps of 10 ms."""
-    return time.clock_gettime(~pid << 3 | 2)
-
-
-def rss_mb_of(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def serve_as_kserve(made: str, store: str, port: str) -> None:
