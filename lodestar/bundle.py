@@ -58,7 +58,7 @@ class Info:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A loaded bundle; `popularity` counts who took each item, [items]."""
+    """A loaded bundle; `popularity` says how many take each item, of late, [items]."""
 
     root: Path
     info: Info

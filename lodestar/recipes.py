@@ -128,7 +128,7 @@ def tiny() -> Recipe:
 
 
 def popularity() -> Recipe:
-    """What most users took: the floor."""
+    """What most users took, of all time or lately: the floor."""
     return _closed_form("popularity", 2)
 
 

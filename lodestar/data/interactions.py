@@ -39,6 +39,10 @@ class Interactions:
         """Each user's items, oldest first."""
         return np.split(self.item, self.bounds()[1:-1]) if self.users else []
 
+    def moments(self) -> list[NDArray[np.int64]]:
+        """When each of them was taken (UTC µs)."""
+        return np.split(self.time, self.bounds()[1:-1]) if self.users else []
+
     def bounds(self) -> NDArray[np.int64]:
         """Where each user's rows start, and where the last one's end, [num_users + 1]."""
         return np.searchsorted(self.user, np.arange(self.num_users + 1)).astype(np.int64)

@@ -47,11 +47,12 @@ class Cases:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """`train` holds one sequence per user, oldest first, and may hold empty ones."""
+    """`train` holds one sequence per user, oldest first, and may hold empty ones; `moments` all of a user's, of which it has the first."""
 
     train: list[Items]
     validation: Cases
     test: Cases
+    moments: list[Times]
 
     def before_test(self) -> list[Items]:
         """Every user's training items and then those of validation: all that may be known when the test is judged."""
@@ -116,13 +117,14 @@ def _nth(blocks: Callable[[], Iterable[Times]], share_after: float) -> int:
 
 def _leave_one_out(interactions: Interactions) -> Split:
     """The last item of each user tests, the one before validates; a user with fewer than three only trains."""
-    histories = interactions.histories()
+    histories, moments = interactions.histories(), interactions.moments()
     judged = [user for user, items in enumerate(histories) if len(items) >= SHORTEST_JUDGED]
     ends = interactions.bounds()[1:][judged]
     return Split(
         train=[items[:-2] if len(items) >= SHORTEST_JUDGED else items for items in histories],
         validation=_cases(judged, [(histories[user][:-2], histories[user][-2:-1]) for user in judged], interactions.time[ends - 2]),
         test=_cases(judged, [(histories[user][:-1], histories[user][-1:]) for user in judged], interactions.time[ends - 1]),
+        moments=moments,
     )
 
 
@@ -131,13 +133,13 @@ def _by_time(interactions: Interactions, config: DataConfig) -> Split:
     times = np.sort(interactions.time)
     first = _moment(times, config.test_share + config.validation_share)
     second = _moment(times, config.test_share)
-    histories, bounds = interactions.histories(), interactions.bounds()
-    moments = np.split(interactions.time, bounds[1:-1]) if histories else []
+    histories, moments = interactions.histories(), interactions.moments()
     cuts = [(int(np.searchsorted(time, first)), int(np.searchsorted(time, second))) for time in moments]
     return Split(
         train=[items[:start] for items, (start, _) in zip(histories, cuts, strict=True)],
         validation=_window([(items[:start], items[start:stop]) for items, (start, stop) in zip(histories, cuts, strict=True)], first),
         test=_window([(items[:stop], items[stop:]) for items, (_, stop) in zip(histories, cuts, strict=True)], second),
+        moments=moments,
     )
 
 

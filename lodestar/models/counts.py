@@ -1,5 +1,7 @@
 """Sequences of item indices as sparse counts: the one step that all counting models share."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,15 @@ from scipy import sparse
 Sequences = list[NDArray[np.int32]]
 Floats = NDArray[np.float32]
 Counts = Any  # scipy's compressed rows, which carry no types
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is learnt from: each user's items, oldest first, and moments (UTC µs), of which theirs are the first ones."""
+
+    sequences: Sequences
+    moments: Sequence[NDArray[np.int64]]
+    num_items: int
 
 
 def user_item(sequences: Sequences, num_items: int) -> Counts:

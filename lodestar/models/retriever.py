@@ -17,7 +17,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
 from lodestar.models.cooccurrence import CoOccurrence
-from lodestar.models.counts import Counts, Floats, Sequences, taken_once
+from lodestar.models.counts import Counts, Floats, Known, taken_once
 from lodestar.models.ease import REGULARISATIONS
 from lodestar.models.ials import IALS
 from lodestar.models.item_knn import ItemKNN
@@ -136,38 +136,42 @@ def spectrum(matrix: Counts, rank: int, seed: int) -> tuple[Wide, Wide]:
     return kept, squared
 
 
-def popularity(sequences: Sequences, num_items: int, _rank: int, _seed: int) -> Make:
-    """How many users took an item."""
-    counts = Popularity().fit(sequences, num_items).counts
-    return lambda _: Retriever(vectors=np.log1p(counts)[:, None].astype(np.float32), encoder=Constant())
+def popularity(known: Known, _rank: int, _seed: int) -> Make:
+    """How many users took an item, of all time or lately."""
+
+    def made(setting: Setting) -> Retriever:
+        counts = Popularity(**setting).fit(known.sequences, known.num_items, known.moments).counts
+        return Retriever(vectors=np.log1p(counts)[:, None].astype(np.float32), encoder=Constant())
+
+    return made
 
 
-def item_knn(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+def item_knn(known: Known, rank: int, seed: int) -> Make:
     """The sum of cosines with the items of the history."""
-    taken = taken_once(sequences, num_items)
+    taken = taken_once(known.sequences, known.num_items)
     columns, power = spectrum(taken @ sparse.diags(1 / np.sqrt(_degrees(taken, 0))), rank, seed)
-    return lambda _: _linear(columns, power, np.zeros((num_items, 0)), np.zeros(0), np.ones(num_items))
+    return lambda _: _linear(columns, power, np.zeros((known.num_items, 0)), np.zeros(0), np.ones(known.num_items))
 
 
-def ease(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+def ease(known: Known, rank: int, seed: int) -> Make:
     """EASE by the directions of the counts that it inverts: what adds to an item's score of itself alone is left out.
 
     With gram V G Vᵀ the inverse is P = I/λ - V diag(G / λ(G + λ)) Vᵀ, and the weights are -P divided by P's diagonal, by column.
     """
-    columns, power = spectrum(taken_once(sequences, num_items), rank, seed)
+    columns, power = spectrum(taken_once(known.sequences, known.num_items), rank, seed)
 
     def made(setting: Setting) -> Retriever:
         added = setting["regularisation"]
         strength = power / (added * (power + added))
         diagonal = 1 / added - (columns**2 * strength).sum(axis=1)
-        return _linear(np.zeros((num_items, 0)), np.zeros(0), columns / diagonal[:, None], strength, diagonal)
+        return _linear(np.zeros((known.num_items, 0)), np.zeros(0), columns / diagonal[:, None], strength, diagonal)
 
     return made
 
 
-def graph_filter(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+def graph_filter(known: Known, rank: int, seed: int) -> Make:
     """Neighbours' smoothing and the lowest frequencies, both by the same directions."""
-    taken = taken_once(sequences, num_items)
+    taken = taken_once(known.sequences, known.num_items)
     of_item = np.sqrt(_degrees(taken, 0))
     smoothed = sparse.diags(1 / np.sqrt(_degrees(taken, 1))) @ taken @ sparse.diags(1 / of_item)
     columns, power = spectrum(smoothed, rank, seed)
@@ -180,55 +184,61 @@ def graph_filter(sequences: Sequences, num_items: int, rank: int, seed: int) -> 
     return made
 
 
-def cooccurrence(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+def cooccurrence(known: Known, rank: int, seed: int) -> Make:
     """What is taken soon after the last items."""
-    model = CoOccurrence().fit(sequences, num_items)
+    model = CoOccurrence().fit(known.sequences, known.num_items)
     affinity = model.affinity.astype(np.float64)
-    if num_items <= SMALL_CATALOGUE:
+    if known.num_items <= SMALL_CATALOGUE:
         left, strength, right = np.linalg.svd(affinity.toarray())
     else:
-        left, strength, right = svds(affinity, k=min(rank, num_items - 1), v0=np.random.default_rng(seed).standard_normal(num_items))
+        left, strength, right = svds(
+            affinity, k=min(rank, known.num_items - 1), v0=np.random.default_rng(seed).standard_normal(known.num_items)
+        )
     root = np.sqrt(strength[:rank])
     vectors = np.concatenate([left[:, :rank] * root, right[:rank].T * root], axis=1).astype(np.float32)
     return lambda _: Retriever(vectors=vectors, encoder=Onward(model))
 
 
-def ials(sequences: Sequences, num_items: int, rank: int, seed: int) -> Make:
+def ials(known: Known, rank: int, seed: int) -> Make:
     """Vectors of users and items by turns; a history is folded in."""
 
     def made(setting: Setting) -> Retriever:
         model = IALS(dim=rank, unobserved=setting["unobserved"], regularisation=setting["regularisation"], seed=seed)
-        model.fit(sequences, num_items)
+        model.fit(known.sequences, known.num_items)
         return Retriever(vectors=model.items, encoder=FoldIn(model))
 
     return made
 
 
-def jaccard(sequences: Sequences, num_items: int, rank: int, _seed: int) -> Make:
+def jaccard(known: Known, rank: int, _seed: int) -> Make:
     """The share of users of either item who took both."""
-    return _by_neighbours(ItemKNN(similarity="jaccard").fit(sequences, num_items).neighbours(rank), sequences)
+    return _by_neighbours(ItemKNN(similarity="jaccard").fit(known.sequences, known.num_items).neighbours(rank), known)
 
 
-def pearson(sequences: Sequences, num_items: int, rank: int, _seed: int) -> Make:
+def pearson(known: Known, rank: int, _seed: int) -> Make:
     """The correlation of taking one item with taking the other."""
-    return _by_neighbours(ItemKNN(similarity="pearson").fit(sequences, num_items).neighbours(rank), sequences)
+    return _by_neighbours(ItemKNN(similarity="pearson").fit(known.sequences, known.num_items).neighbours(rank), known)
 
 
-def normalised_ease(sequences: Sequences, num_items: int, rank: int, _seed: int) -> Make:
+def normalised_ease(known: Known, rank: int, _seed: int) -> Make:
     """EASE on counts that are evened out."""
-    return lambda setting: _by_neighbours(NormalisedEASE(**setting).fit(sequences, num_items).neighbours(rank), sequences)({})
+    return lambda setting: _by_neighbours(NormalisedEASE(**setting).fit(known.sequences, known.num_items).neighbours(rank), known)({})
 
 
-Family = Callable[[Sequences, int, int, int], Make]  # sequences, number of items, directions, seed
+Family = Callable[[Known, int, int], Make]  # what is learnt from, directions, seed
 NORMALISATIONS: tuple[Setting, ...] = (
     {"item": 0.25, "user": 0.25, "ridge": 10.0, "own": 0.3, "popular": 0.125},
     {"item": 0.25, "user": 0.25, "ridge": 30.0, "own": 0.3, "popular": 0.0},
     {"item": 0.4, "user": 0.25, "ridge": 10.0, "own": 0.3, "popular": 0.4},
     {"item": 0.0, "user": 0.0, "ridge": 3.0, "own": 0.0, "popular": 0.0},
 )
+LATELY: tuple[Setting, ...] = (
+    *({"window_days": days} for days in (30.0, 7.0)),
+    *({"half_life_days": days} for days in (90.0, 30.0, 7.0, 1.0)),
+)
 # What each family tries on the validation items.
 FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
-    "popularity": (popularity, ({},)),
+    "popularity": (popularity, ({}, *LATELY)),
     "item_knn": (item_knn, ({},)),
     "jaccard": (jaccard, ({},)),
     "pearson": (pearson, ({},)),
@@ -240,9 +250,9 @@ FAMILIES: Mapping[str, tuple[Family, tuple[Setting, ...]]] = {
 }
 
 
-def _by_neighbours(neighbours: Neighbours, sequences: Sequences) -> Make:
+def _by_neighbours(neighbours: Neighbours, known: Known) -> Make:
     """The strongest of what each item points to; what they leave equal, popularity decides."""
-    popular = LEAST * np.log1p(Popularity().fit(sequences, len(neighbours.item)).counts)[:, None].astype(np.float32)
+    popular = LEAST * np.log1p(Popularity().fit(known.sequences, known.num_items).counts)[:, None].astype(np.float32)
     return lambda _: Retriever(vectors=popular, encoder=Constant(), neighbours=neighbours)
 
 

@@ -8,7 +8,7 @@ from lodestar.config import LEARNT_FAMILIES, Recipe
 from lodestar.features.store import FeatureSet
 from lodestar.models.blended import blended
 from lodestar.models.cooccurrence import CoOccurrence
-from lodestar.models.counts import Sequences
+from lodestar.models.counts import Known, Sequences
 from lodestar.models.retriever import FAMILIES, Make, Retriever
 from lodestar.neighbours import Neighbours
 from lodestar.progress import Progress, log_event
@@ -88,7 +88,8 @@ class Blending:
         make, setting, _ = tuned(name, self.split, self.num_items, rank, seed, self.recipe.model.max_length)
 
         def again(sequences: Sequences) -> Retriever:
-            refitted: Make = FAMILIES[name][0](sequences, self.num_items, rank, seed)
+            known = Known(sequences=sequences, moments=self.split.moments, num_items=self.num_items)
+            refitted: Make = FAMILIES[name][0](known, rank, seed)
             return refitted(setting)
 
         return make(setting), again

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lodestar.config import Recipe
 from lodestar.features.store import FeatureSet
+from lodestar.models.counts import Known
 from lodestar.models.retriever import FAMILIES
 from lodestar.progress import Progress
 from lodestar.training import publish
@@ -15,7 +16,8 @@ def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
     split, num_items, max_length = found.split(recipe.data), len(found.items), recipe.model.max_length
     shape, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
     _, setting, quality = tuned(name, split, num_items, *shape, max_length)
+    known = Known(sequences=split.before_test(), moments=split.moments, num_items=num_items)
     with Progress(f"fit {name}", 1) as progress:
-        model = FAMILIES[name][0](split.before_test(), num_items, *shape)(setting)
+        model = FAMILIES[name][0](known, *shape)(setting)
         progress.advance()
     publish.write(folder, found, recipe, model.vectors, model.encoder, {"validation_ndcg_at_10": quality.ndcg, **setting}, model.neighbours)

@@ -11,10 +11,9 @@ from lodestar import bundle
 from lodestar.config import Recipe
 from lodestar.features.store import FeatureSet
 from lodestar.item_table import quantise
-from lodestar.models.popularity import Popularity
 from lodestar.neighbours import Neighbours
 from lodestar.ranker import Ranker
-from lodestar.training import rated
+from lodestar.training import newcomers, rated
 from lodestar.training.export import graph_bytes
 
 
@@ -42,8 +41,8 @@ def write(  # noqa: PLR0913, PLR0917  # all of a bundle that training makes
         timed=recipe.model.timed,
         files={},
     )
-    popularity = Popularity().fit(found.interactions.histories(), len(found.items)).counts
     table = quantise(vectors, "fp32")
     graph = graph_bytes(encoder, info.dim + info.timed)
     ratings = rated.learnt(found, recipe)
+    popularity = newcomers.popularity(found.interactions, recipe.data)
     bundle.write(folder, info, graph, table, found.items, popularity, neighbours, ranker, ratings)

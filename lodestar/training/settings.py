@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from lodestar.data.splits import Cases, Split
-from lodestar.models.retriever import FAMILIES, Make, Retriever, Setting
+from lodestar.models.counts import Known
+from lodestar.models.retriever import FAMILIES, LATELY, Make, Retriever, Setting
 from lodestar.neighbours import Neighbours
 from lodestar.progress import Progress, log_event
 from lodestar.training.batches import padded
@@ -13,8 +14,9 @@ from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Answers, Quality,
 
 def tuned(name: str, split: Split, num_items: int, rank: int, seed: int, max_length: int) -> tuple[Make, Setting, Quality]:
     """A family fitted on the training part, its setting with the best NDCG@10 on the validation items, and what that gives."""
-    fit, settings = FAMILIES[name]
-    make, best = fit(split.train, num_items, rank, seed), (settings[0], Quality(hit_rate=0.0, ndcg=0.0, accuracy=0.0))
+    fit, settings = FAMILIES[name][0], _tried(name, split.validation)
+    known = Known(sequences=split.train, moments=split.moments, num_items=num_items)
+    make, best = fit(known, rank, seed), (settings[0], Quality(hit_rate=0.0, ndcg=0.0, accuracy=0.0))
     with Progress(f"tune {name}", len(settings)) as progress:
         for setting in settings if len(split.validation) else ():
             quality = judged(made := make(setting), split.validation, max_length, made.neighbours)
@@ -22,6 +24,12 @@ def tuned(name: str, split: Split, num_items: int, rank: int, seed: int, max_len
             best = max(best, (setting, quality), key=lambda tried: tried[1].ndcg)
             progress.advance()
     return make, *best
+
+
+def _tried(name: str, cases: Cases) -> tuple[Setting, ...]:
+    """What is popular at the end of the training part is told by cases that follow it, and not where each user has a moment."""
+    settings = FAMILIES[name][1]
+    return settings if len(np.unique(cases.moment)) == 1 else tuple(setting for setting in settings if setting not in LATELY)
 
 
 @torch.no_grad()

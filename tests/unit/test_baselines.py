@@ -20,6 +20,16 @@ def test_popularity_counts_users_whatever_the_history() -> None:
     assert model.score(sequences([0], [])).tolist() == [[1, 3, 1, 0], [1, 3, 1, 0]]
 
 
+def test_popularity_of_late_counts_a_window_or_halves_with_age() -> None:
+    """Item 0 was taken ten days before the last moment, 1 three days and 2 on the last day, which is in none of the sequences."""
+    rows, day_us = sequences([0, 1], [2]), 86_400_000_000
+    moments = [np.array([0, 7, 30]) * day_us, np.array([10]) * day_us]
+    assert Popularity(window_days=3).fit(rows, 4, moments).counts.tolist() == pytest.approx([1e-6, 1, 1, 0])
+    assert Popularity(half_life_days=5).fit(rows, 4, moments).counts.tolist() == pytest.approx([0.25, 0.5**0.6, 1, 0])
+    both = Popularity(half_life_days=5, window_days=5).fit(rows, 4, moments)
+    assert both.counts.tolist() == pytest.approx([1e-6, 0.5**0.6, 1, 0])
+
+
 def test_cosine_relates_items_by_their_shared_users() -> None:
     model = ItemKNN().fit(sequences([0, 1], [0, 1], [0, 2]), 3)
     assert model.score(sequences([0]))[0] == pytest.approx([0, 2 / np.sqrt(6), 1 / np.sqrt(3)])

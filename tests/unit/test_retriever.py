@@ -14,7 +14,7 @@ from lodestar.engine.recommender import Recommender
 from lodestar.models import retriever
 from lodestar.models.baselines import BASELINES, Baseline
 from lodestar.models.blended import blended
-from lodestar.models.counts import Floats, Sequences
+from lodestar.models.counts import Floats, Known, Sequences
 from lodestar.models.ease import EASE
 from lodestar.models.graph_filter import GraphFilter
 from lodestar.models.ials import IALS
@@ -50,7 +50,11 @@ def model(name: str) -> Baseline:
 
 
 def fitted(name: str, rows: Sequences, rank: int = NUM_ITEMS) -> Retriever:
-    return FAMILIES[name][0](rows, NUM_ITEMS, DIM if name == "ials" else rank, 0)(SETTINGS.get(name, {}))
+    return FAMILIES[name][0](known(rows), DIM if name == "ials" else rank, 0)(SETTINGS.get(name, {}))
+
+
+def known(rows: Sequences) -> Known:
+    return Known(sequences=rows, moments=[np.arange(len(row)) for row in rows], num_items=NUM_ITEMS)
 
 
 @torch.no_grad()
@@ -147,7 +151,7 @@ def test_weights_favour_the_part_that_is_right_and_leave_out_noise() -> None:
     chance, asked = np.random.default_rng(6), cases(7, 200)
     ahead = [np.append(row, (row[-1] + 1) % NUM_ITEMS).astype(np.int32) for row in asked.history]
     asked = Cases(user=asked.user, history=asked.history, relevant=[row[-1:] for row in ahead])
-    onward = FAMILIES["cooccurrence"][0](ahead, NUM_ITEMS, NUM_ITEMS, 0)({})
+    onward = FAMILIES["cooccurrence"][0](known(ahead), NUM_ITEMS, 0)({})
     noise = Retriever(vectors=100 * chance.normal(size=(NUM_ITEMS, 1)).astype(np.float32), encoder=Constant())
     right, wrong = learnt([onward, noise], asked, 200, 0)
     assert right * float(scores(onward, asked.history).std()) > 20 * wrong * float(scores(noise, asked.history).std())
