@@ -9,7 +9,7 @@ from lodestar.errors import ConfigError
 
 Split = Literal["leave_one_out", "time"]
 Loss = Literal["softmax", "sampled_softmax", "gbce", "bce", "bpr"]
-Start = Literal["random", "cooccurrence"]
+STARTS, PRETRAINED = ("random", "cooccurrence"), "pretrained:"
 OptimiserName = Literal["adamw", "sgd", "rowwise_adagrad"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -46,14 +46,16 @@ class DataConfig:
 class ModelConfig:
     """The shape, and how many counted neighbours of each item add to its scores (0: none).
 
-    With `words`, titles and categories add to an item's vector; with `timed`, HSTU looks at the time between items. Of a family that needs
-    no training loop `dim` is how many directions are kept, and nothing but `max_length` stands beside it; `heads` are those of attention. A
-    blend has `parts`, families that share the rest.
+    With `words`, titles and categories add to an item's vector; of `hashed` rows each item takes the sum of two that its id names (0:
+    every item has a row of its own); with `timed`, HSTU looks at the time between items. Of a family that needs no training loop `dim`
+    is how many directions are kept, and nothing but `max_length` stands beside it; `heads` are those of attention. A blend has `parts`,
+    families that share the rest.
     """
 
     family: LearntFamily | CountedFamily | Blend = "sasrec"
     parts: tuple[str, ...] = ()
     words: bool = False
+    hashed: int = 0
     timed: bool = False
     dim: int = 64
     neighbours: int = 0
@@ -71,6 +73,7 @@ class ModelConfig:
         _check(not self.timed or self.family == "hstu", "timed is for the family hstu", self.family)
         _check(self.dim % self.heads == 0, "dim must be a multiple of heads", (self.dim, self.heads))
         _check(self.neighbours >= 0, "neighbours must not be negative", self.neighbours)
+        _check(self.hashed >= 0, "hashed must not be negative", self.hashed)
         _check(self.layers >= 1, "layers must be at least 1", self.layers)
         _check(1 <= self.max_length <= 200, "max_length must lie in 1–200", self.max_length)
         _check(0 <= self.dropout < 1, "dropout must lie in [0, 1)", self.dropout)
@@ -80,17 +83,18 @@ class ModelConfig:
 class TrainConfig:
     """How it learns; `patience` counts validations without a better NDCG@10.
 
-    With `rowwise_adagrad` a step moves only the item vectors it names, at `row_rate`, and everything else by AdamW. `average` is how much
-    of its past a running mean of the weights keeps each step, which is then what is judged and served (0: none). `precision` is the
-    encoder's. `start` is where item vectors begin, `warm_start` a bundle (a folder or `s3://`) with whose weights everything else does;
-    with `only_new` users are then learnt from for what they did after that bundle's last moment. With `refit`, once the best epoch is
-    known, a fresh model learns from the validation items too, for as many epochs. `batch_tokens` is a whole step's, whatever the number
-    of `workers`, which with `shard` keep a part of the weights each (with `rowwise_adagrad`, of the item vectors) and of what the optimiser
-    knows of them. `order_jitter` is how far, in places, items of one sitting stray from their order in each epoch.
+    With `rowwise_adagrad` a step moves only the item vectors it names, at `row_rate`, and everything else by AdamW. `average` is how
+    much of its past a running mean of the weights keeps each step, which is then what is judged and served (0: none). `precision` is
+    the encoder's. `start` is where item vectors begin: random, cooccurrence, or `pretrained:` with the address of vectors; `warm_start`
+    a bundle (a folder or `s3://`) with whose weights everything else does; with `only_new` users are then learnt from for what they did
+    after that bundle's last moment. With `refit`, once the best epoch is known, a fresh model learns from the validation items too, for
+    as many epochs. `batch_tokens` is a whole step's, whatever the number of `workers`, which with `shard` keep a part of the weights
+    each (with `rowwise_adagrad`, of the item vectors) and of what the optimiser knows of them. `order_jitter` is how far, in places,
+    items of one sitting stray from their order in each epoch.
     """
 
     loss: Loss = "softmax"
-    start: Start = "random"
+    start: str = "random"
     warm_start: str = ""
     only_new: bool = False
     refit: bool = False
@@ -128,7 +132,9 @@ class TrainConfig:
         _check(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
         _check(0 <= self.label_smoothing < 1, "label_smoothing must lie in [0, 1)", self.label_smoothing)
         _check(0 <= self.calibration <= 1, "calibration must lie in [0, 1]", self.calibration)
-        chosen = {"loss": Loss, "start": Start, "device": Device, "optimiser": OptimiserName, "precision": Precision}
+        is_pretrained = self.start.startswith(PRETRAINED) and self.start != PRETRAINED
+        _check(self.start in STARTS or is_pretrained, f"start must be one of {', '.join(STARTS)}, or {PRETRAINED}ADDRESS", self.start)
+        chosen = {"loss": Loss, "device": Device, "optimiser": OptimiserName, "precision": Precision}
         for name, choices in ((name, get_args(kind)) for name, kind in chosen.items()):
             _check(getattr(self, name) in choices, f"{name} must be one of {', '.join(choices)}", getattr(self, name))
         is_by_row = self.optimiser == "rowwise_adagrad"
@@ -230,6 +236,7 @@ class Recipe:
         )
         _check(not (is_by_row and self.model.timed), "rowwise_adagrad numbers items anew, and does not know of time", self.model.timed)
         _check(not (is_by_row and has_words), "rowwise_adagrad moves vectors of items, and not of words", self.model.words)
+        _check(not (is_by_row and self.model.hashed), "rowwise_adagrad moves rows of items, which hashed ones are not", self.model.hashed)
 
     def part(self, family: str) -> Self:
         """The recipe by which a blend's part of that family is made."""

@@ -3,7 +3,7 @@
 Letters in shapes: B histories, T places (the newest last), D width, N items, M places that predict, W words.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from lodestar.models.bert4rec import BERT4Rec
 from lodestar.models.caser import Caser
 from lodestar.models.counts import Sequences
 from lodestar.models.encoder import Encoder
+from lodestar.models.hashed import Hashed
 from lodestar.models.hstu import HSTU
 from lodestar.models.recurrent import gru, lstm
 from lodestar.models.sasrec import SASRec
@@ -35,16 +36,21 @@ UNNAMED = 0.1  # how often an item is shown to training by its words alone
 
 
 class NextItem(nn.Module):
-    """The table of `num_items` vectors and the encoder; with `words`, what is written of an item adds to its vector.
+    """The table of the items' vectors and the encoder; with `words`, what is written of an item adds to its vector.
 
     An item that nobody took yet is then where its words put it. The family `content` knows items by their words alone and learns a matrix
     of its own for the softmax over items.
     """
 
-    def __init__(self, num_items: int, config: ModelConfig, words: WordsOfItems | None = None) -> None:
+    def __init__(self, num_items: int, config: ModelConfig, words: WordsOfItems | None = None, ids: Sequence[str] = ()) -> None:
+        """`ids` are the items', where the recipe has their vectors `hashed`."""
         super().__init__()
-        self.items = nn.Embedding(num_items, config.dim)
-        nn.init.normal_(self.items.weight, std=config.dim**-0.5)
+        self.items: nn.Embedding | Hashed
+        if config.hashed:
+            self.items = Hashed(ids, config.hashed, config.dim)
+        else:
+            self.items = nn.Embedding(num_items, config.dim)
+            nn.init.normal_(self.items.weight, std=config.dim**-0.5)
         self.words = Written(words, config.dim) if words is not None else None
         self.is_untied = config.family == "content"
         self.encoder = ENCODERS[config.family](config)
@@ -82,8 +88,21 @@ class NextItem(nn.Module):
         return self.encoder.newest(self.encoder.looked_up(history_BT, asked_ND), mask_BT) @ answers_ND.T
 
     @torch.no_grad()
+    def begin_at(self, vectors_ND: Float[Tensor, "items dim"]) -> None:
+        """Item vectors for a beginning."""
+        if isinstance(self.items, Hashed):
+            self.items.begin_at(vectors_ND)
+        else:
+            self.items.weight.copy_(vectors_ND)
+
+    @torch.no_grad()
     def forget_untaken(self, sequences: Sequences) -> None:
-        """Leave items that training never saw where their words put them: what else they have is where chance put it."""
+        """Leave items that training never saw where their words put them: what else they have is where chance put it.
+
+        Hashed rows are those of other items too, and stay.
+        """
+        if isinstance(self.items, Hashed):
+            return
         is_taken = torch.zeros(len(self.items.weight), 1)
         is_taken[np.concatenate(sequences)] = 1
         self.items.weight *= is_taken.to(self.items.weight.device)

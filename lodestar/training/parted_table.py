@@ -38,7 +38,7 @@ class PartedTable:
         table.data = own[:0]  # so that it is not copied along
         self.taught = copy.deepcopy(whole).to(group.device)
         table.data = everything
-        self.taught.items.weight = nn.Parameter(own.to(group.device), requires_grad=False)
+        self.taught.items.weight = nn.Parameter(own.to(group.device), requires_grad=False)  # type: ignore[misc]  # they are not hashed
         self.rows = RowTable(self.taught.items.weight, Share(group=group, total=len(everything), first=first))
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lodestar.config import Recipe
+from lodestar.config import PRETRAINED, Recipe
 from lodestar.features.store import FeatureSet
 from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences
@@ -21,7 +21,7 @@ from lodestar.training.loop import Stage, fit
 from lodestar.training.neighbour_weight import choose_weight
 from lodestar.training.order import along, paces
 from lodestar.training.parted_table import home, is_wanted
-from lodestar.training.start import directions, item_vectors
+from lodestar.training.start import Directions, directions, item_vectors
 from lodestar.training.validation import Judge
 from lodestar.training.weights import Weights
 
@@ -117,10 +117,10 @@ class Training:
         """All workers begin with the same weights; counting looks at all that the stage may know, learning perhaps at what is new only."""
         recipe, num_items = self.recipe, len(self.found.items)
         torch.manual_seed(recipe.train.seed)
-        model = NextItem(num_items, recipe.model, words_of(self.found.items) if recipe.model.words else None)
-        if recipe.train.start == "cooccurrence":
-            counted = directions(stage.sequences, num_items, recipe.model.dim, recipe.train.seed)
-            model.items.weight.data = torch.from_numpy(item_vectors(counted, recipe.model.dim, recipe.train.seed))
+        model = NextItem(num_items, recipe.model, words_of(self.found.items) if recipe.model.words else None, self.found.items.ids)
+        begun = self._directions(stage.sequences)
+        if begun is not None:
+            model.begin_at(torch.from_numpy(item_vectors(begun, recipe.model.dim, recipe.train.seed)))
         if self.weights is not None:
             known = weights.begin_from(self.weights, model, self.found.items.ids)
             log_event("warm start", items=num_items, known_items=known)
@@ -129,6 +129,17 @@ class Training:
         if recipe.model.words:
             model.forget_untaken(stage.sequences)
         return Trained(model=model, neighbours=self._neighbours(stage, state), state=state, until=self._last(stage.sequences))
+
+    def _directions(self, sequences: Sequences) -> Directions | None:
+        """Where item vectors begin, None where chance decides."""
+        train, items = self.recipe.train, self.found.items.ids
+        if train.start == "cooccurrence":
+            return directions(sequences, len(items), self.recipe.model.dim, train.seed)
+        if train.start.startswith(PRETRAINED):
+            from lodestar.training import pretrained  # reads Parquet, which most trainings do not
+
+            return pretrained.directions(train.start.removeprefix(PRETRAINED), items)
+        return None
 
     def _neighbours(self, stage: Stage, state: State) -> Neighbours | None:
         """With the weight that was chosen, 1 while one is to be chosen; None where they are not wanted."""

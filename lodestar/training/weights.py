@@ -66,6 +66,8 @@ def begin_from(weights: Weights, model: NextItem, items: list[str]) -> int:
             raise UsageError(f"the bundle to begin from has {have} for {name}, this recipe {list(value.shape)}: use its recipe")
         if name != ITEMS:
             value.copy_(torch.from_numpy(learnt))
+    if ITEMS not in own:  # hashed rows know any item
+        return len(items)
     row = {item: place for place, item in enumerate(weights.items)}
     known = [(place, row[item]) for place, item in enumerate(items) if item in row]
     here, there = (torch.tensor(rows, dtype=torch.int64) for rows in zip(*known, strict=True)) if known else (torch.zeros(0).long(),) * 2
