@@ -110,8 +110,9 @@ def described(data: Path, recipe: str, overrides: dict[str, Any], command: str) 
 
 
 def kept(result: Path, data: Path, recipe: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The run of that file, or one that is made now and written there."""
-    if not result.exists():
+    """The run of that file, or one that is made now and written there where it has none with these overrides."""
+    before = json.loads(result.read_text()) if result.exists() else {}
+    if before.get("overrides") != overrides:
         with tempfile.TemporaryDirectory() as work:
             found = (trained if (data / store.SEQUENCES).is_file() else run)(data, recipe, overrides, Path(work))
         result.parent.mkdir(parents=True, exist_ok=True)
