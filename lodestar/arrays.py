@@ -1,6 +1,8 @@
 """Arrays in one file: the same arrays give the same bytes, and reading runs no code."""
 
+import os
 import shutil
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 _ENDS = "_ends"
+_ALIGNED, _HEADER, _LENGTHS, _ZIP64, _PADDING = 64, 30, 26, 20, 6  # bytes, of a ZIP file's local header and its extra fields
+_ALIGNMENT_FIELD = 0xD935  # as Android's zipalign has it: the alignment, and zeros
 
 
 class Growing:
@@ -43,10 +47,10 @@ class Growing:
 
 
 def save(file: Path, arrays: Mapping[str, NDArray[Any] | Growing]) -> None:
-    """As numpy's savez does, without the time of day that it writes into the archive."""
+    """As numpy's savez does, without the time of day that it writes into the archive, and with numbers where a processor wants them."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+            with archive.open(_entry(f"{name}.npy", archive), "w", force_zip64=True) as entry:
                 array = arrays[name]
                 if isinstance(array, Growing):
                     array.write(entry)
@@ -57,6 +61,30 @@ def save(file: Path, arrays: Mapping[str, NDArray[Any] | Growing]) -> None:
 def load(file: Path) -> Arrays:
     with np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def mapped(file: Path) -> Arrays:
+    """The same where they lie, to be read only: what is looked at comes from the file then, and goes again where memory is short."""
+    found: Arrays = {}
+    with zipfile.ZipFile(file) as archive, file.open("rb") as content:
+        for entry in archive.infolist():
+            content.seek(entry.header_offset + _LENGTHS)
+            content.seek(sum(struct.unpack("<HH", content.read(4))), os.SEEK_CUR)
+            np.lib.format.read_magic(content)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(content)
+            is_empty = 0 in shape
+            values = np.zeros(shape, dtype) if is_empty else np.asarray(np.memmap(file, dtype, "r", content.tell(), shape))
+            found[entry.filename.removesuffix(".npy")] = values
+    return found
+
+
+def _entry(name: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """The next one, padded so that its array begins at a multiple of what processors want; numpy pads its own header."""
+    entry = zipfile.ZipInfo(name)
+    begins = archive.start_dir + _HEADER + len(name.encode()) + _PADDING + _ZIP64
+    padding = -begins % _ALIGNED
+    entry.extra = struct.pack("<HHH", _ALIGNMENT_FIELD, 2 + padding, _ALIGNED) + bytes(padding)
+    return entry
 
 
 def pack(name: str, texts: Sequence[str]) -> Arrays:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.config import DataConfig
+from lodestar.data.histories import Histories, Number
 from lodestar.errors import DataError
 
 Items = NDArray[np.int32]
@@ -35,13 +36,14 @@ class Interactions:
     def num_items(self) -> int:
         return len(self.items)
 
-    def histories(self) -> list[Items]:
+    def histories(self) -> Histories[np.int32]:
         """Each user's items, oldest first."""
-        return np.split(self.item, self.bounds()[1:-1]) if self.users else []
+        return self.by_user(self.item)
 
-    def moments(self) -> list[NDArray[np.int64]]:
-        """When each of them was taken (UTC µs)."""
-        return np.split(self.time, self.bounds()[1:-1]) if self.users else []
+    def by_user(self, values: NDArray[Number]) -> Histories[Number]:
+        """What runs in parallel with them, by user."""
+        bounds = self.bounds()
+        return Histories(values=values, start=bounds[:-1], end=bounds[1:])
 
     def bounds(self) -> NDArray[np.int64]:
         """Where each user's rows start, and where the last one's end, [num_users + 1]."""
@@ -50,7 +52,7 @@ class Interactions:
 
 def check_enough(interactions: Interactions, config: DataConfig) -> None:
     """DataError E201 where there are too few users, items with an interaction, or interactions to learn from."""
-    check_counts(interactions.num_users, len(np.unique(interactions.item)), len(interactions.item), config)
+    check_counts(interactions.num_users, int(np.count_nonzero(np.bincount(interactions.item))), len(interactions.item), config)
 
 
 def check_counts(num_users: int, num_items: int, num_interactions: int, config: DataConfig) -> None:

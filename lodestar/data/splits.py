@@ -4,7 +4,7 @@ A random split would let the model see next week's choices while it is asked to 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from lodestar.config import DataConfig
 from lodestar.data import gaps
+from lodestar.data.histories import Histories
 from lodestar.data.interactions import Interactions, Items
 
 Times = NDArray[np.int64]  # UTC µs
 
 HOUR_US = 3_600_000_000
+AT_ONCE = 1 << 20
 SHORTEST_JUDGED = 3  # one item to learn from, one to validate, one to test
 
 
@@ -30,10 +32,10 @@ class Cases:
     """
 
     user: NDArray[np.int32]
-    history: list[Items]
-    relevant: list[Items]
+    history: Sequence[Items]
+    relevant: Sequence[Items]
     moment: Times = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    time: list[Times] = field(default_factory=list)
+    time: Sequence[Times] = ()
     left_out: int = 0
 
     def dated(self) -> Self:
@@ -47,32 +49,22 @@ class Cases:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """`train` holds one sequence per user, oldest first, and may hold empty ones; `moments` all of a user's, of which it has the first."""
+    """`train` holds one sequence per user, oldest first, and may hold empty ones.
 
-    train: list[Items]
+    `before_test` goes on with the items of validation: all that may be known when the test is judged. Of `moments`, which are all of a
+    user's, either has the first.
+    """
+
+    train: Histories[np.int32]
+    before_test: Histories[np.int32]
     validation: Cases
     test: Cases
-    moments: list[Times]
-
-    def before_test(self) -> list[Items]:
-        """Every user's training items and then those of validation: all that may be known when the test is judged."""
-        sequences = list(self.train)
-        for user, relevant in zip(self.validation.user, self.validation.relevant, strict=True):
-            sequences[user] = np.concatenate([sequences[user], relevant])
-        return sequences
+    moments: Histories[np.int64]
 
 
 def split(interactions: Interactions, config: DataConfig) -> Split:
     """Train, validation and test; they share no interaction, and no history holds anything later than its answer."""
-    found = _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
-    return replace(found, validation=_timed(found.validation, interactions), test=_timed(found.test, interactions))
-
-
-def _timed(cases: Cases, interactions: Interactions) -> Cases:
-    """With the times of its histories, each of which is the beginning of its user's."""
-    begins = interactions.bounds()[:-1]
-    times = [interactions.time[begins[user] :][: len(history)] for user, history in zip(cases.user, cases.history, strict=True)]
-    return replace(cases, time=times)
+    return _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
 
 
 def last_moments(num_users: int, cases: Cases, *, by_time: bool) -> Times:
@@ -101,7 +93,7 @@ def last_trained(user: Items, time: Times) -> int:
 
 
 def _nth(blocks: Callable[[], Iterable[Times]], share_after: float) -> int:
-    """What `_moment` finds in all times put in order, by counting hours first."""
+    """The moment after which that share of all times comes, by counting hours first; 0 without any."""
     hours: Counter[int] = Counter()
     for block in blocks():
         found, counts = np.unique(block // HOUR_US, return_counts=True)
@@ -117,51 +109,52 @@ def _nth(blocks: Callable[[], Iterable[Times]], share_after: float) -> int:
 
 def _leave_one_out(interactions: Interactions) -> Split:
     """The last item of each user tests, the one before validates; a user with fewer than three only trains."""
-    histories, moments = interactions.histories(), interactions.moments()
-    judged = [user for user, items in enumerate(histories) if len(items) >= SHORTEST_JUDGED]
-    ends = interactions.bounds()[1:][judged]
-    return Split(
-        train=[items[:-2] if len(items) >= SHORTEST_JUDGED else items for items in histories],
-        validation=_cases(judged, [(histories[user][:-2], histories[user][-2:-1]) for user in judged], interactions.time[ends - 2]),
-        test=_cases(judged, [(histories[user][:-1], histories[user][-1:]) for user in judged], interactions.time[ends - 1]),
-        moments=moments,
-    )
+    whole = interactions.by_user(interactions.time)
+    is_judged = whole.lengths >= SHORTEST_JUDGED
+    trained, known = whole.lengths - 2 * is_judged, whole.lengths - is_judged
+    begins = [whole.values[np.minimum(whole.start + lengths, whole.end - 1)] for lengths in (trained, known)]
+    return _cut(interactions, (trained, known), begins)
 
 
 def _by_time(interactions: Interactions, config: DataConfig) -> Split:
     """Two moments cut the log so that each window holds its share of the interactions; equal times stay together."""
-    times = np.sort(interactions.time)
-    first = _moment(times, config.test_share + config.validation_share)
-    second = _moment(times, config.test_share)
-    histories, moments = interactions.histories(), interactions.moments()
-    cuts = [(int(np.searchsorted(time, first)), int(np.searchsorted(time, second))) for time in moments]
+    whole = interactions.by_user(interactions.time)
+    times = whole.values
+    moments = [_nth(lambda: _blocks(times), share) for share in (config.test_share + config.validation_share, config.test_share)]
+    trained, known = (np.add.reduceat(times < moment, whole.start, dtype=np.int64) for moment in moments)
+    return _cut(interactions, (trained, known), [np.full(len(whole), moment) for moment in moments])
+
+
+def _cut(interactions: Interactions, lengths: tuple[Times, Times], begins: Sequence[Times]) -> Split:
+    """How many items of each user are trained on, and how many come before the test; and when the validation and the test part begin."""
+    whole, (trained, known) = interactions.histories(), lengths
     return Split(
-        train=[items[:start] for items, (start, _) in zip(histories, cuts, strict=True)],
-        validation=_window([(items[:start], items[start:stop]) for items, (start, stop) in zip(histories, cuts, strict=True)], first),
-        test=_window([(items[:stop], items[stop:]) for items, (_, stop) in zip(histories, cuts, strict=True)], second),
-        moments=moments,
+        train=whole.first(trained),
+        before_test=whole.first(np.where(trained > 0, known, 0)),
+        validation=_cases(interactions, trained, known, begins[0]),
+        test=_cases(interactions, known, whole.lengths, begins[1]),
+        moments=interactions.by_user(interactions.time),
     )
 
 
-def _moment(times: Times, share_after: float) -> int:
-    return int(times[_place(len(times), share_after)]) if len(times) else 0
+def _cases(interactions: Interactions, before: Times, until: Times, begins: Times) -> Cases:
+    """Of users with items from `before` on, and some before them."""
+    whole, times = interactions.histories(), interactions.by_user(interactions.time)
+    is_asked = until > before
+    judged = np.flatnonzero(is_asked & (before > 0))
+    return Cases(
+        user=judged.astype(np.int32),
+        history=whole.first(before).chosen(judged),
+        relevant=whole.first(until).without_first(before).chosen(judged),
+        time=times.first(before).chosen(judged),
+        moment=begins[judged] - 1,
+        left_out=int(is_asked.sum()) - len(judged),
+    )
 
 
 def _place(count: int, share_after: float) -> int:
     return min(int(count * (1 - share_after)), count - 1)
 
 
-def _window(pairs: list[tuple[Items, Items]], begins: int) -> Cases:
-    judged = [user for user, (history, relevant) in enumerate(pairs) if len(history) and len(relevant)]
-    asked = sum(1 for _, relevant in pairs if len(relevant))
-    return _cases(judged, [pairs[user] for user in judged], np.full(len(judged), begins), left_out=asked - len(judged))
-
-
-def _cases(users: list[int], pairs: list[tuple[Items, Items]], begins: Times, left_out: int = 0) -> Cases:
-    return Cases(
-        user=np.asarray(users, dtype=np.int32),
-        history=[history for history, _ in pairs],
-        relevant=[relevant for _, relevant in pairs],
-        moment=begins.astype(np.int64) - 1,
-        left_out=left_out,
-    )
+def _blocks(times: Times) -> Iterable[Times]:
+    return (times[start : start + AT_ONCE] for start in range(0, len(times), AT_ONCE))

@@ -43,9 +43,9 @@ def fitted(name: str, split: Split, num_items: int, progress: Progress) -> Conte
     """The baseline of that name, knowing what came before the test."""
     if name == EASE_NAME and len(split.validation):
         regularisation = _tuned(split, num_items, progress)
-        model = EASE(regularisation=regularisation).fit(split.before_test(), num_items)
+        model = EASE(regularisation=regularisation).fit(split.before_test, num_items)
         return Contestant(score=model.score, setting=f"regularisation {regularisation:g}, chosen on the validation items")
-    return Contestant(score=BASELINES[name]().fit(split.before_test(), num_items).score)
+    return Contestant(score=BASELINES[name]().fit(split.before_test, num_items).score)
 
 
 def _tuned(split: Split, num_items: int, progress: Progress) -> float:

@@ -31,8 +31,8 @@ class Judge:
         self.split = found.split(recipe.data)
         if len(self.split.test) == 0:
             raise DataError("E201", "no user has both a past and a test item", remedy="Bring more events, or a larger data.test_share.")
-        self.known = self.split.before_test()
-        self.popularity = np.bincount(np.concatenate(self.known), minlength=len(found.items))
+        self.known = self.split.before_test
+        self.popularity = np.bincount(self.known.flat(), minlength=len(found.items))
         self.cutoffs = tuple(sorted({*recipe.evaluation.cutoffs, CUTOFF}))
         self.settings: dict[str, str] = {}
         self.rankings = self._rankings()
@@ -83,7 +83,7 @@ class Judge:
 
     def _values(self, ranking: Ranking) -> dict[str, Values]:
         """Per user, by metric; an item that nobody had taken tells as much as one that a single user had."""
-        num_users = sum(len(items) > 0 for items in self.known)
+        num_users = np.count_nonzero(self.known.lengths)
         share_taken = np.maximum(self.popularity, 1) / num_users
         return per_case(ranking, self.cutoffs) | {f"novelty_at_{k}": novelty(ranking.top[:, :k], share_taken) for k in self.cutoffs}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.data.histories import packed
 from lodestar.data.splits import Cases
 from lodestar.evaluation.intervals import Interval, compared
 from lodestar.models.counts import Sequences
@@ -75,7 +76,7 @@ def by_history(cases: Cases) -> Grouping:
 
 def by_popularity(first_C: Label, known: Sequences, num_items: int) -> Grouping:
     """Items from the most taken to the least, cut where a third and two thirds of all interactions are reached."""
-    counts = np.bincount(np.concatenate(known), minlength=num_items)
+    counts = np.bincount(packed(known).flat(), minlength=num_items)
     order = np.argsort(-counts, kind="stable")
     before = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) / max(1, counts.sum())
     third = np.empty(num_items, dtype=np.int64)

@@ -78,7 +78,7 @@ def load(root: Path) -> FeatureSet:
     """DataError E151 where the folder holds no features."""
     if not (root / SEQUENCES).is_file():
         raise DataError("E151", f"there are no features in {root}", remedy="Build the features first.")
-    content = arrays.load(root / SEQUENCES)
+    content = arrays.mapped(root / SEQUENCES)
     items = catalogue.from_arrays(content)
     interactions = Interactions(
         users=unpack(schema.USER_ID, content), items=items.ids, user=content["user"], item=content["item"], time=content["time"]

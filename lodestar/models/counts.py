@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-Sequences = list[NDArray[np.int32]]
+from lodestar.data.histories import packed
+
+Sequences = Sequence[NDArray[np.int32]]
 Floats = NDArray[np.float32]
 Counts = Any  # scipy's compressed rows, which carry no types
 
@@ -24,10 +26,9 @@ class Known:
 
 def user_item(sequences: Sequences, num_items: int) -> Counts:
     """How often each user took each item, [users, items]."""
-    lengths = [len(sequence) for sequence in sequences]
-    items = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)
-    users = np.repeat(np.arange(len(sequences)), lengths)
-    return _counted(users, items, (len(sequences), num_items))
+    taken = packed(sequences)
+    users = np.repeat(np.arange(len(taken)), taken.lengths)
+    return _counted(users, taken.flat(), (len(taken), num_items))
 
 
 def taken_once(sequences: Sequences, num_items: int) -> Counts:
@@ -39,8 +40,8 @@ def taken_once(sequences: Sequences, num_items: int) -> Counts:
 
 def followers(sequences: Sequences, num_items: int, window: int) -> Counts:
     """How often the column's item came at most `window` places after the row's in one sequence, [items, items]."""
-    items = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)
-    users = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
+    taken = packed(sequences)
+    items, users = taken.flat(), np.repeat(np.arange(len(taken)), taken.lengths)
     total = _counted(items[:0], items[:0], (num_items, num_items))
     for distance in range(1, min(window, len(items) - 1) + 1):
         together = users[distance:] == users[:-distance]

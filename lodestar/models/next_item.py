@@ -5,12 +5,12 @@ Letters in shapes: B histories, T places (the newest last), D width, N items, M 
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lodestar.config import ModelConfig
+from lodestar.data.histories import packed
 from lodestar.models.bert4rec import BERT4Rec
 from lodestar.models.caser import Caser
 from lodestar.models.counts import Sequences
@@ -104,7 +104,7 @@ class NextItem(nn.Module):
         if isinstance(self.items, Hashed):
             return
         is_taken = torch.zeros(len(self.items.weight), 1)
-        is_taken[np.concatenate(sequences)] = 1
+        is_taken[packed(sequences).flat()] = 1
         self.items.weight *= is_taken.to(self.items.weight.device)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.data.histories import packed
 from lodestar.models.counts import Floats, Sequences
 
 DAY_US = 86_400_000_000
@@ -27,19 +28,17 @@ class Popularity:
 
     def fit(self, sequences: Sequences, num_items: int, moments: Sequence[NDArray[np.int64]] = ()) -> Self:
         """`moments` (UTC µs), of which each sequence's are the first ones, are looked at where time matters."""
-        taken = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)
-        shares = None if self.window_days == self.half_life_days == math.inf else self._shares(sequences, moments)
-        self.counts = np.bincount(taken, shares, minlength=num_items).astype(np.float32)
+        taken = packed(sequences)
+        shares = None if self.window_days == self.half_life_days == math.inf else self._shares(packed(moments).first(taken.lengths).flat())
+        self.counts = np.bincount(taken.flat(), shares, minlength=num_items).astype(np.float32)
         return self
 
     def score(self, histories: Sequences) -> Floats:
         """One row per history, [histories, items]; higher is better."""
         return np.tile(self.counts, (len(histories), 1))
 
-    def _shares(self, sequences: Sequences, moments: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    def _shares(self, moment: NDArray[np.int64]) -> NDArray[np.float64]:
         """What each interaction counts for, by its age on the day of the last one."""
-        begun = [own[: len(sequence)] for own, sequence in zip(moments, sequences, strict=True)]
-        moment = np.concatenate([*begun, np.zeros(0, dtype=np.int64)])
         age_days = (moment.max(initial=0) - moment) / DAY_US
         shares: NDArray[np.float64] = np.where(age_days <= self.window_days, 0.5 ** (age_days / self.half_life_days), 0.0)
         return np.maximum(shares, LONG_AGO)

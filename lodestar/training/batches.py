@@ -114,7 +114,7 @@ def gathered(items: Tensor, begin_B: Tensor, count_B: Tensor, width: int) -> Bat
     place_BT = torch.arange(width, device=items.device) - (width - count_B)[:, None]
     mask_BT = place_BT >= 0
     source_BT = begin_B[:, None] + place_BT.clamp_min(0)
-    history_BT, target_BT = items[source_BT], items[(source_BT + 1).clamp_max(len(items) - 1)]
+    history_BT, target_BT = items[source_BT].long(), items[(source_BT + 1).clamp_max(len(items) - 1)].long()
     return Batch(history=history_BT * mask_BT, mask=mask_BT, target=target_BT * mask_BT)
 
 

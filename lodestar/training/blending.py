@@ -41,7 +41,7 @@ class Blending:
         self.found, self.recipe, self.group, self.begin = found, recipe, group, begin
         self.split, self.num_items = found.split(recipe.data), len(found.items)
         self.parts, self.is_refit = recipe.model.parts, recipe.train.refit and len(self.split.validation) > 0
-        self.known = self.split.before_test() if self.is_refit else self.split.train
+        self.known = self.split.before_test if self.is_refit else self.split.train
 
     def run(self) -> Blended | None:
         """The blend, on the leader; None on the others."""

@@ -16,7 +16,7 @@ def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
     split, num_items, max_length = found.split(recipe.data), len(found.items), recipe.model.max_length
     shape, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
     _, setting, quality = tuned(name, split, num_items, *shape, max_length)
-    known = Known(sequences=split.before_test(), moments=split.moments, num_items=num_items)
+    known = Known(sequences=split.before_test, moments=split.moments, num_items=num_items)
     with Progress(f"fit {name}", 1) as progress:
         model = FAMILIES[name][0](known, *shape)(setting)
         progress.advance()

@@ -5,7 +5,7 @@ from the validation items too and stops at that epoch, unseen by anyone.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from lodestar.training.batches import cut
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.optimiser import Optimiser
-from lodestar.training.order import Order, Places
+from lodestar.training.order import Order, Steps
 from lodestar.training.parted_table import PartedTable, is_wanted
 from lodestar.training.rows import RowTable
 from lodestar.training.teacher import Teacher
@@ -32,17 +32,17 @@ from lodestar.training.validation import Quality
 class Stage:
     """What one loop needs beside the model: `last_epoch` ends it, `judge` None means there is nothing to validate on.
 
-    `places` is where the items of each sequence lie on the line of `training.order`, `gaps` how long after one another they came, for a
-    model that looks at time.
+    `steps` say how the items of each sequence lie from one another (see `training.order`), `gaps` how long after one another they came, for
+    a model that looks at time.
     """
 
     name: str
     sequences: Sequences
-    places: list[Places]
+    steps: Sequence[Steps]
     last_epoch: int
     judge: Callable[[NextItem | PartedTable], Quality] | None
     keep: Callable[[State], None]
-    gaps: list[Seconds] | None = None
+    gaps: Sequence[Seconds] | None = None
 
 
 def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: State) -> State:
@@ -55,17 +55,16 @@ def fit(model: NextItem, stage: Stage, recipe: Recipe, group: Group, state: Stat
     if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
         average.load_state_dict(state.average)
-    order = Order(stage.sequences, stage.places, group.device, stage.gaps)
+    order = Order(stage.sequences, stage.steps, train.order_jitter, group.device, stage.gaps)
     teacher = Teacher(taught.model, stage.sequences, optimiser, average, recipe, group)
-    lengths = np.array([len(sequence) for sequence in stage.sequences], dtype=np.int64)
     with Progress(f"train {stage.name}", stage.last_epoch) as progress:
         progress.advance(state.epoch)
         while state.epoch < stage.last_epoch and not _has_stalled(state, train):
             started, cpu_started = time.monotonic(), time.process_time()
             chance = np.random.default_rng([train.seed, state.epoch])
             torch.manual_seed(int(chance.integers(1 << 62)) + group.rank)
-            items = order.jittered(train.order_jitter, chance)
-            loss, num_targets = teacher.epoch(items, cut(lengths, recipe.model.max_length, chance), state.epoch, chance)
+            items = order.jittered(chance)
+            loss, num_targets = teacher.epoch(items, cut(order.lengths, recipe.model.max_length, chance), state.epoch, chance)
             taught.gather()
             state.epoch += 1
             seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started

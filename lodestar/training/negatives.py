@@ -1,9 +1,11 @@
 """Negative items, a whole batch in one draw."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lodestar.config import TrainConfig
+from lodestar.data.histories import packed
 from lodestar.models.counts import Sequences
 from lodestar.training.losses import bce, bpr
 
@@ -18,10 +20,8 @@ def rates_of(train: TrainConfig, sequences: Sequences, num_items: int) -> Tensor
 
 def drawing_rates(sequences: Sequences, num_items: int) -> Tensor:
     """The share of draws each item gets, float32 [items], above 0 for all."""
-    taken = torch.zeros(num_items, dtype=torch.float64)
-    for sequence in sequences:
-        taken += torch.bincount(torch.from_numpy(sequence).long(), minlength=num_items)
-    weight = (taken + 1) ** POPULARITY_POWER
+    taken = torch.from_numpy(np.bincount(packed(sequences).flat(), minlength=num_items))
+    weight = (taken.double() + 1) ** POPULARITY_POWER
     return (weight / weight.sum()).float()
 
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from lodestar.config import PRETRAINED, Recipe
+from lodestar.data.histories import packed
 from lodestar.features.store import FeatureSet
 from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences
@@ -19,7 +21,7 @@ from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
 from lodestar.training.loop import Stage, fit
 from lodestar.training.neighbour_weight import choose_weight
-from lodestar.training.order import along, paces
+from lodestar.training.order import paces, steps
 from lodestar.training.parted_table import home, is_wanted
 from lodestar.training.start import Directions, directions, item_vectors
 from lodestar.training.validation import Judge
@@ -47,7 +49,7 @@ class Training:
     def __init__(self, found: FeatureSet, recipe: Recipe, group: Group, keep: Callable[[State], None]) -> None:
         self.found, self.recipe, self.group, self.keep = found, recipe, group, keep
         self.split = found.split(recipe.data)
-        self.places = along(found.interactions)
+        self.steps = steps(found.interactions)
         self.gaps = paces(found.interactions) if recipe.model.timed else None
         self.cases = self.split.validation.dated() if recipe.model.timed else self.split.validation
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
@@ -83,8 +85,8 @@ class Training:
         """Learn from all that comes before the test, for as many epochs as the state wants."""
         stage = Stage(
             name=REFIT,
-            sequences=self.split.before_test(),
-            places=self.places,
+            sequences=self.split.before_test,
+            steps=self.steps,
             gaps=self.gaps,
             last_epoch=state.epochs_wanted,
             judge=None,
@@ -99,7 +101,7 @@ class Training:
         stage = Stage(
             name=SEARCH,
             sequences=self.split.train,
-            places=self.places,
+            steps=self.steps,
             gaps=self.gaps,
             last_epoch=self.recipe.train.epochs,
             judge=quality if len(cases) else None,
@@ -151,21 +153,19 @@ class Training:
     def _new(self, stage: Stage, before: Weights) -> Stage:
         """The same with sequences that hold what came after the bundle's last moment, and half a window before as context."""
         taken, context = self.found.interactions, self.recipe.model.max_length // 2
-        bounds, begins = taken.bounds(), []
-        for user, sequence in enumerate(stage.sequences):
-            times = taken.time[bounds[user] :][: len(sequence)]
-            first_new = int((times <= before.until).sum())
-            begins.append(max(0, first_new - context) if first_new < len(sequence) else len(sequence))
-        log_event("only new", users=sum(begin < len(sequence) for begin, sequence in zip(begins, stage.sequences, strict=True)))
+        known = np.add.reduceat(taken.time <= before.until, taken.bounds()[:-1], dtype=np.int64)
+        sequences = packed(stage.sequences)
+        begins = np.where(known < sequences.lengths, np.maximum(0, known - context), sequences.lengths)
+        log_event("only new", users=int((begins < sequences.lengths).sum()))
         return replace(
             stage,
-            sequences=[sequence[begin:] for begin, sequence in zip(begins, stage.sequences, strict=True)],
-            places=[places[begin:] for begin, places in zip(begins, stage.places, strict=True)],
-            gaps=None if stage.gaps is None else [gaps[begin:] for begin, gaps in zip(begins, stage.gaps, strict=True)],
+            sequences=sequences.without_first(begins),
+            steps=packed(stage.steps).without_first(begins),
+            gaps=None if stage.gaps is None else packed(stage.gaps).without_first(begins),
         )
 
     def _last(self, sequences: Sequences) -> int:
         """The last moment among the sequences, each of which is the beginning of its user's history."""
-        taken = self.found.interactions
-        ends = taken.bounds()[:-1] + [len(sequence) - 1 for sequence in sequences]
-        return int(max((taken.time[end] for end, sequence in zip(ends, sequences, strict=True) if len(sequence)), default=0))
+        taken, lengths = self.found.interactions, packed(sequences).lengths
+        ends = taken.bounds()[:-1] + lengths - 1
+        return int(taken.time[ends[lengths > 0]].max(initial=0))

@@ -45,7 +45,10 @@ class Teacher:
         `items` are those of all sequences, one after another, and have the same length each time.
         """
         self.objective.train()
-        self._items = items.clone() if len(self._items) != len(items) else self._items.copy_(items)
+        if self.widths and len(self._items) == len(items):
+            self._items.copy_(items)  # recorded steps read them there
+        else:
+            self._items = items.clone() if self.widths else items
         self._total.zero_()
         made = self._packs(windows, chance)
         for done, (pack, given) in enumerate(zip(made, self._given(made, epochs_done << 32), strict=True)):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lodestar.data.gaps import items_of
+from lodestar.data.histories import packed
 from lodestar.data.splits import Cases
 from lodestar.models.next_item import NextItem
 from lodestar.training.batches import padded
@@ -79,7 +80,7 @@ class Judge:
     def _asked(self) -> Iterator[tuple[Tensor, Tensor, Answers]]:
         """Histories with their masks, and their answers; those of one length together."""
         mine = np.arange(len(self.cases)) if self.by_items else np.arange(self.group.rank, len(self.cases), self.group.size)
-        by_length = mine[np.argsort([len(self.cases.history[case]) for case in mine], kind="stable")]
+        by_length = mine[np.argsort(packed(self.cases.history).lengths[mine], kind="stable")]
         device, rows = self.group.device, rows_at_once(self.num_items, self.group.device)
         for start in range(0, len(by_length), rows):
             chosen = by_length[start : start + rows]
@@ -94,8 +95,7 @@ def rows_at_once(num_items: int, device: torch.device) -> int:
 
 def means(sums: Tensor, cases: Cases) -> Quality:
     """Means from what `quality_sums` gives for all cases."""
-    wanted = np.concatenate(cases.relevant) if len(cases) else np.zeros(0, dtype=np.int32)
-    most = int(np.bincount(wanted).max(initial=0))
+    most = int(np.bincount(packed(cases.relevant).flat()).max(initial=0))
     hits, gain, right, beaten = (sums / max(1, len(cases))).tolist()
     return Quality(hit_rate=hits, ndcg=gain, accuracy=right, auc=beaten, base_rate=most / max(1, len(cases)))
 

@@ -83,7 +83,7 @@ def test_no_history_is_one_empty_place() -> None:
 
 
 def test_negatives_are_drawn_as_often_as_their_rates_say() -> None:
-    rates = drawing_rates(numbered([4]) * 15, 8)
+    rates = drawing_rates([*numbered([4])] * 15, 8)
     drawn = torch.bincount(draw(rates, 100_000, torch.Generator().manual_seed(0)), minlength=8) / 100_000
     assert rates.sum().item() == pytest.approx(1)
     assert (rates[0] / rates[7]).item() == pytest.approx(16**0.75)

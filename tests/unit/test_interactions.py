@@ -37,7 +37,7 @@ def test_an_event_about_an_item_that_is_not_there_yet_is_left_out() -> None:
 @pytest.mark.parametrize("event_type", sorted(set(schema.EventType) - schema.POSITIVE))
 def test_negative_and_neutral_events_are_no_interactions(event_type: str) -> None:
     found = factories.interactions(factories.events(("a", "x", 1), event_type=event_type), factories.items("x"))
-    assert (found.num_users, found.num_items, found.histories()) == (0, 1, [])
+    assert (found.num_users, found.num_items, list(found.histories())) == (0, 1, [])
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def stage(recipe: Recipe, keep: list[State] | None = None) -> Stage:
     return Stage(
         name="search",
         sequences=sequences,
-        places=[np.arange(len(items), dtype=np.float64) for items in sequences],
+        steps=[np.ones(len(items), dtype=np.uint8) for items in sequences],
         last_epoch=recipe.train.epochs,
         judge=Judge(next_items(sequences), recipe.model.max_length, NUM_ITEMS, Group()),
         keep=remember,

@@ -1,12 +1,14 @@
 """Noise in the order of a history stays within a sitting."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from lodestar.data.interactions import Interactions
 from lodestar.models.counts import Sequences
-from lodestar.training.order import Order, Places, along
+from lodestar.training.order import PLACES, Order, Steps, steps
 
 HOUR_US = 3_600_000_000
 
@@ -22,37 +24,37 @@ def taken(*users: list[int]) -> Interactions:
     )
 
 
-def jittered(sequences: Sequences, places: list[Places], spread: float, chance: np.random.Generator) -> Sequences:
-    moved = Order(sequences, places, torch.device("cpu")).jittered(spread, chance).numpy()
+def jittered(sequences: Sequences, known: Sequence[Steps], spread: float, chance: np.random.Generator) -> Sequences:
+    moved = Order(sequences, known, spread, torch.device("cpu")).jittered(chance).numpy()
     return np.split(moved, np.cumsum([len(sequence) for sequence in sequences])[:-1])
 
 
 def test_one_moment_is_close_together_and_a_break_is_far() -> None:
-    (place,) = along(taken([0, 0, 1_000_000, 3 * HOUR_US]))
-    close, step, far = np.diff(place)
+    (found,) = steps(taken([0, 0, 1_000_000, 3 * HOUR_US]))
+    close, step, far = (PLACES[how] for how in found[1:])
     assert close < step < far
 
 
 def test_nobody_has_no_places() -> None:
-    assert along(taken()) == []
+    assert len(steps(taken())) == 0
 
 
 @pytest.mark.parametrize("length", [1, 4, 8])
 def test_a_part_of_a_history_keeps_its_items(length: int) -> None:
-    (place,) = along(taken([0] * 8))
-    (moved,) = jittered([np.arange(length, dtype=np.int32)], [place], 2.0, np.random.default_rng(0))
+    (known,) = steps(taken([0] * 8))
+    (moved,) = jittered([np.arange(length, dtype=np.int32)], [known], 2.0, np.random.default_rng(0))
     assert sorted(moved) == list(range(length))
 
 
 def test_no_noise_changes_nothing() -> None:
-    (moved,) = jittered([np.arange(3, dtype=np.int32)], along(taken([0, 0, 0])), 0.0, np.random.default_rng(0))
+    (moved,) = jittered([np.arange(3, dtype=np.int32)], steps(taken([0, 0, 0])), 0.0, np.random.default_rng(0))
     assert moved.tolist() == [0, 1, 2]
 
 
 def test_items_stray_within_a_sitting_and_not_over_a_break() -> None:
-    places = along(taken([0, 0, 0, 0, HOUR_US, HOUR_US, HOUR_US], [0, HOUR_US, 2 * HOUR_US]))
+    known = steps(taken([0, 0, 0, 0, HOUR_US, HOUR_US, HOUR_US], [0, HOUR_US, 2 * HOUR_US]))
     sequences, chance = [np.arange(7, dtype=np.int32), np.arange(3, dtype=np.int32)], np.random.default_rng(1)
-    moved = [jittered(sequences, places, 2.0, chance) for _ in range(50)]
+    moved = [jittered(sequences, known, 2.0, chance) for _ in range(50)]
     assert {tuple(sorted(first[:4])) for first, _ in moved} == {(0, 1, 2, 3)}
     assert len({tuple(first[:4]) for first, _ in moved}) > 10
     assert {tuple(second) for _, second in moved} == {(0, 1, 2)}

@@ -44,7 +44,7 @@ def learn(group: Group, kind: str, *, shard: bool, state: State, last_epoch: int
     stage = Stage(
         name="search",
         sequences=sequences,
-        places=[np.arange(len(items), dtype=np.float64) for items in sequences],
+        steps=[np.ones(len(items), dtype=np.uint8) for items in sequences],
         last_epoch=last_epoch,
         judge=Judge(next_items(sequences), run.model.max_length, NUM_ITEMS, group, by_items=is_wanted(run.train, group)),
         keep=lambda _: None,

@@ -17,7 +17,7 @@ def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
     assert [items.tolist() for items in found.train] == [[0, 1], [0, 1]]
     assert _listed(found.validation) == [(0, [0, 1], [2])]
     assert _listed(found.test) == [(0, [0, 1, 2], [3])]
-    assert [items.tolist() for items in found.before_test()] == [[0, 1, 2], [0, 1]]
+    assert [items.tolist() for items in found.before_test] == [[0, 1, 2], [0, 1]]
 
 
 def test_a_split_by_time_cuts_at_the_same_moment_for_everyone() -> None:
@@ -42,4 +42,4 @@ def test_no_interaction_at_all_splits_into_nothing() -> None:
     interactions = factories.interactions(factories.events(), factories.items("x"))
     for config in (DataConfig(), DataConfig(split="time")):
         found = split(interactions, config)
-        assert (found.train, len(found.validation), len(found.test)) == ([], 0, 0)
+        assert (len(found.train), len(found.validation), len(found.test)) == (0, 0, 0)

@@ -114,8 +114,8 @@ def test_the_graph_gives_the_model_s_answers(length: int, tmp_path: Path) -> Non
 
 def test_items_stray_and_their_pace_stays() -> None:
     sequences, pace = [np.arange(5, dtype=np.int32), np.arange(5, 9, dtype=np.int32)], [np.arange(5), np.arange(10, 16)]
-    places = [np.zeros(5), np.zeros(6)]
-    moved = Order(sequences, places, torch.device("cpu"), pace).jittered(5.0, np.random.default_rng(0)).numpy()
+    steps = [np.zeros(5, dtype=np.uint8), np.zeros(6, dtype=np.uint8)]
+    moved = Order(sequences, steps, 5.0, torch.device("cpu"), pace).jittered(np.random.default_rng(0)).numpy()
     assert gaps.gaps_of(moved).tolist() == [0, 1, 2, 3, 4, 10, 11, 12, 13]
     assert sorted(gaps.items_of(moved)[:5].tolist()) == [0, 1, 2, 3, 4]
     assert gaps.items_of(moved).tolist() != list(range(9))

@@ -14,6 +14,7 @@ from lodestar.config import Recipe, override
 from lodestar.data.interactions import Interactions
 from lodestar.errors import ConfigError, DataError, UsageError
 from lodestar.features import store
+from lodestar.models.counts import Sequences
 from lodestar.models.next_item import NextItem
 from lodestar.recipes import recipe
 from lodestar.training import weights
@@ -25,7 +26,7 @@ OLD = [f"i{row}" for row in range(12)]
 SECOND_US = 1_000_000
 
 
-def features(folder: Path, items: list[str], sequences: list[np.ndarray]) -> Path:
+def features(folder: Path, items: list[str], sequences: Sequences) -> Path:
     """Sequences of items by their number in OLD, a second between two of them, in a catalogue of any order."""
     row = np.array([items.index(item) for item in OLD], dtype=np.int32)
     lengths = [len(sequence) for sequence in sequences]
@@ -42,7 +43,7 @@ def features(folder: Path, items: list[str], sequences: list[np.ndarray]) -> Pat
     return folder
 
 
-def known() -> list[np.ndarray]:
+def known() -> Sequences:
     """What the first bundle learns from; the longest history has 25 items."""
     return [*cycles(), (np.arange(25) % 12).astype(np.int32)]
 
