@@ -1,7 +1,9 @@
 """One optimiser step of an embedding table: ours moves the rows it is told, dense fused Adam all, SparseAdam those with a gradient.
 
 Each turn draws 8,192 ids of 64 numbers, reads the vectors, and moves them by the same gradient. The floor is what has to pass through
-memory: rows read to be used, read and written to be moved, with their gradient (4 x 64 x 4 bytes a row).
+memory: rows read to be used, read and written to be moved, with their gradient (4 x 64 x 4 bytes a row). How a step grows with the table
+is measured by ours alone, with as much of other memory walked through between two steps at every size as a small encoder has: dense Adam
+beside it leaves caches the emptier, the larger the table.
 
     python benchmarks/embedding_step.py [--rows N ...]
 """
@@ -11,19 +13,23 @@ import sys
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from lodestar.training.rows import RowTable
 
-IDS, DIM, TURNS, WARM_UP, RATE = 8_192, 64, 15, 3, 0.05
+IDS, DIM, TURNS, TURNS_ALONE, WARM_UP, RATE = 8_192, 64, 15, 45, 3, 0.05
 OURS, DENSE, SPARSE = "ours", "dense fused Adam", "SparseAdam"
 ROWS = (100_000, 1_000_000, 10_000_000)
 STREAM_BYTES_S = 10e9
+BETWEEN = 64 << 20  # bytes
+Step: TypeAlias = Callable[[Tensor, Tensor], None]
+Name = TypeVar("Name", str, int)
 
 
-def ours(weight: Tensor) -> Callable[[Tensor, Tensor], None]:
+def ours(weight: Tensor) -> Step:
     table = RowTable(weight)
 
     def step(ids: Tensor, gradient: Tensor) -> None:
@@ -35,7 +41,7 @@ def ours(weight: Tensor) -> Callable[[Tensor, Tensor], None]:
     return step
 
 
-def torchs(weight: Tensor, optimiser: torch.optim.Optimizer, *, sparse: bool) -> Callable[[Tensor, Tensor], None]:
+def torchs(weight: Tensor, optimiser: torch.optim.Optimizer, *, sparse: bool) -> Step:
     def step(ids: Tensor, gradient: Tensor) -> None:
         torch.nn.functional.embedding(ids, weight, sparse=sparse).backward(gradient)  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -44,7 +50,7 @@ def torchs(weight: Tensor, optimiser: torch.optim.Optimizer, *, sparse: bool) ->
     return step
 
 
-def contestants(rows: int, most_dense: int) -> dict[str, Callable[[Tensor, Tensor], None]]:
+def contestants(rows: int, most_dense: int) -> dict[str, Step]:
     made = {OURS: ours(torch.randn(rows, DIM))}
     own = torch.randn(rows, DIM, requires_grad=True)
     made[SPARSE] = torchs(own, torch.optim.SparseAdam([own], lr=RATE), sparse=True)
@@ -54,13 +60,25 @@ def contestants(rows: int, most_dense: int) -> dict[str, Callable[[Tensor, Tenso
     return made
 
 
-def measured(rows: int, most_dense: int) -> dict[str, float]:
+def beside(rows: int, most_dense: int) -> dict[str, float]:
     """Median CPU seconds of a step, the contestants taking turns."""
-    made, chance = contestants(rows, most_dense), torch.Generator().manual_seed(0)
-    took: dict[str, list[float]] = {name: [] for name in made}
-    for turn in range(WARM_UP + TURNS):
-        ids, gradient = torch.randint(0, rows, (IDS,), generator=chance), torch.randn(IDS, DIM, generator=chance)
-        for name, step in made.items():
+    return turns({name: (rows, step) for name, step in contestants(rows, most_dense).items()}, TURNS)
+
+
+def alone(sizes: list[int]) -> dict[int, float]:
+    """The same of ours, tables of these sizes taking turns, between other work."""
+    other = torch.zeros(BETWEEN // 4)
+    return turns({rows: (rows, ours(torch.randn(rows, DIM))) for rows in sizes}, TURNS_ALONE, lambda: other.add_(1))
+
+
+def turns(made: dict[Name, tuple[int, Step]], count: int, between: Callable[[], object] = lambda: None) -> dict[Name, float]:
+    chance = torch.Generator().manual_seed(0)
+    took: dict[Name, list[float]] = {name: [] for name in made}
+    for turn in range(WARM_UP + count):
+        share, gradient = torch.rand(IDS, generator=chance, dtype=torch.float64), torch.randn(IDS, DIM, generator=chance)
+        for name, (rows, step) in made.items():
+            ids = (share * rows).long()
+            between()
             started = time.process_time()
             step(ids, gradient)
             if turn >= WARM_UP:
@@ -76,12 +94,12 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     floor_ms = IDS * 4 * DIM * 4 / STREAM_BYTES_S * 1e3
     print(f"CPU ms of a step of {IDS:,} ids x {DIM}, one thread, medians of {TURNS} turns; floor {floor_ms:.2f} ms at 10 GB/s")
-    first = None
+    own_s = alone(options.rows)
     for rows in options.rows:
-        took = measured(rows, options.most_dense)
-        first = first or took[OURS]
-        beside = ", ".join(f"{name} {s * 1e3:.1f} ({s / took[OURS]:.1f}x)" for name, s in took.items() if name != OURS)
-        print(f"{rows:>12,} rows: ours {took[OURS] * 1e3:.2f} ({took[OURS] / first:.2f}x of the smallest table); {beside}", flush=True)
+        took = beside(rows, options.most_dense)
+        others = ", ".join(f"{name} {s * 1e3:.1f} ({s / took[OURS]:.1f}x)" for name, s in took.items() if name != OURS)
+        grown = f"alone {own_s[rows] * 1e3:.2f}, {own_s[rows] / own_s[options.rows[0]]:.2f}x of the smallest table"
+        print(f"{rows:>12,} rows: ours {took[OURS] * 1e3:.2f} ({grown}); {others}", flush=True)
     return 0
 
 
