@@ -156,15 +156,23 @@ def _recipes(_options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from lodestar.config import COUNTED_FAMILIES
-    from lodestar.recipes import MEASURED, RECIPES
+    from lodestar.recipes import LARGER_MODEL, MEASURED, RECIPES, SIZED, SIZES
 
-    table = Table(title="Figures: MovieLens-100K, the last item of each user, all items ranked", title_justify="left", box=None)
-    for heading in ("recipe", "what it is", "numbers an item", "needs events", "HR@10", "NDCG@10"):
-        table.add_column(heading, justify="left" if heading in {"recipe", "what it is"} else "right")
+    larger = " and ".join(f"NAME-{name} (vectors of {size['dim']}, {size['layers']} layers)" for name, size in SIZES.items())
+    caption = (
+        "figures: HR@10 and NDCG@10 on MovieLens-100K, the last item of each user, all items ranked; size: numbers of an item, and counted "
+        f"neighbours beside a learnt model; events: the least to learn from\n{larger}, with histories of {LARGER_MODEL['max_length']} and "
+        f"for a GPU, are there of {', '.join(SIZED)}"
+    )
+    table = Table(caption=caption, caption_justify="left", box=None, pad_edge=False)
+    table.add_column("recipe", no_wrap=True)
+    for heading in ("figures", "size", "events"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("what it is")
     for name, make in RECIPES.items():
-        made, figures = make(), [f"{value:.4f}" for value in MEASURED.get(name, ())]
-        size = f"{'up to ' * (made.model.family in COUNTED_FAMILIES)}{made.model.dim:,}"
-        size += f" + {made.model.neighbours} neighbours" if made.model.neighbours else ""
-        table.add_row(name, (make.__doc__ or "").strip(), size, f"{made.data.min_interactions:,}", *(figures or ("", "")))
+        made, figures = make(), " ".join(f"{value:.4f}".lstrip("0") for value in MEASURED.get(name, ()))
+        size = f"{'≤' * (made.model.family in COUNTED_FAMILIES)}{made.model.dim:,}"
+        size += f"+{made.model.neighbours}" if made.model.neighbours else ""
+        table.add_row(name, figures, size, f"{made.data.min_interactions:,}", (make.__doc__ or "").strip())
     Console().print(table)
     return 0
