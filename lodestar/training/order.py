@@ -70,11 +70,12 @@ class Order:
         return items if self._pace is None else items | self._pace
 
     def _moved(self, steps: Tensor, chance: np.random.Generator) -> Tensor:
-        moved, places = torch.empty_like(self.items), torch.tensor(PLACES, dtype=torch.float64, device=self.items.device)
+        moved, lengths = torch.empty_like(self.items), torch.from_numpy(self.lengths).to(self.items.device)
+        places = torch.tensor(PLACES, dtype=torch.float64, device=moved.device)
         for first, last, start, end in self._parts():
             noise = torch.from_numpy(chance.normal(scale=self.spread, size=end - start)).to(moved.device)
             strayed = places[steps[start:end].int()].cumsum(0) + noise
-            sequence = torch.from_numpy(np.repeat(np.arange(last - first), self.lengths[first:last])).to(moved.device)
+            sequence = torch.repeat_interleave(lengths[first:last])
             by_place = torch.argsort(strayed, stable=True)
             moved[start:end] = self.items[start:end][by_place[torch.argsort(sequence[by_place], stable=True)]]
         return moved
