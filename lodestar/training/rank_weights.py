@@ -60,7 +60,7 @@ def shortlists(model: NextItem, neighbours: Neighbours | None, found: FeatureSet
             neighbours.add_to(scores_BN.numpy(), histories)
         scores_BN[:, gone] = -torch.inf
         for scores_N, seen in zip(scores_BN, histories, strict=True):
-            scores_N[torch.from_numpy(items_of(seen)).long()] = -torch.inf
+            scores_N.numpy()[items_of(seen)] = -np.inf
         best = scores_BN.topk(min(size, num_items), dim=1)
         items.append(best.indices.numpy())
         scores.append(best.values)
