@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lodestar.data.splits import Cases
+from lodestar.evaluation.intervals import intervals
 from lodestar.evaluation.metrics import Score, per_case, rank
 from lodestar.features import store
 from lodestar.models.counts import Floats, Sequences
@@ -28,7 +30,8 @@ from lodestar.models.normalised_ease import NormalisedEASE
 from lodestar.models.popularity import Popularity
 from lodestar.progress import Progress
 
-HELD, CUTOFF = 0.1, 20
+HELD, CUTOFF, SAMPLES = 0.1, 20, 1000
+METRICS, TITLES = (f"recall_at_{CUTOFF}", f"ndcg_at_{CUTOFF}"), (f"Recall@{CUTOFF}", f"NDCG@{CUTOFF}")
 SERVED = (128, 256, 512)
 
 
@@ -76,12 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
     found = store.load(options.features)
     known, cases = split(found.interactions.histories(), options.seed)
     num_items, started = len(found.items), time.monotonic()
-    print(f"{options.features.name}: {len(cases):,} users are asked, {num_items:,} items")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores"
+    print(f"{options.features.name}: {len(cases):,} users are asked, {num_items:,} items, seed {options.seed}, {device}")
     for name, score in models(options.models, options.neighbours, known, num_items):
         with Progress(name, len(cases)) as progress:
             values = per_case(rank(score, cases, num_items, CUTOFF, progress), [CUTOFF])
-        recall, gain = (float(values[metric].mean()) for metric in (f"recall_at_{CUTOFF}", f"ndcg_at_{CUTOFF}"))
-        print(f"  {name:26}Recall@20 {recall:.4f}  NDCG@20 {gain:.4f}  after {time.monotonic() - started:.0f} s", flush=True)
+        found_by = intervals({metric: values[metric] for metric in METRICS}, SAMPLES, options.seed)
+        shown = "  ".join(
+            f"{title} {of.value:.4f} [{of.low:.4f}, {of.high:.4f}]" for title, of in zip(TITLES, found_by.values(), strict=True)
+        )
+        print(f"  {name:26}{shown}  after {time.monotonic() - started:.0f} s", flush=True)
     return 0
 
 
