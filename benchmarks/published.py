@@ -35,7 +35,7 @@ class Run:
 
 
 def runs(features: Path, peer: str | None) -> list[Run]:
-    """The shortest of each kind first."""
+    """One seed of every set, then the next."""
     results, made = HERE / "results", []
     for seed in SEEDS:
         for name, recipe in RECIPES.items():

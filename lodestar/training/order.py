@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lodestar.data.gaps import Seconds, dated, whole
+from lodestar.data.gaps import Seconds, between, dated
 from lodestar.data.histories import Histories, packed
 from lodestar.data.interactions import Interactions
 from lodestar.models.counts import Sequences
@@ -36,8 +36,7 @@ def steps(interactions: Interactions) -> Histories[np.uint8]:
 
 def paces(interactions: Interactions) -> Histories[np.int64]:
     """Each user's seconds between items, oldest first; 0 for the first."""
-    times = interactions.time
-    found = interactions.by_user(whole(np.diff(times, prepend=times[:1]) / 1e6))
+    found = interactions.by_user(between(interactions.time))
     found.values[found.start] = 0
     return found
 

@@ -4,13 +4,14 @@ import io
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lodestar import schema, storage
 from lodestar.errors import DataError, Place
 from lodestar.progress import log_event
-from lodestar.training.start import Directions
+from lodestar.training.start import Directions, signed
 
 
 def directions(address: str, items: list[str]) -> Directions:
@@ -30,10 +31,7 @@ def directions(address: str, items: list[str]) -> Directions:
     spread[known] = own - own.mean(axis=0)
     power, axes = np.linalg.eigh(spread.T @ spread)
     power = power.clip(0)
-    columns = spread @ axes / np.sqrt(power).clip(1e-12)
-    # The sign of an eigenvector is the solver's whim; the largest entry of each is made positive.
-    columns *= np.where(columns[np.abs(columns).argmax(axis=0), np.arange(len(power))] < 0, -1.0, 1.0)
-    return Directions(columns=columns, strength=power)
+    return Directions(columns=signed(spread @ axes / np.sqrt(power).clip(1e-12)), strength=power)
 
 
 def _read(address: str) -> tuple[list[str], NDArray[np.float64]]:
@@ -49,7 +47,7 @@ def _read(address: str) -> tuple[list[str], NDArray[np.float64]]:
     if schema.ITEM_ID not in table.column_names or len(lists) != 1:
         raise _unfit(address, f"it has the columns {', '.join(table.column_names)}")
     vectors = table[lists[0]].combine_chunks()
-    lengths = set(pa.compute.list_value_length(vectors).to_pylist())
+    lengths = set(pc.list_value_length(vectors).to_pylist())
     if len(lengths) != 1 or lengths & {0, None}:
         raise _unfit(address, f"its vectors have {', '.join(sorted(str(length) for length in lengths)) or 'no'} numbers")
     flat = vectors.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False).reshape(len(vectors), -1)

@@ -37,9 +37,14 @@ def directions(sequences: Sequences, num_items: int, rank: int, seed: int) -> Di
     scale = sparse.diags(np.maximum(np.asarray(pairs.sum(axis=1)).ravel(), 1) ** -DAMPING)
     damped = (scale @ pairs @ scale).astype(np.float64)
     strength, columns = eigsh(damped, k=rank, which="LA", v0=np.random.default_rng(seed).uniform(size=num_items))
-    # The sign of an eigenvector is the solver's whim; the largest entry of each is made positive.
-    columns *= np.where(columns[np.abs(columns).argmax(axis=0), np.arange(rank)] < 0, -1.0, 1.0)
-    return Directions(columns=columns, strength=strength)
+    return Directions(columns=signed(columns), strength=strength)
+
+
+def signed(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With the largest entry of each column made positive: the sign of an eigenvector is the solver's whim."""
+    largest = columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])]
+    found: NDArray[np.float64] = columns * np.where(largest < 0, -1.0, 1.0)
+    return found
 
 
 def item_vectors(found: Directions, dim: int, seed: int) -> Vectors:
