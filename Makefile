@@ -10,7 +10,7 @@ TLS_VERIFY ?= true
 # What this machine's pip is told about package indexes holds inside the build, and nothing of it stays in the image.
 MOUNTED := $(foreach path,$(wildcard /etc/pip.conf /etc/ssl/certs),--volume $(path):$(path):ro)
 
-.PHONY: run test test-cluster check bench image clean
+.PHONY: run test test-cluster drills check bench image clean
 
 run: $(READY)  ## the whole pipeline on a simulated shop
 	$(BIN)/lodestar run --output $(RUN)
@@ -20,6 +20,9 @@ test: $(READY)  ## all tests but those that need a cluster
 
 test-cluster: $(READY)  ## the whole way on the Kubernetes that KUBECONFIG names
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+drills: $(READY)  ## what takes longer than ten seconds: goes on where it was, one result for each drill and seed
+	$(BIN)/python -m tests.drills
 
 check: $(READY)  ## format, lint, types, imports, dead and repeated code, sizes, what documents say
 	$(BIN)/ruff format --check .

@@ -1,0 +1,33 @@
+"""The drills: tests that take longer than ten seconds, by name. Each is `tests/drills/NAME.py` with a function `drill`.
+
+`drill(seed, cases)` raises AssertionError where something does not hold, and returns figures that JSON can say.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+Figures = Mapping[str, object]
+Drill = Callable[[int, int], Figures]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How often a drill tries: `cases` for each of `seeds`, and `sample` cases in the default suite, within seconds."""
+
+    seeds: tuple[int, ...]
+    cases: int
+    sample: int
+
+
+# Filled by hand: the module's name under tests/drills, and how much of it is run.
+DRILLS: dict[str, Plan] = {}
+
+
+def run(name: str, seed: int, cases: int) -> dict[str, object]:
+    """Run one drill; what it found, with how long it took. AssertionError where it does not hold."""
+    drill: Drill = import_module(f"tests.drills.{name}").drill
+    started_s = time.monotonic()
+    figures = drill(seed, cases)
+    return {"drill": name, "seed": seed, "cases": cases, "seconds": round(time.monotonic() - started_s, 1), **figures}
