@@ -47,7 +47,7 @@ class TrainingJob:
     overrides: str = "{}"
     workers: int = 2
     service_account: str = "trainer"
-    secret: str = "lodestar-storage"  # noqa: S105 - a Secret's name
+    secret: str = "lodestar-trainer"  # noqa: S105 - a Secret's name
     cpu: str = "1"
     memory: str = "2Gi"
     gpus: int = 0

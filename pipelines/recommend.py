@@ -18,7 +18,7 @@ from components.train import train
 PIPELINE = "lodestar-recommend"
 CPU_REQUEST, MEMORY_REQUEST = "1", "2Gi"
 # What a cluster's owner may say of object store and online store; where either is absent, so are the variables.
-STORAGE, STORAGE_KEYS = "lodestar-storage", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+STORAGE, STORAGE_KEYS = "lodestar-pipeline", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 SETTINGS, REDIS, TRAINING = "lodestar-settings", "LODESTAR_REDIS", "LODESTAR_TRAINING"
 
 

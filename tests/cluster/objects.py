@@ -6,6 +6,7 @@ Object = dict[str, Any]
 
 SERVING, TRAINING, TEST = "lodestar", "lodestar-training", "lodestar-test"
 NAMESPACES = (SERVING, TRAINING, TEST)
+SECRETS = {SERVING: "lodestar-predictor", TRAINING: "lodestar-trainer", TEST: "lodestar-pipeline"}
 SERVICE = f"{SERVING}/recommend"
 S3_INSIDE = "s3.storage:7070"
 KEYS = {"AWS_ACCESS_KEY_ID": "lodestar", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -30,7 +31,7 @@ def surroundings(redis_image: str) -> Object:
         "kind": "Namespace",
         "metadata": {"name": TEST, "labels": {"pod-security.kubernetes.io/enforce": "restricted", "lodestar/made-by": "cluster-tests"}},
     }
-    secrets = [_secret(name) for name in (SERVING, TRAINING, TEST)]
+    secrets = [_secret(*place) for place in SECRETS.items()]
     return {"apiVersion": "v1", "kind": "List", "items": [namespace, *secrets, *_redis(redis_image), alias]}
 
 
@@ -87,7 +88,7 @@ def _container(name: str, image: str, command: list[str]) -> Object:
         "image": image,
         "command": command,
         "env": [{"name": "LODESTAR_REDIS", "value": f"redis:{REDIS_PORT}"}],
-        "envFrom": [{"secretRef": {"name": "lodestar-storage"}}],
+        "envFrom": [{"secretRef": {"name": SECRETS[TEST], "optional": True}}],
         "resources": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
         "securityContext": SAFE,
         "volumeMounts": [{"name": "work", "mountPath": "/work"}, {"name": "tmp", "mountPath": "/tmp"}],
@@ -112,9 +113,9 @@ def _redis(image: str) -> list[Object]:
     ]
 
 
-def _secret(namespace: str) -> Object:
+def _secret(namespace: str, name: str) -> Object:
     annotations = {"serving.kserve.io/s3-endpoint": S3_INSIDE, "serving.kserve.io/s3-usehttps": "0"}
-    secret = _object("v1", "Secret", namespace, "lodestar-storage")
+    secret = _object("v1", "Secret", namespace, name)
     secret["metadata"]["annotations"] = annotations
     return secret | {"stringData": KEYS | {"AWS_ENDPOINT_URL": f"http://{S3_INSIDE}"}}
 
