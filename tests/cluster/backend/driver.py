@@ -7,6 +7,7 @@ costs no driver's pod, and requests are made small.
 import hashlib
 import json
 import re
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from tests.cluster.steps import kubectl
 Object = dict[str, Any]
 
 POLL_S, STEP_S = 1.0, 900.0
+TERMINATED = 128 + signal.SIGTERM
 CONDITION = re.compile(r"inputs\.parameter_values\['([^']+)'\] == (true|false)")
 PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 
@@ -155,19 +157,23 @@ class _Run:
         pod_name = f"{self.name}-{name}-{uuid.uuid4().hex[:4]}"
         started_s = time.monotonic()
         kubectl("apply", "-f", "-", content=pods.pod(pod_name, executor, platform, executor_input, result))
-        exit_code = self._wait(name, pod_name)
-        log = kubectl("-n", pods.NAMESPACE, "logs", pod_name, "--tail=-1")
-        kubectl("-n", pods.NAMESPACE, "delete", "pod", pod_name, "--wait=false")
+        with pods.followed(pod_name) as log_file:
+            exit_code = self._wait(name, pod_name)
+        log = log_file.read_text()
+        kubectl("-n", pods.NAMESPACE, "delete", "pod", pod_name, "--wait=false", "--ignore-not-found")
         seconds = round(time.monotonic() - started_s, 1)
         if exit_code:
             return Step(name=name, state="failed", seconds=seconds, exit_code=exit_code, log=log)
         return Step(name=name, state="succeeded", seconds=seconds, log=log, parameters=_said(result), artifacts=made)
 
     def _wait(self, task: str, name: str) -> int:
-        """The exit code of the pod's one container."""
+        """The exit code of the pod's one container; a pod that was deleted was terminated."""
         deadline_s = time.monotonic() + STEP_S
         while time.monotonic() < deadline_s:
-            status = json.loads(kubectl("-n", pods.NAMESPACE, "get", "pod", name, "-o", "json"))["status"]
+            found = kubectl("-n", pods.NAMESPACE, "get", "pod", name, "--ignore-not-found", "-o", "json")
+            if not found:
+                return TERMINATED
+            status = json.loads(found)["status"]
             for container in status.get("containerStatuses", ()):
                 if "terminated" in container["state"]:
                     return int(container["state"]["terminated"]["exitCode"])

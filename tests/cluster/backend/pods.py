@@ -1,6 +1,12 @@
 """A step's pod, from what the compiled pipeline says of its executor: image, command, environment, mounts and labels as compiled."""
 
 import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +15,7 @@ Object = dict[str, Any]
 NAMESPACE, ACCOUNT = "kubeflow", "pipeline-runner"
 LAUNCHER = "launcher"  # a ConfigMap and a Secret of this name
 SCRIPT = Path(__file__).with_name("launcher.py")
+LOG_END_S = 5.0  # for the end of a log to arrive
 # Requests are reservations, and a test cluster has two cores for everything.
 MOST_CPU_REQUEST, MOST_MEMORY_REQUEST = "200m", "512Mi"
 
@@ -66,6 +73,25 @@ def pod(name: str, executor: Object, platform: Object, executor_input: Object, r
             ],
         },
     }
+
+
+@contextmanager
+def followed(name: str) -> Iterator[Path]:
+    """A file that gets what a pod prints for as long as this lasts, of a pod that is deleted meanwhile too."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "log")
+        # A pod that has not started yet is asked again.
+        ask = f"until kubectl -n {NAMESPACE} logs -f {name}; do sleep 1; done"
+        with file.open("w") as target:
+            follower = subprocess.Popen(["sh", "-c", ask], stdout=target, stderr=subprocess.DEVNULL, start_new_session=True)
+            try:
+                yield file
+                with suppress(subprocess.TimeoutExpired):
+                    follower.wait(LOG_END_S)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(follower.pid, signal.SIGTERM)
+                follower.wait()
 
 
 def _environment(container: Object, platform: Object) -> list[Object]:
