@@ -10,23 +10,26 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from cli.main import main
 from components.image import reference
 from components.jobs import TrainingJob
-from components.launch import launch
 from lodestar import bundle, storage
 from tests.cluster import objects
-from tests.cluster.steps import BUCKET, OVERRIDES, Stage, eventually, kubectl, run
+from tests.cluster.backend import pods
+from tests.cluster.backend.driver import Backend, Run
+from tests.cluster.data import Shop
+from tests.cluster.steps import BUCKET, OVERRIDES, Stage, eventually, kubectl
 
 ROOT = Path(__file__).parents[2]
 NODE = os.environ.get("NODE_ADDRESS", os.environ.get("IMAGE_REGISTRY", "127.0.0.1").partition(":")[0])
 GATEWAY = os.environ.get("LODESTAR_GATEWAY", f"http://{NODE}:30080")
 S3_HERE = os.environ.get("LODESTAR_S3", f"http://{NODE}:30070")
 HOST_NAME = "recommend.example.com"
-DATA = "simulator:users=300,items=120,events=15000"
 ROLES = ("serve", "features", "launcher", "train")
 READY_S = 300
 MADE_BY_TESTS = "lodestar/made-by=cluster-tests"
@@ -100,29 +103,89 @@ def _shell(*command: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage(applied: None, images: dict[str, str]) -> Stage:
-    """Features that pods of the features image built, wrote to Redis and put into S3, and the bundle that a PyTorchJob made of them."""
-    prefix = f"{BUCKET}/test-{uuid.uuid4().hex[:8]}"
-    made = Stage(prefix=prefix, features=f"{prefix}/features", bundle=f"{prefix}/bundles/first")
-    run(objects.features_pod(images["features"], DATA, OVERRIDES, made.features))
-    launch(_job(made, images))
-    return made
+def prefix() -> str:
+    """Where in the bucket this run of the tests keeps everything."""
+    return f"{BUCKET}/test-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")
-def job(stage: Stage, images: dict[str, str]) -> TrainingJob:
-    """What trained the first bundle."""
-    return _job(stage, images)
+def shop(_cluster: None, prefix: str) -> Shop:
+    return Shop(f"{prefix}/shop")
 
 
-def _job(stage: Stage, images: dict[str, str]) -> TrainingJob:
+@pytest.fixture(scope="session")
+def compiled(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline's one file, for the registry of this cluster."""
+    file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    assert main(["compile", "--registry", _registry(), "--output", str(file)]) == 0
+    return file
+
+
+@pytest.fixture(scope="session")
+def parameters(shop: Shop, prefix: str) -> dict[str, Any]:
+    """What a user types after `kfp run create`."""
+    return {
+        "data": f"{shop.address}/",
+        "recipe": "shop",
+        "overrides": OVERRIDES,
+        "destination": f"{prefix}/bundles",
+        "service": objects.SERVICE,
+    }
+
+
+@pytest.fixture(scope="session")
+def seen_jobs() -> list[dict[str, Any]]:
+    """Training jobs that were there while a train step ran."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def backend(applied: None, prefix: str, seen_jobs: list[dict[str, Any]]) -> Iterator[Backend]:
+    """A Pipelines backend whose steps may do what manifests/overlays/pipelines says; it writes down what each run took."""
+
+    def watch(task: str, _pod: str) -> None:
+        if task == "train":
+            seen_jobs.extend(json.loads(kubectl("-n", objects.TRAINING, "get", "pytorchjobs", "-o", "json"))["items"])
+
+    keys = {
+        "aws_access_key_id": objects.KEYS["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": objects.KEYS["AWS_SECRET_ACCESS_KEY"],
+        "region_name": objects.KEYS["AWS_DEFAULT_REGION"],
+        "endpoint_url": f"http://{objects.S3_INSIDE}",
+    }
+    for entry in pods.surroundings(keys):
+        kubectl("apply", "-f", "-", content=entry)
+    kubectl("apply", "-k", str(ROOT / "manifests" / "overlays" / "pipelines"))
+    kubectl("apply", "-f", "-", content=objects.pipeline_settings())
+    made = Backend(f"{prefix}/artifacts", watch)
+    yield made
+    made.write_log(ROOT / "build" / "cluster-runs.json")
+
+
+@pytest.fixture(scope="session")
+def first_run(backend: Backend, compiled: Path, parameters: dict[str, Any]) -> Run:
+    """Data to a service that answers, once."""
+    run = backend.run(compiled, parameters)
+    assert not run.failed, run.failed[0].log[-4000:]
+    return run
+
+
+@pytest.fixture(scope="session")
+def stage(first_run: Run) -> Stage:
+    """What the first run left: features and bundle as artifacts, and the address of what it released."""
+    return Stage(features=first_run.uri("build-features", "features"), bundle=str(first_run.steps["publish"].parameters["Output"]))
+
+
+@pytest.fixture(scope="session")
+def job(stage: Stage, prefix: str, images: dict[str, str]) -> TrainingJob:
+    """Training as the first run did it, started from outside of a pipeline."""
     return TrainingJob(
-        name=f"train-{stage.prefix.rpartition('-')[2]}",
+        name=f"train-{prefix.rpartition('-')[2]}",
         namespace=objects.TRAINING,
         image=images["train"],
         features=stage.features,
-        bundle=stage.bundle,
-        checkpoints=f"{stage.prefix}/checkpoints",
+        bundle=f"{prefix}/jobs/first",
+        checkpoints=f"{prefix}/checkpoints",
         recipe="shop",
         overrides=OVERRIDES,
         workers=2,
@@ -133,12 +196,12 @@ def _job(stage: Stage, images: dict[str, str]) -> TrainingJob:
 
 @pytest.fixture(scope="session")
 def features(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return storage.download(stage.features, tmp_path_factory.mktemp("stage") / "features")
+    return objects.brought(stage.features, tmp_path_factory.mktemp("stage") / "features")
 
 
 @pytest.fixture(scope="session")
 def first(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trained bundle, as it came back from S3."""
+    """The released bundle, as it came back from S3."""
     return storage.download(stage.bundle, tmp_path_factory.mktemp("stage") / "first")
 
 
@@ -150,9 +213,8 @@ def client() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def served(images: dict[str, str], stage: Stage, first: Path, client: httpx.Client) -> str:
-    """The digest of the bundle that answers, once it does."""
-    run(objects.rollout_pod(images["launcher"], "start", "--bundle", stage.bundle))
+def served(first: Path, client: httpx.Client) -> str:
+    """The digest of the bundle that answers, once it does: the pipeline's last step has set it."""
     digest = bundle.load(first).digest
     eventually(lambda: _answers(client, digest), READY_S, lambda: kubectl("-n", objects.SERVING, "get", "pods,events"))
     return digest

@@ -1,12 +1,16 @@
 """What the cluster tests add to the manifests: credentials, a Redis, and a pod that runs the pipeline's first steps."""
 
+import json
+from pathlib import Path
 from typing import Any
+
+import boto3
 
 Object = dict[str, Any]
 
 SERVING, TRAINING, TEST = "lodestar", "lodestar-training", "lodestar-test"
-NAMESPACES = (SERVING, TRAINING, TEST)
-SECRETS = {SERVING: "lodestar-predictor", TRAINING: "lodestar-trainer", TEST: "lodestar-pipeline"}
+NAMESPACES = (SERVING, TRAINING, TEST, "kubeflow")
+SECRETS = {SERVING: "lodestar-predictor", TRAINING: "lodestar-trainer", "kubeflow": "lodestar-pipeline"}
 SERVICE = f"{SERVING}/recommend"
 S3_INSIDE = "s3.storage:7070"
 KEYS = {"AWS_ACCESS_KEY_ID": "lodestar", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -31,41 +35,26 @@ def surroundings(redis_image: str) -> Object:
         "kind": "Namespace",
         "metadata": {"name": TEST, "labels": {"pod-security.kubernetes.io/enforce": "restricted", "lodestar/made-by": "cluster-tests"}},
     }
+    kubeflow = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubeflow", "labels": {"lodestar/made-by": "cluster-tests"}}}
     secrets = [_secret(*place) for place in SECRETS.items()]
-    return {"apiVersion": "v1", "kind": "List", "items": [namespace, *secrets, *_redis(redis_image), alias]}
+    return {"apiVersion": "v1", "kind": "List", "items": [namespace, kubeflow, *secrets, *_redis(redis_image), alias]}
 
 
-def features_pod(image: str, data: str, overrides: str, address: str) -> Object:
-    """Ingest, build_features and an upload one after the other, with a folder between them."""
-    recipe = ["--recipe", "shop", "--overrides", overrides]
-    ingest = [
-        "python",
-        "-m",
-        "components",
-        "ingest",
-        "--data",
-        data,
-        "--data_version",
-        "1",
-        "--tables",
-        "/work/tables",
-        "--report",
-        "/work/r.md",
-    ]
-    build = ["python", "-m", "components", "build_features", "--tables", "/work/tables", *recipe, "--features", "/work/features"]
-    upload = [
-        "python",
-        "-c",
-        f"from pathlib import Path; from lodestar import storage; storage.upload(Path('/work/features'), '{address}')",
-    ]
-    spec = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "initContainers": [_container("ingest", image, ingest), _container("build-features", image, build)],
-        "containers": [_container("upload", image, upload)],
-        "volumes": [{"name": "work", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
-    }
-    return _object("v1", "Pod", TEST, "features") | {"spec": spec}
+def pipeline_settings() -> Object:
+    """What the owner says of the online store and of training jobs, which must be small here."""
+    settings = _object("v1", "ConfigMap", "kubeflow", "lodestar-settings")
+    training = {"workers": 2, "cpu": "200m", "memory": "2Gi"}
+    return settings | {"data": {"LODESTAR_REDIS": f"redis.{TEST}:{REDIS_PORT}", "LODESTAR_TRAINING": json.dumps(training)}}
+
+
+def brought(address: str, target: Path) -> Path:
+    """An artifact's files, which carry no mark."""
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    for entry in boto3.resource("s3").Bucket(bucket).objects.filter(Prefix=f"{prefix}/"):
+        file = target / entry.key.removeprefix(f"{prefix}/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        boto3.client("s3").download_file(bucket, entry.key, str(file))
+    return target
 
 
 def rollout_pod(image: str, command: str, *arguments: str) -> Object:

@@ -18,9 +18,8 @@ POD_S, POLL_S = 600, 2
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What a run of these tests leaves behind, under a prefix of its own."""
+    """What the first run of the pipeline left in the bucket."""
 
-    prefix: str
     features: str
     bundle: str
 

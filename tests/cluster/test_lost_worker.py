@@ -11,15 +11,15 @@ from components.jobs import TrainingJob
 from components.launch import launch
 from lodestar import bundle, storage
 from tests.cluster import objects
-from tests.cluster.steps import BUCKET, Stage, eventually, kubectl
+from tests.cluster.steps import BUCKET, eventually, kubectl
 
 pytestmark = pytest.mark.cluster
 
 BEGUN_S = 300
 
 
-def test_a_job_that_lost_a_worker_ends_with_the_same_metric(stage: Stage, job: TrainingJob, first: Path, tmp_path: Path) -> None:
-    shaken = replace(job, name=f"{job.name}-shaken", bundle=f"{stage.prefix}/bundles/shaken", checkpoints=f"{stage.prefix}/shaken")
+def test_a_job_that_lost_a_worker_ends_with_the_same_metric(prefix: str, job: TrainingJob, first: Path, tmp_path: Path) -> None:
+    shaken = replace(job, name=f"{job.name}-shaken", bundle=f"{prefix}/bundles/shaken", checkpoints=f"{prefix}/shaken")
     followed = threading.Thread(target=launch, args=(shaken,))
     followed.start()
     try:

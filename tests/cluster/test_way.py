@@ -14,7 +14,7 @@ from lodestar.compression.run import compress
 from lodestar.features import store
 from lodestar.recipes import configured
 from tests.cluster import objects
-from tests.cluster.steps import BUCKET, OVERRIDES, Stage, eventually, run
+from tests.cluster.steps import BUCKET, OVERRIDES, eventually, run
 
 pytestmark = pytest.mark.cluster
 
@@ -67,12 +67,12 @@ def test_bad_requests_are_refused_through_the_gateway_as_well(served: str, clien
 
 
 def test_a_second_bundle_takes_a_tenth_and_the_first_takes_all_again(
-    images: dict[str, str], served: str, stage: Stage, features: Path, first: Path, client: httpx.Client, tmp_path: Path
+    images: dict[str, str], served: str, prefix: str, features: Path, first: Path, client: httpx.Client, tmp_path: Path
 ) -> None:
     compress(features, first, tmp_path / "second", configured("shop", OVERRIDES))
     second = bundle.load(tmp_path / "second").digest
     assert second != served
-    address = release(tmp_path / "second", features, f"{stage.prefix}/bundles", "")
+    address = release(tmp_path / "second", features, f"{prefix}/bundles", "")
     run(objects.rollout_pod(images["launcher"], "start", "--bundle", address, "--percent", f"{100 * SHARE:.0f}"))
     try:
         answered = digests(client, REQUESTS)

@@ -70,6 +70,7 @@ class Backend:
         self.watch = watch
         self._root = root.rstrip("/")
         self._cache: dict[str, Step] = {}
+        self._runs: list[Run] = []
 
     def run(self, pipeline: Path, arguments: Mapping[str, Any]) -> Run:
         """Run the file; a failed task ends the run, and what waits for it is not started."""
@@ -82,7 +83,27 @@ class Backend:
             raise TypeError(f"the pipeline has no parameters {sorted(unknown)}; it has {sorted(known)}")
         defaults = {name: entry["defaultValue"] for name, entry in known.items() if "defaultValue" in entry}
         run.dag(spec["root"]["dag"], {**defaults, **arguments}, {})
-        return Run(name=run.name, steps=run.steps)
+        self._runs.append(Run(name=run.name, steps=run.steps))
+        return self._runs[-1]
+
+    def write_log(self, file: Path) -> None:
+        """Every run with what became of each step, in how many seconds, and where its artifacts lie."""
+        runs = [
+            {
+                "run": run.name,
+                "steps": {
+                    step.name: {
+                        "state": step.state,
+                        "seconds": step.seconds,
+                        "artifacts": [made["uri"] for made in step.artifacts.values()],
+                    }
+                    for step in run.steps.values()
+                },
+            }
+            for run in self._runs
+        ]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(runs, indent=2) + "\n")
 
     def artifact_root(self, run: str, task: str) -> str:
         return f"{self._root}/{run.rpartition('-')[0]}/{run}/{task}/{uuid.uuid4()}"

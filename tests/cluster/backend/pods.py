@@ -21,10 +21,9 @@ MOST_CPU_REQUEST, MOST_MEMORY_REQUEST = "200m", "512Mi"
 
 
 def surroundings(keys: Object) -> list[Object]:
-    """The namespace, the account and what the launcher needs."""
+    """The account and what the launcher needs."""
     place = {"namespace": NAMESPACE}
     return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"lodestar/made-by": "cluster-tests"}}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, **place}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": LAUNCHER, **place}, "data": {SCRIPT.name: SCRIPT.read_text()}},
         {
