@@ -4,8 +4,10 @@ from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
 
 from components.image import reference
+from components.termination import reachable
 
 
+@reachable
 @dsl.component(base_image=reference("train"), install_kfp_package=False)
 def train(features: Input[Dataset], recipe: str, overrides: str, image: str, bundle: Output[Model]) -> None:
     """Train with time-based validation and early stop; an interrupted run goes on from its last checkpoint.

@@ -1,0 +1,66 @@
+"""A step hears SIGTERM, run as it is compiled, and takes back what it made."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from components.termination import TERMINATED, reachable, taken_back
+from components.train import train
+
+# The signal goes to the process that was started, as Kubernetes sends it to the first one of a container.
+BODY = """
+import os, signal, sys
+from pathlib import Path
+from components.termination import taken_back
+with taken_back(lambda: Path(sys.argv[-1]).write_text("taken back")):
+    os.kill(PARENT, signal.SIGTERM)
+    signal.sigtimedwait([signal.SIGUSR1], 5)
+"""
+
+
+def command(component: object) -> list[str]:
+    return list(component.component_spec.implementation.container.command)  # type: ignore[attr-defined]
+
+
+def test_a_compiled_step_is_python_and_not_a_child_of_a_shell(tmp_path: Path) -> None:
+    shell, flags, script, _ = command(train)
+    module = tmp_path / "kfp" / "dsl"
+    module.mkdir(parents=True)
+    module.joinpath("executor_main.py").write_text(BODY.replace("PARENT", "int(sys.argv[-2])"))
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    for folder in (module.parent, module):
+        folder.joinpath("__init__.py").touch()
+    script = 'set -- $$ "$@"\n' + script.replace("python3", sys.executable).replace('"$@"', f'"$@" "$1" {tmp_path / "undone"}')
+    done = subprocess.run([shell, flags, script, "source"], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == TERMINATED, done.stderr
+    assert (tmp_path / "undone").read_text() == "taken back"
+
+
+def test_a_way_of_starting_that_is_not_known_is_refused() -> None:
+    container = SimpleNamespace(command=["python", "-m", "other"])
+    other = SimpleNamespace(component_spec=SimpleNamespace(implementation=SimpleNamespace(container=container)))
+    with pytest.raises(RuntimeError, match="another way"):
+        reachable(other)
+
+
+def test_a_second_signal_does_not_stop_the_undoing() -> None:
+    undone = []
+
+    def undo() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        undone.append("all of it")
+
+    with pytest.raises(SystemExit) as ended, taken_back(undo):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (ended.value.code, undone) == (TERMINATED, ["all of it"])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_what_ends_well_is_kept() -> None:
+    with taken_back(lambda: pytest.fail("nothing was to be undone")):
+        pass
