@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from lodestar import onnx_runtime
 from lodestar.item_table import PRECISIONS, ItemTable, quantise
 
 NUM_ITEMS, DIM = 100_000, 64
@@ -91,9 +91,7 @@ def onnxruntime_int4(table: ItemTable) -> Score:
     graph = helper.make_graph([node], "scores", ends[:1], ends[1:], weights)
     sets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     content = helper.make_model(graph, opset_imports=sets, ir_version=9).SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnx_runtime.session(content, threads=1)
     return lambda users_BD: session.run(None, {"users": users_BD})[0]
 
 

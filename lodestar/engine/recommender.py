@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lodestar.bundle import Bundle
 from lodestar.data import gaps
-from lodestar.engine.reranker import Reranker, session
+from lodestar.engine.reranker import Reranker
+from lodestar.onnx_runtime import session
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.signedinteger[Any]]

@@ -1,24 +1,14 @@
 """A bundle's ranker ready to answer: what it adds to the scores of the best candidates."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.onnx_runtime import session
 from lodestar.ranker import CANDIDATES, COUNTS, HISTORY, MASK, WORTH, Ranker
 
 Floats = NDArray[np.float32]
-
-
-def session(graph: Path | bytes, threads: int) -> Any:
-    """A graph ready to run, on a CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 class Reranker:

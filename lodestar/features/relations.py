@@ -63,7 +63,7 @@ def _connected(beside: Path | None) -> Iterator[tuple[Any, Path]]:
     ):
         database.execute(f"""
             SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
-            SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}/spill'""")
+            SET autoinstall_known_extensions = false; SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}/spill'""")
         yield database, Path(folder)
 
 

@@ -29,6 +29,8 @@ TRIES, RETRY_S = 6, 1.0  # then the process ends, and the batch is another's
 FETCHED = 500
 # What this program relies on; anything else of librdkafka's can be given.
 _OWN: dict[str, Any] = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": False}
+# The client would push what it measures to brokers that ask for it (KIP-714).
+_DEFAULTS: dict[str, Any] = {"auto.offset.reset": "earliest", "enable.metrics.push": False}
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Reader:
     def __init__(self, config: Config, landing: Landing, metrics: Metrics) -> None:
         self._config, self._landing, self._metrics = config, landing, metrics
         self._intakes = {table.name: Intake(table) for table in TABLES}
-        told = {"bootstrap.servers": config.brokers, "group.id": config.group, "auto.offset.reset": "earliest", **config.more, **_OWN}
+        told = {"bootstrap.servers": config.brokers, "group.id": config.group, **_DEFAULTS, **config.more, **_OWN}
         try:
             self._client = Consumer(told, logger=logger)
         except (KafkaException, TypeError, ValueError) as error:

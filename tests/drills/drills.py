@@ -22,7 +22,9 @@ class Plan:
 
 
 # Filled by hand: the module's name under tests/drills, and how much of it is run.
-DRILLS: dict[str, Plan] = {}
+DRILLS: dict[str, Plan] = {
+    "connections": Plan(seeds=(0,), cases=3, sample=2),
+}
 
 
 def run(name: str, seed: int, cases: int) -> dict[str, object]:

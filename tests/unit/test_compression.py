@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from lodestar import bundle
+from lodestar import bundle, onnx_runtime
 from lodestar.catalogue import Catalogue
 from lodestar.compression.choice import Variant, choose, markdown
 from lodestar.compression.encoder import with_int8_weights
@@ -188,9 +187,7 @@ def test_only_weight_matrices_become_int8(tmp_path: Path) -> None:
 
 def test_an_int8_encoder_answers_nearly_the_same_and_alone_as_among_others(tmp_path: Path) -> None:
     content = (small_bundle(tmp_path / "bundle") / bundle.ENCODER).read_bytes()
-    whole, small = (
-        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]) for graph in (content, with_int8_weights(content))
-    )
+    whole, small = (onnx_runtime.session(graph, threads=1) for graph in (content, with_int8_weights(content)))
     vectors = np.random.default_rng(0).normal(scale=0.4, size=(5, 9, 8)).astype(np.float32)
     vectors[0] *= 100  # a row that would widen the others' steps if they shared one
     together = small.run(None, {"history": vectors, "mask": np.ones((5, 9), dtype=bool)})[0]

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch.nn import functional
 
+from lodestar import onnx_runtime
 from lodestar.catalogue import Catalogue, from_arrays
 from lodestar.config import LEARNT_FAMILIES, ModelConfig
 from lodestar.models.attention import Dropout
@@ -98,7 +98,7 @@ def test_what_is_exported_gives_the_same_scores(model: NextItem, rows: int, plac
     history, mask = batch(rows, places)
     mask[0, : places // 2] = False
     table, encoder = model.served()
-    session = onnxruntime.InferenceSession(graph_bytes(encoder, table.shape[1]), providers=["CPUExecutionProvider"])
+    session = onnx_runtime.session(graph_bytes(encoder, table.shape[1]), threads=1)
     vectors = table[history].numpy() * mask.numpy()[:, :, None]
     users = session.run(["user"], {"history": vectors, "mask": mask.numpy()})[0]
     np.testing.assert_allclose(users @ table.numpy().T, model.scores(history, mask).detach().numpy(), atol=1e-4)

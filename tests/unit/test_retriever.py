@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
-from lodestar import bundle
+from lodestar import bundle, onnx_runtime
 from lodestar.config import BY_NEIGHBOURS, COUNTED_FAMILIES, DataConfig, ModelConfig, Recipe
 from lodestar.data.splits import Cases
 from lodestar.engine.recommender import Recommender
@@ -96,7 +95,7 @@ def test_the_graph_gives_what_the_encoder_gives(name: str, tmp_path: Path) -> No
     graph.write_bytes(graph_bytes(found.encoder, found.vectors.shape[1]))
     history, mask = padded(asked)
     vectors = torch.from_numpy(found.vectors)[history] * mask[:, :, None]
-    (users,) = onnxruntime.InferenceSession(graph).run(None, {"history": vectors.numpy(), "mask": mask.numpy()})
+    (users,) = onnx_runtime.session(graph, threads=1).run(None, {"history": vectors.numpy(), "mask": mask.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(users, found.encoder(vectors, mask).numpy(), atol=1e-5)
 

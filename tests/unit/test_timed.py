@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lodestar import bundle
+from lodestar import bundle, onnx_runtime
 from lodestar.catalogue import Catalogue
 from lodestar.config import ModelConfig, Recipe, override
 from lodestar.data import gaps
@@ -98,12 +98,10 @@ def test_it_is_blind_to_padding_and_to_the_future_and_sees_the_past_s_pace() -> 
 @torch.no_grad()
 @pytest.mark.parametrize("length", [1, 3, 10])
 def test_the_graph_gives_the_model_s_answers(length: int, tmp_path: Path) -> None:
-    import onnxruntime
-
     made = model()
     rows, encoder = made.served()
     graph = graph_bytes(encoder, DIM + 1)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = onnx_runtime.session(graph, threads=1)
     chance = np.random.default_rng(length)
     paced: NDArray[Any] = gaps.dated(chance.integers(0, NUM_ITEMS, length), chance.integers(0, 10**7, length))
     vectors = np.concatenate([rows.numpy()[gaps.items_of(paced)], gaps.gaps_of(paced)[:, None]], axis=1, dtype=np.float32)
