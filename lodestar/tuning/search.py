@@ -28,6 +28,8 @@ from lodestar.training.stages import SEARCH, Training
 from lodestar.tuning.space import Choice, Range, Space, Value, overrides, space_of, with_values
 
 if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+
     import optuna
 
 JOURNAL, LOG, BEST, RECIPE = "study.jsonl", "tune.log", "best.json", "recipe"
@@ -58,8 +60,9 @@ def tune(features: Path, recipe: Recipe, fixed: str, folder: Path, trials: int, 
     if len(found.split(recipe.data).validation) == 0:
         raise DataError("E201", "no user has a validation item", remedy="Bring more events, or a larger data.validation_share.")
     space, study = space_of(recipe, fixed), _study(folder, recipe, found.digest)
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_work, args=(features, recipe, space, folder, trials, jobs)) for _ in range(jobs)]
+    context, left = multiprocessing.get_context("spawn"), max(0, trials - len(ranked(study)))
+    tickets = context.Value("l", left)
+    workers = [context.Process(target=_work, args=(features, recipe, space, folder, tickets, jobs)) for _ in range(min(jobs, left))]
     for worker in workers:
         worker.start()
     try:
@@ -130,14 +133,21 @@ def _study(folder: Path, recipe: Recipe, digest: str) -> "optuna.Study":
     return study
 
 
-def _work(features: Path, recipe: Recipe, space: Space, folder: Path, trials: int, jobs: int) -> None:
+def _work(features: Path, recipe: Recipe, space: Space, folder: Path, tickets: "Synchronized[int]", jobs: int) -> None:
     with (folder / LOG).open("a") as said:
         os.dup2(said.fileno(), sys.stderr.fileno())
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     found = store.load(features)
     study = _study(folder, recipe, found.digest)
-    while len(ranked(study)) < trials:
+    while _has_ticket(tickets):
         study.optimize(lambda trial: _tried(trial, found, recipe, space), n_trials=1)
+
+
+def _has_ticket(tickets: "Synchronized[int]") -> bool:
+    """Take one of the trials that are left; counting those that have ended would begin one too many for each that still runs."""
+    with tickets.get_lock():
+        tickets.value -= 1
+        return tickets.value >= 0
 
 
 def _tried(trial: "optuna.Trial", found: FeatureSet, recipe: Recipe, space: Space) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lodestar.config import BLEND, COUNTED_FAMILIES, Recipe, override
-from lodestar.errors import UsageError
+from lodestar.errors import ConfigError, UsageError
 
 Value = float | int | str
 
@@ -50,17 +50,35 @@ SPACES: Mapping[str, Space] = {
 
 
 def space_of(recipe: Recipe, fixed: str) -> Space:
-    """What is tuned of a recipe, but for what the overrides `fixed` name; UsageError where nothing is left.
+    """What is tuned of a recipe, but for what the overrides `fixed` name and what does not go with that; UsageError where nothing is left.
 
     A family without a training loop tries its settings by itself.
     """
     if recipe.model.family in (*COUNTED_FAMILIES, BLEND):
         raise UsageError(f"{recipe.name} tries its settings on the validation items whenever it is trained; there is nothing to tune")
     named = {f"{section}.{field}" for section, fields in json.loads(fixed).items() for field in fields}
-    space = {name: allowed for name, allowed in SPACES[recipe.model.family].items() if name not in named}
+    space = {name: _fitting(recipe, name, allowed) for name, allowed in SPACES[recipe.model.family].items() if name not in named}
     if not space:
         raise UsageError(f"the overrides fix all that can be tuned of {recipe.name}")
+    for name, allowed in space.items():
+        if isinstance(allowed, Choice) and not allowed.values:
+            raise UsageError(f"no value of {name} goes with the overrides: fix it as well")
     return space
+
+
+def _fitting(recipe: Recipe, name: str, allowed: Range | Choice) -> Range | Choice:
+    """Of the values of a choice those that make a recipe."""
+    if isinstance(allowed, Range):
+        return allowed
+    return Choice(values=tuple(value for value in allowed.values if _is_recipe(recipe, name, value)))
+
+
+def _is_recipe(recipe: Recipe, name: str, value: Value) -> bool:
+    try:
+        with_values(recipe, {name: value})
+    except ConfigError:
+        return False
+    return True
 
 
 def overrides(values: Mapping[str, Value], fixed: str = "{}") -> str:
