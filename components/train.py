@@ -4,7 +4,7 @@ from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
 
 from components.image import reference
-from components.termination import reachable
+from components.signals import reachable
 
 
 @reachable

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.termination import TERMINATED, reachable, taken_back
+from components.signals import TERMINATED, reachable, taken_back
 from components.train import train
 
 # The signal goes to the process that was started, as Kubernetes sends it to the first one of a container.
 BODY = """
 import os, signal, sys
 from pathlib import Path
-from components.termination import taken_back
+from components.signals import taken_back
 with taken_back(lambda: Path(sys.argv[-1]).write_text("taken back")):
     os.kill(PARENT, signal.SIGTERM)
     signal.sigtimedwait([signal.SIGUSR1], 5)
