@@ -35,7 +35,7 @@ def launch_as_asked(training: str, *, image: str, features: str, bundle: str, re
     """What a step asks for, in words of its own (`components.jobs.as_asked`); EnvironmentFault E532 where the job ends without a bundle."""
     job = as_asked(training, image=image, features=features, bundle=bundle, recipe=recipe, overrides=overrides)
     launch(job)
-    if storage.get(f"{bundle}/{INFO}") is None:
+    if storage.get(f"{storage.resolve(bundle)}/{INFO}") is None:
         raise EnvironmentFault("E532", f"training job {job.name} succeeded and left no bundle at {bundle}", remedy=_see(job))
 
 

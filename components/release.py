@@ -9,12 +9,11 @@ from lodestar.progress import log_event
 
 BUNDLE = "bundle"
 ONLINE = "online"
-CURRENT = "current"
 
 
 def release(bundle: Path, features: Path, destination: str, service: str) -> str:
     """The address that the bundle now has; publishing the same bundle twice changes nothing."""
-    address = _to_bucket(bundle, destination) if storage.is_remote(destination) else _to_folder(bundle, features, Path(destination))
+    address = storage.upload(bundle, destination) if storage.is_remote(destination) else _to_folder(bundle, features, Path(destination))
     if service:
         from serving.rollout import start_canary
 
@@ -28,10 +27,3 @@ def _to_folder(bundle: Path, features: Path, destination: Path) -> str:
         with storage.publish_folder(destination / name) as work:
             shutil.copytree(source, work, dirs_exist_ok=True)
     return str(destination / BUNDLE)
-
-
-def _to_bucket(bundle: Path, destination: str) -> str:
-    address = f"{destination.rstrip('/')}/{load(bundle).digest}"
-    storage.upload(bundle, address)
-    storage.put(address.encode(), f"{destination.rstrip('/')}/{CURRENT}")
-    return address

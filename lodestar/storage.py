@@ -1,197 +1,158 @@
-"""One way to files: a local path or an `s3://` address; nothing is ever seen half-written.
+"""One way to files: a local path or an `s3://` address; nothing is ever seen half-written, and no name leads out of its folder.
 
 Credentials and endpoint come from the usual AWS environment (AWS_ENDPOINT_URL for a server that is not Amazon's).
 """
 
-import contextlib
-import errno
-import fcntl
 import fnmatch
-import functools
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
 
+from lodestar import s3_versions
 from lodestar.errors import EnvironmentFault
-from lodestar.s3_objects import fetch_object, status_of
+from lodestar.file_names import below, plain_files
+from lodestar.publication import digest, locked, publish_file, publish_folder, scratch
+from lodestar.s3_objects import SCHEME, Location, entries, fetch_object, get_object, locate, put_object, remove_objects, status_of
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-SCHEME, WILDCARDS = "s3://", "*?["
-CONNECT_S, READ_S = 10, 60
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-# Written last: a remote folder without it was never finished.
-COMPLETE = "_SUCCESS"
+__all__ = [
+    "digest",
+    "download",
+    "fetch",
+    "get",
+    "is_pattern",
+    "is_remote",
+    "local",
+    "locked",
+    "publish_file",
+    "publish_folder",
+    "put",
+    "remove",
+    "resolve",
+    "scratch",
+    "upload",
+]
+WILDCARDS = "*?["
+_CHECK = "Check the address and the run that writes it."
 
 
 def is_remote(address: str) -> bool:
     return address.startswith(SCHEME)
 
 
-@contextmanager
-def publish_folder(target: Path) -> Iterator[Path]:
-    """A fresh folder to fill; on a clean exit it becomes `target` at once, on an error it is gone."""
-    with scratch(target) as work:
-        made = work / target.name
-        made.mkdir()
-        yield made
-        _replace_folder(made, target, work)
+def upload(folder: Path, address: str, started_at: str = "") -> str:
+    """Publish a folder at an `s3://` address: its immutable versioned address, ADDRESS/versions/DIGEST, which is current from then on.
+
+    Readers of ADDRESS have the version before until all of this one is there. `started_at` is when the run began that made it (ISO 8601):
+    EnvironmentFault E565 where one that began later has published. The same folder again changes nothing.
+    """
+    files = {file.relative_to(folder).as_posix(): file for file in plain_files(folder)}
+    below(folder, files, str(folder))
+    if not files:
+        raise EnvironmentFault("E566", f"there is no file in {folder} to publish", remedy="Run again what fills it.")
+    return str(s3_versions.publish(files, locate(address), s3_versions.Pointer(digest=digest(folder), started_at=started_at)))
 
 
-@contextmanager
-def scratch(target: Path) -> Iterator[Path]:
-    """A folder beside `target` to work in, gone at the end; what a process that was killed left there goes as well."""
-    with _room(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*.work"):
-        with contextlib.suppress(BlockingIOError, FileNotFoundError), _held(left):
-            shutil.rmtree(left, ignore_errors=True)
-    with _room(target):
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".work", dir=target.parent))
-    try:
-        with _held(work), _room(target):
-            yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def download(address: str, target: Path, digest: str = "") -> Path:
+    """Publish in a local folder what is stored at an `s3://` address, checked against its digest; the path of the folder.
 
-
-@contextmanager
-def _room(target: Path) -> Iterator[None]:
-    """A disk that takes no more is an EnvironmentFault E506."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        message = f"{target} cannot be written ({error.strerror})"
-        raise EnvironmentFault("E506", message, remedy="Make room there; what was begun is gone, and the same command makes it.") from error
-
-
-@contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """The folder, made if need be, for this process alone; EnvironmentFault E513 where another one has it."""
-    target.mkdir(parents=True, exist_ok=True)
-    try:
-        with _held(target):
-            yield
-    except BlockingIOError as error:
-        raise EnvironmentFault("E513", f"another process writes to {target}", remedy="Wait until it has ended.") from error
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """The lock of a folder, which the system takes back from a process that is gone; BlockingIOError where another one has it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def publish_file(target: Path) -> Iterator[Path]:
-    """A path to write; on a clean exit it becomes `target` at once, on an error it is gone."""
-    work = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with _room(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield work
-            _sync(work)
-            work.replace(target)
-    finally:
-        work.unlink(missing_ok=True)
-
-
-def upload(folder: Path, address: str) -> None:
-    """Copy every file of a folder under an `s3://` address, the completion mark last."""
-    client, (bucket, prefix) = _client(), _split(address)
-    for file in _files(folder):
-        client.upload_file(str(file), bucket, f"{prefix}/{file.relative_to(folder).as_posix()}")
-    client.put_object(Bucket=bucket, Key=f"{prefix}/{COMPLETE}", Body=digest(folder).encode())
-
-
-def download(address: str, target: Path) -> Path:
-    """Bring everything under a finished `s3://` address to a local folder, checked against its digest."""
-    client, (bucket, prefix) = _client(), _split(address)
-    mark = f"{prefix}/{COMPLETE}"
-    keys = list(_keys(client, bucket, prefix))
-    if not keys:
-        raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.")
-    if mark not in keys:
-        raise EnvironmentFault("E512", f"{address} was never finished", remedy="Run again what writes it.")
-    keys.remove(mark)
-    expected = client.get_object(Bucket=bucket, Key=mark)["Body"].read().decode()
-    with publish_folder(target) as work:
-        for key in keys:
-            file = work / key[len(prefix) + 1 :]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(bucket, key, str(file))
-        if digest(work) != expected:
-            raise EnvironmentFault("E511", f"{address} does not match its digest", remedy="Publish it again.")
+    The address is one that `upload` was given (then it is what is current there), one that it returned, or, where a `digest` is given, of
+    objects that anyone has put there. EnvironmentFault E510 where nothing is there, E511 where it is not what the digest says, E512 where
+    it was not finished, E560 and E561 where a key cannot be a file's name.
+    """
+    location = locate(address)
+    expected = digest or s3_versions.pinned(location)
+    if not expected:
+        pointer = s3_versions.current(location)
+        if pointer is None:
+            raise _unfinished(address) if entries(location) else _nothing(address)
+        location, expected = s3_versions.version(location, pointer.digest), pointer.digest
+    _bring(location, target, expected)
     return target
 
 
+def _bring(location: Location, target: Path, expected: str) -> None:
+    names = list(entries(location))
+    if not names:
+        raise _nothing(str(location))
+    with publish_folder(target) as work:
+        for name, file in below(work, names, str(location)).items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            place = location.below(name)
+            place.client.download_file(place.bucket, place.prefix, str(file))
+        if digest(work) != expected:
+            if s3_versions.pinned(location) and not s3_versions.is_finished(location):
+                raise _unfinished(str(location))
+            raise EnvironmentFault("E511", f"{location} does not match its digest", remedy="Publish it again.")
+
+
+def resolve(address: str) -> str:
+    """The immutable address of what is current at an address that `upload` was given; any other as it is."""
+    if not is_remote(address):
+        return address
+    location = locate(address)
+    pointer = None if s3_versions.pinned(location) else s3_versions.current(location)
+    return str(s3_versions.version(location, pointer.digest)) if pointer else address
+
+
+def remove(address: str) -> None:
+    """Remove all that is stored below an `s3://` address, versions and all."""
+    remove_objects(locate(address))
+
+
 def fetch(address: str, folder: Path) -> Path:
-    """Bring an object, all objects under a prefix, or those that a wildcard names, into a folder; they carry no completion mark.
+    """Bring an object, all objects under a prefix, or those that a wildcard names, into a folder; nobody need have published them.
 
     The path of what came; of a wildcard, the same wildcard there.
     What a call that was killed has brought is not brought again. Each object is checked against the checksum that the store keeps.
     """
-    client, (bucket, prefix) = _client(), _split(address)
-    if is_pattern(prefix):
-        start = prefix[: min(prefix.find(mark) for mark in WILDCARDS if mark in prefix)].rpartition("/")[0]
-        keys = [key for key in _keys(client, bucket, start) if _matches(key, prefix)]
-        target = folder / (Path(start).name or bucket)
-        files = {key: target / key.removeprefix(start).lstrip("/") for key in keys}
-        return _fetched(client, bucket, files, address, target / prefix.removeprefix(start).lstrip("/"))
-    keys = list(_keys(client, bucket, prefix))
-    if f"{prefix}/{COMPLETE}" in keys:
-        return download(address, folder / Path(prefix).name)
-    if not keys:
-        target = folder / (Path(prefix).name or "object")
-        return _fetched(client, bucket, {prefix: target}, address, target)
-    target = folder / Path(prefix or bucket).name
-    files = {key: target / key.removeprefix(prefix).lstrip("/") for key in keys if not key.endswith("/")}
-    return _fetched(client, bucket, files, address, target)
+    place = locate(address)
+    if is_pattern(place.prefix):
+        start = place.prefix[: min(place.prefix.find(mark) for mark in WILDCARDS if mark in place.prefix)].rpartition("/")[0]
+        root = Location(client=place.client, bucket=place.bucket, prefix=start)
+        wanted = place.prefix.removeprefix(start).lstrip("/")
+        target = folder / (PurePosixPath(start).name or place.bucket)
+        return _fetched(root, [name for name in entries(root) if _matches(name, wanted)], target, address) / wanted
+    target = folder / (PurePosixPath(place.prefix).name or place.bucket)
+    names = list(entries(place))
+    if s3_versions.CURRENT in names and any(name.startswith(f"{s3_versions.VERSIONS}/") for name in names):
+        return download(address, target)
+    return _fetched(place, names, target, address) if names or not place.prefix else _fetched_object(place, target, address)
 
 
 def is_pattern(path: str) -> bool:
     return any(mark in path for mark in WILDCARDS)
 
 
-def _matches(key: str, pattern: str) -> bool:
+def _matches(name: str, pattern: str) -> bool:
     """As a shell does it: a wildcard does not reach into another folder."""
-    parts, wanted = key.split("/"), pattern.split("/")
+    parts, wanted = name.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def _fetched(client: "S3Client", bucket: str, files: Mapping[str, Path], address: str, target: Path) -> Path:
+def _fetched(root: Location, names: list[str], target: Path, address: str) -> Path:
+    if not names:
+        raise _nothing(address)
+    for name, file in below(target, names, address).items():
+        _fetched_object(root.below(name), file, address)
+    return target
+
+
+def _fetched_object(place: Location, file: Path, address: str) -> Path:
     from botocore.exceptions import ClientError
 
-    if not files:
-        raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check the address and the run that writes it.")
-    for key, file in files.items():
-        try:
-            fetch_object(client, bucket, key, file)
-        except ClientError as error:
-            message = f"nothing is stored at {address}" if status_of(error) == HTTPStatus.NOT_FOUND else f"{key} cannot be read ({error})"
-            raise EnvironmentFault("E510", message, remedy="Check the address and the run that writes it.") from error
-    return target
+    try:
+        fetch_object(place, file)
+    except ClientError as error:
+        if status_of(error) == HTTPStatus.NOT_FOUND:
+            raise _nothing(address) from error
+        raise EnvironmentFault("E510", f"{place.prefix} cannot be read ({error})", remedy=_CHECK) from error
+    return file
 
 
 def put(content: bytes, address: str) -> None:
     """Write one object or one file, whole or not at all."""
     if is_remote(address):
-        bucket, key = _split(address)
-        _client().put_object(Bucket=bucket, Key=key, Body=content)
+        put_object(locate(address), content)
         return
     with publish_file(Path(address)) as work:
         work.write_bytes(content)
@@ -201,12 +162,8 @@ def get(address: str) -> bytes | None:
     """One object or one file, None where there is none."""
     if not is_remote(address):
         return Path(address).read_bytes() if Path(address).is_file() else None
-    bucket, key = _split(address)
-    client = _client()
-    try:
-        return client.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except client.exceptions.NoSuchKey:
-        return None
+    found = get_object(locate(address))
+    return found.content if found else None
 
 
 def local(address: str, cache: Path) -> Path:
@@ -214,52 +171,9 @@ def local(address: str, cache: Path) -> Path:
     return download(address, cache / hashlib.sha256(address.encode()).hexdigest()[:16]) if is_remote(address) else Path(address)
 
 
-def digest(folder: Path) -> str:
-    """sha256 over names and contents of all files under a folder, in name order."""
-    total = hashlib.sha256()
-    for file in _files(folder):
-        total.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        with file.open("rb") as content:
-            total.update(hashlib.file_digest(content, "sha256").digest())
-    return total.hexdigest()
+def _nothing(address: str) -> EnvironmentFault:
+    return EnvironmentFault("E510", f"nothing is stored at {address}", remedy=_CHECK)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != COMPLETE)
-
-
-def _replace_folder(made: Path, target: Path, work: Path) -> None:
-    """Put a folder where another one may be, which is then in `work`."""
-    made.chmod(0o755)
-    if target.exists():
-        target.replace(work / "old")
-    made.replace(target)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
-
-
-def _split(address: str) -> tuple[str, str]:
-    bucket, _, key = address.removeprefix(SCHEME).partition("/")
-    return bucket, key.rstrip("/")
-
-
-def _client() -> "S3Client":
-    """One for each store and account that the environment names; it may be used by several threads."""
-    return _made(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_ACCESS_KEY_ID"))
-
-
-@functools.cache
-def _made(_endpoint: str | None, _account: str | None) -> "S3Client":
-    import boto3
-    from botocore.config import Config
-
-    limits = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=CONNECT_S, read_timeout=READ_S)
-    return boto3.client("s3", config=limits)
-
-
-def _keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix and f"{prefix}/"):
-        yield from (entry["Key"] for entry in page.get("Contents", ()))
+def _unfinished(address: str) -> EnvironmentFault:
+    return EnvironmentFault("E512", f"{address} was never finished", remedy="Run again what writes it.")

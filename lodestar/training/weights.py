@@ -38,7 +38,7 @@ def save(model: NextItem, items: list[str], until: int, folder: Path) -> None:
 def load(bundle: str) -> Weights:
     """From a bundle's folder or `s3://`; DataError E154 where there are none."""
     with tempfile.TemporaryDirectory() as work:
-        content = storage.get(f"{bundle}/{FILE}")
+        content = storage.get(f"{storage.resolve(bundle)}/{FILE}")
         if content is None:
             remedy = "Name the bundle of a family that is trained by epochs."
             raise DataError("E154", f"{bundle} has no {FILE} to begin from", remedy=remedy)

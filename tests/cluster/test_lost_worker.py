@@ -24,7 +24,7 @@ def test_a_job_that_lost_a_worker_ends_with_the_same_metric(prefix: str, job: Tr
     followed.start()
     try:
         eventually(lambda: _saved(shaken.checkpoints), BEGUN_S, lambda: _described(shaken.name))
-        assert storage.get(f"{shaken.bundle}/bundle.json") is None
+        assert storage.resolve(shaken.bundle) == shaken.bundle
         kubectl("-n", objects.TRAINING, "delete", "pod", f"{shaken.name}-worker-0", "--grace-period=0", "--force")
     finally:
         followed.join()

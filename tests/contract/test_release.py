@@ -29,7 +29,7 @@ def test_a_bucket_keeps_every_bundle_and_names_the_current_one(bucket: str, feat
     bundles = f"{bucket}/bundles"
     made = [small_bundle(tmp_path / "a"), small_bundle(tmp_path / "b", precision="int8")]
     addresses = [release(path, features, bundles, "") for path in (*made, made[1])]
-    assert addresses == [f"{bundles}/{bundle.load(path).digest}" for path in (*made, made[1])]
-    assert storage.get(f"{bundles}/current") == addresses[1].encode()
+    assert addresses == [f"{bundles}/versions/{storage.digest(path)}" for path in (*made, made[1])]
+    assert storage.resolve(bundles) == addresses[1]
     for path, address in zip(made, addresses, strict=False):
         assert bundle.load(storage.download(address, tmp_path / "back" / path.name)).digest == bundle.load(path).digest

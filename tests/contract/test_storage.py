@@ -14,7 +14,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ResponseStreamingError
 from botocore.response import StreamingBody
 
-from lodestar import download, storage
+from lodestar import download, s3_objects, storage
 from lodestar.data.ingest import add
 from lodestar.errors import EnvironmentFault
 from tests.contract.conftest import ROOT
@@ -34,7 +34,7 @@ def test_a_folder_comes_back_equal(bucket: str, folder: Path, tmp_path: Path) ->
     assert storage.digest(storage.download(f"{bucket}/a", tmp_path / "back")) == storage.digest(folder)
 
 
-def test_an_upload_without_its_mark_is_not_taken(bucket: str, folder: Path, tmp_path: Path) -> None:
+def test_an_upload_that_nothing_points_to_is_not_taken(bucket: str, folder: Path, tmp_path: Path) -> None:
     boto3.client("s3").upload_file(str(folder / "info.json"), "models", "half/info.json")
     with pytest.raises(EnvironmentFault, match="E512"):
         storage.download(f"{bucket}/half", tmp_path / "back")
@@ -43,7 +43,7 @@ def test_an_upload_without_its_mark_is_not_taken(bucket: str, folder: Path, tmp_
 
 def test_a_changed_object_is_noticed_and_nothing_is_left(bucket: str, folder: Path, tmp_path: Path) -> None:
     storage.upload(folder, f"{bucket}/changed")
-    boto3.client("s3").put_object(Bucket="models", Key="changed/info.json", Body=b"{1}")
+    boto3.client("s3").put_object(Bucket="models", Key=f"changed/versions/{storage.digest(folder)}/info.json", Body=b"{1}")
     with pytest.raises(EnvironmentFault, match="E511"):
         storage.download(f"{bucket}/changed", tmp_path / "back")
     assert list(tmp_path.iterdir()) == [folder]
@@ -74,7 +74,7 @@ def test_objects_that_others_put_are_fetched_without_a_mark(bucket: str, tmp_pat
 def test_a_finished_folder_is_fetched_by_its_digest(bucket: str, folder: Path, tmp_path: Path) -> None:
     storage.upload(folder, f"{bucket}/whole")
     assert storage.digest(storage.fetch(f"{bucket}/whole", tmp_path)) == storage.digest(folder)
-    boto3.client("s3").put_object(Bucket="models", Key="whole/info.json", Body=b"{1}")
+    boto3.client("s3").put_object(Bucket="models", Key=f"whole/versions/{storage.digest(folder)}/info.json", Body=b"{1}")
     with pytest.raises(EnvironmentFault, match="E511"):
         storage.fetch(f"{bucket}/whole", tmp_path / "again")
 
@@ -121,7 +121,7 @@ def test_what_a_killed_process_has_got_is_not_brought_again(bucket: str, large: 
     held = part.stat().st_size
     assert 0 < held < len(large)
     ranges: list[str] = []
-    storage._client().meta.events.register("before-call.s3.GetObject", lambda params, **_: ranges.append(params["headers"]["Range"]))
+    s3_objects.connect().meta.events.register("before-call.s3.GetObject", lambda params, **_: ranges.append(params["headers"]["Range"]))
     found = storage.fetch(f"{bucket}/large", tmp_path)
     assert (found / "part.bin").read_bytes() == large
     assert ranges == [f"bytes={held}-"]

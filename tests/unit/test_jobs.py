@@ -213,6 +213,7 @@ def test_a_job_needs_addresses_that_other_machines_reach() -> None:
 def test_a_job_that_leaves_no_bundle_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server("Succeeded")
     monkeypatch.setattr(launch, "connect", lambda _namespace, _kind: Named(server))
+    monkeypatch.setattr("lodestar.storage.resolve", lambda address: address)
     monkeypatch.setattr("lodestar.storage.get", lambda _address: None)
     with pytest.raises(EnvironmentFault, match=r"E532.*left no bundle at s3://b/o"):
         launch_as_asked("{}", image="i", features="s3://b/f", bundle="s3://b/o", recipe="sasrec", overrides="{}")

@@ -1,0 +1,169 @@
+"""Folders in an S3 store that are replaced at once: each version under a prefix of its own, and a small object that names the current one.
+
+    ADDRESS/versions/DIGEST/…   the files; DIGEST is `publication.digest` of the folder, so what has come can be checked
+    ADDRESS/finished/DIGEST     empty: that version is whole
+    ADDRESS/current             JSON: the digest that is current, and when the run started that made it
+
+A version that was finished is never changed nor removed here: services name it directly. What a killed upload left is removed by the
+next upload to the address, when nobody has gone on with it for a day.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from lodestar.errors import EnvironmentFault, UsageError
+from lodestar.s3_objects import (
+    Location,
+    entries,
+    get_object,
+    put_object,
+    remove_objects,
+    server_time,
+    swap_object,
+    upload_file,
+)
+
+VERSIONS, FINISHED, CURRENT = "versions", "finished", "current"
+UNFINISHED_S = 86_400.0
+ATTEMPTS = 10
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointer:
+    """Which version is current; `started_at` is when the run that published it began, ISO 8601, empty where it did not say."""
+
+    digest: str
+    started_at: str = ""
+
+    def __post_init__(self) -> None:
+        if not DIGEST.fullmatch(self.digest):
+            raise ValueError(f"{self.digest!r} is no digest")
+        if self.started_at:
+            _moment(self.started_at)
+
+    def is_after(self, started_at: str) -> bool:
+        return bool(self.started_at and started_at) and _moment(self.started_at) > _moment(started_at)
+
+
+def pinned(location: Location) -> str:
+    """The digest that a versioned address names, empty where it is none."""
+    parts = location.prefix.split("/")
+    return parts[-1] if len(parts) > 1 and parts[-2] == VERSIONS and DIGEST.fullmatch(parts[-1]) else ""
+
+
+def version(location: Location, digest: str) -> Location:
+    return location.below(f"{VERSIONS}/{digest}")
+
+
+def current(location: Location) -> Pointer | None:
+    """What is current at an address, None where nothing was published there; EnvironmentFault E563 where the object is no pointer."""
+    found = get_object(location.below(CURRENT))
+    return _pointer(location, found.content) if found else None
+
+
+def publish(files: Mapping[str, Path], location: Location, pointer: Pointer) -> Location:
+    """Bring files up as the pointer's version and make it current; EnvironmentFault E565 where a run that started later has published."""
+    target, mark = version(location, pointer.digest), location.below(f"{FINISHED}/{pointer.digest}")
+    _refuse_older(location, pointer)
+    _remove_unfinished(location)
+    for _ in range(ATTEMPTS):
+        there = entries(target) if get_object(mark) else {}
+        for name, file in files.items():
+            upload_file(target.below(name), file, there.get(name))
+        put_object(mark, b"")
+        if files.keys() <= entries(target).keys():  # or what was unfinished was removed while it was being finished
+            break
+    else:
+        raise EnvironmentFault("E512", f"{target} does not keep what is brought there", remedy="See who else removes objects there.")
+    _make_current(location, pointer)
+    return target
+
+
+def is_finished(location: Location) -> bool:
+    """Was the version at a versioned address published whole?"""
+    parts = location.prefix.split("/")
+    address = Location(client=location.client, bucket=location.bucket, prefix="/".join(parts[:-2]))
+    return get_object(address.below(f"{FINISHED}/{parts[-1]}")) is not None
+
+
+def _make_current(location: Location, pointer: Pointer) -> None:
+    for _ in range(ATTEMPTS):
+        found = get_object(location.below(CURRENT))
+        if found:
+            _check_order(location, _pointer(location, found.content), pointer)
+        if swap_object(location.below(CURRENT), json.dumps(asdict(pointer)).encode(), expected=found):
+            return
+    raise EnvironmentFault("E564", f"others publish to {location} all the time", remedy="Publish again, when they have ended.")
+
+
+def _refuse_older(location: Location, pointer: Pointer) -> None:
+    found = current(location)
+    if found:
+        _check_order(location, found, pointer)
+
+
+def _check_order(location: Location, found: Pointer, pointer: Pointer) -> None:
+    if found.is_after(pointer.started_at):
+        message = f"{location} holds what a run made that started at {found.started_at}, after this one ({pointer.started_at})"
+        raise EnvironmentFault("E565", message, remedy="Nothing is to be done: the newer one stays.")
+
+
+def _pointer(location: Location, content: bytes) -> Pointer:
+    try:
+        return Pointer(**json.loads(content))
+    except (ValueError, TypeError) as error:
+        message = f"{location.below(CURRENT)} does not say which version is current"
+        raise EnvironmentFault("E563", message, remedy="Move it away, and publish again.") from error
+
+
+def _remove_unfinished(location: Location) -> None:
+    """Remove what nobody finished, and parts of objects that were not; a store that does not let us keeps them."""
+    from botocore.exceptions import ClientError
+
+    try:
+        before = server_time(location) - timedelta(seconds=UNFINISHED_S)
+        for digest in _unfinished(location, before):
+            logger.info("removing what was not finished at %s", version(location, digest))
+            remove_objects(version(location, digest))
+        _abort_uploads(location.below(VERSIONS), before)
+    except ClientError as error:
+        logger.warning("what was not finished at %s stays: %s", location, error)
+
+
+def _unfinished(location: Location, before: datetime) -> Iterator[str]:
+    """Versions that are not whole and that nobody has written to since."""
+    newest: dict[str, datetime] = {}
+    for name, stored in entries(location.below(VERSIONS)).items():
+        digest = name.partition("/")[0]
+        newest[digest] = max(stored.modified, newest.get(digest, stored.modified))
+    for digest in [digest for digest, modified in newest.items() if modified < before and DIGEST.fullmatch(digest)]:
+        found = current(location)
+        is_whole = (found and found.digest == digest) or get_object(location.below(f"{FINISHED}/{digest}"))
+        if not is_whole and all(stored.modified < before for stored in entries(version(location, digest)).values()):
+            yield digest
+
+
+def _abort_uploads(location: Location, before: datetime) -> None:
+    pages = location.client.get_paginator("list_multipart_uploads").paginate(Bucket=location.bucket, Prefix=f"{location.prefix}/")
+    for upload in [upload for page in pages for upload in page.get("Uploads", ())]:
+        if upload["Initiated"] < before:
+            location.client.abort_multipart_upload(Bucket=location.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+def _moment(text: str) -> datetime:
+    """UsageError where a text is no moment with its offset from UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no moment: write it as 2026-01-31T06:00:00Z") from error
+    if moment.tzinfo is None:
+        raise UsageError(f"{text!r} does not say its offset from UTC: write it as 2026-01-31T06:00:00Z")
+    return moment
