@@ -4,7 +4,7 @@ sequences.npz   interactions as arrays, the users' ids and the catalogue
 data/*.parquet  feature tables, for Feast; and who rated what
 training_set.parquet  labels with what was known at their moments
 scalers.json    how raw statistics became numbers in 0–1
-online/         the online store's snapshot and the registry
+generation      what all of these are called together
 """
 
 import hashlib
@@ -23,19 +23,24 @@ from lodestar.config import DataConfig
 from lodestar.data.interactions import Interactions
 from lodestar.data.splits import Split, split
 from lodestar.errors import DataError
+from lodestar.schema.places import GENERATION
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+
 SEQUENCES = "sequences.npz"
-ONLINE = "online"
 DATA = "data"
 SCALERS = "scalers.json"
+DIGEST_DIGITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """Interactions, and the catalogue whose rows they count in; `digest` names both, 16 hex digits. They lie in the folder `root`."""
+    """Interactions, and the catalogue whose rows they count in, in the folder `root`.
+
+    `digest` is the feature generation, 16 hex digits: it names these and all tables beside them (`lodestar.features.generation`).
+    """
 
     root: Path
     interactions: Interactions
@@ -83,6 +88,12 @@ def load(root: Path) -> FeatureSet:
     interactions = Interactions(
         users=unpack(schema.USER_ID, content), items=items.ids, user=content["user"], item=content["item"], time=content["time"]
     )
+    return FeatureSet(root=root, interactions=interactions, items=items, digest=_digest(root))
+
+
+def _digest(root: Path) -> str:
+    """The generation that the build has noted; of sequences without tables, their own."""
+    if (root / GENERATION).is_file():
+        return (root / GENERATION).read_text()
     with (root / SEQUENCES).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return FeatureSet(root=root, interactions=interactions, items=items, digest=digest)
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_DIGITS]

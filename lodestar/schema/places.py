@@ -1,6 +1,7 @@
 """Where things lie: a training set, and of an online store the row of each view and entity, and each layout that rows are written in."""
 
 TRAINING_SET = "training_set.parquet"  # in a folder of features: labels with what was known at their moments
+GENERATION = "generation"  # there too: the name of all that was built together
 RATINGS = "ratings"  # a table beside the views: who rated what
 
 
