@@ -1,33 +1,44 @@
-"""What a rollout needs of the API server: read a service, make a change, and know when the change has come to pass."""
+"""What a rollout needs of the API server: read a service, make a change of what was read, and know when the change has come to pass."""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lodestar.errors import EnvironmentFault
+from lodestar.errors import EnvironmentFault, LodestarError
+from lodestar.progress import log_event
 
 Object = dict[str, Any]
 
 NAMESPACE = "lodestar"
 PLURALS = {"InferenceService": "inferenceservices", "HTTPRoute": "httproutes"}
 SERVICE, ROUTE = PLURALS
-SERVING, GATEWAY = "serving.kserve.io/v1beta1", "gateway.networking.k8s.io"
+VERSIONS = {SERVICE: "serving.kserve.io/v1beta1", ROUTE: "gateway.networking.k8s.io/v1"}
+CANARY = "canary"
 KNATIVE = ("Knative", "Serverless")
 # Where KServe writes which bundle the pods of a Deployment fetch.
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
-NOT_FOUND = 404
+NOT_FOUND, CONFLICT = 404, 409
 READY_S, POLL_S = 600.0, 2.0
+# A pod that is terminated has 30 s: what it began is taken back within them, whether or not the gateway has said so.
+TAKE_BACK_S = 8.0
+# Controllers write what they found into the same objects: a change that met one is made again of what is there then.
+CONFLICT_S, CONFLICT_POLL_S = 60.0, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """An InferenceService, and the HTTPRoute NAME-split that carries the weights, where there is one."""
+    """An InferenceService, the HTTPRoute NAME-split that carries the weights, and the second service NAME-canary, where there are such."""
 
     service: Object
     route: Object | None
+    second: Object | None = None
+
+
+# What is live to a JSON merge patch of one object, or to nothing where nothing is left to do.
+Step = Callable[[Live], Object | None]
 
 
 class ApiServer(Protocol):
@@ -39,8 +50,15 @@ class ApiServer(Protocol):
     def answers(self, service: Object) -> bool:
         """Whether requests to it are answered."""
 
-    def make(self, changes: list[Object]) -> None:
-        """Make changes one after the other, each once the one before has come to pass."""
+    def make(self, steps: list[Step]) -> None:
+        """Make changes one after the other, each of what is live once the one before has come to pass.
+
+        A change of an object that someone else has changed since it was read is refused by the server, and made anew;
+        EnvironmentFault E572 where that goes on for a minute.
+        """
+
+    def take_back(self, steps: list[Step]) -> None:
+        """Make changes as far as that can be done in seconds; one that is refused is said, and does not keep the next from being made."""
 
 
 def connect(service: str) -> ApiServer:
@@ -66,39 +84,62 @@ class Kubernetes:
     def live(self) -> Live:
         with _refusals(f"InferenceService {self.namespace}/{self.name}"):
             service = self._read(SERVICE, self.name)
+            second = self._found(SERVICE, f"{self.name}-{CANARY}")
+            if second is not None and "deletionTimestamp" in second["metadata"]:
+                second = None  # a new one is refused until it is gone, and then made
         with _refusals(f"HTTPRoute {self.namespace}/{self.name}-split"):
-            return Live(service=service, route=self._route())
+            return Live(service=service, route=self._found(ROUTE, f"{self.name}-split"), second=second)
 
     def answers(self, service: Object) -> bool:
         return condition(service, "Ready")
 
-    def make(self, changes: list[Object]) -> None:
-        for change in changes:
-            identity = change["kind"], change["metadata"]["name"]
-            with _refusals(" ".join(identity)):
-                self._make(*identity, change)
-            if change.get("$patch") != "delete":
-                self._wait(*identity)
+    def make(self, steps: list[Step]) -> None:
+        for step in steps:
+            self._make(step, READY_S)
 
-    def _make(self, kind: str, name: str, change: Object) -> None:
+    def take_back(self, steps: list[Step]) -> None:
+        for step in steps:
+            try:
+                self._make(step, TAKE_BACK_S)
+            except LodestarError as error:
+                log_event("rollout", service=f"{self.namespace}/{self.name}", state="not taken back", error=str(error))
+
+    def _make(self, step: Step, ready_s: float) -> None:
+        deadline = time.monotonic() + min(ready_s, CONFLICT_S)
+        while (change := step(self.live())) is not None:
+            kind, name = change["kind"], change["metadata"]["name"]
+            with _refusals(f"{kind} {name}"):
+                is_made = self._send(kind, name, change)
+            if is_made:
+                return None if _is_deletion(change) else self._wait(change, ready_s)
+            if time.monotonic() > deadline:
+                message = f"{kind} {name} is changed by others, each time after it was read"
+                raise EnvironmentFault("E572", message, remedy="Run the same command again.")
+            time.sleep(CONFLICT_POLL_S)
+        return None
+
+    def _send(self, kind: str, name: str, change: Object) -> bool:
+        """False where the object is no longer the one that the change was made of."""
         from kubernetes import client
 
         objects, place = client.CustomObjectsApi(), self._place(kind)
+        version = change["metadata"].get("resourceVersion")
         try:
-            if change.get("$patch") == "delete":
-                objects.delete_namespaced_custom_object(**place, name=name)
+            if _is_deletion(change):
+                objects.delete_namespaced_custom_object(**place, name=name, body={"preconditions": {"resourceVersion": version}})
+            elif version is None:
+                objects.create_namespaced_custom_object(**place, body=change)
             else:
                 objects.patch_namespaced_custom_object(**place, name=name, body=change)
         except client.ApiException as error:
-            if error.status != NOT_FOUND:
+            if error.status not in {CONFLICT, NOT_FOUND}:
                 raise
-            if kind == SERVICE and "model" in change.get("spec", {}).get("predictor", {}):
-                objects.create_namespaced_custom_object(**place, body=change)
-            elif change.get("$patch") != "delete":
-                raise
+            return False
+        return True
 
-    def _wait(self, kind: str, name: str) -> None:
-        deadline = time.monotonic() + READY_S
+    def _wait(self, change: Object, ready_s: float) -> None:
+        kind, name = change["kind"], change["metadata"]["name"]
+        deadline = time.monotonic() + ready_s
         while True:
             with _refusals(f"{kind} {name}"):
                 now = self._read(kind, name)
@@ -106,7 +147,7 @@ class Kubernetes:
                     return
             if time.monotonic() > deadline:
                 remedy = f"See `kubectl -n {self.namespace} describe inferenceservice,pods`."
-                raise EnvironmentFault("E542", f"{kind} {name} was not ready after {READY_S:.0f} s: {said(now)}", remedy=remedy)
+                raise EnvironmentFault("E542", f"{kind} {name} was not ready after {ready_s:.0f} s: {said(now)}", remedy=remedy)
             time.sleep(POLL_S)
 
     def _deployments(self, name: str) -> list[Any]:
@@ -115,11 +156,11 @@ class Kubernetes:
         label = f"serving.kserve.io/inferenceservice={name}"
         return list(client.AppsV1Api().list_namespaced_deployment(self.namespace, label_selector=label).items)
 
-    def _route(self) -> Object | None:
+    def _found(self, kind: str, name: str) -> Object | None:
         from kubernetes import client
 
         try:
-            return self._read(ROUTE, f"{self.name}-split")
+            return self._read(kind, name)
         except client.ApiException as error:
             if error.status != NOT_FOUND:
                 raise
@@ -132,8 +173,12 @@ class Kubernetes:
         return dict(found)
 
     def _place(self, kind: str) -> dict[str, str]:
-        group, version = SERVING.split("/") if kind == SERVICE else (GATEWAY, "v1")
+        group, version = VERSIONS[kind].split("/")
         return {"group": group, "version": version, "namespace": self.namespace, "plural": PLURALS[kind]}
+
+
+def _is_deletion(change: Object) -> bool:
+    return change.get("$patch") == "delete"
 
 
 def has_settled(service: Object, deployments: list[Any]) -> bool:

@@ -12,6 +12,7 @@ from kubernetes import config
 from components import job_server
 from lodestar.errors import EnvironmentFault
 from serving import cluster, rollout
+from serving.canary import State, replace, roll_back, state
 from serving.cluster import SOURCE, Object
 from tests.contract.kustomize import OVERLAYS, merged, objects
 
@@ -29,6 +30,7 @@ class Server:
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
         self.rights: set[Right] = set()
+        self.writes = 0
         self.refused: dict[str, int] = {}
         self.is_ready = self.is_reachable = True
 
@@ -41,7 +43,11 @@ class Server:
         group, resource = (found["group"] or "").rstrip("/"), found["resource"] + (found["part"] or "")
         verb = VERBS.get(method) or ("get" if found["name"] else "list")
         self.rights.add((found["namespace"], group, resource, verb))
-        status = self.refused.get(resource) or self._status(verb, parts.path, json.loads(given.get("body") or "{}"))
+        status = (
+            self.refused.get(resource)
+            or self.refused.get(f"{resource}/{verb}")
+            or self._status(verb, parts.path, json.loads(given.get("body") or "{}"))
+        )
         answer: Any = {"message": f"no {resource} for you"}
         if status < 300:
             answer = self._answer(resource, parts.path, dict(given.get("fields") or ()))
@@ -54,11 +60,19 @@ class Server:
             path = f"{path}/{body['metadata']['name']}"
         if (path in self.objects) == (verb == "create"):
             return 409 if verb == "create" else 404
+        if self._is_stale(path, body):
+            return 409
+        self.writes += 1
         if verb in {"create", "patch"}:
             self.objects[path] = merged(self.objects.get(path, {}), body)
+            self.objects[path]["metadata"]["resourceVersion"] = str(self.writes)
         elif verb == "delete":
             del self.objects[path]
         return 200
+
+    def _is_stale(self, path: str, body: Object) -> bool:
+        asked = (body.get("preconditions") or body.get("metadata") or {}).get("resourceVersion")
+        return asked is not None and asked != self.objects[path]["metadata"]["resourceVersion"]
 
     def _answer(self, resource: str, path: str, query: dict[str, str]) -> Any:
         if resource == "deployments":
@@ -88,6 +102,7 @@ class Server:
             (thing,) = objects(OVERLAYS.parent / f"{file}.yaml")
             kind = cluster.PLURALS[thing["kind"]]
             self.objects[f"/apis/{plural}/namespaces/{SERVING}/{kind}/{thing['metadata']['name']}"] = thing
+            thing["metadata"]["resourceVersion"] = "0"
             if thing["kind"] == cluster.SERVICE:
                 thing["spec"]["predictor"]["model"]["storageUri"] = bundle
 
@@ -103,6 +118,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(config, "load_config", lambda: None)
     monkeypatch.setattr(urllib3.PoolManager, "request", made.request)
     monkeypatch.setattr(cluster, "READY_S", 0.0)
+    monkeypatch.setattr(cluster, "TAKE_BACK_S", 0.0)
     return made
 
 
@@ -137,9 +153,9 @@ def test_a_rollout_goes_from_the_first_bundle_to_the_second(server: Server) -> N
     server.serve(OLD)
     rollout.start_canary("recommend", NEW, 20)
     live = cluster.connect("recommend").live()
-    assert rollout.state(live) == rollout.State(bundle=OLD, candidate=NEW, percent=20, form="two-services")
+    assert state(live) == State(bundle=OLD, candidate=NEW, percent=20, form="two-services")
     rollout.finish("recommend", take=True)
-    assert rollout.state(cluster.connect("recommend").live()).bundle == NEW
+    assert state(cluster.connect("recommend").live()).bundle == NEW
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
 
 
@@ -147,7 +163,7 @@ def test_pods_that_still_fetch_another_bundle_are_waited_for(server: Server, mon
     server.serve(OLD)
     monkeypatch.setattr(server, "_deployment", lambda _service: Server._deployment(server, {"spec": {"predictor": {"model": {}}}}))
     with pytest.raises(EnvironmentFault, match="E542"):
-        cluster.connect("recommend").make([rollout.replace(cluster.connect("recommend").live().service, NEW)])
+        cluster.connect("recommend").make(replace(NEW))
 
 
 def test_a_service_that_does_not_get_ready_says_why(server: Server) -> None:
@@ -173,6 +189,23 @@ def test_a_server_that_refuses_or_is_away_is_an_environment_fault(server: Server
 def test_a_pod_without_a_log_has_none_yet(server: Server, status: int, resource: str) -> None:
     server.refused = {resource: status}
     assert job_server.connect(TRAINING, "PyTorchJob").log("train-1") == ""
+
+
+def test_an_object_that_others_keep_changing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.serve(OLD)
+    monkeypatch.setattr(server, "_is_stale", lambda _path, body: "resourceVersion" in body.get("metadata", {}))
+    with pytest.raises(EnvironmentFault, match=r"E572 HTTPRoute recommend-split is changed by others"):
+        rollout.start_canary("recommend", NEW)
+    assert not [path for path in server.objects if path.endswith("recommend-canary")]
+
+
+def test_taking_back_goes_on_where_one_change_is_refused(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.serve(OLD)
+    rollout.start_canary("recommend", NEW)
+    server.refused = {"httproutes/patch": 403}
+    cluster.connect("recommend").take_back(roll_back("two-services", NEW, OLD))
+    assert not [path for path in server.objects if path.endswith("recommend-canary")]
+    assert "not taken back" in capsys.readouterr().err
 
 
 def test_what_is_gone_already_is_deleted(server: Server) -> None:

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from components import jobs
-from serving.cluster import Live
+from serving.canary import FORM, Form, canary, replace
+from serving.cluster import ROUTE, SERVICE, Live
 from serving.collector import KEY
 from serving.collector import options as collection_options
-from serving.rollout import FORM, ROUTE, SERVICE, Form, canary, replace
 from tests.contract.kustomize import OVERLAYS, Object, merged, objects, rendered
 
 MANIFESTS = OVERLAYS.parent
@@ -126,9 +126,10 @@ def test_an_overlay_says_what_the_rollout_makes(form: Form) -> None:
         stable["spec"]["predictor"].pop("deploymentStrategy")
     if form == "standard":
         stable["metadata"]["annotations"][FORM] = form
-    live = Live(service=merged(stable, replace(stable, FIRST)), route=only(applied(), ROUTE, "recommend-split"))
-    made = {(SERVICE, "recommend"): live.service, (ROUTE, "recommend-split"): live.route}
-    for change in canary(form, live, SECOND, 10):
+    made = {(SERVICE, "recommend"): stable, (ROUTE, "recommend-split"): only(applied(), ROUTE, "recommend-split")}
+    for step in (*replace(FIRST), *canary(form, SECOND, 10)):
+        change = step(Live(service=made[SERVICE, "recommend"], route=made[ROUTE, "recommend-split"]))
+        assert change is not None
         key = change["kind"], change["metadata"]["name"]
         made[key] = merged(made.get(key, {}), change)
     services = {thing["metadata"]["name"]: thing for thing in found if thing["kind"] == SERVICE}

@@ -8,60 +8,9 @@ import pytest
 
 from lodestar.errors import EnvironmentFault, UsageError
 from serving import rollout
-from serving.cluster import Live
-from serving.rollout import FORM, ROUTE, SERVICE, Cluster, Form, Object, detect
-from tests.contract.kustomize import merged
-
-OLD, NEW = "s3://b/old", "s3://b/new"
-NAME, CANARY = "recommend", "recommend-canary"
-
-
-def service(**annotations: str) -> Object:
-    return {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": SERVICE,
-        "metadata": {"name": NAME, "namespace": "lodestar", "labels": {"a": "b"}, "annotations": annotations},
-        "spec": {"predictor": {"minReplicas": 2, "model": {"modelFormat": {"name": "lodestar"}, "storageUri": OLD}}},
-        "status": {"deploymentMode": "Standard"},
-    }
-
-
-def route() -> Object:
-    rules = [{"backendRefs": [{"name": f"{NAME}-predictor", "port": 80, "weight": 100}]}]
-    return {"kind": ROUTE, "metadata": {"name": f"{NAME}-split", "namespace": "lodestar"}, "spec": {"rules": rules}}
-
-
-class Api:
-    """Objects in a dictionary that take JSON merge patches (RFC 7396); `refuses` is a bundle that never becomes ready."""
-
-    def __init__(self, *, mode: str = "Standard", refuses: str = "", is_ready: bool = True, has_route: bool = True, form: str = "") -> None:
-        made = service(**({FORM: form} if form else {}))
-        made["status"]["deploymentMode"] = mode
-        self.objects = {(SERVICE, NAME): made} | ({(ROUTE, f"{NAME}-split"): route()} if has_route else {})
-        self.refuses, self.is_ready = refuses, is_ready
-
-    def live(self) -> Live:
-        return Live(service=copy.deepcopy(self.objects[SERVICE, NAME]), route=copy.deepcopy(self.objects.get((ROUTE, f"{NAME}-split"))))
-
-    def service(self) -> Object:
-        return self.live().service
-
-    def answers(self, _service: Object) -> bool:
-        return self.is_ready
-
-    def make(self, changes: list[Object]) -> None:
-        for change in changes:
-            key = change["kind"], change["metadata"]["name"]
-            if change.get("$patch") == "delete":
-                self.objects.pop(key, None)
-            else:
-                self.objects[key] = merged(self.objects.get(key, {}), change)
-                if self.refuses and self.refuses in json.dumps(change.get("spec", {})):
-                    raise EnvironmentFault("E542", "not ready", remedy="")
-
-    def weights(self) -> dict[str, int]:
-        (rule,) = self.objects[ROUTE, f"{NAME}-split"]["spec"]["rules"]
-        return {backend["name"]: backend["weight"] for backend in rule["backendRefs"]}
+from serving.canary import Cluster, Form, State, detect, roll_back, state
+from serving.cluster import ROUTE, SERVICE
+from tests.unit.rollouts import CANARY, NAME, NEW, OLD, Api, contents, start
 
 
 @pytest.fixture
@@ -73,17 +22,13 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Any:
     return used
 
 
-def start(percent: int = 10) -> None:
-    rollout.start_canary(f"lodestar/{NAME}", NEW, percent)
-
-
 def test_two_services_share_by_the_routes_weights(use: Any) -> None:
     api = use(Api())
     start()
     assert api.weights() == {f"{NAME}-predictor": 90, f"{CANARY}-predictor": 10}
     second = api.objects[SERVICE, CANARY]["spec"]["predictor"]
     assert (second["model"]["storageUri"], second["model"]["args"], second["minReplicas"]) == (NEW, ["--arm=canary"], 1)
-    assert rollout.state(api.live()) == rollout.State(bundle=OLD, candidate=NEW, percent=10, form="two-services")
+    assert state(api.live()) == State(bundle=OLD, candidate=NEW, percent=10, form="two-services")
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -93,7 +38,7 @@ def test_two_services_end_as_one(use: Any, take: bool, bundle: str) -> None:
     rollout.finish(NAME, take=take)
     assert api.weights() == {f"{NAME}-predictor": 100}
     assert (SERVICE, CANARY) not in api.objects
-    assert rollout.state(api.live()) == rollout.State(bundle=bundle, candidate=None, percent=0, form=None)
+    assert state(api.live()) == State(bundle=bundle, candidate=None, percent=0, form=None)
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -106,7 +51,7 @@ def test_kserves_own_canary_is_named_anew_and_ends_as_one(use: Any, take: bool, 
     live = api.service()
     assert "canary" not in live["spec"]
     assert live["spec"]["predictor"].get("name") == (entry["predictor"]["name"] if take else None)
-    assert rollout.state(api.live()).bundle == bundle
+    assert state(api.live()).bundle == bundle
 
 
 def test_knative_mode_shares_by_its_own_setting_and_knows_the_bundle_before(use: Any) -> None:
@@ -115,7 +60,7 @@ def test_knative_mode_shares_by_its_own_setting_and_knows_the_bundle_before(use:
         start(percent)
     predictor = api.service()["spec"]["predictor"]
     assert (predictor["canaryTrafficPercent"], predictor["model"]["storageUri"]) == (25, NEW)
-    assert rollout.state(api.live()) == rollout.State(bundle=OLD, candidate=NEW, percent=25, form="knative")
+    assert state(api.live()) == State(bundle=OLD, candidate=NEW, percent=25, form="knative")
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -124,13 +69,14 @@ def test_knative_mode_ends_with_one_bundle(use: Any, take: bool, bundle: str) ->
     start()
     rollout.finish(NAME, take=take)
     assert "canaryTrafficPercent" not in api.service()["spec"]["predictor"]
-    assert rollout.state(api.live()) == rollout.State(bundle=bundle, candidate=None, percent=0, form=None)
+    assert state(api.live()) == State(bundle=bundle, candidate=None, percent=0, form=None)
 
 
 def test_knative_mode_sends_nothing_to_the_candidate_while_it_goes_back(use: Any) -> None:
     api = use(Api(mode="Knative"))
     start()
-    first, _ = rollout.roll_back("knative", api.live(), OLD)
+    first = roll_back("knative", NEW, OLD)[0](api.live())
+    assert first is not None
     assert first["spec"]["predictor"] == {"canaryTrafficPercent": 0, "model": {"storageUri": OLD}}
 
 
@@ -146,9 +92,9 @@ def test_going_back_without_a_canary_changes_nothing(use: Any, mode: str) -> Non
 @pytest.mark.parametrize("form", get_args(Form)[:2])
 def test_pods_of_the_bundle_that_answers_are_left_alone(use: Any, form: str) -> None:
     api = use(Api(form=form))
-    before = api.service()
+    before = contents(api)[SERVICE, NAME]
     start()
-    after = api.service()
+    after = contents(api)[SERVICE, NAME]
     assert (after["metadata"], after["spec"]["predictor"]) == (before["metadata"], before["spec"]["predictor"])
 
 
@@ -167,15 +113,15 @@ def test_another_process_goes_on_with_it(use: Any) -> None:
     other.objects = copy.deepcopy(api.objects)
     use(other)
     rollout.finish(NAME, take=True)
-    assert rollout.state(other.live()).bundle == NEW
+    assert state(other.live()).bundle == NEW
 
 
 def test_starting_again_changes_nothing(use: Any) -> None:
     api = use(Api())
     start()
-    before = copy.deepcopy(api.objects)
+    before = contents(api)
     start()
-    assert api.objects == before
+    assert contents(api) == before
 
 
 def test_the_bundle_that_answers_is_no_canary_of_itself(use: Any) -> None:
@@ -188,7 +134,7 @@ def test_the_bundle_that_answers_is_no_canary_of_itself(use: Any) -> None:
 def test_a_service_that_answers_nothing_takes_the_bundle_at_once(use: Any) -> None:
     api = use(Api(is_ready=False))
     start()
-    assert rollout.state(api.live()) == rollout.State(bundle=NEW, candidate=None, percent=0, form=None)
+    assert state(api.live()) == State(bundle=NEW, candidate=None, percent=0, form=None)
     assert api.weights() == {f"{NAME}-predictor": 100}
 
 
@@ -200,7 +146,7 @@ def test_a_candidate_that_does_not_get_ready_is_removed_again(use: Any, form: st
     assert (SERVICE, CANARY) not in api.objects
     assert "canary" not in api.service()["spec"]
     assert api.weights() == {f"{NAME}-predictor": 100}
-    assert rollout.state(api.live()).candidate is None
+    assert state(api.live()).candidate is None
 
 
 @pytest.mark.parametrize(
