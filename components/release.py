@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from components.rollout import check_rights, deploy
 from lodestar import storage
 from lodestar.bundle import load
 from lodestar.progress import log_event
@@ -12,12 +13,13 @@ ONLINE = "online"
 
 
 def release(bundle: Path, features: Path, destination: str, service: str) -> str:
-    """The address that the bundle now has; publishing the same bundle twice changes nothing."""
-    address = storage.upload(bundle, destination) if storage.is_remote(destination) else _to_folder(bundle, features, Path(destination))
-    if service:
-        from serving.rollout import start_canary
+    """The address that the bundle now has; publishing the same bundle twice changes nothing.
 
-        start_canary(service, address)
+    EnvironmentFault E537 before anything is written where this account may not roll it out to the service.
+    """
+    check_rights(service)
+    address = storage.upload(bundle, destination) if storage.is_remote(destination) else _to_folder(bundle, features, Path(destination))
+    deploy(address, service)
     log_event("released", address=address, digest=load(bundle).digest)
     return address
 

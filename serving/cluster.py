@@ -17,6 +17,12 @@ PLURALS = {"InferenceService": "inferenceservices", "HTTPRoute": "httproutes"}
 SERVICE, ROUTE = PLURALS
 VERSIONS = {SERVICE: "serving.kserve.io/v1beta1", ROUTE: "gateway.networking.k8s.io/v1"}
 CANARY = "canary"
+# What a rollout asks of the API server in the service's namespace, by group; the Role `rollout` of manifests/ allows this and no more.
+RIGHTS = (
+    *((VERSIONS[SERVICE].partition("/")[0], PLURALS[SERVICE], verb) for verb in ("get", "create", "patch", "delete")),
+    *((VERSIONS[ROUTE].partition("/")[0], PLURALS[ROUTE], verb) for verb in ("get", "patch")),
+    ("apps", "deployments", "list"),
+)
 KNATIVE = ("Knative", "Serverless")
 # Where KServe writes which bundle the pods of a Deployment fetch.
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
@@ -65,13 +71,19 @@ def connect(service: str) -> ApiServer:
     """With a pod's own account, or as the kubeconfig says."""
     from kubernetes import config
 
-    namespace, _, name = service.rpartition("/")
+    namespace, name = place(service)
     try:
         config.load_config()
     except config.ConfigException as error:
         remedy = "Run it in a pod with an account, or set KUBECONFIG."
         raise EnvironmentFault("E541", f"no Kubernetes to talk to: {error}", remedy=remedy) from error
-    return Kubernetes(namespace=namespace or NAMESPACE, name=name)
+    return Kubernetes(namespace=namespace, name=name)
+
+
+def place(service: str) -> tuple[str, str]:
+    """Namespace and name of a service that is written NAME or NAMESPACE/NAME."""
+    namespace, _, name = service.rpartition("/")
+    return namespace or NAMESPACE, name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,23 +2,28 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import pytest
 import urllib3
 from kubernetes import config
 
 from components import job_server
+from components.release import release
 from lodestar.errors import EnvironmentFault
 from serving import cluster, rollout
 from serving.canary import State, replace, roll_back, state
 from serving.cluster import SOURCE, Object
 from tests.contract.kustomize import OVERLAYS, merged, objects
+from tests.factories import small_bundle
 
 SERVING, TRAINING = "lodestar", "lodestar-training"
 OLD, NEW = "s3://b/old", "s3://b/new"
 PATH = re.compile(r"/apis?/(?P<group>[^/]+/)?v[^/]+/namespaces/(?P<namespace>[^/]+)/(?P<resource>[^/]+)(/(?P<name>[^/]+))?(?P<part>/.*)?")
+REVIEWS = re.compile(r"/self\w+reviews$")
 VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
 
 Right = tuple[str, str, str, str]
@@ -32,12 +37,15 @@ class Server:
         self.rights: set[Right] = set()
         self.writes = 0
         self.refused: dict[str, int] = {}
+        self.denied: set[Right] = set()
         self.is_ready = self.is_reachable = True
 
     def request(self, method: str, url: str, **given: Any) -> urllib3.HTTPResponse:
         if not self.is_reachable:
             raise urllib3.exceptions.ProtocolError("connection reset")
         parts = urlsplit(url)
+        if REVIEWS.search(parts.path):
+            return self._review(json.loads(given["body"]).get("spec", {}).get("resourceAttributes", {}))
         found = PATH.fullmatch(parts.path)
         assert found is not None, url
         group, resource = (found["group"] or "").rstrip("/"), found["resource"] + (found["part"] or "")
@@ -52,6 +60,12 @@ class Server:
         if status < 300:
             answer = self._answer(resource, parts.path, dict(given.get("fields") or ()))
         return urllib3.HTTPResponse(json.dumps(answer).encode(), status=status, reason="said so")
+
+    def _review(self, asked: Object) -> urllib3.HTTPResponse:
+        right = tuple(asked.get(key, "") for key in ("namespace", "group", "resource", "verb"))
+        user = {"username": "system:serviceaccount:kubeflow:pipeline-runner"}
+        answer = {"spec": {}, "status": {"userInfo": user, "allowed": right not in self.denied}}
+        return urllib3.HTTPResponse(json.dumps(answer).encode(), status=201)
 
     def _status(self, verb: str, path: str, body: Object) -> int:
         if verb == "list" or path.endswith("/log"):
@@ -147,6 +161,19 @@ def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> 
         for verb in rule["verbs"]
     }
     assert server.rights == allowed
+    assert {(SERVING, *right) for right in cluster.RIGHTS} == {right for right in allowed if right[0] == SERVING}
+
+
+@pytest.mark.parametrize("right", cluster.RIGHTS, ids=" ".join)
+def test_nothing_is_published_that_cannot_be_rolled_out(server: Server, right: tuple[str, str, str], bucket: str, tmp_path: Path) -> None:
+    server.serve(OLD)
+    server.denied = {(SERVING, *right)}
+    group, resource, verb = right
+    with pytest.raises(EnvironmentFault, match=rf"E537.*pipeline-runner may not {verb} {resource}\.{group} in namespace {SERVING}\."):
+        release(small_bundle(tmp_path / "bundle"), tmp_path, f"{bucket}/denied", f"{SERVING}/recommend")
+    name = bucket.removeprefix("s3://")
+    assert boto3.client("s3").list_objects_v2(Bucket=name, Prefix="denied")["KeyCount"] == 0
+    assert server.writes == 0
 
 
 def test_a_rollout_goes_from_the_first_bundle_to_the_second(server: Server) -> None:
