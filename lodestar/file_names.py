@@ -55,8 +55,11 @@ def existing_below(root: Path, name: str, source: str) -> Path:
     return path
 
 
-def plain_files(folder: Path) -> list[Path]:
-    """All files under a folder in name order; EnvironmentFault E562 at what is neither a plain file nor a folder, such as a link."""
+def plain_files(folder: Path, source: str) -> list[Path]:
+    """All files under a folder in name order; EnvironmentFault E562 at what is neither a plain file nor a folder, such as a link.
+
+    `source` is what the message calls the folder.
+    """
     files = []
     for path in folder.rglob("*"):
         mode = path.lstat().st_mode
@@ -64,7 +67,11 @@ def plain_files(folder: Path) -> list[Path]:
             files.append(path)
         elif not stat.S_ISDIR(mode):
             kind = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
-            raise EnvironmentFault("E562", f"{path} is {kind}, and is not published", remedy="Put a plain file there, or take it away.")
+            raise EnvironmentFault(
+                "E562",
+                f"{source}/{path.relative_to(folder)} is {kind}, and is not published",
+                remedy="Put a plain file there, or take it away.",
+            )
     return sorted(files)
 
 

@@ -9,26 +9,32 @@ from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
 from lodestar import s3_versions
+from lodestar.durable import make_folder
 from lodestar.errors import EnvironmentFault
 from lodestar.file_names import below, plain_files
-from lodestar.publication import digest, locked, publish_file, publish_folder, scratch
+from lodestar.folder_locks import Held, hold, unread
+from lodestar.publication import digest, exclusive, locked, publish_file, publish_folder
 from lodestar.s3_objects import SCHEME, Location, entries, fetch_object, get_object, locate, put_object, remove_objects, status_of
 
 __all__ = [
+    "Held",
     "digest",
     "download",
+    "exclusive",
     "fetch",
     "get",
+    "hold",
     "is_pattern",
     "is_remote",
     "local",
     "locked",
+    "make_folder",
     "publish_file",
     "publish_folder",
     "put",
     "remove",
     "resolve",
-    "scratch",
+    "unread",
     "upload",
 ]
 WILDCARDS = "*?["
@@ -45,11 +51,12 @@ def upload(folder: Path, address: str, started_at: str = "") -> str:
     Readers of ADDRESS have the version before until all of this one is there. `started_at` is when the run began that made it (ISO 8601):
     EnvironmentFault E565 where one that began later has published. The same folder again changes nothing.
     """
-    files = {file.relative_to(folder).as_posix(): file for file in plain_files(folder)}
+    held = hold(folder)
+    files = {file.relative_to(held.path).as_posix(): file for file in plain_files(held.path, str(folder))}
     below(folder, files, str(folder))
     if not files:
         raise EnvironmentFault("E566", f"there is no file in {folder} to publish", remedy="Run again what fills it.")
-    return str(s3_versions.publish(files, locate(address), s3_versions.Pointer(digest=digest(folder), started_at=started_at)))
+    return str(s3_versions.publish(files, locate(address), s3_versions.Pointer(digest=digest(held.path), started_at=started_at)))
 
 
 def download(address: str, target: Path, digest: str = "") -> Path:

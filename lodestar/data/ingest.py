@@ -8,6 +8,7 @@ when the manifest names them.
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,8 +53,8 @@ def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None,
     `simulator:users=300,…`.
     """
     asked = _asked(data, mapping, quarantine)
-    with storage.publish_folder(target) as published, storage.scratch(target) as folder:
-        return _ingest(asked, folder, published, Manifest(), MIN_USERS, folder)
+    with storage.publish_folder(target) as published, tempfile.TemporaryDirectory(dir=published.parent) as work:
+        return _ingest(asked, Path(work), published, Manifest(), MIN_USERS, Path(work))
 
 
 def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
@@ -62,9 +63,12 @@ def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quar
     Killed anywhere, it leaves the tables as they were; the same again ends as if nothing had happened.
     """
     asked = _asked(data, mapping, quarantine)
-    with storage.locked(root), storage.scratch(root) as folder:
+    with storage.exclusive(root) as folder:
+        storage.make_folder(root)
         before = manifest.read(root) or Manifest()
-        parts.sweep(root, (part for named in before.parts.values() for part in named))
+        with storage.unread(root) as is_unread:
+            if is_unread:
+                parts.sweep(root, (part for named in before.parts.values() for part in named))
         report = _ingest(asked, folder, root, before, 0, root / INCOMING)
         shutil.rmtree(root / INCOMING, ignore_errors=True)
         return report
@@ -72,8 +76,6 @@ def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quar
 
 def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
     """What `ingest` would report or raise, with nothing left behind."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         return ingest(data, Path(folder) / "tables", mapping=mapping, quarantine=quarantine)
 

@@ -173,9 +173,9 @@ def test_times_and_mere_order_do_not_mix(tmp_path: Path) -> None:
 
 def test_a_folder_that_another_process_adds_to_is_left_alone(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    with storage.locked(root), pytest.raises(EnvironmentFault, match="E513"):
+    with storage.exclusive(root), pytest.raises(EnvironmentFault, match="E513"):
         add(str(save(tmp_path / "a.csv", *views(1, "x"))), root)
-    assert list(root.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]
 
 
 ADDING = "import sys; from pathlib import Path; from lodestar.data.ingest import add; add(sys.argv[1], Path(sys.argv[2]))"

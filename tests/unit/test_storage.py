@@ -1,10 +1,21 @@
-"""A folder or a file appears whole, replaces whole, or does not appear."""
+"""A folder or a file appears whole, replaces whole, or does not appear; who reads beside it sees the old or the new, and never nothing."""
 
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lodestar import storage
+from lodestar import publication, storage
+from lodestar.errors import EnvironmentFault
+
+
+def publish(target: Path, content: str, name: str = "a") -> None:
+    with storage.publish_folder(target) as work:
+        (work / name).write_text(content)
 
 
 def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -25,10 +36,128 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_publishing_again_replaces_the_folder(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        with storage.publish_folder(tmp_path / "out") as work:
-            (work / name).write_text(name)
+        publish(tmp_path / "out", name, name)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@contextmanager
+def beside(read: Callable[[], str]) -> Iterator[set[str]]:
+    """What is read by others all the while, errors among it."""
+    seen, is_over = set[str](), threading.Event()
+
+    def go_on() -> None:
+        while not is_over.is_set():
+            try:
+                seen.add(read())
+            except OSError as error:
+                seen.add(type(error).__name__)
+
+    readers = [threading.Thread(target=go_on) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    yield seen
+    is_over.set()
+    for reader in readers:
+        reader.join()
+
+
+def test_who_reads_while_a_folder_is_replaced_never_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, seen = tmp_path / "out", list[str]()
+    publish(target, "old")
+
+    def looked_at(call: Callable[..., None]) -> Callable[..., None]:
+        def after(*arguments: Path, **options: int) -> None:
+            call(*arguments, **options)
+            seen.append((target / "a").read_text())
+
+        return after
+
+    for name in ("rename", "replace", "rmdir", "unlink"):
+        monkeypatch.setattr(os, name, looked_at(getattr(os, name)))
+    publish(target, "new")
+    assert seen
+    assert set(seen) <= {"old", "new"}
+
+
+def test_a_digest_is_of_one_folder_though_it_is_replaced_meanwhile(tmp_path: Path) -> None:
+    target, digests = tmp_path / "out", set[str]()
+    for name in ("a", "b"):
+        publish(target, name, name)
+        digests.add(storage.digest(target))
+    with beside(lambda: storage.digest(target)) as seen:
+        for name in ("a", "b") * 15:
+            publish(target, name, name)
+    assert seen == digests
+
+
+def test_who_holds_a_folder_reads_it_to_its_end_and_then_it_goes(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    publish(target, "old")
+    held = storage.hold(target)
+    publish(target, "new")
+    publish(target, "newer")
+    assert ((held.path / "a").read_text(), (target / "a").read_text()) == ("old", "newer")
+    del held
+    publish(target, "newest")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_second_process_is_refused_the_same_folder(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with storage.publish_folder(target) as work:
+        with pytest.raises(EnvironmentFault, match="E513"):
+            publish(target, "second")
+        (work / "a").write_text("first")
+    assert (target / "a").read_text() == "first"
+
+
+def test_what_killed_processes_left_goes_with_the_next(tmp_path: Path) -> None:
+    for left in (".out.work/out/half", ".out.work/link", ".out.0123abcd.old/half"):
+        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / left).write_text("half")
+    (tmp_path / ".out.work").chmod(0o700)
+    (tmp_path / ".x.0123abcd.new").write_text("half")
+    publish(tmp_path / "out", "whole")
+    storage.put(b"whole", str(tmp_path / "x"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x"]
+
+
+def test_what_others_put_in_the_way_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / ".out.work").symlink_to("elsewhere")
+    with pytest.raises(EnvironmentFault, match="E567"):
+        publish(tmp_path / "out", "x")
+    (tmp_path / ".open.work").mkdir()
+    (tmp_path / ".open.work").chmod(0o777)
+    with pytest.raises(EnvironmentFault, match="E567"):
+        publish(tmp_path / "open", "x")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_where_folders_cannot_be_exchanged_a_link_is_switched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Path) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(publication, "_exchange", refuse)
+    target = tmp_path / "out"
+    publish(target, "1")
+    publish(target, "2")
+    assert target.is_symlink()
+    with beside((target / "a").read_text) as seen:
+        for content in ("3", "2") * 20:
+            publish(target, content)
+    assert seen == {"2", "3"}
+    assert len(list(tmp_path.iterdir())) == 2  # the link, and what it leads to
+
+
+def test_a_folder_has_the_rights_that_its_owner_wants(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        publish(tmp_path / "out", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_file_that_fails_is_not_seen(tmp_path: Path) -> None:
@@ -36,6 +165,15 @@ def test_a_file_that_fails_is_not_seen(tmp_path: Path) -> None:
         work.write_text("half")
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with storage.publish_file(tmp_path / "x") as work:
+        work.write_text("first")
+        storage.put(b"second", str(tmp_path / "x"))
+        assert work.read_text() == "first"
+    assert (tmp_path / "x").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_the_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
