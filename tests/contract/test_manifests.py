@@ -25,7 +25,7 @@ MANIFESTS = OVERLAYS.parent
 KUBERNETES = "1.36"
 FORMS: dict[Form, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
 SCHEMAS = {record["kind"]: record for record in (json.loads(file.read_text()) for file in Path(__file__).with_name("crds").glob("*.json"))}
-COLLECTOR, SPARK, RUNTIME = "StatefulSet", "SparkApplication", "TrainingRuntime"
+STATEFUL, SPARK, RUNTIME = "StatefulSet", "SparkApplication", "TrainingRuntime"
 FIRST, SECOND = "s3://lodestar/bundles/first", "s3://lodestar/bundles/second"
 
 
@@ -69,9 +69,9 @@ def pods() -> Iterator[tuple[str, Object, Object]]:
             limits = only(EVERYTHING, "TrainJob", "train")["spec"]["trainer"]["resourcesPerNode"]
             assert spec["containers"][0]["name"] == "node"
             yield RUNTIME, spec, spec["containers"][0] | {"resources": limits}
-        elif thing["kind"] == COLLECTOR:
+        elif thing["kind"] == STATEFUL:
             spec = thing["spec"]["template"]["spec"]
-            yield COLLECTOR, spec, spec["containers"][0]
+            yield STATEFUL, spec, spec["containers"][0]
         elif thing["kind"] == SPARK:
             for role in ("driver", "executor"):
                 spec = thing["spec"][role]
@@ -179,7 +179,7 @@ def test_a_training_job_keeps_the_webhooks_rules() -> None:
 
 def test_pods_run_with_no_right_that_they_do_not_need() -> None:
     found = list(pods())
-    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob", RUNTIME, COLLECTOR, SPARK}
+    assert {kind for kind, _, _ in found} == {SERVICE, "PyTorchJob", RUNTIME, STATEFUL, SPARK}
     for kind, spec, container in found:
         assert kind == SPARK or spec["automountServiceAccountToken"] is False, kind
         assert spec["securityContext"]["runAsNonRoot"] is True
@@ -206,7 +206,7 @@ def test_accounts_that_are_named_exist_and_only_the_launcher_talks_to_the_api() 
     accounts = {
         (thing["metadata"]["namespace"], thing["metadata"]["name"]): thing for thing in EVERYTHING if thing["kind"] == "ServiceAccount"
     }
-    used = {("lodestar", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind in {SERVICE, COLLECTOR}}
+    used = {("lodestar", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind in {SERVICE, STATEFUL}}
     used |= {("lodestar-training", spec["serviceAccountName"]) for kind, spec, _ in pods() if kind in {"PyTorchJob", RUNTIME}}
     assert used <= accounts.keys()
     assert {name for (_, name), account in accounts.items() if account["automountServiceAccountToken"]} == {"launcher", "spark-driver"}
@@ -243,7 +243,7 @@ def test_a_budget_covers_the_service() -> None:
 
 def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
     found = rendered(OVERLAYS / "collector")
-    (collector,), service = [thing for thing in found if thing["kind"] == COLLECTOR], only(found, "Service", "collector")
+    (collector,), service = [thing for thing in found if thing["kind"] == STATEFUL], only(found, "Service", "collector")
     template, container = collector["spec"]["template"], collector["spec"]["template"]["spec"]["containers"][0]
     options = collection_options([*container["args"]])
     (port,) = container["ports"]

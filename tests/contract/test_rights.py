@@ -13,11 +13,12 @@ from pipelines.recommend import SETTINGS, STORAGE, STORAGE_KEYS, compile_to
 from tests.contract.kustomize import OVERLAYS, Object, objects, rendered
 
 MANIFESTS = OVERLAYS.parent
-# Role, the namespace of its Secret, and who reads the Secret.
+# By role: namespace and name of its Secret, and who reads it.
 HELD = {
-    "predictor": ("lodestar", MANIFESTS / "base"),
-    "collector": ("lodestar", OVERLAYS / "collector"),
-    "trainer": ("lodestar-training", OVERLAYS / "training"),
+    "predictor": ("lodestar", "lodestar-predictor", MANIFESTS / "base"),
+    "collector": ("lodestar", "lodestar-collector", OVERLAYS / "collector"),
+    "online-store": ("lodestar", "online-store", OVERLAYS / "online-store"),
+    "trainer": ("lodestar-training", "lodestar-trainer", OVERLAYS / "training"),
 }
 
 
@@ -40,15 +41,15 @@ def template(role: str) -> list[str]:
 
 @pytest.mark.parametrize("role", HELD)
 def test_a_role_reads_its_own_secret_and_no_other(role: str) -> None:
-    namespace, folder = HELD[role]
-    assert named(rendered(folder)) == {f"lodestar-{role}"}
-    command = f"kubectl -n {namespace} create secret generic lodestar-{role} --from-env-file={role}.env"
+    namespace, secret, folder = HELD[role]
+    assert named(rendered(folder)) == {secret}
+    command = f"kubectl -n {namespace} create secret generic {secret} --from-env-file={role}.env"
     assert command in (MANIFESTS / "secrets" / f"{role}.env").read_text()
 
 
 def test_every_secret_has_a_template_with_every_key() -> None:
     assert {file.stem for file in (MANIFESTS / "secrets").iterdir()} == {*HELD, "pipeline"}
-    for role in (*HELD, "pipeline"):
+    for role in (*HELD.keys() - {"online-store"}, "pipeline"):
         assert set(STORAGE_KEYS) <= set(template(role)), role
     assert TrainingJob.secret == "lodestar-trainer"
     assert STORAGE == "lodestar-pipeline"
