@@ -3,14 +3,14 @@
 https://kubernetes.io/docs/concepts/services-networking/network-policies/
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 Object = dict[str, Any]
 NAME = "kubernetes.io/metadata.name"
-OPERATORS = {
+OPERATORS: dict[str, Callable[[str | None, list[str]], bool]] = {
     "In": lambda value, values: value in values,
     "NotIn": lambda value, values: value not in values,
     "Exists": lambda value, _: value is not None,
@@ -58,11 +58,10 @@ def _matches(rule: Object, direction: str, other: Pod | str, port: tuple[str, in
 def _is_port(entry: Object, protocol: str, port: int) -> bool:
     if entry.get("protocol", "TCP") != protocol:
         return False
-    first = entry.get("port", 0)
+    first: Any = entry.get("port", 0)
     if isinstance(first, str):
         raise TypeError(f"port {first} has a name, and which number that is a policy does not say")
-    last = entry.get("endPort", first or 65535)
-    return bool(first <= port <= last)
+    return bool(first <= port <= (entry.get("endPort") or first or 65535))
 
 
 def _is_peer(peer: Object, other: Pod | str, namespace: str) -> bool:
