@@ -1,20 +1,21 @@
 """Run the compiled pipeline on this machine: kfp's local runner, no container, no cluster, unchanged steps taken from the cache."""
 
 import contextlib
-import hashlib
 import logging
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cli.compiled import check_parameters
 from cli.view import RunView
 from lodestar.data import address
-from lodestar.errors import LodestarError, UsageError
+from lodestar.data.simulator import is_simulated
+from lodestar.errors import DataError, LodestarError, UsageError
 from lodestar.storage import is_remote
 
 WORK = ".pipeline"
@@ -30,61 +31,31 @@ class StepFailedError(LodestarError):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """The pipeline's parameters as the command line gives them."""
+def run(pipeline: Path, parameters: Mapping[str, Any], output: Path) -> dict[str, Path]:
+    """Run that very file, with the output folder as destination; what the pipeline returns, as local paths by name.
 
-    data: str
-    recipe: str
-    overrides: str
-
-    @property
-    def data_version(self) -> str:
-        """Changes when a local file does; the simulator's data never change."""
-        asked = address.parse(self.data).path
-        if asked.startswith("simulator"):
-            return ""
-        if is_remote(asked):
-            return os.urandom(8).hex()
-        path = Path(asked)
-        if not path.exists():
-            raise UsageError(f"no file or folder {asked}; give a folder of tables, a dataset's folder or one file of events")
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        stamps = (f"{file.relative_to(path.parent)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files if file.is_file())
-        return hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16]
-
-    @property
-    def resolved_data(self) -> str:
-        """The address with a path that holds in any working folder."""
-        asked = address.parse(self.data)
-        is_elsewhere = asked.path.startswith("simulator") or is_remote(asked.path)
-        return self.data if is_elsewhere else str(replace(asked, path=str(Path(asked.path).resolve())))
-
-
-def run(pipeline: Path, arguments: Arguments, output: Path) -> dict[str, Path]:
-    """Run the file; what the pipeline returns, as local paths by name.
-
-    A failing step raises StepFailedError; when it was the data's fault, a folder made for this run is removed again.
+    A failing step raises StepFailedError; when it was the data's or the caller's fault, a folder made for this run is removed again.
     """
-    parameters = {
-        "data": arguments.resolved_data,
-        "data_version": arguments.data_version,
-        "recipe": arguments.recipe,
-        "overrides": arguments.overrides,
-        "destination": str(output.resolve()),
-        "service": "",
-    }
+    check_parameters(pipeline, parameters)
+    here = {**parameters, "data": _absolute(parameters["data"]), "destination": str(output.resolve())}
     is_new = not (output / WORK).exists()
     (output / WORK).mkdir(parents=True, exist_ok=True)
     try:
-        return _run(pipeline, parameters, output)
+        return _run(pipeline, here, output)
     except StepFailedError as error:
-        if is_new and error.exit_code == 3:
+        if is_new and error.exit_code in {UsageError.exit_code, DataError.exit_code}:
             shutil.rmtree(output)
         raise
 
 
-def _run(pipeline: Path, parameters: dict[str, str], output: Path) -> dict[str, Path]:
+def _absolute(data: str) -> str:
+    """The address with a path that holds in any working folder."""
+    asked = address.parse(data)
+    is_elsewhere = is_simulated(asked.path) or is_remote(asked.path)
+    return data if is_elsewhere else str(replace(asked, path=str(Path(asked.path).resolve())))
+
+
+def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path) -> dict[str, Path]:
     from kfp import components, local
 
     os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
@@ -94,10 +65,19 @@ def _run(pipeline: Path, parameters: dict[str, str], output: Path) -> dict[str, 
         warnings.simplefilter("ignore")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=True)
         try:
-            outputs = components.load_component_from_file(str(pipeline))(**parameters).outputs
+            loaded = components.load_component_from_file(str(pipeline))
+            _once(loaded.pipeline_spec)
+            outputs = loaded(**parameters).outputs
         except RuntimeError as error:
             raise _failure(view, output / LOG) from error
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
+
+
+def _once(spec: Any) -> None:
+    """Take retries out: they are for nodes that go away, and here a bad row would be refused three times."""
+    for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):
+        for task in dag.tasks.values():
+            task.ClearField("retry_policy")
 
 
 def _failure(view: RunView, log: Path) -> StepFailedError:
@@ -131,18 +111,3 @@ class _CacheHits(logging.Handler):
         hit = CACHE_HIT.search(record.getMessage())
         if hit:
             self._view.cached(re.sub(r"\x1b\[\d+m|'", "", hit.group(1)))
-
-
-def ignored(pipeline: Path) -> list[str]:
-    """What the compiled file asks of a cluster and a laptop does not give."""
-    import yaml
-
-    documents: list[dict[str, Any]] = list(yaml.safe_load_all(pipeline.read_text()))
-    containers = [executor["container"] for executor in documents[0]["deploymentSpec"]["executors"].values()]
-    notes = [f"{len({container['image'] for container in containers})} container images: steps run in this Python"]
-    requests = sum("resources" in container for container in containers)
-    if requests:
-        notes.append(f"CPU and memory requests of {requests} steps")
-    if len(documents) > 1:
-        notes.append("Kubernetes settings of the platform document")
-    return notes

@@ -13,7 +13,7 @@ from rich.table import Table
 from lodestar.bundle import COST
 from lodestar.errors import GateRefused
 from lodestar.evaluation.guard import JUDGED_BY
-from lodestar.evaluation.names import MODEL, metric_title
+from lodestar.evaluation.names import BUNDLES, MODEL, metric_title
 from lodestar.evaluation.names import title as title_of
 
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
@@ -34,6 +34,7 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
         "verdict": evaluation["verdict"],
         "metrics": {name: _figures(model) for name, model in evaluation["models"].items()},
         "protocol": evaluation["protocol"],
+        "digest": evaluation["bundle"]["digest"],
         "report": str(output / REPORT),
         "model_card": str(output / CARD),
         "cost": json.loads((outputs["bundle"] / COST).read_text()),
@@ -94,10 +95,11 @@ def _table(result: Result) -> Table:
     return table
 
 
-def _rank(entry: tuple[str, dict[str, Any]]) -> tuple[bool, float]:
-    """The model first, then the baselines, the best of them first."""
+def _rank(entry: tuple[str, dict[str, Any]]) -> tuple[int, float]:
+    """The model first, then the one that it was compressed from, then the baselines, the best of them first."""
     name, figures = entry
-    return name != MODEL, -figures[JUDGED_BY]["value"]
+    place = BUNDLES.index(name) if name in BUNDLES else len(BUNDLES)
+    return place, -figures[JUDGED_BY]["value"]
 
 
 def _cell(metric: dict[str, float]) -> str:

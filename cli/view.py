@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from components.steps import STEPS
 from lodestar.progress import LINE_KEY
 
-STEPS = ("ingest", "build_features", "train", "evaluate", "compress", "gate", "deploy")
 WAITING, RUNNING, DONE, CACHED, FAILED = "·", "▸", "✓", "↺", "✗"
 TAIL_LINES = 30
 

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -10,9 +11,8 @@ from typing import Any, get_args, get_type_hints
 
 from kfp import dsl
 
+from components.steps import STEPS
 from lodestar.storage import is_remote
-
-STEPS = ("ingest", "build_features", "train", "evaluate", "compress", "gate", "deploy")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,12 +60,23 @@ def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
 def _value(annotation: Any, value: str) -> Any:
     kind = _artifact(annotation)
     if kind is None:
-        return value
+        return value if annotation is str else _parsed(annotation, value)
     if is_remote(value):
         return kind(name=value.rpartition("/")[2], uri=value, metadata={})
     path = Path(value).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     return kind(name=path.name, uri=str(path), metadata={})
+
+
+def _parsed(annotation: Any, value: str) -> Any:
+    """A parameter that is no text, as Pipelines writes it: `true`, or a JSON object."""
+    try:
+        found = json.loads(value)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, annotation):
+        raise SystemExit(f"{value!r} is no {'JSON object' if annotation is dict else 'true or false'}")
+    return found
 
 
 if __name__ == "__main__":

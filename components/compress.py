@@ -1,17 +1,21 @@
 """Step: find the smallest bundle that is not worse."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Markdown, Model, Output
 
 from components.image import reference
+from components.signals import reachable
 
 
+@reachable
 @dsl.component(base_image=reference("train"), install_kfp_package=False)
 def compress(
     features: Input[Dataset],
     bundle: Input[Model],
     recipe: str,
-    overrides: str,
+    overrides: dict[str, Any],
     compressed: Output[Model],
     table: Output[Markdown],
 ) -> None:
@@ -32,6 +36,6 @@ def compress(
     from lodestar.compression.run import compress
     from lodestar.recipes import configured
 
-    with step("compress"):
+    with step("compress", inputs=(features, bundle), outputs=(compressed, table)):
         compress(Path(features.path), Path(bundle.path), Path(compressed.path), configured(recipe, overrides))
         shutil.copyfile(Path(compressed.path, "compression.md"), table.path)

@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-from components.rollout import check_rights, deploy
 from lodestar import storage
 from lodestar.bundle import load
 from lodestar.progress import log_event
@@ -12,15 +11,13 @@ BUNDLE = "bundle"
 ONLINE = "online"
 
 
-def release(bundle: Path, features: Path, destination: str, service: str) -> str:
-    """The address that the bundle now has; publishing the same bundle twice changes nothing.
-
-    EnvironmentFault E537 before anything is written where this account may not roll it out to the service.
-    """
-    check_rights(service)
-    address = storage.upload(bundle, destination) if storage.is_remote(destination) else _to_folder(bundle, features, Path(destination))
-    deploy(address, service)
-    log_event("released", address=address, digest=load(bundle).digest)
+def release(bundle: Path, features: Path, destination: str, started_at: str) -> str:
+    """The address that the bundle now has, empty where there is no destination; publishing the same bundle twice changes nothing."""
+    if storage.is_remote(destination):
+        address = storage.upload(bundle, destination, started_at)
+    else:
+        address = _to_folder(bundle, features, Path(destination)) if destination else ""
+    log_event("released", address=address, digest=load(bundle).digest, started_at=started_at)
     return address
 
 

@@ -1,5 +1,7 @@
 """Step: train the recipe's model, here or as a job on the cluster, and leave a bundle."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
 
@@ -9,7 +11,7 @@ from components.signals import reachable
 
 @reachable
 @dsl.component(base_image=reference("train"), install_kfp_package=False)
-def train(features: Input[Dataset], recipe: str, overrides: str, image: str, bundle: Output[Model]) -> None:
+def train(features: Input[Dataset], recipe: str, overrides: dict[str, Any], image: str, bundle: Output[Model]) -> None:
     """Train with time-based validation and early stop; an interrupted run goes on from its last checkpoint.
 
     Args:
@@ -19,17 +21,18 @@ def train(features: Input[Dataset], recipe: str, overrides: str, image: str, bun
         image: Of the pods, where the cluster trains by jobs that this step follows (LODESTAR_TRAINING).
         bundle: Weights, item table, vocabulary and configuration, ready to serve.
     """
+    import json
     from pathlib import Path
 
     from components.step import checkpoints, step, training
     from lodestar.recipes import configured
 
-    with step("train"):
+    with step("train", inputs=(features,), outputs=(bundle,)):
         chosen, asked = configured(recipe, overrides), training()
         if asked:
             from components.launch import launch_as_asked
 
-            launch_as_asked(asked, image=image, features=features.uri, bundle=bundle.uri, recipe=recipe, overrides=overrides)
+            launch_as_asked(asked, image=image, features=features.uri, bundle=bundle.uri, recipe=recipe, overrides=json.dumps(overrides))
         else:
             from lodestar.training.run import train
 

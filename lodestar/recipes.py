@@ -1,6 +1,7 @@
 """Named runs: a recipe is a function returning a complete value; a variant replaces what differs."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -244,6 +245,16 @@ def recipe(name: str) -> Recipe:
     return replace(small, name=name, model=model, train=replace(small.train, **LARGER_TRAIN))
 
 
-def configured(name: str, overrides: str) -> Recipe:
-    """The named recipe with a JSON object of overrides applied."""
-    return override(recipe(name), overrides)
+def configured(name: str, overrides: str | Mapping[str, Any]) -> Recipe:
+    """The named recipe with overrides applied: a JSON object as text, or as Pipelines gives it to a step, without whole numbers."""
+    text = overrides if isinstance(overrides, str) else json.dumps(_whole(overrides), sort_keys=True)
+    return override(recipe(name), text)
+
+
+def _whole(value: Any) -> Any:
+    """The value with 3 in place of 3.0, wherever it stands."""
+    if isinstance(value, Mapping):
+        return {key: _whole(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_whole(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -47,10 +47,11 @@ class Location:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """An object as a listing has it."""
+    """An object as a listing has it; another content has another `etag`."""
 
     size: int
     modified: datetime
+    etag: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,21 @@ def entries(location: Location) -> Mapping[str, Stored]:
         for entry in page.get("Contents", ()):
             name = entry["Key"][len(start) :]
             if entry["Size"] or (name and not name.endswith("/")):
-                found[name] = Stored(size=entry["Size"], modified=entry["LastModified"])
+                found[name] = Stored(size=entry["Size"], modified=entry["LastModified"], etag=entry["ETag"])
     return found
+
+
+def entry(location: Location) -> Stored | None:
+    """The object at a place as a listing has it, None where there is none."""
+    from botocore.exceptions import ClientError
+
+    try:
+        found = location.client.head_object(Bucket=location.bucket, Key=location.prefix)
+    except ClientError as error:
+        if status_of(error) == HTTPStatus.NOT_FOUND:
+            return None
+        raise
+    return Stored(size=found["ContentLength"], modified=found["LastModified"], etag=found["ETag"])
 
 
 def get_object(location: Location) -> Content | None:

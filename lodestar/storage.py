@@ -14,7 +14,19 @@ from lodestar.errors import EnvironmentFault
 from lodestar.file_names import below, plain_files
 from lodestar.folder_locks import Held, hold, unread
 from lodestar.publication import digest, exclusive, locked, publish_file, publish_folder
-from lodestar.s3_objects import SCHEME, Location, entries, fetch_object, get_object, locate, put_object, remove_objects, status_of
+from lodestar.s3_objects import (
+    SCHEME,
+    Location,
+    Stored,
+    entries,
+    entry,
+    fetch_object,
+    get_object,
+    locate,
+    put_object,
+    remove_objects,
+    status_of,
+)
 
 __all__ = [
     "Held",
@@ -26,6 +38,7 @@ __all__ = [
     "hold",
     "is_pattern",
     "is_remote",
+    "listed",
     "local",
     "locked",
     "make_folder",
@@ -114,16 +127,43 @@ def fetch(address: str, folder: Path) -> Path:
     """
     place = locate(address)
     if is_pattern(place.prefix):
-        start = place.prefix[: min(place.prefix.find(mark) for mark in WILDCARDS if mark in place.prefix)].rpartition("/")[0]
-        root = Location(client=place.client, bucket=place.bucket, prefix=start)
-        wanted = place.prefix.removeprefix(start).lstrip("/")
-        target = folder / (PurePosixPath(start).name or place.bucket)
-        return _fetched(root, [name for name in entries(root) if _matches(name, wanted)], target, address) / wanted
-    target = folder / (PurePosixPath(place.prefix).name or place.bucket)
+        root, wanted = _root(place)
+        return _fetched(root, [name for name in entries(root) if _matches(name, wanted)], folder / _name(root), address) / wanted
+    target = folder / _name(place)
     names = list(entries(place))
     if s3_versions.CURRENT in names and any(name.startswith(f"{s3_versions.VERSIONS}/") for name in names):
         return download(address, target)
     return _fetched(place, names, target, address) if names or not place.prefix else _fetched_object(place, target, address)
+
+
+def listed(address: str, folder: Path) -> tuple[Path, dict[Path, tuple[str, Stored]]]:
+    """What `fetch` would return, and for each file that it would bring the object's address and how it is listed; nothing is brought.
+
+    EnvironmentFault E510 where there is nothing.
+    """
+    place = locate(address)
+    if is_pattern(place.prefix):
+        root, wanted = _root(place)
+        found = {name: stored for name, stored in entries(root).items() if _matches(name, wanted)}
+        target, where = folder / _name(root), folder / _name(root) / wanted
+    else:
+        root, target = locate(resolve(address)), folder / _name(place)
+        found, where = dict(entries(root)), target
+    if not found and (one := place.prefix and entry(place)):
+        return where, {where: (str(place), one)}
+    if not found:
+        raise _nothing(address)
+    return where, {file: (str(root.below(name)), found[name]) for name, file in below(target, found, address).items()}
+
+
+def _root(place: Location) -> tuple[Location, str]:
+    """The folder above the first wildcard, and the pattern of names below it."""
+    start = place.prefix[: min(place.prefix.find(mark) for mark in WILDCARDS if mark in place.prefix)].rpartition("/")[0]
+    return Location(client=place.client, bucket=place.bucket, prefix=start), place.prefix.removeprefix(start).lstrip("/")
+
+
+def _name(place: Location) -> str:
+    return PurePosixPath(place.prefix).name or place.bucket
 
 
 def is_pattern(path: str) -> bool:

@@ -1,7 +1,8 @@
 """The pipeline: raw behaviour in, a released recommendation model out. Wiring only."""
 
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import compiler, dsl, kubernetes
 from kfp.dsl import HTML, Artifact, Dataset, Markdown, Model
@@ -13,13 +14,24 @@ from components.evaluate import evaluate
 from components.gate import gate
 from components.image import REGISTRY, reference
 from components.ingest import ingest
+from components.publish import publish
 from components.train import train
+from components.version import version
+from pipelines.resources import with_resources
 
 PIPELINE = "lodestar-recommend"
-CPU_REQUEST, MEMORY_REQUEST = "1", "2Gi"
 # What a cluster's owner may say of object store and online store; where either is absent, so are the variables.
 STORAGE, STORAGE_KEYS = "lodestar-pipeline", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 SETTINGS, REDIS, TRAINING = "lodestar-settings", "LODESTAR_REDIS", "LODESTAR_TRAINING"
+ROLES = {"version": "features", "ingest": "features", "build_features": "features", "publish": "features"} | {
+    "train": "train",
+    "compress": "train",
+    "evaluate": "train",
+    "gate": "launcher",
+    "deploy": "launcher",
+}
+READS_STORE = ("version", "ingest", "train", "publish")
+READS_SETTING = {"train": TRAINING, "publish": REDIS}
 
 
 class Outputs(NamedTuple):
@@ -34,7 +46,7 @@ class Outputs(NamedTuple):
 
 
 def compile_to(target: Path, registry: str = REGISTRY) -> None:
-    """Write the pipeline as one YAML file; the same code gives the same bytes."""
+    """Write the pipeline as one YAML file, which is what runs; the same code gives the same bytes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(_pipeline(registry), str(target))
 
@@ -43,44 +55,44 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
     @dsl.pipeline(name=PIPELINE, description="Raw behaviour in, a released recommendation model out.")
     def recommend(
         data: str = "simulator",
-        data_version: str = "",
+        quarantine: bool = False,
         recipe: str = "shop",
-        overrides: str = "{}",
-        destination: str = "/tmp/lodestar",  # noqa: S108 - the one folder that a step may write
+        overrides: dict[str, Any] = {},  # noqa: B006 - kfp writes the default into the file
+        destination: str = "",
         service: str = "",
     ) -> Outputs:
-        def on(task, role: str):  # type: ignore[no-untyped-def]
-            return task.set_container_image(reference(role, registry)).set_cpu_request(CPU_REQUEST).set_memory_request(MEMORY_REQUEST)
-
-        tables = on(ingest(data=data, data_version=data_version), "features")
-        _with_storage(tables)
-        features = on(build_features(tables=tables.outputs["tables"], recipe=recipe, overrides=overrides), "features")
-        kubernetes.use_config_map_as_env(features, SETTINGS, {REDIS: REDIS}, optional=True)
-        how = {"features": features.outputs["features"], "recipe": recipe, "overrides": overrides}
-        trained = on(train(image=reference("train", registry), **how), "train")
-        _with_storage(trained)
-        kubernetes.use_config_map_as_env(trained, SETTINGS, {TRAINING: TRAINING}, optional=True)
-        judged = on(evaluate(bundle=trained.outputs["bundle"], **how), "train")
-        small = on(compress(bundle=trained.outputs["bundle"], **how), "train")
-        allowed = on(gate(evaluation=judged.outputs["evaluation"]), "launcher")
-        with dsl.If(allowed.output == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
-            out = on(
-                deploy(bundle=small.outputs["compressed"], features=features.outputs["features"], destination=destination, service=service),
-                "launcher",
-            )
+        on = partial(_placed, registry=registry)
+        how = {"recipe": recipe, "overrides": overrides}
+        # What begins anew each time: a cached step must see the version alone, and never the moment.
+        begun = on(version(data=data, destination=destination, service=service, **how)).set_caching_options(enable_caching=False)
+        tables = on(ingest(data=data, data_version=begun.outputs["data_version"], quarantine=quarantine))
+        features = on(build_features(tables=tables.outputs["tables"], **how)).outputs["features"]
+        trained = on(train(features=features, image=reference("train", registry), **how)).outputs["bundle"]
+        small = on(compress(features=features, bundle=trained, **how)).outputs["compressed"]
+        judged = on(evaluate(features=features, bundle=small, uncompressed=trained, **how))
+        allowed = on(gate(evaluation=judged.outputs["evaluation"]))
+        with dsl.If(allowed.outputs["Output"] == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
+            out = on(publish(bundle=small, features=features, destination=destination, started_at=begun.outputs["started_at"]))
             out.set_caching_options(enable_caching=False)
-            _with_storage(out)
+            on(deploy(address=out.output, service=service)).set_caching_options(enable_caching=False)
         return Outputs(
             evaluation=judged.outputs["evaluation"],
             report=judged.outputs["report"],
             card=judged.outputs["card"],
             ingested=tables.outputs["report"],
-            bundle=small.outputs["compressed"],
-            features=features.outputs["features"],
+            bundle=small,
+            features=features,
         )
 
     return recommend
 
 
-def _with_storage(task: dsl.PipelineTask) -> None:
-    kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)
+def _placed(task: dsl.PipelineTask, registry: str) -> dsl.PipelineTask:
+    """In the image of its role, with its resources and with what the cluster's owner says of the stores that it reads."""
+    step = task.name.replace("-", "_")
+    with_resources(task.set_container_image(reference(ROLES[step], registry)), step)
+    if step in READS_STORE:
+        kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)
+    if step in READS_SETTING:
+        kubernetes.use_config_map_as_env(task, SETTINGS, {READS_SETTING[step]: READS_SETTING[step]}, optional=True)
+    return task

@@ -48,6 +48,8 @@ def _found(where: str, mapping: Mapping[str, str]) -> DataSet | dict[str, list[P
         raise UsageError(f"no file or folder {path}; give a folder of tables, a data set's folder or files of events")
     held = manifest.read(path)
     files = _held(path, held) if held else {name: found for name in schema.TABLES if (found := _files(path, name))}
+    if not files and not held and path.name in schema.TABLES:
+        files = _parts(path, path.name)
     known = None if schema.EVENTS.name in files else find(path)
     if known and mapping:
         raise UsageError(f"{path.name} is a known data set whose columns are known; leave --map out")
@@ -74,10 +76,16 @@ def _files(folder: Path, name: str) -> list[Path]:
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
     if len(files) > 1:
         raise UsageError(f"{folder} holds the table {name} more than once: {', '.join(file.name for file in files)}; keep one")
-    within = sorted(file for file in (folder / name).rglob("*") if file.name.endswith(SUFFIXES) and not file.name.startswith("."))
+    within = _parts(folder / name, name).get(name, [])
     if files and within:
         raise UsageError(f"{folder} holds the table {name} more than once: {files[0].name} and {name}/; keep one")
     return files or within
+
+
+def _parts(folder: Path, name: str) -> dict[str, list[Path]]:
+    """The table that a folder holds in parts, if it holds any."""
+    found = sorted(file for file in folder.rglob("*") if file.name.endswith(SUFFIXES) and not file.name.startswith("."))
+    return {name: found} if found else {}
 
 
 def _tables(root: Path, files: Mapping[str, Sequence[Path]], mapping: Mapping[str, str]) -> DataSet:

@@ -76,6 +76,11 @@ class SimulatorConfig:
         return cls(**values)
 
 
+def is_simulated(path: str) -> bool:
+    """Whether a data address asks for the simulator and names no file."""
+    return path == NAME or path.startswith(f"{NAME}:")
+
+
 def simulate(config: SimulatorConfig, target: Path) -> None:
     """Write users, items, events, impressions and the truth into a folder that is there; the same config gives the same bytes."""
     chance = np.random.default_rng(config.seed)

@@ -31,9 +31,7 @@ def card(evaluation: Evaluation) -> str:
         "Identity": _identity(evaluation),
     }
     verdict = evaluation.verdict
-    opening = (
-        f"# Model card: {_plain(evaluation.recipe.name)}\n\n**{'May go out' if verdict.passes else 'Must not go out'}.** {verdict.reason}\n"
-    )
+    opening = f"# Model card: {_plain(evaluation.recipe.name)}\n\n{verdict.markdown()}"
     return opening + "".join(f"\n## {heading}\n\n{text}\n" for heading, text in sections.items())
 
 
@@ -63,7 +61,7 @@ def _protocol(evaluation: Evaluation) -> str:
     return (
         f"Full ranking of all items but the user's history, ties against the model, on the {found.part} part: {found.users:,} users "
         f"({found.left_out:,} left out because nothing was known of them before). "
-        "The exported bundle is judged through the code that serves it. "
+        "The bundle that would go out is judged through the code that serves it, with the one it was compressed from beside it. "
         f"Baselines are counted on everything before the test. {refit} "
         f"Intervals: 95 %, percentile bootstrap over users, {found.samples:,} samples, seed {found.seed}."
     )
@@ -118,6 +116,7 @@ def _identity(evaluation: Evaluation) -> str:
     rows = [
         ["what", "value"],
         ["bundle", f"`{found.digest}`"],
+        ["compressed from", f"`{evaluation.uncompressed.digest}`, {evaluation.uncompressed.num_bytes:,} bytes"],
         ["features", f"`{found.features}`"],
         ["recipe", _plain(evaluation.recipe.name)],
         ["family", found.family],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lodestar.errors import DataError
-from lodestar.evaluation.names import MODEL, title
+from lodestar.evaluation.names import BUNDLES, MODEL, title
 from lodestar.progress import log_event
 
 EVALUATION = "evaluation.json"
@@ -23,18 +23,25 @@ class Verdict:
     passes: bool
     reason: str
 
+    def markdown(self) -> str:
+        """The same for a page that shows Markdown."""
+        return f"**{'May go out' if self.passes else 'Must not go out'}.** {self.reason}\n"
 
-def passes(evaluation: Path) -> bool:
-    """Judge anew by the figures in a folder that `evaluate` wrote; DataError E153 where they are missing or incomplete."""
+
+def judged(evaluation: Path) -> Verdict:
+    """Judge anew by the figures in a folder that `evaluate` wrote; DataError E153 where they are missing or incomplete.
+
+    What is judged is the bundle that would go out; the one it was compressed from is no baseline.
+    """
     file = evaluation / EVALUATION
     try:
         models = json.loads(file.read_text())["models"]
         figures = {name: float(model["metrics"][JUDGED_BY]["value"]) for name, model in models.items()}
-        found = verdict(figures[MODEL], {name: value for name, value in figures.items() if name != MODEL})
+        found = verdict(figures[MODEL], {name: value for name, value in figures.items() if name not in BUNDLES})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError("E153", f"{file} holds no evaluation ({error!r})", remedy="Evaluate the bundle first.") from error
     log_event("verdict", passes=found.passes, reason=found.reason, **figures)
-    return found.passes
+    return found
 
 
 def verdict(model: float, baselines: Mapping[str, float]) -> Verdict:

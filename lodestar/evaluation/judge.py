@@ -12,7 +12,7 @@ from lodestar.evaluation.exhibits import Exhibits, epochs, examples, tail
 from lodestar.evaluation.guard import JUDGED_BY, verdict
 from lodestar.evaluation.intervals import compared, intervals
 from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank, rank_by, times_shown
-from lodestar.evaluation.names import MODEL
+from lodestar.evaluation.names import BUNDLES, MODEL, UNCOMPRESSED
 from lodestar.evaluation.outcome import HEADLINES, Evaluation, Figures, Identity, Protocol
 from lodestar.evaluation.reordering import reordering
 from lodestar.evaluation.slices import Slice, groupings, slices
@@ -24,10 +24,13 @@ TAKEN = "taken"
 
 
 class Judge:
-    """DataError E201 where there is no case to judge."""
+    """Ranks the test's cases by the bundle that would go out (`source`), by the `full` one it was made from, and by every baseline.
 
-    def __init__(self, found: FeatureSet, source: Bundle, recipe: Recipe) -> None:
-        self.found, self.source, self.recipe = found, source, recipe
+    DataError E201 where there is no case to judge.
+    """
+
+    def __init__(self, found: FeatureSet, source: Bundle, full: Bundle, recipe: Recipe) -> None:
+        self.found, self.source, self.full, self.recipe = found, source, full, recipe
         self.split = found.split(recipe.data)
         if len(self.split.test) == 0:
             raise DataError("E201", "no user has both a past and a test item", remedy="Bring more events, or a larger data.test_share.")
@@ -41,13 +44,14 @@ class Judge:
         """All figures; the best baseline by NDCG@10 is the rival."""
         values = {name: self._values(ranking) for name, ranking in self.rankings.items()}
         quality = {name: float(metrics[JUDGED_BY].mean()) for name, metrics in values.items()}
-        baselines = {name: value for name, value in quality.items() if name != MODEL}
+        baselines = {name: value for name, value in quality.items() if name not in BUNDLES}
         rival = max(baselines, key=lambda name: baselines[name])
         config = self.recipe.evaluation
         _, _, ahead = compared(values[MODEL], values[rival], config.bootstrap_samples, config.seed)
         return Evaluation(
             protocol=self._protocol(),
-            bundle=self._identity(),
+            bundle=_identity(self.source),
+            uncompressed=_identity(self.full),
             recipe=self.recipe,
             models=self._figures(values),
             skipped=contestants.skipped(len(self.found.items)),
@@ -71,15 +75,19 @@ class Judge:
     def _rankings(self) -> dict[str, Ranking]:
         num_items, cases = len(self.found.items), self.split.test
         names = contestants.names(num_items)
-        total = len(cases) * (1 + len(names)) + contestants.work(self.split, num_items)
+        judged = {MODEL: self.source} | ({} if self.full.digest == self.source.digest else {UNCOMPRESSED: self.full})
+        total = len(cases) * (len(judged) + len(names)) + contestants.work(self.split, num_items)
         with Progress("evaluate", total) as progress:
-            model = Recommender(self.source)
-            rankings = {MODEL: rank_by(model, cases, self.cutoffs[-1], progress, reordering(model, self.found, cases))}
+            rankings = {name: self._ranked(bundle, progress) for name, bundle in judged.items()}
             for name in names:
                 fitted = contestants.fitted(name, self.split, num_items, progress)
                 rankings[name] = rank(fitted.score, cases, num_items, self.cutoffs[-1], progress)
                 self.settings[name] = fitted.setting
         return rankings
+
+    def _ranked(self, bundle: Bundle, progress: Progress) -> Ranking:
+        model = Recommender(bundle)
+        return rank_by(model, self.split.test, self.cutoffs[-1], progress, reordering(model, self.found, self.split.test))
 
     def _values(self, ranking: Ranking) -> dict[str, Values]:
         """Per user, by metric; an item that nobody had taken tells as much as one that a single user had."""
@@ -128,15 +136,16 @@ class Judge:
             refit=self.recipe.train.refit,
         )
 
-    def _identity(self) -> Identity:
-        info = self.source.info
-        return Identity(
-            digest=self.source.digest,
-            features=info.features,
-            family=info.family,
-            table_precision=info.precision,
-            encoder_precision=info.encoder_precision,
-            max_length=info.max_length,
-            ranked=self.source.ranker.candidates if self.source.ranker is not None else 0,
-            num_bytes=self.source.num_bytes,
-        )
+
+def _identity(bundle: Bundle) -> Identity:
+    info = bundle.info
+    return Identity(
+        digest=bundle.digest,
+        features=info.features,
+        family=info.family,
+        table_precision=info.precision,
+        encoder_precision=info.encoder_precision,
+        max_length=info.max_length,
+        ranked=bundle.ranker.candidates if bundle.ranker is not None else 0,
+        num_bytes=bundle.num_bytes,
+    )

@@ -1,8 +1,11 @@
 """What models and metrics are called: in the figures by a word, in a sentence by a phrase."""
 
-MODEL = "model"  # among the baselines' names in the figures
+MODEL = "model"  # among the baselines' names in the figures: the bundle that would go out
+UNCOMPRESSED = "uncompressed"  # the bundle that it was made from, beside it
+BUNDLES = (MODEL, UNCOMPRESSED)
 TITLES = {
     MODEL: "this model",
+    UNCOMPRESSED: "uncompressed",
     "popularity": "popularity",
     "item_knn": "item-item cosine",
     "ease": "EASE",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from lodestar.config import Recipe
 from lodestar.evaluation.guard import JUDGED_BY, Verdict
 from lodestar.evaluation.intervals import Interval
-from lodestar.evaluation.names import MODEL
+from lodestar.evaluation.names import BUNDLES, MODEL, UNCOMPRESSED
 from lodestar.evaluation.slices import Slice
 
 HEADLINES = ("hr_at_10", "ndcg_at_10")
@@ -58,11 +58,14 @@ class Figures:
 class Evaluation:
     """Everything that evaluation.json holds; `differences` are the model's leads over `rival`, the best baseline.
 
+    `bundle` is the one that would go out, whose figures are the model's; `uncompressed` the one it was made from, the same where
+    nothing was compressed.
     `rating_errors` are RMSE by contestant, of bundles that foretell ratings.
     """
 
     protocol: Protocol
     bundle: Identity
+    uncompressed: Identity
     recipe: Recipe
     models: dict[str, Figures]
     skipped: dict[str, str]
@@ -76,8 +79,13 @@ class Evaluation:
     def model(self) -> Figures:
         return self.models[MODEL]
 
+    @property
+    def full(self) -> Figures:
+        """Of the uncompressed bundle."""
+        return self.models.get(UNCOMPRESSED, self.model)
+
     def baselines(self) -> dict[str, Figures]:
-        return {name: figures for name, figures in self.models.items() if name != MODEL}
+        return {name: figures for name, figures in self.models.items() if name not in BUNDLES}
 
     def headline(self) -> dict[str, float]:
         """The few figures that name a run, flat."""
@@ -85,6 +93,7 @@ class Evaluation:
         for name in HEADLINES:
             interval = self.model.metrics[name]
             found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        found |= {f"{name}_{UNCOMPRESSED}": self.full.metrics[name].value for name in HEADLINES}
         found |= {f"{name}_{JUDGED_BY}": figures.metrics[JUDGED_BY].value for name, figures in self.baselines().items()}
         lead = self.differences[JUDGED_BY]
         found |= {f"{JUDGED_BY}_lead": lead.value, f"{JUDGED_BY}_lead_low": lead.low, f"{JUDGED_BY}_lead_high": lead.high}

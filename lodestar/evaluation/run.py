@@ -17,12 +17,17 @@ from lodestar.features import store
 REPORT, CARD, HEADLINE = "report.html", "model_card.md", "headline.json"
 
 
-def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe) -> Evaluation:
-    """Publish evaluation.json, headline.json, report.html and model_card.md; UsageError where the bundle was trained on other features."""
+def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, uncompressed: Path | None = None) -> Evaluation:
+    """Publish evaluation.json, headline.json, report.html and model_card.md about a bundle, beside the one that it was compressed from.
+
+    UsageError where a bundle was trained on other features.
+    """
     found, source = store.load(features), bundles.load(bundle)
-    if source.info.features != found.digest:
-        raise UsageError(f"{bundle} was trained on features {source.info.features}, {features} holds {found.digest}")
-    judge = Judge(found, source, recipe)
+    full = source if uncompressed is None else bundles.load(uncompressed)
+    for loaded in (source, full):
+        if loaded.info.features != found.digest:
+            raise UsageError(f"{loaded.root} was trained on features {loaded.info.features}, {features} holds {found.digest}")
+    judge = Judge(found, source, full, recipe)
     evaluation = judge.evaluation()
     with storage.publish_folder(target) as folder:
         folder.joinpath(EVALUATION).write_text(evaluation.to_json())

@@ -7,17 +7,22 @@ import pytest
 import yaml
 
 from components.image import code_hash, reference
+from components.steps import STEPS
 from pipelines.recommend import PIPELINE, compile_to
+from pipelines.resources import RESOURCES
 
 ROLES = {
+    "version": "features",
     "ingest": "features",
     "build-features": "features",
     "train": "train",
-    "evaluate": "train",
     "compress": "train",
+    "evaluate": "train",
     "gate": "launcher",
+    "publish": "features",
     "deploy": "launcher",
 }
+NEVER_CACHED = {"version", "publish", "deploy"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,12 @@ def spec(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_credentials_are_named_and_may_be_absent(documents: list[dict[str, Any]]) -> None:
     executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert {name for name, settings in executors.items() if "secretAsEnv" in settings} == {"exec-ingest", "exec-train", "exec-deploy"}
+    assert {name for name, settings in executors.items() if "secretAsEnv" in settings} == {
+        "exec-version",
+        "exec-ingest",
+        "exec-train",
+        "exec-publish",
+    }
     sources = [source for settings in executors.values() for kind in ("secretAsEnv", "configMapAsEnv") for source in settings.get(kind, ())]
     assert all(source["optional"] for source in sources)
 
@@ -51,7 +61,9 @@ def test_compiling_twice_gives_the_same_bytes(compiled: Path, tmp_path: Path) ->
 
 def test_there_are_at_most_six_parameters_all_with_defaults(spec: dict[str, Any]) -> None:
     parameters = spec["root"]["inputDefinitions"]["parameters"]
-    assert len(parameters) <= 6
+    types = {name: parameter["parameterType"] for name, parameter in parameters.items()}
+    texts = dict.fromkeys(("data", "recipe", "destination", "service"), "STRING")
+    assert types == texts | {"quarantine": "BOOLEAN", "overrides": "STRUCT"}
     assert all("defaultValue" in parameter for parameter in parameters.values())
 
 
@@ -75,8 +87,62 @@ def test_only_a_model_that_passed_is_deployed(spec: dict[str, Any]) -> None:
     conditional = {name: task["triggerPolicy"]["condition"] for name, task in tasks.items() if "triggerPolicy" in task}
     assert list(conditional.values()) == ["inputs.parameter_values['pipelinechannel--gate-Output'] == true"]
     inner = spec["components"][tasks[next(iter(conditional))]["componentRef"]["name"]]["dag"]["tasks"]
-    assert set(inner) == {"deploy"}
-    assert not inner["deploy"]["cachingOptions"].get("enableCache")
+    assert set(inner) == {"publish", "deploy"}
+    assert inner["deploy"]["dependentTasks"] == ["publish"]
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every step's task, those behind the condition too."""
+    dags = [spec["root"]["dag"], *(component["dag"] for component in spec["components"].values() if "dag" in component)]
+    return {name: task for dag in dags for name, task in dag["tasks"].items() if name in ROLES}
+
+
+def test_what_asks_for_the_moment_or_changes_the_world_is_never_cached(spec: dict[str, Any]) -> None:
+    cached = {name for name, task in tasks(spec).items() if task["cachingOptions"].get("enableCache")}
+    assert cached == set(ROLES) - NEVER_CACHED
+
+
+def test_no_cached_step_sees_when_the_run_began(spec: dict[str, Any]) -> None:
+    """Nor anything else of an uncached step's but the version of the data."""
+    seen = {
+        (name, source["taskOutputParameter"]["outputParameterKey"])
+        for name, task in tasks(spec).items()
+        for source in task.get("inputs", {}).get("parameters", {}).values()
+        if source.get("taskOutputParameter", {}).get("producerTask") in NEVER_CACHED and name not in NEVER_CACHED
+    }
+    assert seen == {("ingest", "data_version")}
+    from_artifacts = {
+        source["taskOutputArtifact"]["producerTask"]
+        for task in tasks(spec).values()
+        for source in task.get("inputs", {}).get("artifacts", {}).values()
+        if "taskOutputArtifact" in source
+    }
+    assert not from_artifacts & NEVER_CACHED
+
+
+def test_the_bundle_that_is_judged_is_the_one_that_goes_out(spec: dict[str, Any]) -> None:
+    judged = spec["root"]["dag"]["tasks"]["evaluate"]["inputs"]["artifacts"]
+    sources = {name: source["taskOutputArtifact"] for name, source in judged.items()}
+    assert sources["bundle"] == {"outputArtifactKey": "compressed", "producerTask": "compress"}
+    assert sources["uncompressed"] == {"outputArtifactKey": "bundle", "producerTask": "train"}
+    condition = next(task for task in spec["root"]["dag"]["tasks"].values() if "triggerPolicy" in task)
+    published = spec["components"][condition["componentRef"]["name"]]["dag"]["tasks"]["publish"]["inputs"]["artifacts"]["bundle"]
+    given = condition["inputs"]["artifacts"][published["componentInputArtifact"]]["taskOutputArtifact"]
+    assert given == sources["bundle"]
+
+
+def test_a_step_asks_for_what_fits_it_and_is_stopped_where_it_takes_more(spec: dict[str, Any]) -> None:
+    assert set(RESOURCES) == set(STEPS)
+    for step, asked in RESOURCES.items():
+        given = spec["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]["resources"]
+        assert (given["resourceCpuRequest"], given["resourceMemoryRequest"]) == (asked.cpu, asked.memory)
+        assert given["resourceMemoryLimit"] == asked.most_memory
+    assert RESOURCES["gate"].memory == "128Mi"
+
+
+def test_what_does_nothing_twice_is_tried_again(spec: dict[str, Any]) -> None:
+    tried = {name: task.get("retryPolicy", {}).get("maxRetryCount", 0) for name, task in tasks(spec).items()}
+    assert tried == {name: 0 if name == "deploy" else 2 for name in ROLES}
 
 
 def test_every_executor_is_known(spec: dict[str, Any]) -> None:

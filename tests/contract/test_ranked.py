@@ -130,7 +130,7 @@ def test_a_training_set_that_teaches_nothing_is_refused_before_anything_is_train
 def test_it_finds_what_is_hot_of_late(features: Path, made: Path) -> None:
     loaded, found = bundle.load(made), features_store.load(features)
     assert loaded.ranker is not None
-    judge = Judge(found, loaded, chosen())
+    judge = Judge(found, loaded, loaded, chosen())
     with Progress("", 1) as progress:
         plain = rank(Recommender(loaded).scores, judge.split.test, ITEMS, 10, progress)
     assert ndcg(judge.rankings[MODEL], 10).mean() > 1.1 * ndcg(plain, 10).mean()

@@ -14,7 +14,7 @@ from lodestar.data.interactions import Interactions
 from lodestar.errors import DataError, UsageError
 from lodestar.evaluation import contestants
 from lodestar.evaluation.exhibits import tail
-from lodestar.evaluation.guard import EVALUATION, passes
+from lodestar.evaluation.guard import EVALUATION, judged
 from lodestar.evaluation.run import CARD, HEADLINE, REPORT, evaluate
 from lodestar.features import store
 from lodestar.models import ease
@@ -88,7 +88,7 @@ def test_cooccurrence_foresees_a_walk_and_the_untrained_bundle_is_refused(writte
     assert found["models"]["cooccurrence"]["metrics"]["hr_at_5"]["value"] == 1
     assert found["rival"] == "cooccurrence"
     assert found["verdict"]["passes"] is False
-    assert not passes(written)
+    assert not judged(written).passes
 
 
 def test_the_headline_is_flat_and_named_as_the_pipeline_shows_it(inputs: tuple[Path, Path], tmp_path: Path) -> None:

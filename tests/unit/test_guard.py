@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lodestar.errors import DataError
-from lodestar.evaluation.guard import EVALUATION, passes, verdict
+from lodestar.evaluation.guard import EVALUATION, judged, verdict
 
 
 def evaluation(folder: Path, **figures: float) -> Path:
@@ -19,7 +19,7 @@ def evaluation(folder: Path, **figures: float) -> Path:
 
 
 def test_a_model_ahead_of_every_baseline_passes(tmp_path: Path) -> None:
-    assert passes(evaluation(tmp_path, model=0.13, popularity=0.04, cooccurrence=0.12))
+    assert judged(evaluation(tmp_path, model=0.13, popularity=0.04, cooccurrence=0.12)).passes
 
 
 def test_a_draw_passes() -> None:
@@ -27,7 +27,7 @@ def test_a_draw_passes() -> None:
 
 
 def test_one_better_baseline_is_enough_to_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not passes(evaluation(tmp_path, model=0.11, popularity=0.04, cooccurrence=0.12))
+    assert not judged(evaluation(tmp_path, model=0.11, popularity=0.04, cooccurrence=0.12)).passes
     line = json.loads(capsys.readouterr().err)
     assert line["passes"] is False
     assert "co-occurrence (0.1200)" in line["reason"]
@@ -50,12 +50,12 @@ def test_a_model_without_a_rival_is_refused() -> None:
 def test_figures_that_are_missing_are_an_error(tmp_path: Path, text: str) -> None:
     tmp_path.joinpath(EVALUATION).write_text(text)
     with pytest.raises(DataError, match="E153"):
-        passes(tmp_path)
+        judged(tmp_path)
 
 
 def test_a_folder_without_an_evaluation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="E153"):
-        passes(tmp_path)
+        judged(tmp_path)
 
 
 def test_the_guard_loads_no_model_library() -> None:

@@ -32,6 +32,13 @@ def figures(value: float) -> Figures:
     return Figures(metrics=dict.fromkeys(names, interval(value)), catalogue={"coverage_at_10": 0.4, "gini_at_10": 0.8})
 
 
+def identity(digest: str, precision: str, num_bytes: int) -> Identity:
+    shape = {"max_length": 50, "ranked": 100}
+    return Identity(
+        digest=digest, features="f1", family="sasrec", table_precision=precision, encoder_precision="fp32", num_bytes=num_bytes, **shape
+    )
+
+
 def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
     weak = Slice(
         by="category of the item taken next",
@@ -46,18 +53,10 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
         protocol=Protocol(
             split="time", users=1234, left_out=5, items=99, interactions=4321, cutoffs=(10,), samples=50, seed=3, refit=False
         ),
-        bundle=Identity(
-            digest="d1",
-            features="f1",
-            family="sasrec",
-            table_precision="int8",
-            encoder_precision="fp32",
-            max_length=50,
-            ranked=100,
-            num_bytes=2048,
-        ),
+        bundle=identity("d1", "int8", 2048),
+        uncompressed=identity("d0", "fp32", 8192),
         recipe=Recipe(name="tiny", train=TrainConfig()),
-        models={"model": figures(model), "popularity": figures(rival)},
+        models={"model": figures(model), "uncompressed": figures(model), "popularity": figures(rival)},
         skipped={"ease": "left out: too large"},
         rival="popularity",
         differences=lead,

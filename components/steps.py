@@ -1,0 +1,3 @@
+"""The pipeline's steps, in the order in which they run."""
+
+STEPS = ("version", "ingest", "build_features", "train", "compress", "evaluate", "gate", "publish", "deploy")

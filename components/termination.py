@@ -1,0 +1,72 @@
+"""SIGTERM unwinds: what is under way is taken back by its own `finally`, and no child is left behind."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from components.signals import TERMINATED
+
+CHILDREN_S, POLL_S = 5.0, 0.02
+PROCESSES = Path("/proc")
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """While inside, SIGTERM ends this process's descendants and raises SystemExit 143 here; a second one changes nothing.
+
+    Descendants that are there once everything is unwound are killed. Outside of the main thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except BaseException:
+        end_descendants()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Who waits for a child waits for ever, unless the child ends first.
+    _send(signal.SIGTERM)
+    raise SystemExit(TERMINATED)
+
+
+def end_descendants(limit_s: float = CHILDREN_S) -> None:
+    """Terminate all processes that descend from this one, and kill those that are there after `limit_s`."""
+    _send(signal.SIGTERM)
+    deadline = time.monotonic() + limit_s
+    while descendants() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    _send(signal.SIGKILL)
+
+
+def _send(number: signal.Signals) -> None:
+    for process in descendants():
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def descendants() -> list[int]:
+    """Ids of running processes that this one started, and of those that they started; none where the system has no /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in PROCESSES.glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = entry.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                children.setdefault(int(parent), []).append(int(entry.parent.name))
+    found, asked = [], [os.getpid()]
+    while asked:
+        born = children.get(asked.pop(), [])
+        found += born
+        asked += born
+    return found

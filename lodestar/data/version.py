@@ -1,0 +1,57 @@
+"""Which data lie at an address now, as one text: the same as long as nothing that an ingest would read has changed.
+
+Of a store it is the keys, sizes and ETags, so that nothing is downloaded to find out; of files the sizes, times and contents. What lies
+beside the data and is not read does not count.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lodestar import storage
+from lodestar.data import address, manifest
+from lodestar.data.layout import opened
+from lodestar.data.simulator import is_simulated
+
+DIGITS = 32
+
+
+def data_version(data: str) -> str:
+    """The first 32 hexadecimal digits of a sha256 over the address, its options and what lies there.
+
+    UsageError or EnvironmentFault E510 where there is nothing to read.
+    """
+    asked = address.parse(data)
+    total = hashlib.sha256(str(asked).encode())
+    for line in _described(asked):
+        total.update(f"\n{line}".encode())
+    return total.hexdigest()[:DIGITS]
+
+
+def _described(asked: address.Address) -> Iterator[str]:
+    """A line for each file that is read, in the order of their names."""
+    if is_simulated(asked.path):
+        return iter(())
+    return _objects(asked) if storage.is_remote(asked.path) else _files(asked)
+
+
+def _files(asked: address.Address) -> Iterator[str]:
+    for file in sorted(opened(asked.path, asked.mapping).files):
+        about = file.stat()
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        yield f"{file} {about.st_size} {about.st_mtime_ns} {digest}"
+
+
+def _objects(asked: address.Address) -> Iterator[str]:
+    """Names are laid out as files without content, and what an ingest makes of them says which objects it reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        where, listed = storage.listed(asked.path, Path(folder))
+        for file, (source, _) in listed.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            if file.name == manifest.FILE:
+                file.write_bytes(storage.get(source) or b"")
+        read = [listed[file] for file in opened(str(where), asked.mapping).files]
+        yield from sorted(f"{source} {found.size} {found.etag}" for source, found in read)

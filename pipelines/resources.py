@@ -1,0 +1,43 @@
+"""What each step asks of the cluster, and how often it is tried again."""
+
+from dataclasses import dataclass
+
+from kfp import dsl
+
+BACKOFF, BACKOFF_FACTOR = "30s", 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """CPUs and memory as Kubernetes writes them: `memory` is what a step asks for, `most_memory` where it is stopped.
+
+    `retries` repeat a step that does nothing twice: a node that goes away, or a store that does not answer, does not end the run.
+    """
+
+    cpu: str
+    memory: str
+    most_memory: str
+    retries: int = 2
+
+
+# Measured on the simulated shop (22,000 events), resident at most: version 0.2, ingest 0.5, build_features 0.6, train 1.1 GiB.
+RESOURCES: dict[str, Resources] = {
+    "version": Resources(cpu="100m", memory="256Mi", most_memory="1Gi"),
+    "ingest": Resources(cpu="1", memory="1Gi", most_memory="4Gi"),
+    "build_features": Resources(cpu="1", memory="2Gi", most_memory="8Gi"),
+    "train": Resources(cpu="1", memory="2Gi", most_memory="16Gi"),
+    "compress": Resources(cpu="1", memory="2Gi", most_memory="8Gi"),
+    "evaluate": Resources(cpu="1", memory="2Gi", most_memory="16Gi"),
+    "gate": Resources(cpu="100m", memory="128Mi", most_memory="512Mi"),
+    "publish": Resources(cpu="500m", memory="1Gi", most_memory="4Gi"),
+    "deploy": Resources(cpu="100m", memory="256Mi", most_memory="1Gi", retries=0),
+}
+
+
+def with_resources(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
+    """The task with what its step asks for."""
+    asked = RESOURCES[step]
+    task.set_cpu_request(asked.cpu).set_memory_request(asked.memory).set_memory_limit(asked.most_memory)
+    if asked.retries:
+        task.set_retry(num_retries=asked.retries, backoff_duration=BACKOFF, backoff_factor=BACKOFF_FACTOR)
+    return task
