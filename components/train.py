@@ -21,18 +21,17 @@ def train(features: Input[Dataset], recipe: str, overrides: dict[str, Any], imag
         image: Of the pods, where the cluster trains by jobs that this step follows (LODESTAR_TRAINING).
         bundle: Weights, item table, vocabulary and configuration, ready to serve.
     """
-    import json
     from pathlib import Path
 
     from components.step import checkpoints, step, training
-    from lodestar.recipes import configured
+    from lodestar.recipes import configured, overrides_text
 
     with step("train", inputs=(features,), outputs=(bundle,)):
-        chosen, asked = configured(recipe, overrides), training()
+        chosen, asked, text = configured(recipe, overrides), training(), overrides_text(overrides)
         if asked:
             from components.launch import launch_as_asked
 
-            launch_as_asked(asked, image=image, features=features.uri, bundle=bundle.uri, recipe=recipe, overrides=json.dumps(overrides))
+            launch_as_asked(asked, image=image, features=features.uri, bundle=bundle.uri, recipe=recipe, overrides=text)
         else:
             from lodestar.training.run import train
 

@@ -247,8 +247,12 @@ def recipe(name: str) -> Recipe:
 
 def configured(name: str, overrides: str | Mapping[str, Any]) -> Recipe:
     """The named recipe with overrides applied: a JSON object as text, or as Pipelines gives it to a step, without whole numbers."""
-    text = overrides if isinstance(overrides, str) else json.dumps(_whole(overrides), sort_keys=True)
-    return override(recipe(name), text)
+    return override(recipe(name), overrides_text(overrides))
+
+
+def overrides_text(overrides: str | Mapping[str, Any]) -> str:
+    """Overrides as a JSON text."""
+    return overrides if isinstance(overrides, str) else json.dumps(_whole(overrides), sort_keys=True)
 
 
 def _whole(value: Any) -> Any:

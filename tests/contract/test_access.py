@@ -2,23 +2,21 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 import urllib3
 from kubernetes import config
 
 from components import job_server
-from components.release import release
+from components.rollout import deploy
+from components.version import version
 from lodestar.errors import EnvironmentFault
 from serving import cluster, rollout
 from serving.canary import State, replace, roll_back, state
 from serving.cluster import SOURCE, Object
 from tests.contract.kustomize import OVERLAYS, merged, objects
-from tests.factories import small_bundle
 
 SERVING, TRAINING = "lodestar", "lodestar-training"
 OLD, NEW = "s3://b/old", "s3://b/new"
@@ -165,14 +163,20 @@ def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> 
 
 
 @pytest.mark.parametrize("right", cluster.RIGHTS, ids=" ".join)
-def test_nothing_is_published_that_cannot_be_rolled_out(server: Server, right: tuple[str, str, str], bucket: str, tmp_path: Path) -> None:
+def test_a_run_that_could_not_be_rolled_out_ends_with_its_first_step(
+    server: Server, right: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which asks what deploy asks, before anything is computed."""
     server.serve(OLD)
     server.denied = {(SERVING, *right)}
     group, resource, verb = right
-    with pytest.raises(EnvironmentFault, match=rf"E537.*pipeline-runner may not {verb} {resource}\.{group} in namespace {SERVING}\."):
-        release(small_bundle(tmp_path / "bundle"), tmp_path, f"{bucket}/denied", f"{SERVING}/recommend")
-    name = bucket.removeprefix("s3://")
-    assert boto3.client("s3").list_objects_v2(Bucket=name, Prefix="denied")["KeyCount"] == 0
+    said = rf"E537.*pipeline-runner may not {verb} {resource}\.{group} in namespace {SERVING}\."
+    with pytest.raises(EnvironmentFault, match=said):
+        deploy("s3://bundles/new", f"{SERVING}/recommend")
+    with pytest.raises(SystemExit) as ended:
+        version.python_func(data="simulator", recipe="tiny", overrides={}, destination="s3://bundles", service=f"{SERVING}/recommend")
+    assert ended.value.code == EnvironmentFault.exit_code
+    assert re.search(said, capsys.readouterr().err)
     assert server.writes == 0
 
 
