@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         _add(commands, name)
     options = vars(parser.parse_args(arguments))
     body = _body(options.pop("step"))
-    result = body(**{name: _value(_annotation(body, name), value) for name, value in options.items()})
+    given = {name: _value(_annotation(body, name), value) for name, value in options.items()}
+    unset = {name: dsl.TaskConfig() for name in inspect.signature(body).parameters if _annotation(body, name) is dsl.TaskConfig}
+    result = body(**given, **unset)
     if result is not None:
         print(result)  # noqa: T201 - a step's answer is its output
     return 0
@@ -37,6 +39,8 @@ def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: 
     meanings = {argument: meaning for argument, _, meaning in lines}
     command = commands.add_parser(name, help=summary.splitlines()[0], description=summary)
     for argument in inspect.signature(body).parameters:
+        if _annotation(body, argument) is dsl.TaskConfig:  # a Pipelines backend fills it
+            continue
         is_artifact = _artifact(_annotation(body, argument)) is not None
         command.add_argument(
             f"--{argument}", required=True, metavar="PATH" if is_artifact else "TEXT", help=meanings.get(argument, "").replace("%", "%%")

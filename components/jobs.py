@@ -9,31 +9,66 @@ import hashlib
 import json
 import re
 import sys
-from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 
 from components.job_server import KINDS, Object
 from lodestar.errors import ConfigError
-from lodestar.recipes import configured
-from lodestar.storage import is_remote
 
 SPEC = "lodestar/spec"
 CONTAINER, NODE, RUNTIME = "pytorch", "node", "lodestar"
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
 BACKOFF, KEPT_S, LONGEST_S = 3, 86_400, 172_800
+# Of torchrun in an elastic job, where each pod that comes or goes is a restart of all.
+MOST_RESTARTS = 100
 USER = 65532
-ASKED = {"kind": str, "namespace": str, "workers": int, "gpus": int, "cpu": str, "memory": str, "queue": str, "secret": str}
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 - the pod's own
+ERROR_FILE = "/dev/termination-log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What a pod spec says of where a job's pods run and what they see, as Kubernetes writes it: all of it handed through.
+
+    `limits` and `requests` are of resources that TrainingJob has no word for, such as a CPU limit.
+    """
+
+    tolerations: tuple[Object, ...] = ()
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    affinity: Object = field(default_factory=dict)
+    env: tuple[Object, ...] = ()
+    limits: Mapping[str, str] = field(default_factory=dict)
+    requests: Mapping[str, str] = field(default_factory=dict)
+
+    def pod(self) -> Object:
+        """Its part of a pod's spec; empty where nothing was asked for."""
+        said = {"tolerations": list(self.tolerations), "nodeSelector": dict(self.node_selector), "affinity": self.affinity}
+        return {key: value for key, value in said.items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPod:
+    """The pod of the step that follows a job; where it is known and in the job's namespace, the job goes when the pod is deleted."""
+
+    name: str
+    uid: str
+    namespace: str
+
+    def owns(self, namespace: str) -> list[Object]:
+        """An owner in another namespace counts as one that is gone, and the job would be deleted at once."""
+        if not self.uid or self.namespace != namespace:
+            return []
+        return [{"apiVersion": "v1", "kind": "Pod", "name": self.name, "uid": self.uid}]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
     """One distributed training: addresses are `s3://`, `secret` names the Secret whose keys become the AWS environment.
 
-    `workers` counts pods, each with `gpus` processes (one where there is no GPU); `queue` is Kueue's, or empty. `kind` says who runs it;
-    a TrainJob takes account and Secret from the TrainingRuntime `lodestar` of its namespace.
+    `workers` counts pods, each with `gpus` processes (one where there is no GPU); with `min_workers` a PyTorchJob is elastic and goes on
+    with as few. `queue` is Kueue's, or empty. `features_digest` is checked where features are read, and a job whose `follower`, an address,
+    is no longer written to ends. `memory` is where a pod is stopped, `shm` the size of its /dev/shm, which counts as memory. `kind` says
+    who runs it; a TrainJob takes account and Secret from the TrainingRuntime `lodestar` of its namespace.
     """
 
     kind: str = "PyTorchJob"
@@ -41,17 +76,25 @@ class TrainingJob:
     namespace: str
     image: str
     features: str
+    features_digest: str = ""
     bundle: str
     checkpoints: str
+    follower: str = ""
     recipe: str
     overrides: str = "{}"
     workers: int = 2
+    min_workers: int = 0
     service_account: str = "trainer"
     secret: str = "lodestar-trainer"  # noqa: S105 - a Secret's name
     cpu: str = "1"
     memory: str = "2Gi"
+    memory_request: str = ""
+    shm: str = "512Mi"
     gpus: int = 0
+    accelerator: str = "nvidia.com/gpu"
     queue: str = ""
+    placement: Placement = field(default_factory=Placement)
+    step: StepPod | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -60,40 +103,10 @@ class TrainingJob:
             raise ConfigError(f"a training job is a {' or a '.join(KINDS)}, not {self.kind!r}")
         if self.workers < 1 or self.gpus < 0:
             raise ConfigError(f"a job needs at least 1 worker and no negative number of GPUs, got {self.workers} and {self.gpus}")
-
-
-def as_asked(training: str, *, image: str, features: str, bundle: str, recipe: str, overrides: str) -> TrainingJob:
-    """The job that a step's JSON object asks for; its name comes from what it trains on, and checkpoints lie beside the features.
-
-    A step that is repeated finds its own job again, and one whose job was lost goes on from the same checkpoints. There are as many
-    workers as the recipe has, unless the object says otherwise. ConfigError where the object has other keys than those of ASKED, or where
-    an address is none that pods on other machines can reach.
-    """
-    try:
-        wanted = json.loads(training)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"training is not JSON: {error}") from error
-    if not isinstance(wanted, dict) or not wanted.keys() <= ASKED.keys():
-        raise ConfigError(f"training is a JSON object with any of {', '.join(ASKED)}; got {training}")
-    for key, value in wanted.items():
-        if type(value) is not ASKED[key]:
-            raise ConfigError(f"training.{key} takes {ASKED[key].__name__}, got {value!r}")
-    for address in (features, bundle):
-        if not is_remote(address):
-            raise ConfigError(f"a training job reads and writes s3:// addresses, and {address} is none: leave training empty here")
-    digest = hashlib.sha256(" ".join((features, bundle, recipe, overrides)).encode()).hexdigest()[:10]
-    given: dict[str, Any] = {
-        "namespace": _own_namespace(),
-        "workers": configured(recipe, overrides).train.workers,
-        **wanted,
-        "checkpoints": f"{features}.checkpoints",
-    }
-    return TrainingJob(name=f"train-{digest}", image=image, features=features, bundle=bundle, recipe=recipe, overrides=overrides, **given)
-
-
-def _own_namespace() -> str:
-    """Where this pod runs; elsewhere the one that manifests/ makes for training."""
-    return NAMESPACE_FILE.read_text() if NAMESPACE_FILE.is_file() else "lodestar-training"
+        if not 0 <= self.min_workers <= self.workers:
+            raise ConfigError(f"min_workers is 0 or one of 1–{self.workers}, the number of workers; got {self.min_workers}")
+        if self.min_workers and self.kind != "PyTorchJob":
+            raise ConfigError(f"a {self.kind} has a fixed number of workers: leave min_workers out, or set kind to PyTorchJob")
 
 
 def manifest(job: TrainingJob) -> Object:
@@ -101,7 +114,9 @@ def manifest(job: TrainingJob) -> Object:
     spec = _pytorch_job(job) if job.kind == "PyTorchJob" else _train_job(job)
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
     labels = _labels() | ({"kueue.x-k8s.io/queue-name": job.queue} if job.queue else {})
-    metadata = {"name": job.name, "namespace": job.namespace, "labels": labels, "annotations": {SPEC: digest}}
+    owners = job.step.owns(job.namespace) if job.step is not None else []
+    metadata: Object = {"name": job.name, "namespace": job.namespace, "labels": labels, "annotations": {SPEC: digest}}
+    metadata |= {"ownerReferences": owners} if owners else {}
     kind = KINDS[job.kind]
     return {"apiVersion": f"{kind.group}/{kind.version}", "kind": job.kind, "metadata": metadata, "spec": spec}
 
@@ -136,16 +151,29 @@ def _train_job(job: TrainingJob) -> Object:
             "numNodes": job.workers,
             "numProcPerNode": max(job.gpus, 1),
             "resourcesPerNode": container["resources"],
+            **({"env": container["env"]} if "env" in container else {}),
         },
+        **_patches(job),
         "activeDeadlineSeconds": LONGEST_S,
         "suspend": bool(job.queue),
     }
 
 
+def _patches(job: TrainingJob) -> Object:
+    """How a TrainJob says of its pods what its runtime does not."""
+    if not job.placement.pod():
+        return {}
+    node = {"name": NODE, "template": {"spec": {"template": {"spec": job.placement.pod()}}}}
+    patch = {"manager": "lodestar/launcher", "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [node]}}}}
+    return {"runtimePatches": [patch]}
+
+
 def _pytorch_job(job: TrainingJob) -> Object:
-    replicas = {"Master": _replica(job, 1)}
-    if job.workers > 1:
-        replicas["Worker"] = _replica(job, job.workers - 1)
+    if job.min_workers:
+        # Workers that come and go cannot be led by one pod: torchrun's rendezvous chooses among them.
+        replicas = {"Worker": _replica(job, job.workers)}
+    else:
+        replicas = {"Master": _replica(job, 1)} | ({"Worker": _replica(job, job.workers - 1)} if job.workers > 1 else {})
     policy = {
         "cleanPodPolicy": "Running",
         "backoffLimit": BACKOFF,
@@ -153,7 +181,13 @@ def _pytorch_job(job: TrainingJob) -> Object:
         "activeDeadlineSeconds": LONGEST_S,
         "suspend": bool(job.queue),
     }
-    return {"nprocPerNode": str(max(job.gpus, 1)), "runPolicy": policy, "pytorchReplicaSpecs": replicas}
+    elastic = {"minReplicas": job.min_workers, "maxReplicas": job.workers, "rdzvBackend": "c10d", "maxRestarts": MOST_RESTARTS}
+    return {
+        "nprocPerNode": str(max(job.gpus, 1)),
+        "runPolicy": policy,
+        **({"elasticPolicy": elastic} if job.min_workers else {}),
+        "pytorchReplicaSpecs": replicas,
+    }
 
 
 def _replica(job: TrainingJob, count: int) -> Object:
@@ -169,8 +203,9 @@ def _pod(job: TrainingJob, container: Object) -> Object:
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             # Workers of one pod pass batches through /dev/shm, which is 64 MiB unless said otherwise.
-            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": job.shm}},
         ],
+        **job.placement.pod(),
     }
     metadata: Object = {"labels": _labels(), "annotations": {"sidecar.istio.io/inject": "false"}}
     return {"metadata": metadata, "spec": spec}
@@ -179,19 +214,23 @@ def _pod(job: TrainingJob, container: Object) -> Object:
 def _container(job: TrainingJob) -> Object:
     options = {
         "features": job.features,
+        "features-digest": job.features_digest,
         "bundle": job.bundle,
         "checkpoints": job.checkpoints,
         "recipe": job.recipe,
         "overrides": job.overrides,
+        "follower": job.follower,
     }
-    gpus = {"nvidia.com/gpu": str(job.gpus)} if job.gpus else {}
     return {
         "name": CONTAINER,
         "image": job.image,
         "command": ["torchrun", "-m", "lodestar.training"],
-        "args": [f"--{name}={value}" for name, value in options.items()],
+        "args": [*(f"--{name}={value}" for name, value in options.items() if value), f"--error-file={ERROR_FILE}"],
+        **({"env": list(job.placement.env)} if job.placement.env else {}),
         "envFrom": [{"secretRef": {"name": job.secret}}],
-        "resources": {"requests": {"cpu": job.cpu, "memory": job.memory, **gpus}, "limits": {"memory": job.memory, **gpus}},
+        "resources": _resources(job),
+        # What a worker says last is there to be read when its pod is gone from its node, and when it could write no error file.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -200,6 +239,12 @@ def _container(job: TrainingJob) -> Object:
         },
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in WRITABLE.items()],
     }
+
+
+def _resources(job: TrainingJob) -> Object:
+    accelerators = {job.accelerator: str(job.gpus)} if job.gpus else {}
+    requests = {**job.placement.requests, "cpu": job.cpu, "memory": job.memory_request or job.memory, **accelerators}
+    return {"requests": requests, "limits": {**job.placement.limits, "memory": job.memory, **accelerators}}
 
 
 def _labels() -> dict[str, str]:
@@ -211,9 +256,10 @@ def main(arguments: list[str] | None = None) -> int:
     import yaml
 
     parser = argparse.ArgumentParser(prog="python -m components.jobs", description="Print a training job, for `kubectl apply -f -`.")
-    for entry in fields(TrainingJob):
+    for entry in (entry for entry in fields(TrainingJob) if entry.default_factory is MISSING and entry.name != "step"):
         default = {} if entry.default is MISSING else {"default": entry.default, "help": f"default: {entry.default!r}"}
-        parser.add_argument(f"--{entry.name}", type=type(default.get("default", "")), required=not default, metavar="VALUE", **default)
+        flags = dict.fromkeys((f"--{entry.name.replace('_', '-')}", f"--{entry.name}"))
+        parser.add_argument(*flags, type=type(default.get("default", "")), required=not default, metavar="VALUE", **default)
     try:
         job = TrainingJob(**vars(parser.parse_args(arguments)))
     except ConfigError as error:

@@ -1,77 +1,73 @@
 """Start a training job on the cluster, follow it to its end, and leave nothing of it behind."""
 
-import signal
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from dataclasses import dataclass
 
-from components.job_server import KINDS, JobServer, Object, conditions, connect
-from components.jobs import SPEC, TrainingJob, as_asked, manifest
+from components.job_pods import End, Failure, Pod, cause, own_line
+from components.job_server import KINDS, JobServer, Object, Unreachable, conditions, connect
+from components.jobs import SPEC, TrainingJob, manifest
+from components.signals import taken_back
 from lodestar import storage
-from lodestar.bundle import INFO
 from lodestar.errors import EnvironmentFault
 from lodestar.progress import log_event
+from lodestar.training.follower import SILENT_S, WORKER
 
 PENDING_S, POLL_S = 900.0, 2.0
+# The API server may be away for as long before a step gives its job up.
+LOST_S = 600.0
+# Shorter than `lodestar.training.follower.SILENT_S`, after which a job ends that no step writes to.
+BEAT_S = 60.0
 SHOWN_LINES = 20
-TERMINATED = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a launcher waits: for a place to run, for an API server that is away, and between two looks."""
+
+    pending_s: float = PENDING_S
+    lost_s: float = LOST_S
+    poll_s: float = POLL_S
 
 
 def launch(job: TrainingJob) -> None:
     """Start the job, or take over the same one started before, and return when it has succeeded.
 
-    EnvironmentFault E532 where it fails, with the last lines of its log; E531 where it finds no place to run; E533 where another
-    job has its name. A terminated launcher takes the job with it.
+    EnvironmentFault E532 where it fails, E590 where a worker ran out of memory, with the line of the worker that failed first; E531 where
+    it finds no place to run; E533 where another job has its name; E537 where a right is missing, before anything is made; E539 where the
+    cluster has no such kind of job. A job that cannot be followed is deleted (E591), and a terminated launcher takes its job with it.
     """
     follow(connect(job.namespace, job.kind), job)
 
 
-def launch_as_asked(training: str, *, image: str, features: str, bundle: str, recipe: str, overrides: str) -> None:
-    """What a step asks for, in words of its own (`components.jobs.as_asked`); EnvironmentFault E532 where the job ends without a bundle."""
-    job = as_asked(training, image=image, features=features, bundle=bundle, recipe=recipe, overrides=overrides)
-    launch(job)
-    if storage.get(f"{storage.resolve(bundle)}/{INFO}") is None:
-        raise EnvironmentFault("E532", f"training job {job.name} succeeded and left no bundle at {bundle}", remedy=_see(job))
-
-
-def follow(server: JobServer, job: TrainingJob, *, pending_s: float = PENDING_S, poll_s: float = POLL_S) -> None:
+def follow(server: JobServer, job: TrainingJob, patience: Patience | None = None) -> None:
     """What `launch` does, on a given server."""
-    relay = _Relay(server, job.name)
-    with _taken_along(server, job.name):
-        start(server, manifest(job))
-        deadline = time.monotonic() + pending_s
-        while True:
-            current = server.read(job.name)
-            relay.pass_on()
-            facts = conditions(current)
-            if KINDS[job.kind].succeeded in facts:
-                log_event("job", name=job.name, state="succeeded")
-                return
-            if "Failed" in facts:
-                raise EnvironmentFault("E532", f"training job {job.name} failed: {facts['Failed']}{relay.tail()}", remedy=_see(job))
-            if facts.keys() & {"Running", "Suspended"}:
-                deadline = time.monotonic() + pending_s
-            if time.monotonic() > deadline:
-                server.delete(job.name)
-                raise EnvironmentFault("E531", f"training job {job.name} was pending for {pending_s:.0f} s{relay.tail()}", remedy=_see(job))
-            time.sleep(poll_s)
+    server.check_rights()
+    with taken_back(lambda: _take_back(server, job)):
+        start(server, job)
+        try:
+            _Follower(server, job, patience or Patience()).until_it_ends()
+        except EnvironmentFault as error:
+            if error.code != "E534":
+                raise
+            raise _given_up(server, job, error) from error
 
 
-def start(server: JobServer, body: Object) -> None:
-    """Create the job; one of the same name is taken over if it is the same job and has not failed."""
-    name, digest = body["metadata"]["name"], body["metadata"]["annotations"][SPEC]
+def start(server: JobServer, job: TrainingJob) -> None:
+    """Create the job; one of the same name is taken over if it is the same job, is not over, and has its bundle if it is done."""
+    body = manifest(job)
+    name, digest = job.name, body["metadata"]["annotations"][SPEC]
     if server.create(body):
-        log_event("job", name=name, state="created")
+        log_event("job", name=name, state="created", namespace=job.namespace, kind=job.kind, workers=job.workers, gpus=job.gpus)
         return
     other = server.read(name)
     if other["metadata"].get("annotations", {}).get(SPEC) != digest:
-        raise EnvironmentFault("E533", f"another training job is called {name}", remedy="Delete it, or give this one another name.")
-    if "Failed" not in conditions(other):
+        remedy = f"Delete it (`{_delete(job)}`), or give this one another name."
+        raise EnvironmentFault("E533", f"another training job is called {name}", remedy=remedy)
+    facts = conditions(other)
+    is_over = "deletionTimestamp" in other["metadata"] or "Failed" in facts
+    if not is_over and (KINDS[job.kind].succeeded not in facts or storage.resolve(job.bundle) != job.bundle):
         log_event("job", name=name, state="taken over")
         return
     server.delete(name)
@@ -80,53 +76,144 @@ def start(server: JobServer, body: Object) -> None:
     log_event("job", name=name, state="created again")
 
 
-def _see(job: TrainingJob) -> str:
-    return f"See `kubectl -n {job.namespace} describe {job.kind.lower()} {job.name}`; the same step goes on from the last checkpoint."
+class _Follower:
+    """Looks at a job until it has ended."""
+
+    def __init__(self, server: JobServer, job: TrainingJob, patience: Patience) -> None:
+        self._server, self._job, self._patience = server, job, patience
+        self._relay, self._due = _Relay(server, job.name), 0.0
+
+    def until_it_ends(self) -> None:
+        deadline = time.monotonic() + self._patience.pending_s
+        while True:
+            facts = conditions(self._read())
+            self._relay.pass_on()
+            if KINDS[self._job.kind].succeeded in facts:
+                log_event("job", name=self._job.name, state="succeeded")
+                return
+            if "Failed" in facts:
+                raise self._failed(facts["Failed"])
+            if facts.keys() & {"Running", "Suspended"}:
+                deadline = time.monotonic() + self._patience.pending_s
+            if time.monotonic() > deadline:
+                self._server.delete(self._job.name)
+                message = f"training job {self._job.name} was pending for {self._patience.pending_s:.0f} s{self._relay.tail()}"
+                raise EnvironmentFault("E531", message, remedy=f"{_see(self._job)}; it was deleted, and the same step starts it again.")
+            time.sleep(self._patience.poll_s)
+
+    def _read(self) -> Object:
+        """The job as it is now; Unreachable where the API server is away for too long."""
+        deadline = time.monotonic() + self._patience.lost_s
+        while True:
+            self._beat()
+            try:
+                return self._server.read(self._job.name)
+            except Unreachable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log_event("warning", message=str(error))
+            time.sleep(self._patience.poll_s)
+
+    def _beat(self) -> None:
+        """Tell the job that it is followed."""
+        if self._job.follower and time.monotonic() >= self._due:
+            storage.put(str(time.time_ns()).encode(), self._job.follower)
+            self._due = time.monotonic() + BEAT_S
+
+    def _failed(self, said: str) -> EnvironmentFault:
+        first = cause(self._relay.failures.values())
+        if first is None:
+            message = f"training job {self._job.name} failed: {said}{self._relay.tail()}"
+            return EnvironmentFault("E532", message, remedy=f"{_see(self._job)}.")
+        message = f"training job {self._job.name} failed: {first}"
+        again = "the same step goes on from the last checkpoint"
+        if first.is_out_of_memory:
+            more = """LODESTAR_TRAINING='{"memory": "8Gi"}', set_memory_limit on the train task, or a smaller train.batch_tokens"""
+            return EnvironmentFault("E590", message, remedy=f"Give its pods more: {more}; {again}.")
+        return EnvironmentFault("E532", message, remedy=f"{_see(self._job)}; {again}.")
 
 
 class _Relay:
-    """Passes on what is new in the leader's log and among the job's warnings, and keeps the end of it."""
+    """Passes on what is new in the leader's log, among the job's warnings and of failed workers, and keeps the end of it."""
 
     def __init__(self, server: JobServer, name: str) -> None:
         self._server, self._name = server, name
-        self._last, self._warned = "", set[str]()
+        self._last, self._said = "", set[str]()
         self._kept: deque[str] = deque(maxlen=SHOWN_LINES)
+        self.failures: dict[tuple[str, object], Failure] = {}
 
     def pass_on(self) -> None:
-        for line in self._server.log(self._name).splitlines():
-            stamp, _, text = line.partition(" ")
-            if stamp > self._last:
-                self._last = stamp
-                self._say(text)
-        for warning in self._server.warnings(self._name):
-            if warning not in self._warned:
-                self._warned.add(warning)
-                self._say(warning)
+        """What cannot be read is said once: a job whose log is not to be had is followed all the same."""
+        try:
+            pods = self._server.pods(self._name)
+            if pods:
+                self._pass_log(self._server.log(pods[0].name))
+            for pod in pods:
+                for end in pod.ends:
+                    self._note(pod, end)
+            for warning in self._server.warnings(self._name):
+                self._say_once(warning)
+        except EnvironmentFault as error:
+            self._say_once(str(error))
 
     def tail(self) -> str:
         """The last lines, each on a line of its own."""
         return "".join(f"\n  {line}" for line in self._kept)
+
+    def _pass_log(self, log: str) -> None:
+        for line in log.splitlines():
+            stamp, _, text = line.partition(" ")
+            if stamp > self._last:
+                self._last = stamp
+                self._say(text)
+
+    def _note(self, pod: Pod, end: End) -> None:
+        """Keep why a worker failed while its pod is there: an operator that gives a job up deletes them."""
+        key = (pod.name, end.at)
+        if key in self.failures:
+            return
+        line = end.message.partition("\n")[0] if end.message.startswith(WORKER) else own_line(end.message)
+        self.failures[key] = Failure(pod=pod, end=end, line=line)
+        if not end.message.startswith(WORKER):
+            log = self._server.log(pod.name, is_before=end.is_before)
+            line = own_line("\n".join(text.partition(" ")[2] for text in log.splitlines())) or line
+            self.failures[key] = Failure(pod=pod, end=end, line=line)
+        self._say(str(self.failures[key]))
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
 
     def _say(self, text: str) -> None:
         self._kept.append(text)
         sys.stderr.write(text + "\n")
 
 
-@contextmanager
-def _taken_along(server: JobServer, name: str) -> Iterator[None]:
-    """While inside, a termination of this process deletes the job: nobody would follow it any more."""
-
-    def terminate(_signal: int, _frame: FrameType | None) -> Any:
-        raise SystemExit(TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
+def _given_up(server: JobServer, job: TrainingJob, why: EnvironmentFault) -> EnvironmentFault:
+    """Nobody follows the job any more: it is deleted, or whoever reads this has to."""
+    message = f"training job {job.name} cannot be followed ({why})"
     try:
-        yield
-    except (SystemExit, KeyboardInterrupt):
-        server.delete(name)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        server.delete(job.name, wait=False)
+    except EnvironmentFault as error:
+        remedy = f"Delete it: `{_delete(job)}`. Without a step that follows it, it ends by itself within {SILENT_S / 60:.0f} minutes."
+        return EnvironmentFault("E591", f"{message}, nor deleted ({error})", remedy=remedy)
+    return EnvironmentFault("E591", f"{message}, and was deleted", remedy="The same step starts it again, from the last checkpoint.")
+
+
+def _take_back(server: JobServer, job: TrainingJob) -> None:
+    """Delete the job of a launcher that is ending; there is no time to wait until it is gone."""
+    try:
+        server.delete(job.name, wait=False)
+    except EnvironmentFault as error:
+        sys.stderr.write(f"{error}\nDelete the job: {_delete(job)}\n")
+        return
+    log_event("job", name=job.name, state="deleted")
+
+
+def _delete(job: TrainingJob) -> str:
+    return f"kubectl -n {job.namespace} delete {job.kind.lower()} {job.name}"
+
+
+def _see(job: TrainingJob) -> str:
+    return f"See `kubectl -n {job.namespace} describe {job.kind.lower()} {job.name}`"

@@ -56,16 +56,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def checkpoints() -> str:
-    """Where training keeps what it needs to go on after an interruption."""
-    return os.environ.get("LODESTAR_CHECKPOINTS", "/tmp/lodestar/checkpoints")  # noqa: S108 - the one folder a pod may write
-
-
-def training() -> str:
-    """Empty to train in this process, or a JSON object such as `{"gpus": 1}` for a job of pods (`components.jobs.as_asked`)."""
-    return os.environ.get("LODESTAR_TRAINING", "")
-
-
 def has_redis() -> bool:
     """Whether features go online in Redis, which the feature store's configuration reads from the same variable."""
     return bool(os.environ.get("LODESTAR_REDIS"))

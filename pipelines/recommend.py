@@ -95,4 +95,7 @@ def _placed(task: dsl.PipelineTask, registry: str) -> dsl.PipelineTask:
         kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)
     if step in READS_SETTING:
         kubernetes.use_config_map_as_env(task, SETTINGS, {READS_SETTING[step]: READS_SETTING[step]}, optional=True)
+    if step == "train":
+        for field in ("name", "uid", "namespace"):  # by which a job knows whose it is
+            kubernetes.use_field_path_as_env(task, f"LODESTAR_POD_{field.upper()}", f"metadata.{field}")
     return task

@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lodestar.data.manifest import Snapshot
 from lodestar.data.source import Source
 
 ORDER_START_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
@@ -18,15 +17,11 @@ Open = Callable[[], Sequence[Source]]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """The contract's tables that a data set gives, each as one file after the other, opened when it is asked for.
-
-    `source` is the folder that they lie in, where one that is ingested into: its files stay as long as this lives.
-    """
+    """The contract's tables that a data set gives, each as one file after the other, opened when it is asked for."""
 
     tables: Mapping[str, Open]
     files: tuple[Path, ...]
     order_only: bool = False
-    source: Snapshot | None = None
 
 
 def one(opening: Callable[..., Source], *arguments: object) -> Open:

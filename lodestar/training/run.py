@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -75,11 +75,16 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
 
 def _begun(recipe: Recipe, found: FeatureSet, group: Group, checkpoints: str) -> tuple[State, Callable[[State], None]]:
     """Where the training of a recipe on these features stands, and how to keep where it does."""
-    run = hashlib.sha256(f"{to_json(recipe)} {found.digest}".encode()).hexdigest()[:16]
+    run = hashlib.sha256(f"{to_json(_for_any_workers(recipe))} {found.digest}".encode()).hexdigest()[:16]
     kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
     content = group.from_leader(kept.load() if group.leads else None)
     state = kept.decode(content) if content is not None else State(stage=SEARCH)
     return state, Keeper(kept, Live(run)) if group.leads else _forget
+
+
+def _for_any_workers(recipe: Recipe) -> Recipe:
+    """A step's batch and its rate are the same for any number of workers: so is the run, which another number goes on with."""
+    return replace(recipe, train=replace(recipe.train, workers=1))
 
 
 def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:

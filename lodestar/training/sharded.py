@@ -36,9 +36,28 @@ def gathered(parts: nn.Module, whole: nn.Module) -> None:
 
 
 def optimiser_state(parts: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """As one worker alone would keep it; all of them have to ask."""
-    return get_optimizer_state_dict(parts, optimiser, options=WHOLE)
+    """As one worker alone would keep it, by the places of weights and not by their names; all workers have to ask."""
+    whole: dict[str, Any] = get_optimizer_state_dict(parts, optimiser, options=WHOLE)
+    names = _names(parts, optimiser)
+    groups, first = [], 0
+    for ours, group in zip(optimiser.param_groups, whole["param_groups"], strict=True):
+        last = first + len(ours["params"])
+        groups.append({**group, "params": list(range(first, last))})
+        first = last
+    return {"state": {place: whole["state"][name] for place, name in enumerate(names) if name in whole["state"]}, "param_groups": groups}
 
 
 def load_optimiser(parts: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    set_optimizer_state_dict(parts, optimiser, state, options=WHOLE)
+    """Take up what workers of any number have kept."""
+    names = _names(parts, optimiser)
+    named: dict[str, Any] = {
+        "state": {names[place]: values for place, values in state["state"].items()},
+        "param_groups": [{**group, "params": [names[place] for place in group["params"]]} for group in state["param_groups"]],
+    }
+    set_optimizer_state_dict(parts, optimiser, named, options=WHOLE)
+
+
+def _names(parts: nn.Module, optimiser: torch.optim.Optimizer) -> list[str]:
+    """Of the weights that the optimiser moves, in its order."""
+    by_weight = {weight: name for name, weight in parts.named_parameters()}
+    return [by_weight[weight] for group in optimiser.param_groups for weight in group["params"]]

@@ -37,6 +37,7 @@ class Server:
         self.refused: dict[str, int] = {}
         self.denied: set[Right] = set()
         self.is_ready = self.is_reachable = True
+        self.said = ""
 
     def request(self, method: str, url: str, **given: Any) -> urllib3.HTTPResponse:
         if not self.is_reachable:
@@ -54,7 +55,7 @@ class Server:
             or self.refused.get(f"{resource}/{verb}")
             or self._status(verb, parts.path, json.loads(given.get("body") or "{}"))
         )
-        answer: Any = {"message": f"no {resource} for you"}
+        answer: Any = {"message": self.said or f"no {resource} for you"}
         if status < 300:
             answer = self._answer(resource, parts.path, dict(given.get("fields") or ()))
         return urllib3.HTTPResponse(json.dumps(answer).encode(), status=status, reason="said so")
@@ -94,10 +95,10 @@ class Server:
             names = ("train-1-worker-0", "train-10-worker-0", "other")
             return {"items": [_event(name) for name in names]}
         if resource == "pods":
-            started = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
-            return {"items": [{"metadata": {"name": f"train-1-{at[9]}", "creationTimestamp": at}} for at in started]}
+            assert query["labelSelector"].endswith("-name=train-1")
+            return {"items": [_pod(*replica) for replica in REPLICAS]}
         if resource == "pods/log":
-            assert "/train-1-2/" in path  # the newest: one that was restarted writes into another pod
+            assert "/master-new/" in path
             return "2026-01-01T00:00:00Z a line"
         ready = [{"type": "Ready", "status": str(self.is_ready), "message": "no room"}]
         status = {"conditions": ready, "parents": [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": 1}]}]}
@@ -117,6 +118,34 @@ class Server:
             thing["metadata"]["resourceVersion"] = "0"
             if thing["kind"] == cluster.SERVICE:
                 thing["spec"]["predictor"]["model"]["storageUri"] = bundle
+
+
+# Name, labels and time of each; a master that was restarted writes into another pod.
+REPLICAS = [
+    ("worker-0", {"training.kubeflow.org/replica-type": "worker", "batch.kubernetes.io/job-completion-index": "1"}, "2026-01-03T00:00:00Z"),
+    (
+        "master-old",
+        {"training.kubeflow.org/replica-type": "master", "batch.kubernetes.io/job-completion-index": "0"},
+        "2026-01-01T00:00:00Z",
+    ),
+    (
+        "master-new",
+        {"training.kubeflow.org/replica-type": "master", "batch.kubernetes.io/job-completion-index": "0"},
+        "2026-01-02T00:00:00Z",
+    ),
+]
+
+
+def _pod(name: str, labels: dict[str, str], created: str) -> Object:
+    """One whose containers, of a PyTorchJob and of a TrainJob, were stopped once and run again."""
+    ended = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": created, "message": "worker 1: at the end"}
+    status = {"ready": True, "restartCount": 1, "image": "i", "imageID": "i", "state": {}, "lastState": {"terminated": ended}}
+    containers = [{"name": container, "resources": {"limits": {"memory": "2Gi"}}} for container in ("pytorch", "node")]
+    return {
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": created},
+        "spec": {"containers": containers},
+        "status": {"containerStatuses": [status | {"name": container["name"]} for container in containers]},
+    }
 
 
 def _event(pod: str) -> Object:
@@ -143,7 +172,11 @@ def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> 
         assert jobs.create(JOB)
         assert not jobs.create(JOB)
         assert jobs.read("train-1")["metadata"]["name"] == "train-1"
-        assert jobs.log("train-1").endswith("a line")
+        found = jobs.pods("train-1")
+        assert [pod.name for pod in found] == ["master-new", "master-old", "worker-0"]
+        assert [pod.is_leader for pod in found] == [True, True, False]
+        assert [(end.reason, end.exit_code, end.is_before) for pod in found for end in pod.ends] == [("OOMKilled", 137, True)] * 3
+        assert jobs.log(found[0].name).endswith("a line")
         assert jobs.warnings("train-1") == ["FailedScheduling train-1-worker-0: no room"]
         jobs.delete("train-1")
     server.serve(OLD)
@@ -215,11 +248,39 @@ def test_a_server_that_refuses_or_is_away_is_an_environment_fault(server: Server
         rollout.start_canary("recommend", NEW)
 
 
-@pytest.mark.parametrize("resource", ["pods", "pods/log"])
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_a_pod_without_a_log_has_none_yet(server: Server, status: int, resource: str) -> None:
-    server.refused = {resource: status}
-    assert job_server.connect(TRAINING, "PyTorchJob").log("train-1") == ""
+def test_a_pod_without_a_log_has_none_yet(server: Server, status: int) -> None:
+    server.refused = {"pods/log": status}
+    assert job_server.connect(TRAINING, "PyTorchJob").log("master-new") == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("the server could not find the requested resource", r"no PyTorchJob.*training-operator.*LODESTAR_TRAINING.*`local`"),
+        ('namespaces "lodestar-training" not found', r"no namespace lodestar-training.*kubectl apply -f manifests/"),
+    ],
+)
+def test_a_cluster_without_the_operator_is_refused_with_what_to_do(
+    server: Server, monkeypatch: pytest.MonkeyPatch, said: str, remedy: str
+) -> None:
+    server.refused = {"pytorchjobs": 404}
+    monkeypatch.setattr(server, "said", said)
+    with pytest.raises(EnvironmentFault, match=f"E539.*{remedy}"):
+        job_server.connect(TRAINING, "PyTorchJob").create(JOB)
+
+
+def test_a_job_that_somebody_deleted_is_said_to_be_gone(server: Server) -> None:
+    with pytest.raises(EnvironmentFault, match=r"E538.*train-1 is no longer in namespace lodestar-training"):
+        job_server.connect(TRAINING, "PyTorchJob").read("train-1")
+
+
+@pytest.mark.parametrize(("status", "is_away"), [(403, False), (401, False), (429, True), (503, True)])
+def test_a_server_that_is_busy_is_told_from_one_that_refuses(server: Server, status: int, is_away: bool) -> None:
+    server.refused = {"pytorchjobs": status}
+    with pytest.raises(EnvironmentFault, match="E534") as refused:
+        job_server.connect(TRAINING, "PyTorchJob").read("train-1")
+    assert isinstance(refused.value, job_server.Unreachable) == is_away
 
 
 def test_an_object_that_others_keep_changing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,3 +152,13 @@ def test_every_executor_is_known(spec: dict[str, Any]) -> None:
 
 def test_the_image_tag_is_the_codes_own_hash() -> None:
     assert reference("train").endswith(f"/lodestar-python-train:{code_hash()}")
+
+
+def test_what_is_set_on_the_train_task_is_for_the_job_that_it_starts(spec: dict[str, Any], documents: list[dict[str, Any]]) -> None:
+    component = spec["components"]["comp-train"]
+    assert component["inputDefinitions"]["parameters"]["task_config"]["parameterType"] == "TASK_CONFIG"
+    passed = {entry["field"]: entry.get("applyToTask", False) for entry in component["taskConfigPassthroughs"]}
+    to_the_job = {"RESOURCES", "KUBERNETES_TOLERATIONS", "KUBERNETES_NODE_SELECTOR", "KUBERNETES_AFFINITY"}
+    assert passed == {**dict.fromkeys(to_the_job, False), "ENV": True}
+    executor = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    assert {entry["fieldPath"] for entry in executor["fieldPathAsEnv"]} == {"metadata.name", "metadata.uid", "metadata.namespace"}

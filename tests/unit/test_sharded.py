@@ -68,15 +68,25 @@ def told(group: Group, kind: str) -> dict[str, Any]:
     _, half = learn(group, kind, shard=True, state=State(stage="search"), last_epoch=2)
     content = io.BytesIO()
     torch.save(vars(half), content)
-    content.seek(0)
-    model, state = learn(group, kind, shard=True, state=State(**torch.load(content, weights_only=True)))
+    found["half"] = content.getvalue()
+    model, state = learn(group, kind, shard=True, state=kept(found["half"]))
     found["log resumed"], found["weights resumed"] = lines(state), model.state_dict()
+    _, alone = learn(Group(), kind, shard=True, state=State(stage="search"), last_epoch=2)
+    content = io.BytesIO()
+    torch.save(vars(alone), content)
+    model, state = learn(group, kind, shard=True, state=kept(content.getvalue()))
+    found["log from one"], found["items from one"] = lines(state), model.items.weight.detach()
     table = model.items.weight
     if kind == ROWS:
         found["share"] = PartedTable(model, group).rows.weight.numel() / table.numel()
     else:
         found["share"] = parted(model, group).items.weight.to_local().numel() / table.numel()  # type: ignore[attr-defined]
     return found
+
+
+def kept(content: bytes) -> State:
+    """A state as it comes from a checkpoint."""
+    return State(**torch.load(io.BytesIO(content), weights_only=True))
 
 
 def lines(state: State) -> list[list[float]]:
@@ -116,6 +126,21 @@ def test_a_run_goes_on_from_where_it_was(found: list[dict[str, Any]]) -> None:
     for one in found:
         np.testing.assert_allclose(one["log resumed"], one["log True"], rtol=1e-5)
         torch.testing.assert_close(one["weights resumed"], one["weights True"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shard", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_worker_goes_on_from_where_two_with_a_part_each_were(of_workers: list[dict[str, Any]], kind: str, shard: bool) -> None:
+    found = of_workers[0][kind]
+    model, state = learn(Group(), kind, shard=shard, state=kept(found["half"]))
+    np.testing.assert_allclose(lines(state), found["log True"], rtol=1e-4)
+    torch.testing.assert_close(model.state_dict(), found["weights True"], rtol=1e-3, atol=1e-4)
+
+
+def test_two_with_a_part_each_go_on_from_where_one_was(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        np.testing.assert_allclose(one["log from one"], one["log True"], rtol=1e-4)
+        torch.testing.assert_close(one["items from one"], one["weights True"]["items.weight"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_running_mean_of_parts_is_refused() -> None:

@@ -1,0 +1,361 @@
+"""A training job is started once, followed to its end, and never left behind."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import launch, training_backend
+from components.job_pods import End, Pod
+from components.job_server import Object, Unreachable
+from components.jobs import TrainingJob, manifest
+from components.launch import SHOWN_LINES, Patience, follow, start
+from components.training_backend import Surroundings, train_by_job
+from lodestar import storage
+from lodestar.errors import EnvironmentFault
+from tests.unit.test_jobs import job
+
+AT_ONCE = Patience(poll_s=0.0)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+AWAY = Unreachable("E534", "the API server does not answer (reading): connection refused", remedy="Run it again.")
+FORBIDDEN = EnvironmentFault("E534", "the API server refused reading training job train-1: 403 Forbidden", remedy="Check rights.")
+
+
+def pod(name: str, *ends: End, **changes: Any) -> Pod:
+    return Pod(**{"name": name, "created": NOW, "is_leader": name.endswith("master-0"), "memory": "2Gi", "ends": ends, **changes})
+
+
+def ended(message: str = "", exit_code: int = 1, *, second: int = 0, reason: str = "Error", is_before: bool = False) -> End:
+    return End(at=NOW.replace(second=second), exit_code=exit_code, reason=reason, message=message, is_before=is_before)
+
+
+class Server:
+    """One namespace as a dictionary; each time a job is read it is a step further in `story`, in which an error is raised."""
+
+    def __init__(self, *story: str | EnvironmentFault) -> None:
+        self.story = list(story)
+        self.jobs: dict[str, Object] = {}
+        self.deleted: list[str] = []
+        self.lines = [f"2026-01-01T00:00:{second:02d}Z line {second}" for second in range(30)]
+        self.found = [pod("train-1-master-0")]
+        self.logs: dict[str, str] = {}
+        self.refusal: EnvironmentFault | None = None
+        self.lacks: EnvironmentFault | None = None
+
+    def check_rights(self) -> None:
+        if self.lacks is not None:
+            raise self.lacks
+
+    def create(self, body: Object) -> bool:
+        name = body["metadata"]["name"]
+        return name not in self.jobs and bool(self.jobs.setdefault(name, body))
+
+    def read(self, name: str) -> Object:
+        now = self.story.pop(0) if len(self.story) > 1 else self.story[0]
+        if isinstance(now, EnvironmentFault):
+            raise now
+        facts = [{"type": now, "status": "True", "message": f"it is {now.lower()}"}] if now else []
+        return self.jobs[name] | {"status": {"conditions": facts}}
+
+    def delete(self, name: str, *, wait: bool = True) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.deleted.append(name)
+        self.jobs.pop(name, None)
+
+    def pods(self, name: str) -> list[Pod]:
+        assert name == "train-1"
+        return self.found
+
+    def log(self, pod: str, *, is_before: bool = False) -> str:
+        return self.logs.get(pod, "\n".join(self.lines))
+
+    def warnings(self, name: str) -> list[str]:
+        return [f"FailedScheduling {name}-worker-0: no room"]
+
+
+def failure(server: Server, made: TrainingJob | None = None) -> str:
+    with pytest.raises(EnvironmentFault) as failed:
+        follow(server, made or job(), AT_ONCE)
+    return str(failed.value)
+
+
+def test_a_job_is_followed_to_success(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server("Created", "Running", "Running", "Succeeded")
+    follow(server, job(), AT_ONCE)
+    said = capsys.readouterr().err
+    assert said.count("line 29") == 1
+    assert said.count("no room") == 1
+    assert '"state": "succeeded"' in said
+    assert server.deleted == []
+
+
+def test_a_job_whose_pods_are_gone_is_an_error_with_the_end_of_its_log() -> None:
+    said = failure(Server("Running", "Failed"))
+    assert said.startswith("E532")
+    assert "it is failed" in said
+    assert "line 29" in said
+    assert said.count("\n") <= SHOWN_LINES + 1
+
+
+BANNER = """E1130 11:40:02.000 1 torch/distributed/elastic/multiprocessing/api.py:882] failed (exitcode: 1) local_rank: 0 (pid: 9)
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+lodestar.training FAILED
+------------------------------------------------------------
+Root Cause (first observed failure):
+  exitcode  : 1 (pid: 9)
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+============================================================"""
+
+
+@pytest.mark.parametrize("name", ["train-1-master-0", "train-1-worker-0"])
+def test_the_worker_that_failed_first_is_quoted_whichever_it_is(name: str) -> None:
+    server = Server("Running", "Failed")
+    other = "train-1-worker-0" if name.endswith("master-0") else "train-1-master-0"
+    server.found = [
+        pod(other, ended("worker 1: RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.3]:1024")),
+        pod(name, ended("worker 0: ValueError: item 7 has no vector\n", second=1)),
+    ]
+    said = failure(server)
+    assert f"E532 training job train-1 failed: {name}: worker 0: ValueError: item 7 has no vector. See `kubectl" in said
+
+
+def test_without_an_error_file_the_line_before_torchruns_page_is_quoted() -> None:
+    server = Server("Running", "Failed")
+    server.found = [pod("train-1-master-0", ended("  time : 2026-01-01\n  exitcode  : 1 (pid: 9)\n======"))]
+    lines = ["epoch 3", "Traceback (most recent call last):", "ModuleNotFoundError: No module named 'lodestar'", *BANNER.splitlines()]
+    server.logs = {"train-1-master-0": "\n".join(f"2026-01-01T00:00:00Z {line}" for line in lines)}
+    said = failure(server)
+    assert "train-1-master-0: ModuleNotFoundError: No module named 'lodestar'." in said
+    assert "ChildFailedError" not in said
+    assert "To enable traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ended(exit_code=137, reason="OOMKilled"),
+        ended(exit_code=1, reason="OOMKilled"),
+        ended("  exitcode  : -9 (pid: 24)\n  traceback : Signal 9 (SIGKILL) received by PID 24"),
+    ],
+)
+def test_a_worker_that_ran_out_of_memory_says_so_and_how_to_give_it_more(end: End) -> None:
+    server = Server("Running", "Failed")
+    later = pod("train-1-master-0", ended("worker 0: RuntimeError: Connection reset by peer", second=3))
+    server.found = [later, pod("train-1-worker-0", end)]
+    said = failure(server)
+    assert said.startswith("E590 training job train-1 failed: train-1-worker-0 was ")
+    assert ("OOMKilled" if end.reason == "OOMKilled" else "SIGKILL") in said
+    assert "2Gi" in said
+    assert '{"memory": "8Gi"}' in said
+
+
+def test_why_a_worker_failed_is_remembered_when_its_pod_is_gone() -> None:
+    server = Server("Running", "Running", "Failed")
+    before = [pod("train-1-worker-0", ended("worker 1: E510 nothing is stored at s3://b/f. Check it.", is_before=True))]
+    server.found, seen = before, server.pods
+    server.pods = lambda name: [] if len(server.story) == 1 else seen(name)  # type: ignore[method-assign]
+    assert "train-1-worker-0: worker 1: E510 nothing is stored at s3://b/f" in failure(server)
+
+
+@pytest.mark.parametrize(("log", "last"), [("", ""), ("2026-01-01T00:00:00Z epoch 3", "; the last it said: epoch 3")])
+def test_a_worker_that_died_of_a_signal_says_which(log: str, last: str) -> None:
+    server = Server("Running", "Failed")
+    server.found, server.logs = [pod("train-1-master-0", ended("  exitcode  : -11 (pid: 24)"))], {"train-1-master-0": log}
+    assert f"train-1-master-0 was ended by SIGSEGV{last}. See" in failure(server)
+
+
+def test_a_job_that_finds_no_place_is_taken_away() -> None:
+    server = Server("Created")
+    with pytest.raises(EnvironmentFault, match=r"E531[\s\S]*no room"):
+        follow(server, job(), Patience(pending_s=0.05, poll_s=0.01))
+    assert server.deleted == ["train-1"]
+
+
+@pytest.mark.parametrize("state", ["Suspended", "Running"])
+def test_a_job_that_waits_in_a_queue_or_runs_has_time(state: str) -> None:
+    server = Server(*(state,) * 10, "Succeeded")
+    follow(server, job(queue="night"), Patience(pending_s=0.03, poll_s=0.01))
+    assert server.deleted == []
+
+
+def test_a_job_that_its_queue_let_in_must_find_a_place_as_well() -> None:
+    with pytest.raises(EnvironmentFault, match="E531"):
+        follow(Server("Suspended", "Created"), job(queue="night"), Patience(pending_s=0.03, poll_s=0.01))
+
+
+@pytest.mark.parametrize("story", [("Created", "Complete"), ("Suspended", "Complete")])
+def test_a_train_job_ends_when_it_is_complete(story: tuple[str, ...]) -> None:
+    server = Server(*story)
+    follow(server, job(kind="TrainJob"), AT_ONCE)
+    assert server.deleted == []
+
+
+def test_a_missing_right_is_said_before_anything_is_made() -> None:
+    server = Server("Running")
+    server.lacks = EnvironmentFault("E537", "this account may not list pods", remedy="Grant it.")
+    assert "E537" in failure(server)
+    assert server.jobs == {}
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
+    server = Server("Running", AWAY, AWAY, "Running", "Succeeded")
+    follow(server, job(), AT_ONCE)
+    assert server.deleted == []
+
+
+@pytest.mark.parametrize(("why", "lost_s"), [(FORBIDDEN, 60.0), (AWAY, 0.0)])
+def test_a_job_that_cannot_be_followed_any_more_is_deleted(why: EnvironmentFault, lost_s: float) -> None:
+    server = Server("Running", why)
+    with pytest.raises(EnvironmentFault, match=r"E591.*cannot be followed.*and was deleted"):
+        follow(server, job(), Patience(lost_s=lost_s, poll_s=0.0))
+    assert server.deleted == ["train-1"]
+
+
+def test_where_even_that_is_refused_it_says_what_to_delete() -> None:
+    server = Server("Running", FORBIDDEN)
+    server.refusal = FORBIDDEN
+    assert "Delete it: `kubectl -n here delete pytorchjob train-1`" in failure(server)
+
+
+def test_a_job_whose_log_cannot_be_read_is_followed_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server("Running", "Running", "Succeeded")
+
+    def refuse(name: str) -> list[Pod]:
+        raise FORBIDDEN
+
+    server.pods = refuse  # type: ignore[method-assign]
+    follow(server, job(), AT_ONCE)
+    assert capsys.readouterr().err.count("403 Forbidden") == 1
+
+
+def test_a_repeated_step_takes_its_own_job_over(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server("Running", "Running", "Succeeded")
+    start(server, job())
+    follow(server, job(), AT_ONCE)
+    assert "taken over" in capsys.readouterr().err
+    assert server.deleted == []
+
+
+def test_another_job_of_that_name_is_left_alone() -> None:
+    server = Server("Running")
+    start(server, job(recipe="shop"))
+    with pytest.raises(EnvironmentFault, match=r"E533.*kubectl -n here delete pytorchjob train-1"):
+        start(server, job())
+    assert server.deleted == []
+
+
+def test_a_job_that_had_failed_is_made_again() -> None:
+    server = Server("Failed", "Succeeded")
+    start(server, job())
+    follow(server, job(), AT_ONCE)
+    assert server.deleted == ["train-1"]
+    assert "train-1" in server.jobs
+
+
+@pytest.mark.parametrize("staged", [True, False])
+def test_a_job_that_is_done_is_made_again_where_its_bundle_is_gone(staged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "resolve", lambda address: f"{address}/versions/1" if staged else address)
+    server = Server("Succeeded")
+    start(server, job())
+    start(server, job())
+    assert server.deleted == ([] if staged else ["train-1"])
+
+
+def test_a_job_that_is_being_deleted_is_waited_for_and_made_again() -> None:
+    server = Server("Running", "Succeeded")
+    start(server, job())
+    server.jobs["train-1"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    follow(server, job(), AT_ONCE)
+    assert server.deleted == ["train-1"]
+    assert "deletionTimestamp" not in server.jobs["train-1"]["metadata"]
+
+
+def test_a_terminated_launcher_takes_the_job_along() -> None:
+    server = Server("Running")
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit) as stopped:
+        follow(server, job(), Patience(poll_s=0.01))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert server.deleted == ["train-1"]
+
+
+def test_a_job_is_told_that_it_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(storage, "put", lambda _content, address: told.append(address))
+    follow(Server("Running", "Running", "Succeeded"), job(follower="s3://b/alive"), AT_ONCE)
+    assert told == ["s3://b/alive"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_on_kubernetes", "address", "expected"),
+    [
+        ("", False, "/tmp/f", ""),
+        ("", True, "s3://b/f", "{}"),
+        ("", True, "/tmp/f", ""),  # a notebook's pod, or CI
+        ("", True, "minio://b/f", ""),
+        ("", False, "s3://b/f", ""),
+        ("local", True, "s3://b/f", ""),
+        ('{"gpus": 1}', True, "s3://b/f", '{"gpus": 1}'),
+        ('{"gpus": 1}', False, "/tmp/f", '{"gpus": 1}'),  # which is refused, and not ignored
+    ],
+)
+def test_on_a_cluster_a_step_trains_by_a_job_unless_it_is_told_otherwise(
+    setting: str, is_on_kubernetes: bool, address: str, expected: str
+) -> None:
+    environment = {"LODESTAR_TRAINING": setting} | ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"} if is_on_kubernetes else {})
+    assert Surroundings.of(environment).job_setting(address, address) == expected
+
+
+def staged(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> list[str]:
+    """A job that succeeds and leaves these files; what is removed from the store."""
+    removed: list[str] = []
+
+    def download(address: str, target: Path, digest: str = "") -> Path:
+        if not files:
+            raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check it.")
+        target.mkdir()
+        for name, content in files.items():
+            target.joinpath(name).write_text(content)
+        return target
+
+    monkeypatch.setattr(training_backend, "launch", lambda _job: None)
+    monkeypatch.setattr(storage, "download", download)
+    monkeypatch.setattr(storage, "remove", removed.append)
+    return removed
+
+
+def test_the_staged_bundle_is_brought_to_the_artifact_and_the_staging_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    removed = staged(monkeypatch, {"bundle.json": "{}"})
+    train_by_job(job(bundle="s3://b/o.staging", follower="s3://b/o.follower"), tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "bundle.json").is_file()
+    assert removed == ["s3://b/o.staging", "s3://b/o.follower"]
+
+
+@pytest.mark.parametrize("files", [{}, {"other.json": "{}"}])
+def test_a_job_that_leaves_no_bundle_is_an_error(files: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    removed = staged(monkeypatch, files)
+    with pytest.raises(EnvironmentFault, match=r"E532.*s3://b/o"):
+        train_by_job(job(), tmp_path / "bundle")
+    assert removed == []
+
+
+def test_a_launcher_follows_with_the_jobs_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    server = Server("Complete")
+
+    def connect(namespace: str, kind: str) -> Server:
+        asked.append((namespace, kind))
+        return server
+
+    monkeypatch.setattr(launch, "connect", connect)
+    launch.launch(replace(job(), kind="TrainJob"))
+    assert asked == [("here", "TrainJob")]
+    assert manifest(job(kind="TrainJob"))["kind"] == server.jobs["train-1"]["kind"]
