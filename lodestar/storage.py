@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
 from lodestar import s3_versions
-from lodestar.durable import make_folder
+from lodestar.durable import make_folder, sync_folder
 from lodestar.errors import EnvironmentFault
 from lodestar.file_names import below, plain_files
 from lodestar.folder_locks import Held, hold, unread
@@ -47,6 +47,7 @@ __all__ = [
     "put",
     "remove",
     "resolve",
+    "sync_folder",
     "unread",
     "upload",
 ]

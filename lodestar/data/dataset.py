@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lodestar.data.manifest import Snapshot
 from lodestar.data.source import Source
 
 ORDER_START_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
@@ -17,11 +18,15 @@ Open = Callable[[], Sequence[Source]]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """The contract's tables that a data set gives, each as one file after the other, opened when it is asked for."""
+    """The contract's tables that a data set gives, each as one file after the other, opened when it is asked for.
+
+    `source` is the folder that they lie in, where one that is ingested into: its files stay as long as this lives.
+    """
 
     tables: Mapping[str, Open]
     files: tuple[Path, ...]
     order_only: bool = False
+    source: Snapshot | None = None
 
 
 def one(opening: Callable[..., Source], *arguments: object) -> Open:

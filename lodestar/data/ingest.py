@@ -107,9 +107,9 @@ def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, 
         _check(work, quarantine=asked.quarantine, progress=progress)
         reports, written = _write(work, progress)
         report = Report(source=_source(asked), order_only=dataset.order_only, known_files=known, tables=reports)
-        _write_json(root / tables.REPORT, asdict(report))
+        storage.put(_json(asdict(report)), str(root / tables.REPORT))
         if asked.quarantine:
-            (root / tables.QUARANTINE).write_text("".join(_quarantined(checked) for checked in work.checked.values()))
+            storage.put("".join(map(_quarantined, work.checked.values())).encode(), str(root / tables.QUARANTINE))
         named = tuple(sorted(name for name in _named(before) if name not in work.checked))
         after = replace(before, parts=written, inputs={**before.inputs, **inputs}, named_by_events=named, order_only=dataset.order_only)
         manifest.write(root, after)
@@ -261,6 +261,5 @@ def _quarantined(checked: Checked) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _write_json(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

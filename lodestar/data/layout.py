@@ -23,18 +23,19 @@ def opened(where: str, mapping: Mapping[str, str], is_taken: Callable[[Path], bo
 
     Files that are taken already are left out; a known data set is left out as a whole, or not at all.
     """
-    found = _found(where, mapping)
+    source = manifest.snapshot(Path(where)) if Path(where).is_dir() else None
+    found = _found(where, mapping, source)
     if isinstance(found, DataSet):
         taken = [is_taken(file) for file in found.files]
         return replace(found, tables={}) if all(taken) else found
     _check_mapping(found, mapping)
-    held = manifest.read(Path(where))
     left = {name: kept for name, files in found.items() if (kept := [file for file in files if not is_taken(file)])}
-    root = Path(where) if Path(where).is_dir() else Path(where).parent
-    return replace(_tables(root, left, mapping), order_only=bool(held and held.order_only))
+    root = source.folder.path if source and source.manifest else Path(where) if source else Path(where).parent
+    order_only = bool(source and source.manifest and source.manifest.order_only)
+    return replace(_tables(root, left, mapping), order_only=order_only, source=source)
 
 
-def _found(where: str, mapping: Mapping[str, str]) -> DataSet | dict[str, list[Path]]:
+def _found(where: str, mapping: Mapping[str, str], source: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:
     """A known data set, or the files of each table."""
     path = Path(where)
     if not path.exists() and glob.has_magic(where):
@@ -46,10 +47,7 @@ def _found(where: str, mapping: Mapping[str, str]) -> DataSet | dict[str, list[P
         return {schema.EVENTS.name: [path]}
     if not path.is_dir():
         raise UsageError(f"no file or folder {path}; give a folder of tables, a data set's folder or files of events")
-    held = manifest.read(path)
-    files = _held(path, held) if held else {name: found for name in schema.TABLES if (found := _files(path, name))}
-    if not files and not held and path.name in schema.TABLES:
-        files = _parts(path, path.name)
+    files = _contents(path, source)
     known = None if schema.EVENTS.name in files else find(path)
     if known and mapping:
         raise UsageError(f"{path.name} is a known data set whose columns are known; leave --map out")
@@ -59,6 +57,14 @@ def _found(where: str, mapping: Mapping[str, str]) -> DataSet | dict[str, list[P
             f"folder {schema.EVENTS.name}/) nor a known data set"
         )
     return known or files
+
+
+def _contents(path: Path, source: manifest.Snapshot | None) -> dict[str, list[Path]]:
+    """The files of each table in a folder of tables, or in a folder that has a table's name."""
+    if source and source.manifest:
+        return _held(source.folder.path, source.manifest)
+    files = {name: found for name in schema.TABLES if (found := _files(path, name))}
+    return files or (_parts(path, path.name) if path.name in schema.TABLES else {})
 
 
 def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lodestar import schema
+from lodestar import schema, storage
 from lodestar.data.manifest import Part
 from lodestar.data.tables import arrow_schema
 
@@ -90,7 +90,7 @@ class _Writer:
         if month not in self._open:
             folder = Path(self._table.name, month)
             path = str(folder / f"part-{self._next(folder):04d}.parquet")
-            (self._root / folder).mkdir(parents=True, exist_ok=True)
+            storage.make_folder(self._root / folder)
             self._open[month] = path, pq.ParquetWriter(self._root / path, rows.schema, compression="zstd")
         self._open[month][1].write_table(rows, row_group_size=GROUP_ROWS)
         self._rows[month] += len(rows)
@@ -100,6 +100,7 @@ class _Writer:
         return max((int(path.stem.rpartition("-")[2]) + 1 for path in self._before if path.parent == folder), default=0)
 
     def _part(self, path: str, rows: int) -> Part:
+        storage.sync_folder((self._root / path).parent)
         with (self._root / path).open("rb") as content:
             os.fsync(content.fileno())
             return Part(path=path, rows=rows, sha256=hashlib.file_digest(content, "sha256").hexdigest())

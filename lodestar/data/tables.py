@@ -5,6 +5,7 @@ A folder with a manifest holds the parts that it names; without one, as the simu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,29 @@ class Tables:
         return self._read(schema.IMPRESSIONS)
 
     def paths(self, table: schema.Table) -> list[Path]:
-        """Where the table's parts lie, in the order of its rows, of which there is at least one; DataError E151 where there is none."""
-        found = manifest.read(self.root)
-        names = [part.path for part in found.parts[table.name]] if found else [file_name(table)]
-        if not all((self.root / name).exists() for name in names):
-            raise DataError("E151", f"there is no table {table.name} in {self.root}", remedy="Ingest the data first.")
-        return [self.root / name for name in names]
+        """Where the table's parts lie, in the order of its rows, of which there is at least one; DataError E151 where there is none.
+
+        They are the parts of one moment for all tables, and stay as long as this object lives, whatever is ingested meanwhile.
+        """
+        return [self._now.folder.path / name for name in self.names(table)]
+
+    def names(self, table: schema.Table) -> list[str]:
+        """The same, relative to the folder."""
+        found = self._now.manifest
+        names = [part.path for part in found.parts.get(table.name, ())] if found else [file_name(table)]
+        if not names or not all((self._now.folder.path / name).exists() for name in names):
+            raise self._missing(table.name)
+        return names
+
+    @cached_property
+    def _now(self) -> manifest.Snapshot:
+        try:
+            return manifest.snapshot(self.root)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._missing(schema.EVENTS.name) from error
+
+    def _missing(self, name: str) -> DataError:
+        return DataError("E151", f"there is no table {name} in {self.root}", remedy="Ingest the data first.")
 
     def _read(self, table: schema.Table, columns: Sequence[str] | None = None) -> "pa.Table":
         import pyarrow as pa

@@ -113,7 +113,7 @@ class _Spark:
 
         named = sql.concat_ws("/", sql.slice(sql.split(sql.col("_metadata.file_path"), "/"), -2, 2))  # month and part
         for table in schema.TABLES.values():
-            paths = [path.absolute() for path in found.paths(table)]
+            paths = [(found.root / name).absolute() for name in found.names(table)]  # other machines read them
             parts = [quote(f"{path.parent.name}/{path.name}") for path in paths]
             numbers = sql.create_map(*(sql.lit(entry) for place, part in enumerate(parts) for entry in (part, place)))
             rows = self.session.read.parquet(*map(str, paths))
