@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.dataset import DataSet, constant, moments, one
-from lodestar.data.source import Source, check_text, open_bytes, unreadable, whole
+from lodestar.data.source import Source, check_text, unreadable, whole
+from lodestar.data.unpacked import open_bytes
 
 SKILLS, PROBLEMS = "skill.json.gz", "problems.json.gz"
 FOLDS = "fold*.csv.gz"

@@ -1,7 +1,6 @@
 """Text into typed values, as SQL that DuckDB runs over whole columns: a value where it is good, a code where it is not.
 
-A moment is an ISO 8601 time with Z or an offset. A column of integers counts from 1970-01-01 UTC in seconds, milliseconds or
-microseconds, whichever most of its first values show: a second in 1973–5138 has 9–11 digits, its millisecond 12–14, its microsecond 15–17.
+What a value must be is in `rules`. A column of integers counts from 1970 in the unit that most of its first values show.
 """
 
 from collections.abc import Callable
@@ -11,40 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from lodestar import schema
+from lodestar.data import rules
+from lodestar.data.rules import EPOCHS, Epoch
 from lodestar.errors import DataError, Place
-
-NOT_AN_ID = ("nan", "NaN", "NAN", "null", "NULL", "None", "<NA>")
-TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-_WHOLE = r"[+-]?\d{1,18}(\.0+)?"
-_INTEGER = r"-?\d{1,17}"
-_DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"[T ]\d\d:\d\d:\d\d(\.\d{1,9})?"
-_MOMENT = rf"{_DAY}{_CLOCK}(Z| ?UTC|[+-]\d\d(:?\d\d)?)"
-_NAIVE = rf"{_DAY}([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"
 
 
 def _is_list(kind: "pa.DataType") -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """How a column counts from 1970: `low` and `high` bound the size of its numbers, one of them is `unit_us` microseconds."""
-
-    name: str
-    unit_us: int
-    low: int
-    high: int
-
-    def covers(self, number: str) -> str:
-        return f"abs({number}) >= {self.low} AND abs({number}) < {self.high}"
-
-
-EPOCHS = (
-    Epoch(name="seconds", unit_us=1_000_000, low=0, high=10**11),
-    Epoch(name="milliseconds", unit_us=1_000, low=10**11, high=10**14),
-    Epoch(name="microseconds", unit_us=1, low=10**14, high=10**17),
-)
 
 
 # What a column takes from a typed file as it stands.
@@ -96,22 +68,25 @@ def epoch(database: Any, table: str, column: schema.Column) -> Epoch | None:
     """How a time column of text counts, None where it holds no integers; one look at its first value settles most."""
     text = f"trim({quoted(column.name)})"
     first = database.execute(f"SELECT {text} FROM {table} WHERE {text} <> '' LIMIT 1").fetchone()
-    if first is None or not database.execute(f"SELECT regexp_full_match(?, '{_INTEGER}')", [first[0]]).fetchone()[0]:
+    if first is None or not database.execute(f"SELECT regexp_full_match(?, '{rules.INTEGER}')", [first[0]]).fetchone()[0]:
         return None
     counts = ", ".join(f"count(*) FILTER ({choice.covers('number')})" for choice in EPOCHS)
     found = database.execute(f"SELECT {counts} FROM (SELECT TRY_CAST({text} AS BIGINT) AS number FROM {table})").fetchone()
     return EPOCHS[found.index(max(found))]
 
 
-def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None) -> Conversion:
-    """How a prepared column of a source becomes one of the contract."""
+def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None, most_bytes: int = rules.MOST_VALUE_BYTES) -> Conversion:
+    """How a prepared column of a source becomes one of the contract; E170 where a text has more than `most_bytes`."""
     name = quoted(column.name)
     if column.kind is schema.Kind.ID:
         return _id(name, column)
     if pa.types.is_string(kind):
-        return _written(f"nullif(trim({name}), '')", column, counts)
+        text = f"nullif(trim({name}), '')"
+        found = _written(text, column, counts, most_bytes)
+        return Conversion(value=found.value, fault=f"CASE WHEN strlen({text}) > {most_bytes} THEN 'E170' ELSE ({found.fault}) END")
     if pa.types.is_timestamp(kind):
-        return Conversion(value=f"epoch_us({name})", fault=_fault(f"{name} IS NULL", column))
+        value = f"epoch_us({name})"
+        return Conversion(value=value, fault=_fault(f"{name} IS NULL", column, *_beyond(value, column)))
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         return _bounded(f"nullif({name}, 'nan')" if pa.types.is_floating(kind) else name, column)
     cases = [f"WHEN {_has_no_number(name)} THEN 'E102'"] if column.kind is schema.Kind.FLOATS else []
@@ -122,20 +97,21 @@ def _has_no_number(values: str) -> str:
     return f"len(list_filter({values}, lambda one: one IS NULL OR NOT isfinite(one))) > 0"
 
 
-def _written(text: str, column: schema.Column, counts: Epoch | None) -> Conversion:
+def _written(text: str, column: schema.Column, counts: Epoch | None, most_bytes: int) -> Conversion:
     if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
-        return _number(f"nullif(regexp_replace({text}, '^[nN]a[nN]$', ''), '')", column)
+        return _number(f"nullif(regexp_replace({text}, '^{rules.NOT_A_NUMBER}$', ''), '')", column)
     if column.kind is schema.Kind.TIME:
         return _time(text, column, counts)
-    low = f"lower({text})"
     json = f"TRY_CAST({text} AS JSON)"
+    if column.kind is schema.Kind.PAIRS:
+        return _pairs(text, json, column, most_bytes)
+    low = f"lower({text})"
     values = {
         schema.Kind.TEXT: text,
-        schema.Kind.BOOL: f"CASE WHEN {low} IN ({texts(TRUE)}) THEN true WHEN {low} IN ({texts(FALSE)}) THEN false END",
+        schema.Kind.BOOL: f"CASE WHEN {low} IN ({texts(rules.TRUE)}) THEN true WHEN {low} IN ({texts(rules.FALSE)}) THEN false END",
         schema.Kind.TEXTS: f"""
             CASE WHEN starts_with({text}, '[') THEN TRY_CAST({json} AS VARCHAR[]) ELSE string_split({text}, '|') END""",
         schema.Kind.FLOATS: f"TRY_CAST({json} AS FLOAT[])",
-        schema.Kind.PAIRS: f"CASE WHEN starts_with({text}, '{{') THEN TRY_CAST({json} AS MAP(VARCHAR, VARCHAR)) END",
     }
     value = values[column.kind]
     cases = [f"WHEN {value} IS NULL THEN 'E107'"]
@@ -146,6 +122,18 @@ def _written(text: str, column: schema.Column, counts: Epoch | None) -> Conversi
     return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
 
 
+def _pairs(text: str, json: str, column: schema.Column, most_bytes: int) -> Conversion:
+    """An object of texts; of one that names a key twice DuckDB makes no map, but an error that ends the query."""
+    is_object = f"starts_with({text}, '{{') AND {json} IS NOT NULL"
+    keys = f"CASE WHEN {is_object} THEN json_keys({json}) END"
+    is_unique = f"len({keys}) = len(list_distinct({keys}))"
+    value = f"CASE WHEN {is_object} AND {is_unique} THEN TRY_CAST({json} AS MAP(VARCHAR, VARCHAR)) END"
+    cases = [f"WHEN NOT {is_unique} THEN 'E173'", f"WHEN {value} IS NULL THEN 'E107'"]
+    if most_bytes == rules.MOST_SENT_BYTES:
+        cases.append(f"WHEN len({keys}) > {rules.MOST_PAIRS} THEN 'E170'")
+    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+
+
 def _fault(missing: str, column: schema.Column, *cases: str) -> str:
     """The code of a row, NULL where a value is good or may be missing and is."""
     absent = "'E107'" if column.required else "NULL"
@@ -153,7 +141,7 @@ def _fault(missing: str, column: schema.Column, *cases: str) -> str:
 
 
 def _id(name: str, column: schema.Column) -> Conversion:
-    missing = f"(trim(coalesce({name}, '')) = '' OR {name} IN ({texts(NOT_AN_ID)}))"
+    missing = f"(trim(coalesce({name}, '')) = '' OR {name} IN ({texts(rules.NOT_AN_ID)}))"
     absent = "'E103'" if column.required else "NULL"
     return Conversion(
         value=f"CASE WHEN NOT {missing} THEN {name} END",
@@ -163,25 +151,31 @@ def _id(name: str, column: schema.Column) -> Conversion:
 
 def _number(text: str, column: schema.Column) -> Conversion:
     is_whole = column.kind is schema.Kind.INT
-    pattern, kind = (_WHOLE, "BIGINT") if is_whole else (_NUMBER, "DOUBLE")
+    pattern, kind = (rules.WHOLE, "BIGINT") if is_whole else (rules.NUMBER, "DOUBLE")
     value = f"CASE WHEN regexp_full_match({text}, '{pattern}') THEN TRY_CAST({text} AS {kind}) END"
     return _bounded(value, column, f"WHEN {text} IS NOT NULL AND {value} IS NULL THEN 'E107'")
 
 
 def _bounded(value: str, column: schema.Column, *cases: str) -> Conversion:
     """A number within the column's bounds, or the code of why it is none."""
-    beyond = [f"NOT isfinite({value})"] if column.kind is schema.Kind.FLOAT else []
-    beyond += [f"{value} {sign} {bound}" for sign, bound in (("<", column.low), (">", column.high)) if bound is not None]
-    cases = (*cases, *(f"WHEN {case} THEN 'E102'" for case in beyond))
+    endless = [f"WHEN NOT isfinite({value}) THEN 'E102'"] if column.kind is schema.Kind.FLOAT else []
     absent = "'E107'" if column.required else "NULL"
-    return Conversion(value=value, fault=f"CASE {' '.join((*cases, f'WHEN {value} IS NULL THEN {absent}'))} END")
+    whens = (*cases, *endless, *_beyond(value, column), f"WHEN {value} IS NULL THEN {absent}")
+    return Conversion(value=value, fault=f"CASE {' '.join(whens)} END")
+
+
+def _beyond(value: str, column: schema.Column) -> list[str]:
+    low, high = rules.bounds(column)
+    return [f"WHEN {value} {sign} {bound} THEN 'E102'" for sign, bound in (("<", low), (">", high)) if bound is not None]
 
 
 def _time(text: str, column: schema.Column, counts: Epoch | None) -> Conversion:
-    naive = f"WHEN regexp_full_match({text}, '{_NAIVE}') THEN 'E106'"
+    naive = f"WHEN regexp_full_match({text}, '{rules.NAIVE}') THEN 'E106'"
     if counts is None:
-        value = f"CASE WHEN regexp_full_match({text}, '{_MOMENT}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
+        value = f"CASE WHEN regexp_full_match({text}, '{rules.MOMENT}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
     else:
         number = f"TRY_CAST({text} AS BIGINT)"
-        value = f"CASE WHEN regexp_full_match({text}, '{_INTEGER}') AND {counts.covers(number)} THEN {number} * {counts.unit_us} END"
-    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, naive, f"WHEN {value} IS NULL THEN 'E107'"))
+        value = f"CASE WHEN regexp_full_match({text}, '{rules.INTEGER}') AND {counts.covers(number)} THEN {number} * {counts.unit_us} END"
+    return Conversion(
+        value=value, fault=_fault(f"{text} IS NULL", column, naive, f"WHEN {value} IS NULL THEN 'E107'", *_beyond(value, column))
+    )

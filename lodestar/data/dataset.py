@@ -21,12 +21,14 @@ class DataSet:
     """The contract's tables that a data set gives, each as one file after the other, opened when it is asked for.
 
     `source` is the folder that they lie in, where one that is ingested into: its files stay as long as this lives.
+    `notes` is what a person should know of files that are read as no table.
     """
 
     tables: Mapping[str, Open]
     files: tuple[Path, ...]
     order_only: bool = False
     source: Snapshot | None = None
+    notes: tuple[str, ...] = ()
 
 
 def one(opening: Callable[..., Source], *arguments: object) -> Open:

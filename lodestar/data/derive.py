@@ -164,8 +164,8 @@ def _with_first_event(table: schema.Table, checked: str) -> str:
         FROM {checked} LEFT JOIN (SELECT {key}, min({time}) AS time FROM {SEEN} GROUP BY {key}) AS firsts USING ({key})"""
 
 
-def find_repeats(database: Any, present: Collection[str], starts: Sequence[int]) -> list[int]:
-    """Number the events without an id that are alike within a file, which begin at `starts`; the rows that an earlier file has as well.
+def find_repeats(database: Any, present: Collection[str], starts: Sequence[int]) -> str:
+    """Number the events without an id that are alike within a file, which begin at `starts`; SQL of the rows that an earlier file has too.
 
     So it makes no difference whether files come together or one after the other.
     """
@@ -184,8 +184,7 @@ def find_repeats(database: Any, present: Collection[str], starts: Sequence[int])
             FROM (SELECT * FROM {checked} WHERE {unnamed} AND hash({content}) IN (SELECT digest FROM suspects)) AS likely
             ASOF JOIN starts ON likely.row >= starts.row)""")
     database.unregister("starts")
-    query = f"SELECT row FROM {REPEATS} QUALIFY row_number() OVER (PARTITION BY digest, occurrence ORDER BY row) > 1"
-    return [row for (row,) in database.execute(query).fetchall()]
+    return f"SELECT row FROM {REPEATS} QUALIFY row_number() OVER (PARTITION BY digest, occurrence ORDER BY row) > 1"
 
 
 def has_repeats(database: Any) -> bool:

@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -98,7 +98,7 @@ def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, 
     known = sum(digest in before.inputs for digest in digests.values())
     if not dataset.tables:
         nothing = {name: TableReport() for name in schema.TABLES}
-        return Report(source=_source(asked), order_only=dataset.order_only, known_files=known, tables=nothing)
+        return Report(source=_source(asked), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=nothing)
     if schema.EVENTS.name not in {*dataset.tables, *before.parts}:
         raise UsageError(f"{asked.path} holds no events; bring them first, or with the rest")
     inputs = {digest: path.name for path, digest in digests.items()}
@@ -106,10 +106,10 @@ def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, 
         work = _Work(database=database, dataset=dataset, root=root, before=before, min_users=min_users)
         _check(work, quarantine=asked.quarantine, progress=progress)
         reports, written = _write(work, progress)
-        report = Report(source=_source(asked), order_only=dataset.order_only, known_files=known, tables=reports)
+        report = Report(source=_source(asked), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=reports)
         storage.put(_json(asdict(report)), str(root / tables.REPORT))
-        if asked.quarantine:
-            storage.put("".join(map(_quarantined, work.checked.values())).encode(), str(root / tables.QUARANTINE))
+        if asked.quarantine or any(checked.offenders for checked in work.checked.values()):
+            _write_quarantine(root / tables.QUARANTINE, work.checked.values())
         named = tuple(sorted(name for name in _named(before) if name not in work.checked))
         after = replace(before, parts=written, inputs={**before.inputs, **inputs}, named_by_events=named, order_only=dataset.order_only)
         manifest.write(root, after)
@@ -253,12 +253,14 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _quarantined(checked: Checked) -> str:
-    lines = []
-    for error in checked.bad:
-        place = asdict(error.place) if error.place else {}
-        lines.append(json.dumps({"code": error.code, "table": checked.table.name, **place, "message": error.message}, ensure_ascii=False))
-    return "".join(line + "\n" for line in lines)
+def _write_quarantine(path: Path, tables_: Iterable[Checked]) -> None:
+    """A line of JSON for each row that was set aside, with its code, file, line, column and value."""
+    with storage.publish_file(path) as written, written.open("w") as file:
+        for checked in tables_:
+            for error in checked.bad():
+                place = asdict(error.place) if error.place else {}
+                row = {"code": error.code, "table": checked.table.name, **place, "message": error.message}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _json(value: object) -> bytes:

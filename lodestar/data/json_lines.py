@@ -1,110 +1,172 @@
 """One JSON object per line; values become text, so that a file of JSON is judged as the same file of CSV would be."""
 
-from collections.abc import Collection, Iterator, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv as arrow_csv
+from numpy.typing import NDArray
 
-from lodestar.data.delimited import BLOCK_BYTES
-from lodestar.data.source import Malformed, Source, check_text, empty, not_utf8, unreadable
+from lodestar.data import lines, unpacked
+from lodestar.data.landed import MOST_PART_BYTES, is_part
+from lodestar.data.lines import SHOWN_BYTES, Block, Tell
+from lodestar.data.source import Malformed, Source, empty, unreadable
+from lodestar.errors import DataError, Place
 
-# Raw control characters cannot be part of a JSON text, so that this one never splits a line.
-NEVER = "\x01"
-_LINE = "line"
+LINES = "lines"
+_BLANK = r"trim(line, ' ' || chr(9) || chr(10) || chr(13)) = ''"
 _IS_OBJECT = "json_valid(line) AND json_type(CASE WHEN json_valid(line) THEN line ELSE '0' END) = 'OBJECT'"
+_KEYS = "json_keys(CASE WHEN is_object THEN line ELSE '{}' END)"
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What the reading of rows has met: whether some lines are bad, and by how much rows fall behind lines, each shift from its row on."""
+
+    is_bad: bool = False
+    shifts: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
-    """The wanted keys of every object as text; nested values stay JSON, null and absent are alike."""
-    check_text(path)
-    if path.stat().st_size == 0:
-        raise empty(path)
-    names = _names(path)
+    """The wanted keys of every object as text; nested values stay JSON, null and absent are alike.
+
+    Lines that are no objects are malformed: E107, E104 where they are not UTF-8, E171 where they have no end, E173 where they name a key
+    twice, so that two readers would read two things. A file that is not whole is E107. A part that a collector has landed has all wanted
+    columns, whatever is in it, and is read as far as it goes.
+    """
+    is_landed = is_part(path)
+    names = _names(path, is_landed=is_landed)
+    if is_landed:
+        names = tuple(dict.fromkeys((*wanted, *names)))
+    elif not names:
+        _check_objects(path)
     columns = tuple(name for name in names if name in wanted)
-    shifts: list[Any] = []
-    broken: list[Malformed] = []
+    seen = _Seen()
     return Source(
         file=path.name,
         names=names,
         columns=columns,
-        batches=partial(_batches, path, columns, shifts, broken),
-        lines=partial(_lines, shifts),
-        malformed=lambda: broken,
+        batches=partial(_batches, path, columns, seen, is_landed),
+        lines=partial(_lines, seen),
+        malformed=lambda: _malformed(path, is_landed) if seen.is_bad else (),
+        is_landed=is_landed,
     )
 
 
-def _lines(shifts: Sequence[Any], rows: Sequence[int]) -> list[int]:
-    """The line of each row: a shift holds from its row on."""
-    starts, shift = np.concatenate(shifts, axis=1)
-    return (np.asarray(rows) + shift[np.searchsorted(starts, rows, side="right") - 1]).tolist()  # type: ignore[no-any-return]
+def _lines(seen: _Seen, rows: Iterable[int]) -> Iterator[int]:
+    """The line of each row."""
+    starts, shift = np.concatenate(seen.shifts, axis=1)
+    return (row + int(shift[np.searchsorted(starts, row, side="right") - 1]) for row in rows)
 
 
-def _blocks(path: Path) -> "Iterator[tuple[int, pa.Table]]":
-    """Lines of the file, some 16 MB at a time, and how many there were before them."""
-    before = 0
+def _blocks(path: Path, tell: Tell, *, is_landed: bool) -> Iterator[Block]:
     try:
-        with (
-            pa.input_stream(str(path), compression="detect") as stream,
-            arrow_csv.open_csv(
-                stream,
-                arrow_csv.ReadOptions(column_names=[_LINE], block_size=BLOCK_BYTES),
-                arrow_csv.ParseOptions(delimiter=NEVER, quote_char=False, ignore_empty_lines=False),
-                arrow_csv.ConvertOptions(column_types={_LINE: pa.string()}),
-            ) as reader,
-        ):
-            for batch in reader:
-                yield before, pa.Table.from_batches([batch])
-                before += len(batch)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise not_utf8(path) or unreadable(path, f"cannot be parsed ({error})") from error
+        yield from lines.blocks(path, tell, MOST_PART_BYTES if is_landed else None)
+    except unpacked.DAMAGED as error:
+        raise unreadable(path, f"cannot be read ({error})") from error
 
 
-def _names(path: Path) -> tuple[str, ...]:
+def _unheard(_malformed: Malformed) -> None:
+    """What is bad is told by the reading that looks for it."""
+
+
+def _names(path: Path, *, is_landed: bool) -> tuple[str, ...]:
     """The keys of all objects, as they come; a first reading, since one that a file's end brings must be known at its start."""
     import duckdb
 
     names: dict[str, None] = {}
     with duckdb.connect() as database:
-        for _, lines in _blocks(path):
-            database.register("lines", lines)
+        for block in _blocks(path, _unheard, is_landed=is_landed):
+            database.register(LINES, pa.table({"line": block.lines}))
             found = database.execute(f"""
-                SELECT name FROM (SELECT unnest(json_keys(line)) AS name, line_number FROM (
-                    SELECT CASE WHEN {_IS_OBJECT} THEN line ELSE '{{}}' END AS line, row_number() OVER () AS line_number FROM lines))
+                SELECT name FROM (SELECT unnest({_KEYS}) AS name, line_number FROM (
+                    SELECT line, {_IS_OBJECT} AS is_object, row_number() OVER () AS line_number FROM {LINES}))
                 GROUP BY name ORDER BY min(line_number), name""").fetchall()
             names.update(dict.fromkeys(name for (name,) in found))
     return tuple(names)
 
 
-def _batches(path: Path, columns: Sequence[str], shifts: list[Any], broken: list[Malformed]) -> "Iterator[pa.Table]":
-    """The values of good lines; the lines that are no object, and where rows fall behind lines, go to the two lists."""
+def _objects(database: Any, block: Block) -> None:
+    """The table `objects` of a block: the number of each line that is not blank, what it says, and whether that is a good object."""
+    database.register(LINES, pa.table({"number": block.numbers, "line": block.lines}))
+    database.execute(f"""
+        CREATE OR REPLACE TABLE objects AS SELECT number, line, is_object,
+            is_object AND len({_KEYS}) = len(list_distinct({_KEYS})) AS is_good
+        FROM (SELECT number, line, {_IS_OBJECT} AS is_object FROM {LINES} WHERE NOT {_BLANK})""")
+
+
+def _batches(path: Path, columns: Sequence[str], seen: _Seen, is_landed: bool) -> "Iterator[pa.Table]":
+    """The values of good lines."""
     import duckdb
 
-    shifts.clear()
-    broken.clear()
+    seen.is_bad, seen.shifts = False, []
     row = 0
     pointers = ", ".join(_quoted("/" + name.replace("~", "~0").replace("/", "~1")) for name in columns)
     values = "".join(f', found[{place}] AS "{_escaped(name)}"' for place, name in enumerate(columns, start=1))
     with duckdb.connect() as database:
-        for before, lines in _blocks(path):
-            database.register("lines", lines)
-            database.execute(f"""
-                CREATE OR REPLACE TABLE objects AS SELECT number, line, {_IS_OBJECT} AS good
-                FROM (SELECT line, {before} + row_number() OVER () AS number FROM lines) WHERE trim(line) <> ''""")
+        for block in _blocks(path, lambda _: _mark(seen), is_landed=is_landed):
+            _objects(database, block)
             rows = database.execute(f"""
                 SELECT number{values}
-                FROM (SELECT number, json_extract_string(line, [{pointers}]::VARCHAR[]) AS found FROM objects WHERE good)
+                FROM (SELECT number, json_extract_string(line, [{pointers}]::VARCHAR[]) AS found FROM objects WHERE is_good)
                 ORDER BY number""").to_arrow_table()
+            if database.execute("SELECT 1 FROM objects WHERE NOT is_good LIMIT 1").fetchone():
+                _mark(seen)
             shift = rows["number"].to_numpy() - np.arange(row, row + len(rows))
             changed = np.flatnonzero(np.diff(shift, prepend=-1))
-            shifts.append(np.stack([changed + row, shift[changed]]))
+            seen.shifts.append(np.stack([changed + row, shift[changed]]))
             row += len(rows)
-            bad = database.execute("SELECT number, line FROM objects WHERE NOT good ORDER BY number").fetchall()
-            broken += [Malformed(line=line, text=text, message="the line is not a JSON object") for line, text in bad]
             yield rows.drop_columns(["number"])
+    if is_landed and not row:
+        _mark(seen)
+
+
+def _mark(seen: _Seen) -> None:
+    seen.is_bad = True
+
+
+def _malformed(path: Path, is_landed: bool) -> Iterator[Malformed]:
+    """Each line that is no row, in order; another reading, so that none need be remembered."""
+    import duckdb
+
+    told: list[Malformed] = []
+    rows = 0
+    with duckdb.connect() as database:
+        for block in _blocks(path, told.append, is_landed=is_landed):
+            _objects(database, block)
+            bad = database.execute(f"""
+                SELECT number, line[:{SHOWN_BYTES}], is_object FROM objects WHERE NOT is_good ORDER BY number""").fetchall()
+            told += [_no_object(line, text, twice=is_object) for line, text, is_object in bad]
+            rows += len(block.lines)
+            yield from sorted(told, key=lambda one: one.line)
+            told.clear()
+    yield from told
+    if is_landed and not rows and not told:
+        yield Malformed(line=1, text="", message="the part is empty", code="E174")
+
+
+def _no_object(line: int, text: str, *, twice: bool) -> Malformed:
+    if twice:
+        return Malformed(line=line, text=text, message="the object names a key twice", code="E173")
+    return Malformed(line=line, text=text, message="the line is not a JSON object")
+
+
+def _check_objects(path: Path) -> None:
+    """Say what a file is that has no object on a line: DataError E175 where it is JSON of another form, E201 where it is empty."""
+    with unpacked.open_bytes(path) as content:
+        begin = content.read(lines.SHOWN_BYTES).removeprefix(lines.BYTE_ORDER_MARK).strip()
+    if not begin:
+        raise empty(path)
+    if begin.startswith(b"[") or begin.partition(b"\n")[0].strip() == b"{":
+        what, query = ("a JSON array", ".[]") if begin.startswith(b"[") else ("JSON over several lines", ".")
+        unpack = "gzip -dc" if unpacked.is_packed(path) else "cat"
+        target = shlex.quote("lines-" + path.name.removesuffix(".gz"))
+        remedy = f"Convert it: {unpack} {shlex.quote(path.name)} | jq -c {shlex.quote(query)} > {target}"
+        raise DataError("E175", f"the file is {what}, and not an object on each line", remedy=remedy, place=Place(file=path.name, line=1))
 
 
 def _escaped(name: str) -> str:

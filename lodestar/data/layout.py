@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar import schema
-from lodestar.data import manifest, offences
+from lodestar.data import landed, manifest, offences
 from lodestar.data.dataset import DataSet, Open
 from lodestar.data.datasets import find
 from lodestar.data.readers import SUFFIXES, read
@@ -32,14 +32,15 @@ def opened(where: str, mapping: Mapping[str, str], is_taken: Callable[[Path], bo
     left = {name: kept for name, files in found.items() if (kept := [file for file in files if not is_taken(file)])}
     root = source.folder.path if source and source.manifest else Path(where) if source else Path(where).parent
     order_only = bool(source and source.manifest and source.manifest.order_only)
-    return replace(_tables(root, left, mapping), order_only=order_only, source=source)
+    notes = landed.misplaced(root) if source and not source.manifest else []
+    return replace(_tables(root, left, mapping), order_only=order_only, source=source, notes=tuple(notes))
 
 
 def _found(where: str, mapping: Mapping[str, str], source: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:
     """A known data set, or the files of each table."""
     path = Path(where)
     if not path.exists() and glob.has_magic(where):
-        found = [file for file in map(Path, sorted(glob.glob(where, recursive=True))) if file.is_file()]
+        found = [file for file in map(Path, sorted(glob.glob(where, recursive=True))) if _is_wanted(file)]
         if not found:
             raise UsageError(f"no file is called {where}")
         return {schema.EVENTS.name: found}
@@ -90,8 +91,13 @@ def _files(folder: Path, name: str) -> list[Path]:
 
 def _parts(folder: Path, name: str) -> dict[str, list[Path]]:
     """The table that a folder holds in parts, if it holds any."""
-    found = sorted(file for file in folder.rglob("*") if file.name.endswith(SUFFIXES) and not file.name.startswith("."))
+    found = sorted(file for file in folder.rglob("*") if file.name.endswith(SUFFIXES) and _is_wanted(file))
     return {name: found} if found else {}
+
+
+def _is_wanted(file: Path) -> bool:
+    """A link to somebody's own file is followed, one that stands where a collector's part should be is not."""
+    return not file.name.startswith(".") and (landed.is_plain(file) if landed.is_part(file) else file.is_file())
 
 
 def _tables(root: Path, files: Mapping[str, Sequence[Path]], mapping: Mapping[str, str]) -> DataSet:
@@ -110,8 +116,11 @@ def _shown(root: Path, file: Path) -> str:
 
 
 def _renamed(path: Path, table: schema.Table, mapping: Mapping[str, str]) -> Source:
-    """The file with the contract's names; a mapped name that it does not have is E101, unless our own name stands there."""
-    asked = {ours: theirs for ours, theirs in mapping.items() if ours in table.names}
+    """The file with the contract's names; a mapped name that it does not have is E101, unless our own name stands there.
+
+    A collector's part bears the contract's names already.
+    """
+    asked = {ours: theirs for ours, theirs in mapping.items() if ours in table.names and not landed.is_part(path)}
     source = read(path, {*table.names, *asked.values()})
     taken: dict[str, str] = {}
     for ours in table.names:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from lodestar import schema
+from lodestar.data import rules
 from lodestar.errors import DataError, Place
 
 ASIDE = " Or set bad rows aside with --quarantine."
@@ -72,6 +73,19 @@ def nearest(wanted: str, names: Sequence[str]) -> str | None:
     return known or (plain[alike[0]] if alike else None)
 
 
+_REPAIRS = {
+    "E104": "Convert the file, for instance with iconv -f LATIN1 -t UTF-8.",
+    "E171": "End each row with its line.",
+    "E173": "Name each key once.",
+    "E174": "Bring the part again, if its collector still has it; what could be read of it is kept.",
+}
+
+
+def malformed(code: str, message: str, place: Place) -> DataError:
+    """The error of a line that is no row."""
+    return DataError(code, message, remedy=_REPAIRS.get(code, "Repair the line.") + ASIDE, place=place)
+
+
 def bad_row(code: str, table: schema.Table, place: Place) -> DataError:
     """The error of one value, or of a key."""
     column = table.column(str(place.column))
@@ -85,23 +99,34 @@ def bad_row(code: str, table: schema.Table, place: Place) -> DataError:
         "E111": (f"an event of its type needs a {column.name}", "Give it, or another event_type."),
         "E130": ("the embedding is not as long as its dim, or as the others of its encoder version", "Embed everything by one model."),
         "E140": ("the prerequisites run in a circle", "Take one of its relations out."),
+        "E170": ("the value is too long", f"Shorten it: a value has at most {_most(column)}."),
+        "E173": ("the object names a key twice", "Name each key once."),
         "E120": ("the key came before with different content", "Keep one of the rows."),
     }
     message, remedy = says[code]
     return DataError(code, message, remedy=remedy + ASIDE, place=place)
 
 
+def _most(column: schema.Column) -> str:
+    sent = f", {rules.MOST_SENT_BYTES:,} where a collector takes it" + (
+        f" with {rules.MOST_PAIRS} pairs" if column.kind is schema.Kind.PAIRS else ""
+    )
+    return f"{rules.MOST_VALUE_BYTES:,} bytes{sent}"
+
+
 def _bounds(column: schema.Column) -> str:
     if column.choices:
         return f"one of {', '.join(column.choices)}"
+    if column.kind is schema.Kind.TIME:
+        return f"within {rules.FIRST_YEAR}–{rules.END_YEAR - 1}"
     if column.high is None:
         return f"within {column.low:g} and above" if column.low is not None else "finite"
     return f"within {column.low:g}–{column.high:g}"
 
 
 def _id_fault(value: str | None) -> str:
-    length = len((value or "").encode())
-    return f"the id is {length} bytes long" if length > schema.MAX_ID_BYTES else "the id is empty"
+    is_long = len((value or "").encode()) > schema.MAX_ID_BYTES
+    return f"the id has more than {schema.MAX_ID_BYTES} bytes" if is_long else "the id is empty"
 
 
 def _type_fault(column: schema.Column, value: str | None) -> str:

@@ -26,6 +26,7 @@ class Report:
     source: str
     order_only: bool
     known_files: int = 0
+    notes: tuple[str, ...] = ()
     tables: dict[str, TableReport]
 
     def markdown(self) -> str:
@@ -48,7 +49,7 @@ class Report:
         )
         ignored = [f"{name}: {', '.join(table.ignored)}" for name, table in self.tables.items() if table.ignored]
         lines += _section("Columns that are not of the contract, left out", ignored)
-        notes = [f"{name}: {note}" for name, table in self.tables.items() for note in table.notes]
+        notes = [*self.notes, *(f"{name}: {note}" for name, table in self.tables.items() for note in table.notes)]
         if self.known_files:
             notes.insert(0, f"{self.known_files:,} files were taken in before, and left out.")
         if self.order_only:

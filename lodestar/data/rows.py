@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 
 from lodestar import schema
-from lodestar.data.conversions import Conversion, Epoch, conversion, epoch, prepared, quoted, texts
+from lodestar.data import rules
+from lodestar.data.aside import OFFENCE, ROW, Bad
+from lodestar.data.conversions import Conversion, conversion, epoch, prepared, quoted, texts
 from lodestar.data.derive import SQL_TYPES
+from lodestar.data.rules import Epoch
 from lodestar.data.source import Source
 
-RAW, ROW, OFFENCE = "raw", "row", "offence"
-LATEST_AFTER_US = 5 * 60 * 1_000_000
+RAW = "raw"
 
 
 class Judge:
@@ -25,7 +27,7 @@ class Judge:
         types = ", ".join(f"{quoted(column.name)} {SQL_TYPES[column.kind]}" for column in columns)
         database.execute(f"CREATE OR REPLACE TABLE {target} ({ROW} BIGINT, {types}, {OFFENCE} VARCHAR)")
 
-    def add(self, source: Source, batch: "pa.Table") -> list[tuple[int, str, str]]:
+    def add(self, source: Source, batch: "pa.Table") -> list[Bad]:
         """Put a batch of the source into the table; the number, offence and value of each bad row."""
         own = [column for column in self._columns if column.name in source.columns]
         rows = pa.table({column.name: prepared(column, batch[column.name], source.file) for column in own})
@@ -36,7 +38,7 @@ class Judge:
         self._database.unregister(RAW)
         query = f"SELECT {ROW}, {OFFENCE} FROM {self._target} WHERE {ROW} >= {first} AND {OFFENCE} IS NOT NULL ORDER BY {ROW}"
         found = self._database.execute(query).fetchall()
-        return [(row, offence, _shown(batch, offence.partition(":")[2], row - first)) for row, offence in found]
+        return [Bad(row, offence, _shown(batch, offence.partition(":")[2], row - first)) for row, offence in found]
 
     def counts(self, source: Source) -> list[str]:
         """What was found of the source's times."""
@@ -46,10 +48,11 @@ class Judge:
     def _insertion(self, source: Source, own: Sequence[schema.Column], shape: "pa.Schema") -> str:
         names = [column.name for column in own]
         conversions: dict[str, Conversion] = {}
+        most_bytes = rules.MOST_SENT_BYTES if source.is_landed else rules.MOST_VALUE_BYTES
         for column in own:
             kind = shape.field(column.name).type
             counts = self._epoch(source, column) if column.kind is schema.Kind.TIME and pa.types.is_string(kind) else None
-            conversions[column.name] = conversion(_required_here(column, names), kind, counts)
+            conversions[column.name] = conversion(_required_here(column, names), kind, counts, most_bytes)
         values = "".join(f", {found.value} AS {quoted(name)}" for name, found in conversions.items())
         faults = "".join(f", ({found.fault}) || ':{name}' AS {quoted(name + '?')}" for name, found in conversions.items())
         verdicts = ", ".join([*(quoted(name + "?") for name in names), *_across(self._table, names, self._now_us), "NULL"])
@@ -81,7 +84,7 @@ def _across(table: schema.Table, names: Sequence[str], now_us: int) -> list[str]
     cases = []
     known = f"coalesce({quoted(schema.INGESTED_AT)}, {now_us})" if schema.INGESTED_AT in names else str(now_us)
     for name in (name for name in (schema.EVENT_TIME, schema.SHOWN_AT) if name in names):
-        cases.append(f"CASE WHEN {quoted(name)} > {known} + {LATEST_AFTER_US} THEN 'E105:{name}' END")
+        cases.append(f"CASE WHEN {quoted(name)} > {known} + {rules.LATEST_AFTER_US} THEN 'E105:{name}' END")
     if table in (schema.EVENTS, schema.IMPRESSIONS) and schema.SESSION_ID in names:
         missing = " AND ".join(f"{quoted(name)} IS NULL" for name in (schema.USER_ID, schema.SESSION_ID) if name in names)
         cases.append(f"CASE WHEN {missing} THEN 'E103:{schema.USER_ID if schema.USER_ID in names else schema.SESSION_ID}' END")
@@ -93,13 +96,16 @@ def _across(table: schema.Table, names: Sequence[str], now_us: int) -> list[str]
 
 def _needs(names: Sequence[str]) -> list[str]:
     """What an event's type asks for."""
-    types = quoted(schema.EVENT_TYPE)
-    cases = [f"CASE WHEN {types} NOT IN ({texts(schema.EventType)}) THEN 'E110:{schema.EVENT_TYPE}' END"]
-    for needed in dict.fromkeys(name for group in schema.NEEDS.values() for name in group if name in names):
-        having = [kind for kind, group in schema.NEEDS.items() if needed in group]
-        code = "E103" if needed in {schema.ITEM_ID, schema.TARGET_USER_ID} else "E111"
-        cases.append(f"CASE WHEN {types} IN ({texts(having)}) AND {quoted(needed)} IS NULL THEN '{code}:{needed}' END")
-    return cases
+    kind = quoted(schema.EVENT_TYPE)
+    unknown = f"CASE WHEN {kind} NOT IN ({texts(schema.EventType)}) THEN 'E110:{schema.EVENT_TYPE}' END"
+    needs = (need for need in rules.NEEDS if need.column in names)
+    return [
+        unknown,
+        *(
+            f"CASE WHEN {kind} IN ({texts(need.types)}) AND {quoted(need.column)} IS NULL THEN '{need.code}:{need.column}' END"
+            for need in needs
+        ),
+    ]
 
 
 def _shown(batch: "pa.Table", column: str, row: int) -> str:

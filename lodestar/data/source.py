@@ -1,29 +1,29 @@
 """Rows as a file gives them, before any check, with a way back from a row to its line."""
 
 import codecs
-import gzip
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from lodestar.data import unpacked
 from lodestar.errors import DataError, Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Lines = Callable[[Sequence[int]], list[int]]
+Lines = Callable[[Iterable[int]], Iterable[int]]
 Batches = Callable[[], "Iterator[pa.Table]"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Malformed:
-    """A line that is no row at all."""
+    """A line that is no row at all, as much of it as is worth showing, and why."""
 
     line: int
     text: str
     message: str
+    code: str = "E107"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class Source:
 
     A value has the type that the file gives it, which is text but in Parquet. `lines` turns ascending row numbers (from 0) into line
     numbers (from 1, header included); `malformed` is to be asked when the batches have been read. `left_out` counts rows that a known
-    data set's reader did not pass on, by the reason; `notes` is what else a person should know.
+    data set's reader did not pass on, by the reason; `notes` is what else a person should know. Of a part that a collector landed
+    (`is_landed`) what is bad is set aside, and never a reason to stop.
     """
 
     file: str
@@ -43,6 +44,7 @@ class Source:
     malformed: Callable[[], Iterable[Malformed]] = tuple
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    is_landed: bool = False
 
     def read(self) -> "pa.Table":
         """All rows at once, for what is known to be small."""
@@ -59,46 +61,44 @@ def whole(rows: "pa.Table") -> Batches:
 
 def count_from(first: int) -> Lines:
     """The lines of a file in which every row takes one, the first of them at `first`."""
-    return lambda rows: [row + first for row in rows]
+    return lambda rows: (row + first for row in rows)
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """The file's content, unpacked where its name ends in .gz."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+class Counts(NamedTuple):
+    """How many ends of lines and quotes a text has."""
+
+    newlines: int
+    quotes: int
 
 
-def check_text(path: Path, encoding: str = "utf8") -> None:
-    """DataError E107 where a .gz file is not whole, E104 where a text is not what it should be: all of it is looked at, once.
+def check_text(path: Path, encoding: str = "utf8") -> Counts:
+    """DataError E107 where a gz file is not whole, E104 where a text is not what it should be: all of it is looked at, once.
 
     What comes after reads a column or a line at a time, and would not see what lies in between.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
+    newlines = quotes = 0
     try:
-        with open_bytes(path) as content:
-            while block := content.read(1 << 24):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
+        for piece in unpacked.pieces(path):
+            decoder.decode(piece)
+            newlines, quotes = newlines + piece.count(b"\n"), quotes + piece.count(b'"')
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise not_utf8(path) or unreadable(path, f"cannot be read as text ({error})") from error
-    except (OSError, EOFError, zlib.error) as error:
+        line = newlines + error.object.count(b"\n", 0, error.start) + 1
+        raise _not_text(path, encoding, line, error) from error
+    except unpacked.DAMAGED as error:
         raise unreadable(path, f"cannot be read ({error})") from error
+    return Counts(newlines, quotes)
 
 
-def not_utf8(path: Path) -> DataError | None:
-    """The error that names the first line which is not UTF-8, if there is one."""
-    with open_bytes(path) as content:
-        for number, line in enumerate(content, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                value = line[max(error.start - 10, 0) : error.end + 10].decode("ascii", "backslashreplace")
-                return DataError(
-                    "E104",
-                    "the text is not UTF-8",
-                    remedy="Convert the file, for instance with iconv -f LATIN1 -t UTF-8.",
-                    place=Place(file=path.name, line=number, value=value.strip()),
-                )
-    return None
+def _not_text(path: Path, encoding: str, line: int, error: UnicodeDecodeError) -> DataError:
+    begin = error.object.rfind(b"\n", 0, error.start) + 1
+    around = error.object[max(error.start - 10, begin) : error.end + 10].partition(b"\n")[0]
+    place = Place(file=path.name, line=line, value=around.decode("ascii", "backslashreplace").strip())
+    if encoding != "utf8":
+        return DataError("E104", f"the text is not {encoding}", remedy="Convert the file to UTF-8.", place=place)
+    remedy = "Convert the file, for instance with iconv -f LATIN1 -t UTF-8."
+    return DataError("E104", "the text is not UTF-8", remedy=remedy, place=place)
 
 
 def empty(path: Path) -> DataError:

@@ -78,7 +78,8 @@ class App:
                 return _later("too many requests wait")
             self._at_once += 1
             try:
-                taken = intake.take(rows_of(await asgi.body(request, MOST_BODY_BYTES)))
+                sent = rows_of(await asgi.body(request, MOST_BODY_BYTES))
+                taken = intake.take(sent.rows, faults=sent.faults)
                 return await self._kept(table, taken, is_partial=PARTIAL in request.scope["query_string"].split(b"&"))
             finally:
                 self._at_once -= 1

@@ -1,8 +1,9 @@
 """From what was sent to lines for a part: rows are found in a body, judged, given an id where they have none, and written as JSON."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,11 +12,15 @@ from lodestar import schema
 from lodestar.errors import shorten
 from serving import asks
 from serving.asks import Refused
-from serving.collect.judge import Fault, Judge
+from serving.collect import keys
+from serving.collect.judge import KEY_TWICE, WRONG_TYPE, Fault, Judge
 
 MOST_ROWS = 1000
 ID_BYTES = 12
 TABLES = (schema.EVENTS, schema.IMPRESSIONS)
+TWICE = "the object names a key twice"
+TOO_DEEP = "the row is nested too deeply"
+NO_FAULTS: Mapping[int, Fault] = MappingProxyType({})
 
 
 class Taken(NamedTuple):
@@ -27,6 +32,13 @@ class Taken(NamedTuple):
     ignored: frozenset[str]
 
 
+class Sent(NamedTuple):
+    """Rows as they were sent, and why some cannot be read as rows, by their place."""
+
+    rows: list[Any]
+    faults: Mapping[int, Fault]
+
+
 class Intake:
     """Takes the rows of one table."""
 
@@ -34,15 +46,18 @@ class Intake:
         self._judge = Judge(table)
         self._has_ids = schema.EVENT_ID in table.names
 
-    def take(self, rows: Sequence[Any], names: Sequence[str] = ()) -> Taken:
-        """Rows as they came, and what names one that has no id: without `names` its content, so that sending it again changes nothing."""
+    def take(self, rows: Sequence[Any], names: Sequence[str] = (), faults: Mapping[int, Fault] = NO_FAULTS) -> Taken:
+        """Rows as they came, and what names one that has no id: without `names` its content, so that sending it again changes nothing.
+
+        Those with `faults` are not looked at.
+        """
         now = datetime.now(UTC)
         said_at = now.isoformat(timespec="microseconds")
         lines: list[bytes] = []
         refused: list[tuple[int, Fault]] = []
         ignored: frozenset[str] = frozenset()
         for place, row in enumerate(rows):
-            judged = self._judge.row(self._named(row, names[place] if names else None), now, said_at)
+            judged = faults.get(place) or self._judge.row(self._named(row, names[place] if names else None), now, said_at)
             if isinstance(judged, Fault):
                 refused.append((place, judged))
                 continue
@@ -61,21 +76,45 @@ def name_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=ID_BYTES).hexdigest()
 
 
-def rows_of(body: bytes) -> list[Any]:
+def rows_of(body: bytes) -> Sent:
     """The rows of a body: one JSON object, an array of them, or an object on each line; Refused where it is none of these."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        found = _lines_of(body, error)
-    rows = found if isinstance(found, list) else [found]
+        lines = _lines_of(body, error)
+        rows = [row for _, row in lines]
+        faults = {place: fault for place, (line, row) in enumerate(lines) for fault in _twice(line, [row]).values()}
+    else:
+        rows = found if isinstance(found, list) else [found]
+        faults = _twice(body, rows)
     if not rows:
         raise Refused(asks.MISSING, "", "there are no rows")
     if len(rows) > MOST_ROWS:
         raise Refused(asks.TOO_LARGE, "", f"a request has at most {MOST_ROWS:,} rows, got {len(rows):,}", status=413)
-    return rows
+    return Sent(rows, faults)
 
 
-def _lines_of(body: bytes, error: orjson.JSONDecodeError) -> list[Any]:
+def unfit(text: bytes, row: Any) -> Fault | None:
+    """Why a row cannot be taken for what the text says of which it was read, None where it can."""
+    if keys.is_deep([row]):
+        return Fault(WRONG_TYPE, "", TOO_DEEP)
+    if keys.may_name_twice(text, row) and keys.rows_that_name_twice(text):
+        return Fault(KEY_TWICE, "", TWICE)
+    return None
+
+
+def _twice(text: bytes, rows: list[Any]) -> dict[int, Fault]:
+    """The rows of a text that name a key twice; Refused where a row is so deep that nobody looks."""
+    if len(rows) > MOST_ROWS:
+        return {}
+    if keys.is_deep(rows):
+        raise Refused(WRONG_TYPE, "", TOO_DEEP)
+    if not keys.may_name_twice(text, rows):
+        return {}
+    return dict.fromkeys(keys.rows_that_name_twice(text), Fault(KEY_TWICE, "", TWICE))
+
+
+def _lines_of(body: bytes, error: orjson.JSONDecodeError) -> list[tuple[bytes, Any]]:
     try:
         body.decode()
     except UnicodeDecodeError as fault:
@@ -84,7 +123,7 @@ def _lines_of(body: bytes, error: orjson.JSONDecodeError) -> list[Any]:
     if len(lines) < 2 or len(lines) > MOST_ROWS:
         raise _not_json(error, len(lines)) from error
     try:
-        return [orjson.loads(line) for line in lines]
+        return [(line, orjson.loads(line)) for line in lines]
     except orjson.JSONDecodeError as fault:
         raise _not_json(fault, len(lines)) from fault
 

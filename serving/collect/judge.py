@@ -1,8 +1,8 @@
 """One row of the contract, judged as it comes in: what is taken here is what `lodestar data ingest` takes, by the same codes.
 
-The batch judges whole columns of text by SQL, which costs nothing per row of millions and far too much for a request of one; so the
-rules of a value are written a second time, and a test holds the two to the same verdicts. Stricter here is only what a stranger could
-abuse: no value is nested but `attrs`, by one level, and no text is longer than `MOST_TEXT_BYTES`.
+The batch judges whole columns of text by SQL, which costs nothing per row of millions and far too much for a request of one; so
+`lodestar.data.rules` says once what a value must be, functions are made of it here and SQL there, and a test holds the two to the same
+verdicts. Stricter here is only that no value is nested but `attrs`, by one level.
 """
 
 import re
@@ -16,32 +16,27 @@ from typing import Any, NamedTuple
 import orjson
 
 from lodestar import schema
-from lodestar.data import offences
+from lodestar.data import offences, rules
 from lodestar.errors import Place
+from serving.collect import keys
 
 OUT_OF_RANGE, BAD_ID, IN_FUTURE, NAIVE = "E102", "E103", "E105", "E106"
-WRONG_TYPE, UNKNOWN_TYPE, LACKING = "E107", "E110", "E111"
-MOST_TEXT_BYTES, MOST_PAIRS = 8192, 64
+WRONG_TYPE, UNKNOWN_TYPE, TOO_LONG, KEY_TWICE = "E107", "E110", "E170", "E173"
 MOST_BYTES_EACH = 4  # of a character in UTF-8
-LATEST_AFTER = timedelta(minutes=5)
+LATEST_AFTER = timedelta(microseconds=rules.LATEST_AFTER_US)
 SHOWN_CHARACTERS = 64
 
-NOT_AN_ID = frozenset(("nan", "NaN", "NAN", "null", "NULL", "None", "<NA>"))
-TRUTHS = frozenset(("true", "t", "yes", "y", "1", "1.0", "false", "f", "no", "n", "0", "0.0"))
+NOT_AN_ID = frozenset(rules.NOT_AN_ID)
+TRUTHS = frozenset((*rules.TRUE, *rules.FALSE))
 # What DuckDB's trim takes away: Unicode's space separators, and neither tabs nor ends of lines.
 SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_WHOLE = re.compile(r"[+-]?\d{1,18}(\.0+)?", re.ASCII)
+_NUMBER, _WHOLE, _INTEGER, _MOMENT, _NAIVE, _NOT_A_NUMBER = (
+    re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.INTEGER, rules.MOMENT, rules.NAIVE, rules.NOT_A_NUMBER)
+)
 _LARGE = 10**18
-_INTEGER = re.compile(r"-?\d{1,17}", re.ASCII)
-_MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z| UTC|([+-])(\d\d)(?::?(\d\d))?)", re.ASCII)
-_NAIVE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
-_NOT_A_NUMBER = re.compile("[nN]a[nN]")
-# A count from 1970 is in µs from 15 digits on, in ms from 12 on, and in seconds below.
-_EPOCHS = ((10**14, 1), (10**11, 1_000), (0, 1_000_000))
 _NESTED = frozenset((dict, list))
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_EARLIEST, _END = (_1970 + timedelta(microseconds=moment_us) for moment_us in (rules.EARLIEST_US, rules.END_US))
 _LEAP_YEAR = 400  # stands for the year 0, which has no datetime
 
 Convert = Callable[[Any], Any]
@@ -80,8 +75,7 @@ class Judge:
         )
         self._names = frozenset(table.names)
         self._moment = schema.EVENT_TIME if table is schema.EVENTS else schema.SHOWN_AT
-        order = list(dict.fromkeys(name for needs in schema.NEEDS.values() for name in needs))
-        self._needs = {str(kind): tuple(sorted(needs, key=order.index)) for kind, needs in schema.NEEDS.items()}
+        self._needs = {str(kind): tuple(need for need in rules.NEEDS if kind in need.types) for kind in schema.EventType}
 
     def row(self, given: Any, now: datetime, said_at: str) -> dict[str, Any] | Fault:
         """What to write, with the columns of the contract and `said_at` as ingested_at, or why not."""
@@ -123,15 +117,16 @@ class Judge:
             needs = self._needs.get(row[schema.EVENT_TYPE])
             if needs is None:
                 raise Offence(UNKNOWN_TYPE, field=schema.EVENT_TYPE)
-            for name in needs:
-                if name not in row:
-                    raise Offence(BAD_ID if name in {schema.ITEM_ID, schema.TARGET_USER_ID} else LACKING, field=name)
+            for need in needs:
+                if need.column not in row:
+                    raise Offence(need.code, field=need.column)
 
     def _fault(self, offence: Offence, field: str, given: Mapping[str, Any]) -> Fault:
         if offence.message:
             return Fault(offence.code, field, offence.message)
-        value = "" if given.get(field) is None else str(given[field])
-        place = Place(file="", column=field, value=value if offence.code == BAD_ID else value[:SHOWN_CHARACTERS])
+        value = given.get(field)
+        text = "" if value is None or type(value) in _NESTED else str(value)
+        place = Place(file="", column=field, value=text if offence.code == BAD_ID else text[:SHOWN_CHARACTERS])
         return Fault(offence.code, field, offences.bad_row(offence.code, self.table, place).message)
 
 
@@ -183,9 +178,13 @@ def _id(value: Any) -> str | None:
 
 def _text(value: Any) -> str | None:
     text = (value if type(value) is str else _written(value)).strip(SPACES)
-    if len(text) * MOST_BYTES_EACH > MOST_TEXT_BYTES and len(text.encode()) > MOST_TEXT_BYTES:
-        raise Offence(OUT_OF_RANGE, f"a text has at most {MOST_TEXT_BYTES:,} bytes")
+    _check_length(text)
     return text or None
+
+
+def _check_length(text: str) -> None:
+    if len(text) * MOST_BYTES_EACH > rules.MOST_SENT_BYTES and len(text.encode()) > rules.MOST_SENT_BYTES:
+        raise Offence(TOO_LONG)
 
 
 def _choice(choices: frozenset[str], value: Any) -> str | None:
@@ -243,14 +242,17 @@ def _pairs(value: Any) -> Any:
         text = value.strip(SPACES)
         if not text:
             return None
+        _check_length(text)
         try:
             pairs = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise Offence(WRONG_TYPE) from error
+        if not keys.is_deep(pairs) and keys.may_name_twice(text.encode(), pairs) and keys.rows_that_name_twice(text.encode()):
+            raise Offence(KEY_TWICE)
     if not isinstance(pairs, dict) or not _NESTED.isdisjoint(map(type, pairs.values())):
         raise Offence(WRONG_TYPE, "attrs is an object of plain values")
-    if len(pairs) > MOST_PAIRS or len(orjson.dumps(pairs)) > MOST_TEXT_BYTES:
-        raise Offence(OUT_OF_RANGE, f"attrs has at most {MOST_PAIRS} pairs in {MOST_TEXT_BYTES:,} bytes")
+    if len(pairs) > rules.MOST_PAIRS or len(orjson.dumps(pairs)) > rules.MOST_SENT_BYTES:
+        raise Offence(TOO_LONG)
     return pairs
 
 
@@ -265,22 +267,29 @@ def _time(value: Any) -> _Time | None:
             return _counted(int(text))
         raise Offence(NAIVE if _NAIVE.fullmatch(text) else WRONG_TYPE)
     try:
-        return _Time(text, datetime.fromisoformat(text))
+        when = datetime.fromisoformat(text)
     except ValueError:  # an offset of a day, midnight as 24:00:00, or no time at all
-        return _Time(text, _unusual(found))
+        when = _unusual(found)
+    return _within(text, when)
+
+
+def _within(text: str, when: datetime) -> _Time:
+    if not _EARLIEST <= when < _END:
+        raise Offence(OUT_OF_RANGE)
+    return _Time(text, when)
 
 
 def _counted(number: int) -> _Time:
-    unit_us = next(unit for least, unit in _EPOCHS if abs(number) >= least)
+    unit_us = next(epoch.unit_us for epoch in rules.EPOCHS if epoch.low <= abs(number) < epoch.high)
     try:
         when = _1970 + timedelta(microseconds=number * unit_us)
     except OverflowError as error:
-        raise Offence(WRONG_TYPE) from error
-    return _Time(when.isoformat(timespec="microseconds"), when)
+        raise Offence(OUT_OF_RANGE) from error
+    return _within(when.isoformat(timespec="microseconds"), when)
 
 
 def _unusual(found: "re.Match[str]") -> datetime:
-    """When a text says that datetime does not read; years that it has not become the first or the last."""
+    """When a text says that datetime does not read; a year that it has not is out of range."""
     year, month, day, hour, minute, second = (int(found[place]) for place in range(1, 7))
     is_midnight = (hour, minute, second, int((found[7] or "0")[:6])) == (24, 0, 0, 0)
     try:
@@ -289,7 +298,6 @@ def _unusual(found: "re.Match[str]") -> datetime:
         raise Offence(WRONG_TYPE) from error
     offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
     try:
-        moment += timedelta(days=is_midnight) - (-offset if found[8] == "-" else offset)
-    except OverflowError:
-        return _FIRST if found[8] == "+" else _LAST
-    return moment if year else _FIRST
+        return moment + timedelta(days=is_midnight) - (-offset if found[8] == "-" else offset)
+    except OverflowError as error:
+        raise Offence(OUT_OF_RANGE) from error

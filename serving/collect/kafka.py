@@ -16,11 +16,12 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from lodestar import schema
+from lodestar.data.landed import QUARANTINE, new_part
 from lodestar.errors import EnvironmentFault, UsageError
 from serving import asks
-from serving.collect.intake import TABLES, Intake, name_of
+from serving.collect.intake import TABLES, Intake, name_of, unfit
 from serving.collect.judge import Fault
-from serving.collect.landing import QUARANTINE, Landing, new_part
+from serving.collect.landing import Landing
 from serving.collect.metrics import Metrics
 
 MOST_MESSAGE_BYTES, MOST_BATCH_BYTES = 1 << 20, 64 << 20
@@ -176,7 +177,11 @@ def _decoded(messages: Sequence[Message]) -> tuple[list[Any], dict[int, Fault]]:
             if len(content) > MOST_MESSAGE_BYTES:
                 bad[place] = Fault(asks.TOO_LARGE, "", f"a message has at most {MOST_MESSAGE_BYTES:,} bytes")
                 continue
-            rows.append(orjson.loads(content))
+            row = orjson.loads(content)
+            if fault := unfit(content, row):
+                bad[place] = fault
+            else:
+                rows.append(row)
         except orjson.JSONDecodeError as error:
             bad[place] = _not_json(content, error)
     return rows, bad

@@ -2,14 +2,11 @@
 
 import gzip
 import os
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 from lodestar import storage
+from lodestar.data.landed import PART_SUFFIX
 
-PART_SUFFIX = ".jsonl.gz"
-QUARANTINE = "quarantine"
 # Parts are read once or twice: more effort saves a tenth of the bytes and costs more CPU than all the rest.
 GZIP_LEVEL = 1
 
@@ -26,11 +23,6 @@ class Landing:
         storage.put(gzip.compress(lines, GZIP_LEVEL, mtime=0), target)
         if not storage.is_remote(target):
             sync_folder(Path(target).parent)
-
-
-def new_part() -> str:
-    """A name that sorts by when it was given, in UTC, and that nobody else gives."""
-    return f"part-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:12]}"
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from serving.collect.landing import Landing, new_part, sync_folder
+from lodestar.data.landed import new_part
+from serving.collect.landing import Landing, sync_folder
 
 PART_BYTES = 32 << 20
 SPOOL_BYTES = 1 << 30
