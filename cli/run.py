@@ -14,7 +14,7 @@ from cli.features import DEFAULT_OUTPUT
 from lodestar.errors import UsageError
 
 SIMULATOR = "simulator"
-HERE, THERE = ("output", "json"), ("endpoint", "namespace", "experiment", "run_name", "no_cache", "destination", "service")
+HERE, THERE = ("output", "json"), ("endpoint", "namespace", "experiment", "run_name", "cron", "no_cache", "destination", "service")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,6 +37,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     there.add_argument("--namespace", metavar="NAME", help="the profile's namespace, where Pipelines has several users")
     there.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
     there.add_argument("--run-name", metavar="NAME", help="what the run is called (default: by the time)")
+    there.add_argument("--cron", metavar="FIELDS", help='begin a run by this schedule, such as "0 0 3 * * *" for every night at 3 (UTC)')
     there.add_argument("--no-cache", action="store_true", help="run every step, cached or not")
     there.add_argument("--destination", metavar="ADDRESS", help="s3:// address for bundles (default: none, the run ends with the gate)")
     there.add_argument("--service", metavar="NAME", help="InferenceService to update, as NAMESPACE/NAME")
@@ -60,6 +61,10 @@ def _run(options: argparse.Namespace) -> int:
         "destination": options.destination or "",
         "service": options.service or "",
     }
+    if options.cluster:
+        from cli.cluster import check
+
+        check(parameters)
     check_run(recipe=recipe, overrides=options.overrides, destination=parameters["destination"], service=parameters["service"])
     with _pipeline(options) as pipeline:
         print(f"Pipeline    {options.pipeline or 'compiled now'}, sha256 {_sha256(pipeline)}", file=sys.stderr)
@@ -137,6 +142,7 @@ def _submit(pipeline: Path, parameters: dict[str, Any], options: argparse.Namesp
         namespace=options.namespace or "",
         experiment=options.experiment or "lodestar",
         run_name=options.run_name or "",
+        cron=options.cron or "",
         is_cached=not options.no_cache,
     )
     print(submit(pipeline, parameters, submission))
