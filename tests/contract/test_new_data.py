@@ -1,0 +1,59 @@
+"""The same address with other data is read again, and unchanged data are taken from the cache, by the runner that runs the file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import compiler, dsl
+
+from cli.local import run
+from components.ingest import ingest
+from components.version import version
+
+HEAD = "user_id,item_id,event_type,event_time\n"
+
+
+def rows(item: str) -> str:
+    return HEAD + "".join(f"u{user},{item}{user},view,2026-01-02T00:00:0{user}Z\n" for user in range(6))
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph's first two steps, with its parameters and its way of caching."""
+
+    @dsl.pipeline(name="first-steps")  # type: ignore[untyped-decorator]
+    def first_steps(
+        data: str,
+        quarantine: bool,
+        recipe: str,
+        overrides: dict[str, Any],
+        destination: str,
+        service: str,
+    ) -> dsl.Dataset:
+        begun = version(data=data, recipe=recipe, overrides=overrides, destination=destination, service=service)
+        begun.set_caching_options(enable_caching=False)
+        read = ingest(data=data, data_version=begun.outputs["data_version"], quarantine=quarantine)
+        return read.outputs["tables"]
+
+    target = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    compiler.Compiler().compile(first_steps, str(target))
+    return target
+
+
+def test_new_data_are_read_and_unchanged_data_are_not(pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "events.csv"
+    parameters = {
+        "data": str(data),
+        "quarantine": False,
+        "recipe": "tiny",
+        "overrides": {"train": {"epochs": 3}},
+        "destination": "",
+        "service": "",
+    }
+    read = []
+    for content in (rows("a"), None, rows("b")):
+        if content:
+            data.write_text(content)
+        run(pipeline, parameters, tmp_path / "out")
+        read.append("ingest  unchanged" not in capsys.readouterr().err)
+    assert read == [True, False, True]
