@@ -248,41 +248,6 @@ def test_a_server_that_refuses_or_is_away_is_an_environment_fault(server: Server
         rollout.start_canary("recommend", NEW)
 
 
-@pytest.mark.parametrize("status", [400, 404, 500])
-def test_a_pod_without_a_log_has_none_yet(server: Server, status: int) -> None:
-    server.refused = {"pods/log": status}
-    assert job_server.connect(TRAINING, "PyTorchJob").log("master-new") == ""
-
-
-@pytest.mark.parametrize(
-    ("said", "remedy"),
-    [
-        ("the server could not find the requested resource", r"no PyTorchJob.*training-operator.*LODESTAR_TRAINING.*`local`"),
-        ('namespaces "lodestar-training" not found', r"no namespace lodestar-training.*kubectl apply -f manifests/"),
-    ],
-)
-def test_a_cluster_without_the_operator_is_refused_with_what_to_do(
-    server: Server, monkeypatch: pytest.MonkeyPatch, said: str, remedy: str
-) -> None:
-    server.refused = {"pytorchjobs": 404}
-    monkeypatch.setattr(server, "said", said)
-    with pytest.raises(EnvironmentFault, match=f"E539.*{remedy}"):
-        job_server.connect(TRAINING, "PyTorchJob").create(JOB)
-
-
-def test_a_job_that_somebody_deleted_is_said_to_be_gone(server: Server) -> None:
-    with pytest.raises(EnvironmentFault, match=r"E538.*train-1 is no longer in namespace lodestar-training"):
-        job_server.connect(TRAINING, "PyTorchJob").read("train-1")
-
-
-@pytest.mark.parametrize(("status", "is_away"), [(403, False), (401, False), (429, True), (503, True)])
-def test_a_server_that_is_busy_is_told_from_one_that_refuses(server: Server, status: int, is_away: bool) -> None:
-    server.refused = {"pytorchjobs": status}
-    with pytest.raises(EnvironmentFault, match="E534") as refused:
-        job_server.connect(TRAINING, "PyTorchJob").read("train-1")
-    assert isinstance(refused.value, job_server.Unreachable) == is_away
-
-
 def test_an_object_that_others_keep_changing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.serve(OLD)
     monkeypatch.setattr(server, "_is_stale", lambda _path, body: "resourceVersion" in body.get("metadata", {}))

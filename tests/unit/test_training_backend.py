@@ -1,0 +1,81 @@
+"""A train step trains where it is, or by a job whose bundle it brings whole to its artifact."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from components import launch, training_backend
+from components.jobs import manifest
+from components.training_backend import Surroundings, train_by_job
+from lodestar import storage
+from lodestar.errors import EnvironmentFault
+from tests.unit.test_jobs import job
+from tests.unit.test_launch import Server
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_on_kubernetes", "address", "expected"),
+    [
+        ("", False, "/tmp/f", ""),
+        ("", True, "s3://b/f", "{}"),
+        ("", True, "/tmp/f", ""),  # a notebook's pod, or CI
+        ("", True, "minio://b/f", ""),
+        ("", False, "s3://b/f", ""),
+        ("local", True, "s3://b/f", ""),
+        ('{"gpus": 1}', True, "s3://b/f", '{"gpus": 1}'),
+        ('{"gpus": 1}', False, "/tmp/f", '{"gpus": 1}'),  # which is refused, and not ignored
+    ],
+)
+def test_on_a_cluster_a_step_trains_by_a_job_unless_it_is_told_otherwise(
+    setting: str, is_on_kubernetes: bool, address: str, expected: str
+) -> None:
+    environment = {"LODESTAR_TRAINING": setting} | ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"} if is_on_kubernetes else {})
+    assert Surroundings.of(environment).job_setting(address, address) == expected
+
+
+def staged(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> list[str]:
+    """A job that succeeds and leaves these files; what is removed from the store."""
+    removed: list[str] = []
+
+    def download(address: str, target: Path, digest: str = "") -> Path:
+        if not files:
+            raise EnvironmentFault("E510", f"nothing is stored at {address}", remedy="Check it.")
+        target.mkdir()
+        for name, content in files.items():
+            target.joinpath(name).write_text(content)
+        return target
+
+    monkeypatch.setattr(training_backend, "launch", lambda _job: None)
+    monkeypatch.setattr(storage, "download", download)
+    monkeypatch.setattr(storage, "remove", removed.append)
+    return removed
+
+
+def test_the_staged_bundle_is_brought_to_the_artifact_and_the_staging_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    removed = staged(monkeypatch, {"bundle.json": "{}"})
+    train_by_job(job(bundle="s3://b/o.staging", follower="s3://b/o.follower"), tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "bundle.json").is_file()
+    assert removed == ["s3://b/o.staging", "s3://b/o.follower"]
+
+
+@pytest.mark.parametrize("files", [{}, {"other.json": "{}"}])
+def test_a_job_that_leaves_no_bundle_is_an_error(files: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    removed = staged(monkeypatch, files)
+    with pytest.raises(EnvironmentFault, match=r"E532.*s3://b/o"):
+        train_by_job(job(), tmp_path / "bundle")
+    assert removed == []
+
+
+def test_a_launcher_follows_with_the_jobs_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    server = Server("Complete")
+
+    def connect(namespace: str, kind: str) -> Server:
+        asked.append((namespace, kind))
+        return server
+
+    monkeypatch.setattr(launch, "connect", connect)
+    launch.launch(replace(job(), kind="TrainJob"))
+    assert asked == [("here", "TrainJob")]
+    assert manifest(job(kind="TrainJob"))["kind"] == server.jobs["train-1"]["kind"]
