@@ -6,11 +6,20 @@ READY := $(VENV)/.ready
 RUN := lodestar-run
 REGISTRY ?= localhost:5000
 BASE_IMAGE ?= docker.io/library/python:3.12-slim
+BASE_DIGEST ?=
 TLS_VERIFY ?= true
 # What this machine's pip is told about package indexes holds inside the build, and nothing of it stays in the image.
 MOUNTED := $(foreach path,$(wildcard /etc/pip.conf /etc/ssl/certs),--volume $(path):$(path):ro)
 
-.PHONY: run test test-cluster drills check bench image clean
+# Wheels only, but for one package that has none; `--universal`: for every platform and Python that we support.
+PINNED = $(BIN)/uv pip compile --quiet $(1) --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --only-binary :all: --no-binary kfp-server-api --output-file requirements/$(2).txt$(NEWLINE)
+define NEWLINE
+
+
+endef
+
+.PHONY: run test test-cluster drills check bench image lock audit clean
 
 run: $(READY)  ## the whole pipeline on a simulated shop
 	$(BIN)/lodestar run --output $(RUN)
@@ -38,9 +47,18 @@ bench: $(READY)  ## ours beside a named peer, as ratios
 
 image: $(READY)  ## build and push one role's image: make image ROLE=serve REGISTRY=registry.example.com/team
 	reference=$$($(BIN)/python -c 'import sys; from components.image import reference; print(reference(*sys.argv[1:]))' $(ROLE) $(REGISTRY)) && \
-	buildah build --layers --network host --tls-verify=$(TLS_VERIFY) --build-arg BASE_IMAGE=$(BASE_IMAGE) $(MOUNTED) \
+	buildah build --layers --network host --tls-verify=$(TLS_VERIFY) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
+		--build-arg BASE_DIGEST=$(BASE_DIGEST) $(MOUNTED) \
 		--target $(ROLE) --tag $$reference . && \
 	buildah push --tls-verify=$(TLS_VERIFY) $$reference && echo $$reference
+
+lock: $(READY)  ## pin what images install, with hashes, as constraints.txt has it
+	$(foreach role,serve launcher features train,$(call PINNED,pyproject.toml --extra $(role),$(role)))
+	$(call PINNED,requirements/torch.in,torch)
+	$(call PINNED,requirements/build.in,build)
+
+audit: $(READY)  ## known vulnerabilities in what images install
+	.ci/audit
 
 clean:
 	rm -rf $(VENV) $(RUN) build *.egg-info
