@@ -19,7 +19,7 @@ define NEWLINE
 
 endef
 
-.PHONY: run test test-cluster drills check bench image lock audit clean
+.PHONY: run test test-cluster drills check bench image manifests lock audit clean
 
 run: $(READY)  ## the whole pipeline on a simulated shop
 	$(BIN)/lodestar run --output $(RUN)
@@ -51,6 +51,9 @@ image: $(READY)  ## build and push one role's image: make image ROLE=serve REGIS
 		--build-arg BASE_DIGEST=$(BASE_DIGEST) $(MOUNTED) \
 		--target $(ROLE) --tag $$reference . && \
 	buildah push --tls-verify=$(TLS_VERIFY) $$reference && echo $$reference
+
+manifests: $(READY)  ## write which images they run: make manifests REGISTRY=registry.example.com/team [TAG=…, the code's hash]
+	$(BIN)/python -m components.manifests --registry $(REGISTRY) $(if $(TAG),--tag $(TAG))
 
 lock: $(READY)  ## pin what images install, with hashes, as constraints.txt has it
 	$(foreach role,serve launcher features train,$(call PINNED,pyproject.toml --extra $(role),$(role)))

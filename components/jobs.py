@@ -112,13 +112,17 @@ class TrainingJob:
 def manifest(job: TrainingJob) -> Object:
     """The object of the job's kind, with a digest of itself by which a repeated step knows its own job again."""
     spec = _pytorch_job(job) if job.kind == "PyTorchJob" else _train_job(job)
-    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
     labels = _labels() | ({"kueue.x-k8s.io/queue-name": job.queue} if job.queue else {})
     owners = job.step.owns(job.namespace) if job.step is not None else []
-    metadata: Object = {"name": job.name, "namespace": job.namespace, "labels": labels, "annotations": {SPEC: digest}}
+    metadata: Object = {"name": job.name, "namespace": job.namespace, "labels": labels, "annotations": {SPEC: spec_digest(spec)}}
     metadata |= {"ownerReferences": owners} if owners else {}
     kind = KINDS[job.kind]
     return {"apiVersion": f"{kind.group}/{kind.version}", "kind": job.kind, "metadata": metadata, "spec": spec}
+
+
+def spec_digest(spec: Object) -> str:
+    """What a repeated step knows its own job by."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def training_runtime(namespace: str) -> Object:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -17,41 +17,43 @@ PROCESSES = Path("/proc")
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """While inside, SIGTERM ends this process's descendants and raises SystemExit 143 here; a second one changes nothing.
+    """While inside, SIGTERM ends the processes that descend from this one and raises SystemExit 143 here; a second one changes nothing.
 
-    Descendants that are there once everything is unwound are killed. Outside of the main thread nothing is changed.
+    Those that are there once everything is unwound are killed, and those that were there before are left alone. Outside of the main thread
+    nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    others = frozenset(descendants())
+
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Who waits for a child waits for ever, unless the child ends first.
+        _send(signal.SIGTERM, others)
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except BaseException:
-        end_descendants()
+        end_descendants(others)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # Who waits for a child waits for ever, unless the child ends first.
-    _send(signal.SIGTERM)
-    raise SystemExit(TERMINATED)
-
-
-def end_descendants(limit_s: float = CHILDREN_S) -> None:
-    """Terminate all processes that descend from this one, and kill those that are there after `limit_s`."""
-    _send(signal.SIGTERM)
+def end_descendants(others: Collection[int] = (), limit_s: float = CHILDREN_S) -> None:
+    """Terminate all processes that descend from this one but `others`, and kill those that are there after `limit_s`."""
+    _send(signal.SIGTERM, others)
     deadline = time.monotonic() + limit_s
-    while descendants() and time.monotonic() < deadline:
+    while set(descendants()) - set(others) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    _send(signal.SIGKILL)
+    _send(signal.SIGKILL, others)
 
 
-def _send(number: signal.Signals) -> None:
-    for process in descendants():
+def _send(number: signal.Signals, others: Collection[int]) -> None:
+    for process in set(descendants()) - set(others):
         with suppress(ProcessLookupError):
             os.kill(process, number)
 

@@ -72,7 +72,8 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
         judged = on(evaluate(features=features, bundle=small, uncompressed=trained, **how))
         allowed = on(gate(evaluation=judged.outputs["evaluation"]))
         with dsl.If(allowed.outputs["Output"] == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
-            out = on(publish(bundle=small, features=features, destination=destination, started_at=begun.outputs["started_at"]))
+            where = {"destination": destination, "service": service, "started_at": begun.outputs["started_at"]}
+            out = on(publish(bundle=small, features=features, **where))
             out.set_caching_options(enable_caching=False)
             on(deploy(address=out.output, service=service)).set_caching_options(enable_caching=False)
         return Outputs(

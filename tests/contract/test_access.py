@@ -2,14 +2,18 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import pytest
 import urllib3
+from kfp.dsl import Model
 from kubernetes import config
 
 from components import job_server
+from components.publish import publish
 from components.rollout import deploy
 from components.version import version
 from lodestar.errors import EnvironmentFault
@@ -17,6 +21,7 @@ from serving import cluster, rollout
 from serving.canary import State, replace, roll_back, state
 from serving.cluster import SOURCE, Object
 from tests.contract.kustomize import OVERLAYS, merged, objects
+from tests.factories import small_bundle
 
 SERVING, TRAINING = "lodestar", "lodestar-training"
 OLD, NEW = "s3://b/old", "s3://b/new"
@@ -211,6 +216,16 @@ def test_a_run_that_could_not_be_rolled_out_ends_with_its_first_step(
     assert ended.value.code == EnvironmentFault.exit_code
     assert re.search(said, capsys.readouterr().err)
     assert server.writes == 0
+
+
+def test_nothing_is_published_where_a_right_is_taken_away_meanwhile(server: Server, bucket: str, tmp_path: Path) -> None:
+    server.serve(OLD)
+    server.denied = {(SERVING, "serving.kserve.io", "inferenceservices", "create")}
+    made = Model(uri=str(small_bundle(tmp_path / "bundle")))
+    with pytest.raises(SystemExit) as ended:
+        publish.python_func(made, made, destination=f"{bucket}/denied", service=f"{SERVING}/recommend", started_at="")
+    assert ended.value.code == EnvironmentFault.exit_code
+    assert boto3.client("s3").list_objects_v2(Bucket=bucket.removeprefix("s3://"), Prefix="denied")["KeyCount"] == 0
 
 
 def test_a_rollout_goes_from_the_first_bundle_to_the_second(server: Server) -> None:
