@@ -4,7 +4,8 @@ import pytest
 
 from components import job_server
 from lodestar.errors import EnvironmentFault
-from tests.contract.test_access import JOB, TRAINING, Server, server
+from tests.contract.api_server import TRAINING, Server
+from tests.contract.test_access import JOB, server
 
 __all__ = ["server"]
 
