@@ -9,7 +9,7 @@ import boto3
 Object = dict[str, Any]
 
 SERVING, TRAINING, TEST = "lodestar", "lodestar-training", "lodestar-test"
-NAMESPACES = (SERVING, TRAINING, TEST, "kubeflow")
+NAMESPACES = (SERVING, TRAINING, TEST)
 SECRETS = {SERVING: "lodestar-predictor", TRAINING: "lodestar-trainer", "kubeflow": "lodestar-pipeline"}
 SERVICE = f"{SERVING}/recommend"
 S3_INSIDE = "s3.storage:7070"
@@ -35,7 +35,7 @@ def surroundings(redis_image: str) -> Object:
         "kind": "Namespace",
         "metadata": {"name": TEST, "labels": {"pod-security.kubernetes.io/enforce": "restricted", "lodestar/made-by": "cluster-tests"}},
     }
-    kubeflow = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubeflow", "labels": {"lodestar/made-by": "cluster-tests"}}}
+    kubeflow = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubeflow"}}  # others may live there: it is never removed
     secrets = [_secret(*place) for place in SECRETS.items()]
     return {"apiVersion": "v1", "kind": "List", "items": [namespace, kubeflow, *secrets, *_redis(redis_image), alias]}
 
