@@ -13,6 +13,7 @@ from typing import Any
 
 from cli.compiled import check_parameters
 from cli.view import RunView
+from components.termination import PARENT
 from lodestar.data import address
 from lodestar.data.simulator import is_simulated
 from lodestar.errors import DataError, LodestarError, UsageError
@@ -58,6 +59,7 @@ def _absolute(data: str) -> str:
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path) -> dict[str, Path]:
     from kfp import components, local
 
+    os.environ[PARENT] = str(os.getpid())
     os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
     # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

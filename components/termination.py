@@ -1,6 +1,10 @@
-"""SIGTERM unwinds: what is under way is taken back by its own `finally`, and no child is left behind."""
+"""SIGTERM unwinds: what is under way is taken back by its own `finally`, and no child is left behind.
+
+A step that `lodestar run` started ends with it: where the one that PARENT names is gone, the step is terminated.
+"""
 
 import os
+import select
 import signal
 import threading
 import time
@@ -12,6 +16,7 @@ from types import FrameType
 from components.signals import TERMINATED
 
 CHILDREN_S, POLL_S = 5.0, 0.02
+PARENT = "LODESTAR_PARENT"
 PROCESSES = Path("/proc")
 
 
@@ -34,6 +39,7 @@ def unwinding() -> Iterator[None]:
         raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, terminate)
+    _end_with(os.environ.get(PARENT, ""))
     try:
         yield
     except BaseException:
@@ -41,6 +47,21 @@ def unwinding() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _end_with(parent: str) -> None:
+    """Terminate this process when the one with that id is gone; nothing where none is named, or the system cannot tell."""
+    if not parent or int(parent) == os.getpid() or not hasattr(os, "pidfd_open"):
+        return
+
+    def watch() -> None:
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(int(parent))
+            select.select([handle], [], [])
+            os.close(handle)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_descendants(others: Collection[int] = (), limit_s: float = CHILDREN_S) -> None:

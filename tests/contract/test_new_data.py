@@ -1,5 +1,10 @@
 """The same address with other data is read again, and unchanged data are taken from the cache, by the runner that runs the file."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,8 @@ from cli.local import run
 from components.ingest import ingest
 from components.version import version
 
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 30
 HEAD = "user_id,item_id,event_type,event_time\n"
 
 
@@ -57,3 +64,32 @@ def test_new_data_are_read_and_unchanged_data_are_not(pipeline: Path, tmp_path: 
         run(pipeline, parameters, tmp_path / "out")
         read.append("ingest  unchanged" not in capsys.readouterr().err)
     assert read == [True, False, True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_ends_ends_its_step_as_well(number: signal.Signals, pipeline: Path, tmp_path: Path) -> None:
+    program = "import sys; from cli.main import main; sys.exit(main())"
+    data = "simulator:users=20000,items=2000,events=1000000"
+    command = [sys.executable, "-c", program, "run", str(pipeline), "--data", data, "--output", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "▸ ingest" in line:
+                break
+        process.send_signal(number)
+    assert process.returncode == (128 + number if number is signal.SIGTERM else -number)
+    deadline_s = time.monotonic() + LIMIT_S
+    while _is_there(process.pid) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not _is_there(process.pid)
+    assert not list((tmp_path / "out").rglob("tables"))
+
+
+def _is_there(group: int) -> bool:
+    """Whether any process of a group runs."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -101,6 +101,27 @@ def test_the_headline_is_flat_and_named_as_the_pipeline_shows_it(inputs: tuple[P
     assert all(isinstance(value, float) for value in headline.values())
 
 
+def test_what_goes_out_is_judged_and_what_it_was_made_from_stands_beside_it(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    features, full = inputs
+    small = small_bundle(tmp_path / "small", num_items=NUM_ITEMS, features=store.load(features).digest, precision="int4")
+    found = evaluate(features, small, tmp_path / "out", RECIPE, uncompressed=full)
+    assert found.models["model"].metrics == evaluate(features, small, tmp_path / "small-alone", RECIPE).model.metrics
+    assert found.models["uncompressed"].metrics == evaluate(features, full, tmp_path / "full-alone", RECIPE).model.metrics
+    assert "uncompressed" not in found.baselines()
+    assert (found.bundle.digest, found.uncompressed.digest) == (bundle.load(small).digest, bundle.load(full).digest)
+    assert found.headline()["ndcg_at_10_uncompressed"] == found.models["uncompressed"].metrics["ndcg_at_10"].value
+    for name in (REPORT, CARD):
+        written = tmp_path.joinpath("out", name).read_text()
+        assert found.bundle.digest in written
+        assert found.uncompressed.digest in written
+
+
+def test_a_bundle_that_was_left_as_it_was_is_ranked_once(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    found = evaluate(*inputs, tmp_path / "out", RECIPE, uncompressed=inputs[1])
+    assert "uncompressed" not in found.models
+    assert found.headline()["ndcg_at_10_uncompressed"] == found.headline()["ndcg_at_10"]
+
+
 def test_ten_is_judged_whatever_the_cutoffs(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     found = evaluate(*inputs, tmp_path / "out", override(RECIPE, '{"evaluation": {"cutoffs": [3]}}'))
     assert found.protocol.cutoffs == (3, 10)

@@ -22,6 +22,11 @@ def test_a_model_ahead_of_every_baseline_passes(tmp_path: Path) -> None:
     assert judged(evaluation(tmp_path, model=0.13, popularity=0.04, cooccurrence=0.12)).passes
 
 
+def test_the_bundle_that_goes_out_decides_and_not_the_one_it_was_made_from(tmp_path: Path) -> None:
+    assert not judged(evaluation(tmp_path, model=0.11, uncompressed=0.9, popularity=0.12)).passes
+    assert judged(evaluation(tmp_path, model=0.13, uncompressed=0.9, popularity=0.12)).passes
+
+
 def test_a_draw_passes() -> None:
     assert verdict(0.12, {"cooccurrence": 0.12}).passes
 
