@@ -74,6 +74,21 @@ def locate(address: str) -> Location:
     return Location(client=connect(), bucket=bucket, prefix=prefix)
 
 
+@contextlib.contextmanager
+def coded(address: str) -> Iterator[None]:
+    """What the store or the way to it says is an EnvironmentFault E569 that names the address."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError) as error:
+        message = f"{address}: the store does not do what is asked ({type(error).__name__} {error})"
+        raise EnvironmentFault(
+            "E569", message, remedy="See that AWS_ENDPOINT_URL, credentials, their rights and the bucket are right."
+        ) from error
+
+
 def connect() -> "S3Client":
     """One client for each store and account that the environment names; it may be used by several threads."""
     return _made(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_ACCESS_KEY_ID"))

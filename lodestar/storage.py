@@ -18,6 +18,7 @@ from lodestar.s3_objects import (
     SCHEME,
     Location,
     Stored,
+    coded,
     entries,
     entry,
     fetch_object,
@@ -70,7 +71,9 @@ def upload(folder: Path, address: str, started_at: str = "") -> str:
     below(folder, files, str(folder))
     if not files:
         raise EnvironmentFault("E566", f"there is no file in {folder} to publish", remedy="Run again what fills it.")
-    return str(s3_versions.publish(files, locate(address), s3_versions.Pointer(digest=digest(held.path), started_at=started_at)))
+    pointer = s3_versions.Pointer(digest=digest(held.path), started_at=started_at)
+    with coded(address):
+        return str(s3_versions.publish(files, locate(address), pointer))
 
 
 def download(address: str, target: Path, digest: str = "") -> Path:
@@ -80,15 +83,16 @@ def download(address: str, target: Path, digest: str = "") -> Path:
     objects that anyone has put there. EnvironmentFault E510 where nothing is there, E511 where it is not what the digest says, E512 where
     it was not finished, E560 and E561 where a key cannot be a file's name.
     """
-    location = locate(address)
-    expected = digest or s3_versions.pinned(location)
-    if not expected:
-        pointer = s3_versions.current(location)
-        if pointer is None:
-            raise _unfinished(address) if entries(location) else _nothing(address)
-        location, expected = s3_versions.version(location, pointer.digest), pointer.digest
-    _bring(location, target, expected)
-    return target
+    with coded(address):
+        location = locate(address)
+        expected = digest or s3_versions.pinned(location)
+        if not expected:
+            pointer = s3_versions.current(location)
+            if pointer is None:
+                raise _unfinished(address) if entries(location) else _nothing(address)
+            location, expected = s3_versions.version(location, pointer.digest), pointer.digest
+        _bring(location, target, expected)
+        return target
 
 
 def _bring(location: Location, target: Path, expected: str) -> None:
@@ -110,14 +114,16 @@ def resolve(address: str) -> str:
     """The immutable address of what is current at an address that `upload` was given; any other as it is."""
     if not is_remote(address):
         return address
-    location = locate(address)
-    pointer = None if s3_versions.pinned(location) else s3_versions.current(location)
-    return str(s3_versions.version(location, pointer.digest)) if pointer else address
+    with coded(address):
+        location = locate(address)
+        pointer = None if s3_versions.pinned(location) else s3_versions.current(location)
+        return str(s3_versions.version(location, pointer.digest)) if pointer else address
 
 
 def remove(address: str) -> None:
     """Remove all that is stored below an `s3://` address, versions and all."""
-    remove_objects(locate(address))
+    with coded(address):
+        remove_objects(locate(address))
 
 
 def fetch(address: str, folder: Path) -> Path:
@@ -126,7 +132,11 @@ def fetch(address: str, folder: Path) -> Path:
     The path of what came; of a wildcard, the same wildcard there.
     What a call that was killed has brought is not brought again. Each object is checked against the checksum that the store keeps.
     """
-    place = locate(address)
+    with coded(address):
+        return _fetch(locate(address), address, folder)
+
+
+def _fetch(place: Location, address: str, folder: Path) -> Path:
     if is_pattern(place.prefix):
         root, wanted = _root(place)
         return _fetched(root, [name for name in entries(root) if _matches(name, wanted)], folder / _name(root), address) / wanted
@@ -193,14 +203,15 @@ def _fetched_object(place: Location, file: Path, address: str) -> Path:
     except ClientError as error:
         if status_of(error) == HTTPStatus.NOT_FOUND:
             raise _nothing(address) from error
-        raise EnvironmentFault("E510", f"{place.prefix} cannot be read ({error})", remedy=_CHECK) from error
+        raise
     return file
 
 
 def put(content: bytes, address: str) -> None:
     """Write one object or one file, whole or not at all."""
     if is_remote(address):
-        put_object(locate(address), content)
+        with coded(address):
+            put_object(locate(address), content)
         return
     with publish_file(Path(address)) as work:
         work.write_bytes(content)
@@ -210,8 +221,9 @@ def get(address: str) -> bytes | None:
     """One object or one file, None where there is none."""
     if not is_remote(address):
         return Path(address).read_bytes() if Path(address).is_file() else None
-    found = get_object(locate(address))
-    return found.content if found else None
+    with coded(address):
+        found = get_object(locate(address))
+        return found.content if found else None
 
 
 def local(address: str, cache: Path) -> Path:
