@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 
 from benchmarks.measuring.server import HOST, Server, free_port, redis, running
-from benchmarks.serving import DIM, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, make_bundle
+from benchmarks.serving import DIM, GENERATION, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, make_bundle
 from lodestar import schema
 from lodestar.config import ModelConfig, RankConfig
 from lodestar.models.next_item import NextItem
@@ -116,6 +116,7 @@ def store_of(name: str, port: int, folder: Path) -> Any:
 
 def write(store: Any) -> None:
     from feature_repo import entities, views
+    from feature_repo.packed import PackedRedisOnlineStore
 
     chance, now = np.random.default_rng(0), datetime.now(UTC)
     users, items = ([f"{kind}{row}" for row in range(count)] for kind, count in (("u", NUM_USERS), ("i", NUM_ITEMS)))
@@ -128,8 +129,14 @@ def write(store: Any) -> None:
         schema.ITEM_STATS_VIEW: counts(chance, schema.ITEM_ID, items, pairs.ITEM_COUNTS),
     }
     store.apply([entities.user, entities.item, views.user_sequence, views.user_activity, views.item_stats])
+    online = store._get_provider().online_store
+    is_ours = isinstance(online, PackedRedisOnlineStore)
+    if is_ours:
+        online.generations(store.config).begin(GENERATION)
     for view, frame in frames.items():
         store.write_to_online_store(view, frame.assign(**{schema.FEATURE_TIME: now, schema.KNOWN_TIME: now}))
+    if is_ours:
+        online.generations(store.config).finish(GENERATION)
     asyncio.run(store.close())
 
 

@@ -32,8 +32,9 @@ from lodestar.recipes import recipe
 build_features(folder / "tables", folder / "features", recipe("shop"))
 """,
     "publish": """
-from feature_repo import store
-store.publish(folder / "features")
+from feature_repo import publication, store
+store.write_training_set(folder / "features")
+publication.fill_file(folder / "features", folder / "release")
 """,
 }
 

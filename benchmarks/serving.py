@@ -36,6 +36,7 @@ from lodestar.schema.packed import Layout
 from serving import features
 
 MODEL, K = "recommend", 10
+GENERATION = "0" * 16  # that the bundle names, and the stores hold
 NUM_USERS, NUM_ITEMS, HISTORY, DIM = 200, 2_000, 20, 64
 ROUNDS, REQUESTS, WARM_UP, STARTS = 15, 200, 300, 3
 OURS, PEER = "ours", "kserve"
@@ -146,7 +147,7 @@ def serve_as_kserve(made: str, store: str, port: str) -> None:
 
     from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 
-    recommender, client = Recommender(bundle.load(Path(made))), features.connect(f"sqlite:{store}")
+    recommender, client = Recommender(bundle.load(Path(made))), features.connect(f"sqlite:{store}", generation=GENERATION)
     digest = recommender.bundle.digest
 
     class Peer(Model):  # type: ignore[misc]
@@ -208,7 +209,7 @@ def make_bundle(folder: Path, ranker: Ranker | None = None) -> Path:
         num_items=NUM_ITEMS,
         precision="fp32",
         encoder_precision="fp32",
-        features="0" * 16,
+        features=GENERATION,
         metrics={},
         files={},
     )
@@ -229,6 +230,8 @@ def make_store(file: Path) -> Path:
     database.execute(f'CREATE TABLE "{table}" (entity BLOB PRIMARY KEY, row BLOB, event_us INTEGER, known_us INTEGER)')
     database.execute(f'CREATE TABLE "{places.layouts_table(schema.FEAST_PROJECT)}" (signature BLOB PRIMARY KEY, layout TEXT)')
     database.execute(f'INSERT INTO "{places.layouts_table(schema.FEAST_PROJECT)}" VALUES (?, ?)', (layout.signature, layout.to_json()))
+    database.execute(f'CREATE TABLE "{places.generation_table(schema.FEAST_PROJECT)}" (generation TEXT)')
+    database.execute(f'INSERT INTO "{places.generation_table(schema.FEAST_PROJECT)}" VALUES (?)', (GENERATION,))
     for user in range(NUM_USERS):
         items = [f"i{item}" for item in chance.choice(NUM_ITEMS, HISTORY, replace=False)]
         row = layout.pack([items, ["view"] * HISTORY, [0.0] * HISTORY], 0, 0)

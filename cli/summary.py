@@ -17,7 +17,7 @@ from lodestar.evaluation.names import BUNDLES, MODEL, metric_title
 from lodestar.evaluation.names import title as title_of
 
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
-BUNDLE, ONLINE_STORE = "bundle", "online/online.db"
+BUNDLE, ONLINE_STORE = "current/bundle", "current/online/online.db"
 SHOWN = ("hr_at_10", "ndcg_at_10", "mrr_at_10", "coverage_at_10")
 WIDTH = 110
 

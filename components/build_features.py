@@ -18,7 +18,7 @@ def build_features(tables: Input[Dataset], recipe: str, overrides: dict[str, Any
         tables: The contract's tables.
         recipe: Name of the recipe.
         overrides: JSON object of sections with the values that replace the recipe's.
-        features: Feature tables, sequences, vocabulary, training set and the online store's snapshot.
+        features: Feature tables, sequences, vocabulary and training set.
     """
     from pathlib import Path
 
@@ -29,4 +29,4 @@ def build_features(tables: Input[Dataset], recipe: str, overrides: dict[str, Any
 
     with step("build_features", inputs=(tables,), outputs=(features,)):
         build_features(Path(tables.path), Path(features.path), configured(recipe, overrides))
-        store.publish(Path(features.path))
+        store.write_training_set(Path(features.path))

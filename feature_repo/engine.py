@@ -1,6 +1,7 @@
 """Feast's local engine, which brings a view online some rows at a time, past messages, where both of its stores are ours.
 
-Feast's own holds a view's newest rows at once and makes a message of every value: most of the memory and of the time.
+Feast's own holds a view's newest rows at once and makes a message of every value: most of the memory and of the time. Rows go to the
+generation that their tables are of, and to no other, in which the same number would mean something else.
 """
 
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from feast.infra.compute_engines.local.job import LocalMaterializationJob
 from feast.infra.registry.base_registry import BaseRegistry
 
 from feature_repo import rows
-from feature_repo.offline import AsOfOfflineStore, latest
+from feature_repo.offline import AsOfOfflineStore, generation_of, latest
 from feature_repo.online import PackedSqliteOnlineStore
 from feature_repo.packed import PackedRedisOnlineStore
 
@@ -29,9 +30,13 @@ class StreamingEngine(LocalComputeEngine):
         if not isinstance(online, PackedSqliteOnlineStore | PackedRedisOnlineStore) or not self._can_stream(view):
             return super()._materialize_one(registry, task, **options)
         (key,) = view.entity_columns
+        config = self.repo_config
         try:
-            for table, happened_us, known_us in latest(self.repo_config, view, (task.start_time, task.end_time)):
-                online.write_rows(self.repo_config, view, rows.from_table(view, key.name, table, happened_us, known_us))
+            generation = generation_of(config)
+            start = online.since(config, view, generation, task.start_time)
+            for table, happened_us, known_us in latest(config, view, (start, task.end_time)):
+                online.write_rows(config, view, rows.from_table(view, key.name, table, happened_us, known_us), generation)
+            online.filled(config, view, generation, task.end_time)
         except Exception as error:  # Feast raises what a job says
             return LocalMaterializationJob(job_id=view.name, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=view.name, status=MaterializationJobStatus.SUCCEEDED)

@@ -27,9 +27,10 @@ from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.features import asof
 from lodestar.features.history import NEVER, History, between
 from lodestar.features.history import microseconds as moments_of
+from lodestar.schema.places import GENERATION
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-S3 = "s3://"
+S3, ENDPOINT = "s3://", "AWS_ENDPOINT_URL"
 
 
 class AsOfOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -124,6 +125,20 @@ def latest(config: Any, view: Any, between_dates: tuple[datetime, datetime]) -> 
         yield pa.table({name: rows[column] for name, column in held.items()}), happened, known
 
 
+def generation_of(config: Any) -> str:
+    """What the folder of the tables says that they are called together; nothing where it does not."""
+    root = config.offline_store.root
+    if not root.startswith(S3):
+        file = Path(root, GENERATION)
+        return file.read_text() if file.is_file() else ""
+    filesystem: Any
+    filesystem, path = FileSource.create_filesystem_and_path(f"{root.rstrip('/')}/{GENERATION}", os.environ.get(ENDPOINT, ""))
+    if filesystem.get_file_info(path).type != pa.fs.FileType.File:
+        return ""
+    with filesystem.open_input_file(path) as file:
+        return str(file.read().decode())
+
+
 class AsOfRetrievalJob(RetrievalJob):
     """Rows that are made when they are asked for, once. `asked` is the data frame whose rows they start with, if there is one."""
 
@@ -209,7 +224,7 @@ def _files(config: Any, source: Any) -> tuple[list[str], Any]:
     _check(source)
     path = _located(config.offline_store.root, source.path)
     if path.startswith(S3):
-        endpoint = source.s3_endpoint_override or os.environ.get("AWS_ENDPOINT_URL", "")  # Arrow does not ask for it
+        endpoint = source.s3_endpoint_override or os.environ.get(ENDPOINT, "")  # Arrow does not ask for it
         filesystem: Any
         filesystem, path = FileSource.create_filesystem_and_path(path, endpoint)
         found = pa.fs.FileSelector(path, recursive=True) if filesystem.get_file_info(path).type == pa.fs.FileType.Directory else [path]

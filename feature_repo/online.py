@@ -17,8 +17,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo import rows
 from feature_repo.rows import Row, layout_of
+from lodestar.errors import EnvironmentFault
 from lodestar.schema.packed import from_json, signature_of
-from lodestar.schema.places import layouts_table, rows_table
+from lodestar.schema.places import generation_table, layouts_table, rows_table
 
 
 class PackedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
@@ -38,12 +39,29 @@ class PackedSqliteOnlineStore(OnlineStore):
         if progress:
             progress(len(data))
 
-    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row]) -> None:
-        """One transaction: all of the rows, or none."""
+    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row], generation: str = "") -> None:
+        """One transaction: all of the rows, or none. EnvironmentFault E552 where they are of another generation than the file."""
         layout = layout_of(table)
         with self._opened(config) as database:
+            held = database.execute(f'SELECT generation FROM "{generation_table(config.project)}"').fetchone() or ("",)
+            if generation and held[0] not in {generation, ""}:
+                message = f"{_path(config)} holds generation {held[0]}, and these tables are of {generation}"
+                raise EnvironmentFault("E552", message, remedy="Name the tables of a generation that is served, or publish this one.")
             database.execute(f'INSERT OR IGNORE INTO "{layouts_table(config.project)}" VALUES (?, ?)', (layout.signature, layout.to_json()))
             database.executemany(_upsert(rows_table(config.project, table.name)), content)
+
+    def since(self, _config: Any, _table: FeatureView, _generation: str, start: datetime) -> datetime:
+        """From when on rows are still to be brought: Feast's registry, which lies beside the file, knows it."""
+        return start
+
+    def filled(self, config: Any, table: FeatureView, generation: str, until: datetime) -> None:
+        """Nothing is to be noted: the registry does."""
+
+    def name(self, config: Any, generation: str) -> None:
+        """Say whose rows the file holds."""
+        with self._opened(config) as database:
+            database.execute(f'DELETE FROM "{generation_table(config.project)}"')
+            database.execute(f'INSERT INTO "{generation_table(config.project)}" VALUES (?)', (generation,))
 
     async def online_write_batch_async(self, *args: Any, **options: Any) -> None:
         await asyncio.to_thread(self.online_write_batch, *args, **options)
@@ -67,6 +85,7 @@ class PackedSqliteOnlineStore(OnlineStore):
         """What `feast apply` does to the file."""
         with self._opened(config) as database:
             database.execute(f'CREATE TABLE IF NOT EXISTS "{layouts_table(config.project)}" (signature BLOB PRIMARY KEY, layout TEXT)')
+            database.execute(f'CREATE TABLE IF NOT EXISTS "{generation_table(config.project)}" (generation TEXT NOT NULL)')
             for table in tables_to_keep:
                 name = rows_table(config.project, table.name)
                 columns = "entity BLOB PRIMARY KEY, row BLOB NOT NULL, event_us INTEGER NOT NULL, known_us INTEGER NOT NULL"

@@ -1,15 +1,15 @@
-"""Feast's Redis online store, with a view's values for an entity in one piece of bytes: 100 entities are one MGET, and little to decode.
+"""Feast's Redis online store, with a view's values for an entity in one piece of bytes: 100 entities are one HMGET, and little to decode.
 
 Feast keeps a hash per entity with a protobuf message per feature, reads times before it writes and then writes without looking again,
-and gives what is too old. Here a script compares times and writes in one step, so that nothing older replaces what is newer, of equal
-event times the one that became known last stays, and what has outlived its view's time to live is not there (see `lodestar.schema.packed`).
+and gives what is too old. Here a hash holds the rows of a view and of a generation (`feature_repo.generations`), and a script compares
+times and writes in one step: within a generation nothing older replaces what is newer, of equal event times the one that became known
+last stays, and what has outlived its view's time to live is not given (see `lodestar.schema.packed`).
 """
 
 import asyncio
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, Literal
 
 from feast import FeatureView
@@ -19,27 +19,37 @@ from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import model_validator
 
 from feature_repo import rows
+from feature_repo.generations import Generations
+from feature_repo.moments import microseconds, moment
 from feature_repo.rows import Row, layout_of
-from lodestar.schema.packed import Layout, from_json, signature_of
-from lodestar.schema.places import layout_key, row_key
+from lodestar.errors import EnvironmentFault
+from lodestar.schema.packed import from_json, signature_of
+from lodestar.schema.places import STATE, layout_key, rows_key
 
-ROWS_AT_ONCE, GRACE_US = 1000, 60_000_000
+ROWS_AT_ONCE = 1000
 GLOB = re.compile(rb"[*?\[\]\\]")  # what has a meaning in a pattern of keys
 # Feast's options that ask for another way to write or read, and what is meant where they are left alone.
 UNUSED = {"redis_type": "redis", "client": "redis", "key_ttl_seconds": None, "skip_dedup": False}
+# KEYS: the rows of a view. ARGV: the field that is there where its generation is, or nothing; then entities and rows in turns.
 # Lua's numbers are exact for microseconds until the year 2255.
 KEEP_NEWEST = """
-for i, key in ipairs(KEYS) do
-    local held = redis.call('GETRANGE', key, 4, 19)
+if ARGV[1] ~= '' and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+for i = 2, #ARGV, 2 do
+    local held = redis.call('HGET', KEYS[1], ARGV[i])
     local newer = true
-    if #held == 16 then
-        local happened, known = struct.unpack('<i8i8', held)
-        local now_happened, now_known = struct.unpack('<i8i8', string.sub(ARGV[i], 5, 20))
+    if held and #held >= 20 then
+        local happened, known = struct.unpack('<i8i8', string.sub(held, 5, 20))
+        local now_happened, now_known = struct.unpack('<i8i8', string.sub(ARGV[i + 1], 5, 20))
         newer = now_happened > happened or (now_happened == happened and now_known >= known)
     end
-    if newer and ARGV[#KEYS + i] == '0' then redis.call('SET', key, ARGV[i]) end
-    if newer and ARGV[#KEYS + i] ~= '0' then redis.call('SET', key, ARGV[i], 'PXAT', ARGV[#KEYS + i]) end
+    if newer then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 end
+return 1
+"""
+# KEYS: the rows of a view. ARGV: the field of its state, and until when (UTC µs) its table has been brought online.
+FILLED = """
+local state = redis.call('HGET', KEYS[1], ARGV[1])
+if state then redis.call('HSET', KEYS[1], ARGV[1], string.match(state, '%a+') .. ' ' .. ARGV[2]) end
 """
 
 
@@ -69,15 +79,35 @@ class PackedRedisOnlineStore(RedisOnlineStore):
         if progress:
             progress(len(data))
 
-    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row]) -> None:
-        """A thousand at a time; a killed writer leaves whole rows, and the same again ends as if nothing had happened."""
+    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row], generation: str = "") -> None:
+        """To a generation, or to each that is live; EnvironmentFault E552 where the named one is not there.
+
+        A thousand at a time; a killed writer leaves whole rows, and the same again ends as if nothing had happened.
+        """
         client, layout = self._get_client(config.online_store), layout_of(table)
         client.set(layout_key(config.project, table.name, layout.signature), layout.to_json())
         keep = client.register_script(KEEP_NEWEST)
-        for start in range(0, len(content), ROWS_AT_ONCE):
-            part = content[start : start + ROWS_AT_ONCE]
-            keys = [row_key(config.project, table.name, row.entity) for row in part]
-            keep(keys=keys, args=[*(row.content for row in part), *(_forgotten_ms(layout, row) for row in part)])
+        for one in [generation] if generation else self.generations(config).live():
+            for start in range(0, len(content), ROWS_AT_ONCE):
+                args = [part for row in content[start : start + ROWS_AT_ONCE] for part in (row.entity, row.content)]
+                is_there = keep(keys=[rows_key(config.project, one, table.name)], args=[STATE if one else b"", *args])
+                if generation and not is_there:
+                    message = f"the online store has no {table.name} of generation {generation}, whose tables these are"
+                    raise EnvironmentFault("E552", message, remedy="Name the tables of a generation that is served, or publish this one.")
+
+    def since(self, config: Any, table: FeatureView, generation: str, start: datetime) -> datetime:
+        """From when on a generation's rows are still to be brought, where Feast's registry, which knows none, says `start`."""
+        state = self._get_client(config.online_store).hget(rows_key(config.project, generation, table.name), STATE)
+        _, _, until_us = (state or b"").decode().partition(" ")
+        return min(start, moment(int(until_us))) if until_us else start
+
+    def filled(self, config: Any, table: FeatureView, generation: str, until: datetime) -> None:
+        """Note until when a generation's rows of a view have been brought."""
+        key = rows_key(config.project, generation, table.name)
+        self._get_client(config.online_store).eval(FILLED, 1, key, STATE, microseconds(until))
+
+    def generations(self, config: Any) -> Generations:
+        return Generations(self._get_client(config.online_store), config.project)
 
     async def online_write_batch_async(self, *args: Any, **options: Any) -> None:
         await asyncio.to_thread(self.online_write_batch, *args, **options)
@@ -85,9 +115,10 @@ class PackedRedisOnlineStore(RedisOnlineStore):
     def online_read(
         self, config: Any, table: FeatureView, entity_keys: list[Any], requested_features: list[str] | None = None, *_: Any, **__: Any
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Of the generation that is current."""
         client = self._get_client(config.online_store)
-        keys = [row_key(config.project, table.name, rows.entity_bytes(config, entity)) for entity in entity_keys]
-        found = client.mget(keys) if keys else []
+        key = rows_key(config.project, self.generations(config).current(), table.name)
+        found = client.hmget(key, [rows.entity_bytes(config, entity) for entity in entity_keys]) if entity_keys else []
         layouts = {layout.signature: layout for layout in [layout_of(table)]}
         if others := {signature_of(row) for row in found if row is not None} - layouts.keys():
             held = client.mget([layout_key(config.project, table.name, signature) for signature in sorted(others)])
@@ -107,13 +138,9 @@ class PackedRedisOnlineStore(RedisOnlineStore):
             self.delete_table(config, table)
 
     def delete_table(self, config: Any, table: FeatureView) -> None:
-        client = self._get_client(config.online_store)
-        for prefix in (row_key(config.project, table.name, b""), layout_key(config.project, table.name, b"")):
-            found = client.scan_iter(match=GLOB.sub(rb"\\\g<0>", prefix) + b"*", count=ROWS_AT_ONCE)
-            while keys := list(islice(found, ROWS_AT_ONCE)):
-                client.unlink(*keys)
-
-
-def _forgotten_ms(layout: Layout, row: Row) -> int:
-    """When Redis may forget a row: a little after it has become too old by our clock; 0 is never."""
-    return max(1, (row.happened_us + layout.ttl_us + GRACE_US) // 1000) if layout.ttl_us else 0
+        """Of every generation, with its layouts."""
+        client, generations = self._get_client(config.online_store), self.generations(config)
+        client.unlink(*(rows_key(config.project, one, table.name) for one in {*generations.live(), ""}))
+        prefix = GLOB.sub(rb"\\\g<0>", layout_key(config.project, table.name, b""))
+        for key in list(client.scan_iter(match=prefix + b"*", count=ROWS_AT_ONCE)):
+            client.unlink(key)

@@ -9,7 +9,7 @@ from feast import FeatureView, types
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.moments import EPOCH, MICROSECOND, microseconds
+from feature_repo.moments import MICROSECOND, microseconds, moment
 from lodestar.schema.packed import LISTS, TEXTS, Layout, happened_us, signature_of
 
 # The kind of each of Feast's types, and where its message holds the value.
@@ -94,7 +94,7 @@ def to_messages(
     found = {(name, kind): value for name, kind, value in zip(layout.names, layout.kinds, layout.unpack(row), strict=True)}
     fields = {field.name: KINDS[field.dtype] for field in view.features}
     values = {name: _message(found.get((name, fields[name][0])), fields[name]) for name in wanted or fields}
-    return EPOCH + happened_us(row) * MICROSECOND, values
+    return moment(happened_us(row)), values
 
 
 def _plain(value: Value, kind: tuple[str, str]) -> Any:

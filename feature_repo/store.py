@@ -1,10 +1,11 @@
-"""Register a folder of feature tables with Feast, fill its online store, and join the training set as it was known at each moment."""
+"""Register a folder of feature tables with Feast, join the training set as it was known at each moment, and read what is online."""
 
 import asyncio
 import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,39 +15,32 @@ from typing import TYPE_CHECKING, Any
 
 from lodestar import schema
 from lodestar.errors import DataError
-from lodestar.progress import Progress
 from lodestar.schema.places import TRAINING_SET
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 ONLINE = "online"
-ASIDE = ".publishing"
+ASIDE = ".joining."
 LABELS = "data/labels.parquet"
 LAPTOP, REDIS, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml", "feature_store.cluster.yaml"
 REGISTRY = "LODESTAR_REGISTRY"
-BEFORE_ALL = datetime(1970, 1, 2, tzinfo=UTC)
 TIMESTAMP = "__ts"  # how Feast calls the time of a value, in whole seconds, 0 where there is none
 
 
-def publish(features: Path, *, in_redis: bool = False) -> None:
-    """Write `online/` and `training_set.parquet` into the folder; publishing it again replaces both.
+def write_training_set(features: Path) -> None:
+    """Write `training_set.parquet` into the folder, as a whole and at once; no online store is touched.
 
-    What is known now goes to `online/online.db`, or to the Redis that LODESTAR_REDIS names (HOST:PORT), where nothing newer is replaced.
-    Files are made aside and each takes its place at once: who reads one finds the old or the new, and a publication that was cut off is
-    made anew.
+    DataError E160 unless every label comes back once.
     """
-    aside = features / ASIDE
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / ONLINE).mkdir(parents=True)
-    with Progress("publish features", 3) as progress:
-        with opened(features, in_redis=in_redis, state=aside) as store:
-            progress.advance()
-            store.materialize(BEFORE_ALL, datetime.now(UTC))  # counts have rows for the hours at which they will fall
-            progress.advance()
+    for left in features.glob(f"{ASIDE}*"):  # of one that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=ASIDE, dir=features) as name:
+        aside = Path(name)
+        (aside / ONLINE).mkdir()
+        with opened(features, state=aside) as store:
             join(store, _labels(features)).to_parquet(aside / TRAINING_SET, index=False)
-        _swap(aside, features)
-        progress.advance()
+        (aside / TRAINING_SET).replace(features / TRAINING_SET)
 
 
 @contextlib.contextmanager
@@ -151,18 +145,6 @@ def _limits(store: "FeatureStore", service: Any) -> dict[str, float]:
     limits_s = {view.name: view.ttl.total_seconds() for view in store.list_feature_views() if view.ttl}
     projections = [found for found in service.feature_view_projections if found.name in limits_s]
     return {feature.name: limits_s[found.name] for found in projections for feature in found.features}
-
-
-def _swap(aside: Path, features: Path) -> None:
-    """Put what was made in its place, and take away what was not made again."""
-    (features / ONLINE).mkdir(exist_ok=True)
-    made = [path.relative_to(aside) for path in aside.rglob("*") if path.is_file()]
-    for path in made:
-        (aside / path).replace(features / path)
-    for path in (features / ONLINE).iterdir():
-        if path.relative_to(features) not in made:
-            path.unlink()
-    shutil.rmtree(aside)
 
 
 def _labels(features: Path) -> Any:

@@ -72,7 +72,7 @@ def current(location: Location) -> Pointer | None:
 def publish(files: Mapping[str, Path], location: Location, pointer: Pointer) -> Location:
     """Bring files up as the pointer's version and make it current; EnvironmentFault E565 where a run that started later has published."""
     target, mark = version(location, pointer.digest), location.below(f"{FINISHED}/{pointer.digest}")
-    _refuse_older(location, pointer)
+    refuse_older(location, pointer.started_at)
     _remove_unfinished(location)
     for _ in range(ATTEMPTS):
         there = entries(target) if get_object(mark) else {}
@@ -98,21 +98,22 @@ def _make_current(location: Location, pointer: Pointer) -> None:
     for _ in range(ATTEMPTS):
         found = get_object(location.below(CURRENT))
         if found:
-            _check_order(location, _pointer(location, found.content), pointer)
+            _check_order(location, _pointer(location, found.content), pointer.started_at)
         if swap_object(location.below(CURRENT), json.dumps(asdict(pointer)).encode(), expected=found):
             return
     raise EnvironmentFault("E564", f"others publish to {location} all the time", remedy="Publish again, when they have ended.")
 
 
-def _refuse_older(location: Location, pointer: Pointer) -> None:
+def refuse_older(location: Location, started_at: str) -> None:
+    """EnvironmentFault E565 where a run that started later has published."""
     found = current(location)
     if found:
-        _check_order(location, found, pointer)
+        _check_order(location, found, started_at)
 
 
-def _check_order(location: Location, found: Pointer, pointer: Pointer) -> None:
-    if found.is_after(pointer.started_at):
-        message = f"{location} holds what a run made that started at {found.started_at}, after this one ({pointer.started_at})"
+def _check_order(location: Location, found: Pointer, started_at: str) -> None:
+    if found.is_after(started_at):
+        message = f"{location} holds what a run made that started at {found.started_at}, after this one ({started_at})"
         raise EnvironmentFault("E565", message, remedy="Nothing is to be done: the newer one stays.")
 
 

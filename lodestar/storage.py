@@ -76,6 +76,11 @@ def upload(folder: Path, address: str, started_at: str = "") -> str:
         return str(s3_versions.publish(files, locate(address), pointer))
 
 
+def refuse_older(address: str, started_at: str) -> None:
+    """EnvironmentFault E565 where a run that began later has published at an `s3://` address: `upload` would refuse it, at its end."""
+    s3_versions.refuse_older(locate(address), started_at)
+
+
 def download(address: str, target: Path, digest: str = "") -> Path:
     """Publish in a local folder what is stored at an `s3://` address, checked against its digest; the path of the folder.
 

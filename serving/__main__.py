@@ -49,12 +49,15 @@ def application(options: argparse.Namespace) -> "App":
     from serving.metrics import Metrics
     from serving.predictor import Predictor, short_asks
 
-    loaded = bundle.load(storage.local(options.bundle, Path(tempfile.gettempdir(), "lodestar-bundles")))
+    # All files of one release, whatever becomes current meanwhile.
+    loaded = bundle.load(storage.local(options.bundle, Path(tempfile.gettempdir(), "lodestar-bundles")).resolve())
     recommender = Recommender(loaded)
     metrics = Metrics(options.model_name, loaded.digest, options.arm)
     predictor = Predictor(
         recommender=recommender,
-        features=features.connect(options.features, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.timed),
+        features=features.connect(
+            options.features, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.timed, generation=loaded.info.features
+        ),
         metrics=metrics,
         log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,
         proof=impressions.connect(options.proof, metrics.dropped.inc) if options.proof else None,

@@ -24,6 +24,8 @@ class Metrics:
         # Finding a counter by its labels takes longer than counting.
         self._requests, self._answers = cache(requests.labels), cache(answers.labels)
         self.fallbacks = Counter("lodestar_feature_fallbacks", "Lists made without the online store.", registry=self._registry)
+        missing = "Lists made without the online store, which has no rows of the bundle's feature generation."
+        self.generation_missing = Counter("lodestar_feature_generation_missing", missing, registry=self._registry)
         self.unranked = Counter("lodestar_lists_unranked", "Lists in retrieval's order for want of counts.", registry=self._registry)
         self.unlogged = Counter("lodestar_lists_unlogged", "Lists that the impression log could not take.", registry=self._registry)
         self.dropped = Counter("lodestar_impression_parts_dropped", "Parts of the impression log given up.", registry=self._registry)

@@ -10,19 +10,26 @@ from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.schema.packed import NULLS_AT, NUMBERS, SIGNATURE, Layout, from_json, known_us, signature_of
-from lodestar.schema.places import layout_key, row_key
+from lodestar.schema.places import COMPLETE, STATE, layout_key, rows_key
 from serving.redis import Redis
 
 Row = bytes | None
 KNOWN_AT = NULLS_AT - 8  # in a row, the second of two times
 
 
-class PackedView:
-    """A view of which values are read by entity; OSError where Redis does not answer, ValueError where a row is cut."""
+class NoGeneration(ValueError):
+    """The store has not all rows of the generation that is asked for: none was published to it, or they were flushed."""
 
-    def __init__(self, redis: Redis, view: str) -> None:
-        self._redis, self._view = redis, view
-        self._prefix = row_key(schema.FEAST_PROJECT, view, b"")
+
+class PackedView:
+    """A view of one generation, of which values are read by entity.
+
+    OSError where Redis does not answer, ValueError where a row is cut, NoGeneration where the generation is not there as a whole.
+    """
+
+    def __init__(self, redis: Redis, view: str, generation: str = "") -> None:
+        self._redis, self._view, self._generation = redis, view, generation
+        self._key = rows_key(schema.FEAST_PROJECT, generation, view)
         self._layouts: dict[bytes, Layout] = {}
 
     async def values(self, entities: Sequence[str], name: str) -> list[Any]:
@@ -41,19 +48,22 @@ class PackedView:
 
     async def _rows(self, entities: Sequence[str]) -> list[Row]:
         """The row of each entity, None where it is not there, too old, or of a layout that nobody has written down."""
-        rows = await self._got([self._prefix + entity.encode() for entity in entities])
+        fields = [entity.encode() for entity in entities]
+        rows = await self._got("HMGET", self._key, *fields, STATE)  # in one command, so the rows are of the state
+        if not (rows.pop() or b"").startswith(COMPLETE) and self._generation:
+            raise NoGeneration(f"it has no rows of generation {self._generation}")
         signatures = _signatures(rows)
         if unknown := signatures - self._layouts.keys():
-            texts = await self._got([layout_key(schema.FEAST_PROJECT, self._view, one) for one in sorted(unknown)])
+            texts = await self._got("MGET", *(layout_key(schema.FEAST_PROJECT, self._view, one) for one in sorted(unknown)))
             self._layouts |= {layout.signature: layout for layout in map(from_json, filter(None, texts))}
         if all(one in self._layouts and not self._layouts[one].ttl_us for one in signatures):
-            return list(rows)
+            return rows
         now_us = time.time_ns() // 1000
         return [None if row is None or self._is_out(row, now_us) else row for row in rows]
 
-    async def _got(self, keys: Sequence[bytes]) -> list[Row]:
-        (found,) = await self._redis.ask(("MGET", *keys)) if keys else ([],)
-        if not isinstance(found, list) or len(found) != len(keys):
+    async def _got(self, command: str, *keys: bytes) -> list[Row]:
+        (found,) = await self._redis.ask((command, *keys))
+        if not isinstance(found, list) or len(found) != len(keys) - (command == "HMGET"):
             raise ValueError("what answers is no Redis")
         return found
 

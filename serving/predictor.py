@@ -14,7 +14,7 @@ import numpy as np
 from lodestar.engine.recommender import POPULAR, Candidates, Recommendation, Recommender
 from lodestar.schema import pairs
 from serving.asks import Ask
-from serving.features import NOBODY, Features, Histories, Recent, StoreFailed
+from serving.features import NOBODY, Features, GenerationMissing, Histories, Recent, StoreFailed
 from serving.impressions import BucketLog, FileLog, Shown, feature_hash
 from serving.item_counts import ItemCounts
 from serving.metrics import Metrics
@@ -114,6 +114,8 @@ class Predictor:
         except StoreFailed as error:
             self._store.begins(error)
             self.metrics.fallbacks.inc(len(asks))
+            if isinstance(error, GenerationMissing):
+                self.metrics.generation_missing.inc(len(asks))
             return [NOBODY for _ in asks]
         self._store.ends()
         return histories

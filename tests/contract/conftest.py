@@ -15,6 +15,8 @@ from pathlib import Path
 import boto3
 import pytest
 
+from feature_repo import publication, store
+from lodestar.schema.places import GENERATION
 from tests.factories import small_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +120,22 @@ def redis(start_redis: StartRedis) -> str:
     port = free_port()
     start_redis(port)
     return f"127.0.0.1:{port}"
+
+
+def publish(features: Path, *, in_redis: bool = False, started_us: int = 1) -> str:
+    """Write the training set, and bring online what counts now: beside the features, or to Redis; the generation."""
+    store.write_training_set(features)
+    if in_redis:
+        publication.fill_redis(features)
+        publication.make_current(features, started_us)
+    else:
+        shutil.rmtree(features / store.ONLINE, ignore_errors=True)
+        publication.fill_file(features, features)
+    return generation_of(features)
+
+
+def generation_of(features: Path) -> str:
+    return (features / GENERATION).read_text()
 
 
 def free_port() -> int:

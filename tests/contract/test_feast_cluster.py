@@ -20,7 +20,7 @@ from feature_repo import store
 from lodestar import schema
 from lodestar.errors import UsageError
 from lodestar.schema.places import TRAINING_SET
-from tests.contract.conftest import free_port
+from tests.contract.conftest import free_port, publish
 from tests.unit.test_features import built
 
 REPOSITORY = Path(store.__file__).parent
@@ -83,7 +83,7 @@ def recent(found: FeatureStore) -> list[list[str]]:
 
 
 def test_what_is_published_is_found_by_another_process(features: Path, another: Another) -> None:
-    store.publish(features, in_redis=True)
+    publish(features, in_redis=True)
     sequences = pd.read_parquet(features / "data" / f"{schema.USER_SEQUENCE_VIEW}.parquet").set_index(schema.USER_ID)
     assert recent(another()) == [list(items) for items in sequences.loc[USERS, schema.RECENT_ITEMS]]
     assert not (features / "online" / "registry.db").exists()
@@ -101,7 +101,7 @@ def test_what_is_applied_again_changes_nothing(features: Path) -> None:
 
 
 def test_values_are_served_while_new_ones_are_written(features: Path, another: Another) -> None:
-    store.publish(features, in_redis=True)
+    publish(features, in_redis=True)
     found = another()
     view = found.get_feature_view(schema.USER_SEQUENCE_VIEW)
     view.state = FeatureViewState.MATERIALIZING
@@ -121,7 +121,7 @@ def test_values_are_served_while_new_ones_are_written(features: Path, another: A
 def test_tables_on_s3_are_joined_as_those_of_a_folder(
     features: Path, bucket: str, another: Another, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.publish(features, in_redis=True)
+    publish(features, in_redis=True)
     for path in (features / "data").iterdir():
         boto3.client("s3").upload_file(str(path), bucket.removeprefix("s3://"), f"features/data/{path.name}")
     monkeypatch.setenv("LODESTAR_FEATURES", f"{bucket}/features")

@@ -15,6 +15,7 @@ from feature_repo import store
 from lodestar import schema
 from lodestar.schema import crosses
 from lodestar.schema.places import TRAINING_SET
+from tests.contract.conftest import publish
 from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import HOUR_S, built
 
@@ -28,7 +29,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chance = np.random.default_rng(0)
     rows = [(f"u{chance.integers(6)}", f"i{chance.integers(20)}", int(chance.integers(72 * HOUR_S))) for _ in range(200)]
     folder = built(tmp_path_factory.mktemp("features"), rows, lag_s=90)
-    store.publish(folder)
+    publish(folder)
     return folder
 
 

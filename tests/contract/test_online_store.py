@@ -18,7 +18,7 @@ from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.places import rows_table
 from serving.features import NOBODY, Features, Histories, Recent, StoreFailed, connect
-from tests.contract.conftest import StartRedis, free_port
+from tests.contract.conftest import StartRedis, free_port, generation_of, publish
 from tests.unit.test_features import built
 
 USERS = ("u0", "ünïcode ✓", "x" * schema.MAX_ID_BYTES, "a,b=c", "%")
@@ -34,7 +34,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sqlite(features: Path) -> Path:
-    store.publish(features)
+    publish(features)
     return features / "online" / "online.db"
 
 
@@ -77,27 +77,28 @@ def in_redis(features: Path, redis: str, tmp_path_factory: pytest.TempPathFactor
     copy = shutil.copytree(features, tmp_path_factory.mktemp("in-redis") / "features")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LODESTAR_REDIS", redis)
-        store.publish(copy, in_redis=True)
+        assert publish(copy, in_redis=True) == generation_of(features)
         yield copy
 
 
 def test_both_give_the_seconds_between_items_where_they_are_asked_for(sqlite: Path, in_redis: Path, redis: str) -> None:
-    of_sqlite, of_redis = (read(connect(address, gaps=True), USERS) for address in (f"sqlite:{sqlite}", f"redis://{redis}"))
+    addresses, named = (f"sqlite:{sqlite}", f"redis://{redis}"), generation_of(in_redis)
+    of_sqlite, of_redis = (read(connect(address, gaps=True, generation=named), USERS) for address in addresses)
     assert of_sqlite == of_redis
     assert [len(one.gaps_s) for one in of_sqlite] == [len(one.items) for one in of_sqlite]
     assert of_sqlite[-1].gaps_s == (0.0, *[3600.0] * (len(of_sqlite[-1].items) - 1))
 
 
 def test_redis_gives_what_feast_gives(in_redis: Path, redis: str) -> None:
-    ours = read(connect(f"redis://{redis}"), USERS)
+    ours = read(connect(f"redis://{redis}", generation=generation_of(in_redis)), USERS)
     assert ours == expected(in_redis)
     assert items(ours) == feasts_own(in_redis, in_redis=True)
-    assert read(connect(f"redis://{redis}"), USERS[:1]) == ours[:1]
+    assert read(connect(f"redis://{redis}", generation=generation_of(in_redis)), USERS[:1]) == ours[:1]
 
 
-def test_a_user_who_is_not_known_has_no_history(sqlite: Path, redis: str) -> None:
+def test_a_user_who_is_not_known_has_no_history(sqlite: Path, in_redis: Path, redis: str) -> None:
     for address in (f"sqlite:{sqlite}", f"redis://{redis}", "none"):
-        assert read(connect(address), ["nobody", "x"]) == [NOBODY, NOBODY]
+        assert read(connect(address, generation=generation_of(in_redis)), ["nobody", "x"]) == [NOBODY, NOBODY]
 
 
 def test_a_store_that_is_published_again_is_read_anew(sqlite: Path, tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_a_store_that_was_late_is_read_on(start_redis: StartRedis) -> None:
 
 def test_many_requests_share_a_connection_and_keep_their_answers(in_redis: Path, redis: str) -> None:
     async def asked() -> list[Histories]:
-        client = connect(f"redis://{redis}")
+        client = connect(f"redis://{redis}", generation=generation_of(in_redis))
         found = await asyncio.gather(*(client.histories(USERS[place % 5 :]) for place in range(100)))
         await client.close()
         return list(found)

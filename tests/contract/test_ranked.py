@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 import uvloop
 from numpy.typing import NDArray
 
-from feature_repo import store
+from feature_repo import publication
 from lodestar import bundle, schema
 from lodestar.config import Recipe, override
 from lodestar.data.tables import Tables
@@ -39,7 +39,7 @@ from lodestar.schema.places import TRAINING_SET
 from lodestar.training import run
 from lodestar.training.checkpoints import Checkpoints, State
 from serving.features import Counts, connect
-from tests.contract.conftest import StartRedis, StartServing, free_port
+from tests.contract.conftest import StartRedis, StartServing, free_port, generation_of, publish
 from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import built
 
@@ -68,7 +68,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
             begins = last - (DAYS - day) * DAY_S + int(chance.integers(20 * HOUR_S))
             rows += [(f"u{user}", f"i{item}", begins + 60 * place) for place, item in enumerate(wanted)]
     folder = built(tmp_path_factory.mktemp("ranked"), sorted(rows, key=lambda row: row[2]))
-    store.publish(folder)
+    publish(folder)
     return folder
 
 
@@ -164,8 +164,7 @@ def address(request: pytest.FixtureRequest, features: Path, start_redis: StartRe
         return f"sqlite:{features / 'online' / 'online.db'}"
     start_redis(port := free_port())
     monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{port}")
-    with store.opened(features, in_redis=True) as opened:
-        opened.materialize(store.BEFORE_ALL, datetime.now(UTC))
+    publication.fill_redis(features)
     return f"redis://127.0.0.1:{port}"
 
 
@@ -173,7 +172,7 @@ def test_a_store_gives_the_counts_that_history_gives(features: Path, address: st
     users, items = [f"u{user}" for user in range(USERS)] + ["nobody"], [f"i{item}" for item in range(ITEMS)] + ["i0", "none"]
 
     async def asked() -> Counts:
-        client = connect(address)
+        client = connect(address, generation=generation_of(features))
         try:
             await client.histories([""])  # what opens a connection takes longer than an answer may
             return await client.counts(users, items)

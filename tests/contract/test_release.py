@@ -1,35 +1,62 @@
-"""A bundle goes out whole, to a folder or to S3, and twice is as good as once."""
+"""A bundle goes out whole with what it reads, to a folder or to S3, and twice is as good as once."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.release import release
+from feature_repo import store
 from lodestar import bundle, storage
+from serving.features import SqliteFeatures
+from tests.contract.conftest import ROOT, generation_of
 from tests.factories import small_bundle
+from tests.unit.test_features import built
+
+STARTED_AT = "2026-01-01T00:00:00Z"
 
 
-@pytest.fixture
-def features(tmp_path: Path) -> Path:
-    (tmp_path / "features" / "online").mkdir(parents=True)
-    (tmp_path / "features" / "online" / "online.db").write_bytes(b"a store")
-    return tmp_path / "features"
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("features"), [("u0", "i1", 10), ("u0", "i2", 20), ("u1", "i1", 30)])
 
 
 def test_a_folder_gets_the_bundle_and_its_online_store(features: Path, tmp_path: Path) -> None:
-    made = small_bundle(tmp_path / "made")
+    made = small_bundle(tmp_path / "made", features=generation_of(features))
     for _ in range(2):
-        address = release(made, features, str(tmp_path / "out"), "")
+        address = release(made, features, str(tmp_path / "out"), STARTED_AT)
         assert bundle.load(Path(address)).digest == bundle.load(made).digest
-    assert (tmp_path / "out" / "online" / "online.db").read_bytes() == b"a store"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bundle", "online"]
+    current = tmp_path / "out" / "current"
+    assert Path(address) == (current / "bundle").resolve()
+    SqliteFeatures(current / "online" / "online.db", generation=generation_of(features))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["current", "releases"]
+    assert not (features / store.ONLINE).exists()
 
 
 def test_a_bucket_keeps_every_bundle_and_names_the_current_one(bucket: str, features: Path, tmp_path: Path) -> None:
-    bundles = f"{bucket}/bundles"
-    made = [small_bundle(tmp_path / "a"), small_bundle(tmp_path / "b", precision="int8")]
-    addresses = [release(path, features, bundles, "") for path in (*made, made[1])]
+    bundles, generation = f"{bucket}/bundles", generation_of(features)
+    made = [small_bundle(tmp_path / "a", features=generation), small_bundle(tmp_path / "b", precision="int8", features=generation)]
+    addresses = [release(path, features, bundles, STARTED_AT) for path in (*made, made[1])]
     assert addresses == [f"{bundles}/versions/{storage.digest(path)}" for path in (*made, made[1])]
     assert storage.resolve(bundles) == addresses[1]
     for path, address in zip(made, addresses, strict=False):
         assert bundle.load(storage.download(address, tmp_path / "back" / path.name)).digest == bundle.load(path).digest
+
+
+def test_the_image_that_makes_features_can_release(features: Path, tmp_path: Path) -> None:
+    """Without what only trains or serves: its image has neither."""
+    made = small_bundle(tmp_path / "made", features=generation_of(features))
+    paths = [str(path) for path in (made, features, tmp_path / "out")]
+    program = f"""
+import sys
+for name in ("torch", "onnxruntime", "kubernetes", "kfp.kubernetes", "hiredis"):
+    sys.modules[name] = None
+from pathlib import Path
+from components.release import release
+bundle, features, destination = {paths!r}
+print(release(Path(bundle), Path(features), destination, {STARTED_AT!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str((tmp_path / "out" / "current" / "bundle").resolve())

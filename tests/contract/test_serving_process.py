@@ -13,9 +13,8 @@ import boto3
 import httpx
 import pytest
 
-from feature_repo import store
 from lodestar import bundle, schema
-from tests.contract.conftest import ROOT, StartRedis, StartServing, free_port
+from tests.contract.conftest import ROOT, StartRedis, StartServing, free_port, publish
 from tests.contract.test_serving import connection_to
 from tests.factories import small_bundle
 from tests.unit.test_features import built
@@ -97,12 +96,13 @@ def list_of(address: str, user: str) -> tuple[str, set[str]]:
 
 
 def test_a_store_that_goes_costs_histories_and_no_answer(
-    made: Path, start_serving: StartServing, start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_serving: StartServing, start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, unseen = free_port(), {f"i{place}" for place in range(4, 12)}
     redis = start_redis(port, "--dir", str(tmp_path), "--appendonly", "yes")
     monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{port}")
-    store.publish(built(tmp_path, [(user, f"i{place}", 60 * place) for user in ("u1", "ünï ✓") for place in range(4)]), in_redis=True)
+    rows = [(user, f"i{place}", 60 * place) for user in ("u1", "ünï ✓") for place in range(4)]
+    made = small_bundle(tmp_path / "made", features=publish(built(tmp_path, rows), in_redis=True))
     server = start_serving("--bundle", made, "--features", f"redis://127.0.0.1:{port}")
     assert [list_of(server.address, user) for user in ("u1", "ünï ✓")] == [("personal", unseen)] * 2
     assert list_of(server.address, "nobody")[0] == "popular"

@@ -11,12 +11,11 @@ import httpx
 import pytest
 
 from cli.main import main
-from feature_repo import store
 from lodestar import schema, storage
 from lodestar.data.tables import Tables
 from lodestar.errors import DataError
 from lodestar.features import skew
-from tests.contract.conftest import StartServing
+from tests.contract.conftest import StartServing, generation_of, publish
 from tests.factories import EPOCH_US, SECOND_US, small_bundle
 from tests.unit.test_features import built
 
@@ -32,15 +31,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("proof")
     rows = [("u0", f"i{n % NUM_ITEMS}", 60 * n) for n in range(NUM_ITEMS + 40)]
     rows += [("u1", "i3", 30), ("u1", "i1", 10), ("u1", "i3", 5), ("u2", "i9", 77)]
-    store.publish(built(folder, rows, lag_s=LATE_S))
+    publish(built(folder, rows, lag_s=LATE_S))
     return folder
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path, made: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+def served(folder: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """What a real process logs when users ask."""
     log = tmp_path_factory.mktemp("log") / "proof.jsonl"
     online = folder / "features" / "online" / "online.db"
+    made = small_bundle(log.with_name("bundle"), features=generation_of(folder / "features"))
     server = start_serving("--bundle", made, "--features", f"sqlite:{online}", "--proof", log)
     for user in USERS * 2:
         httpx.get(f"{server.address}/v1/recommend", params={"user": user}).raise_for_status()
@@ -119,7 +119,7 @@ def served_with_time(folder: Path, start_serving: StartServing, tmp_path_factory
     """The same of a model that looks at time."""
     work = tmp_path_factory.mktemp("timed")
     server = start_serving(
-        *("--bundle", small_bundle(work / "bundle", num_items=NUM_ITEMS, timed=True)),
+        *("--bundle", small_bundle(work / "bundle", num_items=NUM_ITEMS, timed=True, features=generation_of(folder / "features"))),
         *("--features", f"sqlite:{folder / 'features' / 'online' / 'online.db'}", "--proof", work / "proof.jsonl"),
     )
     for user in USERS:

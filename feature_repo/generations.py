@@ -1,0 +1,93 @@
+"""Generations of rows in a Redis: begun, filled, complete, current.
+
+A predictor reads the rows of its bundle's generation and of no other. One that is being filled, or that was superseded, is forgotten by
+Redis itself a day after the last predictor read it (`serving.packed` says so to Redis), so a killed run and one that nobody follows leave
+nothing for good; the current one stays.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lodestar import schema
+from lodestar.errors import EnvironmentFault
+from lodestar.schema.places import COMPLETE, FILLING, KEPT_S, STATE, current_key, generations_key, rows_key
+
+# KEYS: the rows of each view, then the set of generations. ARGV: STATE, FILLING, KEPT_S, the generation.
+BEGIN = """
+for i = 1, #KEYS - 1 do
+    local is_new = redis.call('HSETNX', KEYS[i], ARGV[1], ARGV[2]) == 1
+    if is_new or redis.call('TTL', KEYS[i]) >= 0 then redis.call('EXPIRE', KEYS[i], ARGV[3]) end
+end
+redis.call('SADD', KEYS[#KEYS], ARGV[4])
+"""
+# KEYS: the rows of each view. ARGV: STATE, COMPLETE, FILLING.
+FINISH = """
+for _, key in ipairs(KEYS) do
+    if redis.call('HEXISTS', key, ARGV[1]) == 0 then return 0 end
+end
+for _, key in ipairs(KEYS) do
+    local state = redis.call('HGET', key, ARGV[1])
+    if string.sub(state, 1, #ARGV[3]) == ARGV[3] then redis.call('HSET', key, ARGV[1], ARGV[2] .. string.sub(state, #ARGV[3] + 1)) end
+end
+return 1
+"""
+# KEYS: what is current, the set of generations. ARGV: the generation, when its run started, KEPT_S, and what stands around a generation
+# in the key of each view's rows, before and behind. Lua's numbers are exact for microseconds until the year 2255.
+MAKE_CURRENT = """
+local held = redis.call('HMGET', KEYS[1], 'generation', 'started_us')
+if held[2] and tonumber(held[2]) > tonumber(ARGV[2]) and held[1] ~= ARGV[1] then return held[1] end
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'started_us', ARGV[2])
+for _, generation in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    local is_there = generation == ARGV[1]
+    for i = 4, #ARGV, 2 do
+        local key = ARGV[i] .. generation .. ARGV[i + 1]
+        local left_s = redis.call('TTL', key)
+        if left_s ~= -2 then is_there = true end
+        if generation == ARGV[1] then redis.call('PERSIST', key) elseif left_s == -1 then redis.call('EXPIRE', key, ARGV[3]) end
+    end
+    if not is_there then redis.call('SREM', KEYS[2], generation) end
+end
+return ARGV[1]
+"""
+
+
+class Generations:
+    """Of a Feast project, by a client of the `redis` package; what it raises is that package's."""
+
+    def __init__(self, client: Any, project: str, views: Sequence[str] = tuple(schema.VIEWS)) -> None:
+        self._client, self._project, self._views = client, project, views
+
+    def live(self) -> list[str]:
+        """Those that are read or will be: a push goes to each. Where none was published it is the one without a name."""
+        found = sorted(one.decode() for one in self._client.smembers(generations_key(self._project)))
+        return found or [""]
+
+    def current(self) -> str:
+        """The one that was published last, by the run that started last."""
+        found = self._client.hget(current_key(self._project), "generation")
+        return found.decode() if found else ""
+
+    def begin(self, generation: str) -> None:
+        """From now on pushes reach it; predictors read it when it is finished. One that is complete goes on being read."""
+        keys = [*self._keys(generation), generations_key(self._project)]
+        self._client.eval(BEGIN, len(keys), *keys, STATE, FILLING, KEPT_S, generation)
+
+    def finish(self, generation: str) -> None:
+        """All rows are there. EnvironmentFault E554 where some went away meanwhile."""
+        keys = self._keys(generation)
+        if not self._client.eval(FINISH, len(keys), *keys, STATE, COMPLETE, FILLING):
+            message = f"rows of generation {generation} were removed from the online store while it was filled"
+            raise EnvironmentFault("E554", message, remedy="Publish again; give Redis more memory if it evicts keys.")
+
+    def make_current(self, generation: str, started_us: int) -> str:
+        """The generation that is current then: this one, unless a run that started later has published another.
+
+        It is kept for good, and the others until no predictor has read them for a day.
+        """
+        around = [part for view in self._views for part in rows_key(self._project, "\0", view).split(b"\0")]
+        keys = current_key(self._project), generations_key(self._project)
+        found: bytes = self._client.eval(MAKE_CURRENT, len(keys), *keys, generation, started_us, KEPT_S, *around)
+        return found.decode()
+
+    def _keys(self, generation: str) -> list[bytes]:
+        return [rows_key(self._project, generation, view) for view in self._views]
