@@ -32,7 +32,7 @@ class StepFailedError(LodestarError):
         self.exit_code = exit_code
 
 
-def run(pipeline: Path, parameters: Mapping[str, Any], output: Path) -> dict[str, Path]:
+def run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool = True) -> dict[str, Path]:
     """Run that very file, with the output folder as destination; what the pipeline returns, as local paths by name.
 
     A failing step raises StepFailedError; when it was the data's or the caller's fault, a folder made for this run is removed again.
@@ -42,7 +42,7 @@ def run(pipeline: Path, parameters: Mapping[str, Any], output: Path) -> dict[str
     is_new = not (output / WORK).exists()
     (output / WORK).mkdir(parents=True, exist_ok=True)
     try:
-        return _run(pipeline, here, output)
+        return _run(pipeline, here, output, is_cached=is_cached)
     except StepFailedError as error:
         if is_new and error.exit_code in {UsageError.exit_code, DataError.exit_code}:
             shutil.rmtree(output)
@@ -56,7 +56,7 @@ def _absolute(data: str) -> str:
     return data if is_elsewhere else str(replace(asked, path=str(Path(asked.path).resolve())))
 
 
-def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path) -> dict[str, Path]:
+def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:
     from kfp import components, local
 
     os.environ[PARENT] = str(os.getpid())
@@ -65,7 +65,7 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path) -> dict[st
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with (output / LOG).open("w") as log, RunView(log) as view, _captured(view), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=True)
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=is_cached)
         try:
             loaded = components.load_component_from_file(str(pipeline))
             _once(loaded.pipeline_spec)

@@ -14,7 +14,7 @@ from cli.features import DEFAULT_OUTPUT
 from lodestar.errors import UsageError
 
 SIMULATOR = "simulator"
-HERE, THERE = ("output", "json"), ("endpoint", "namespace", "experiment", "run_name", "cron", "no_cache", "destination", "service")
+HERE, THERE = ("output", "json"), ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,6 +31,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     run.add_argument("--registry", metavar="HOST/PATH", help="registry of the images, where no FILE says it")
     run.add_argument("--output", type=Path, metavar="DIR", help=f"where results go on this machine (default: {DEFAULT_OUTPUT})")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    run.add_argument("--no-cache", action="store_true", help="run every step, cached or not")
     run.add_argument("--cluster", action="store_true", help="submit to a Kubeflow Pipelines server instead; prints the run's id")
     there = run.add_argument_group("with --cluster")
     there.add_argument("--endpoint", metavar="URL", help="the server (default: what kfp's own configuration names)")
@@ -38,13 +39,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     there.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
     there.add_argument("--run-name", metavar="NAME", help="what the run is called (default: by the time)")
     there.add_argument("--cron", metavar="FIELDS", help='begin a run by this schedule, such as "0 0 3 * * *" for every night at 3 (UTC)')
-    there.add_argument("--no-cache", action="store_true", help="run every step, cached or not")
     there.add_argument("--destination", metavar="ADDRESS", help="s3:// address for bundles (default: none, the run ends with the gate)")
     there.add_argument("--service", metavar="NAME", help="InferenceService to update, as NAMESPACE/NAME")
     run.set_defaults(command=_run)
     compile_ = commands.add_parser("compile", help="write pipeline.yaml", description="Compile the pipeline: same code, same bytes.")
     compile_.add_argument("--output", type=Path, default=Path("pipeline.yaml"), metavar="FILE", help="default: %(default)s")
     compile_.add_argument("--registry", metavar="HOST/PATH", help="registry that holds the images")
+    for command in (run, compile_):
+        command.add_argument(
+            "--memory", action="append", default=[], metavar="STEP=SIZE", help="what a step is given, such as train=64Gi (repeatable)"
+        )
     compile_.set_defaults(command=_compile)
 
 
@@ -77,8 +81,8 @@ def _check_options(options: argparse.Namespace) -> None:
         if getattr(options, name):
             where = "without --cluster only" if options.cluster else "with --cluster only"
             raise UsageError(f"--{name.replace('_', '-')} is {where}; leave it out")
-    if options.pipeline and options.registry:
-        raise UsageError(f"{options.pipeline} says which images its steps run in; leave --registry out, or compile it again with it")
+    if options.pipeline and (options.registry or options.memory):
+        raise UsageError(f"{options.pipeline} says where its steps run; leave --registry and --memory out, or compile it again with them")
 
 
 def _data(options: argparse.Namespace) -> str:
@@ -108,7 +112,7 @@ def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as work:
         pipeline = Path(work) / "pipeline.yaml"
-        _compile_file(pipeline, options.registry)
+        _compile_file(pipeline, options)
         yield pipeline
 
 
@@ -125,7 +129,7 @@ def _run_here(pipeline: Path, parameters: dict[str, Any], options: argparse.Name
     output = options.output or Path(DEFAULT_OUTPUT)
     print(f"Ignored on this machine: {'; '.join(ignored(pipeline))}.", file=sys.stderr)
     with unwinding():
-        outputs = run(pipeline, parameters, output)
+        outputs = run(pipeline, parameters, output, is_cached=not options.no_cache)
     result = collect(outputs, output)
     print(json.dumps(result) if options.json else shown(result))
     error = refusal(result)
@@ -150,14 +154,15 @@ def _submit(pipeline: Path, parameters: dict[str, Any], options: argparse.Namesp
 
 
 def _compile(options: argparse.Namespace) -> int:
-    _compile_file(options.output, options.registry)
+    _compile_file(options.output, options)
     print(f"Pipeline    sha256 {_sha256(options.output)}", file=sys.stderr)
     print(options.output)
     return 0
 
 
-def _compile_file(target: Path, registry: str | None) -> None:
+def _compile_file(target: Path, options: argparse.Namespace) -> None:
     from components.image import REGISTRY
     from pipelines.recommend import compile_to
+    from pipelines.resources import memory
 
-    compile_to(target, registry or REGISTRY)
+    compile_to(target, options.registry or REGISTRY, memory(options.memory))

@@ -5,7 +5,9 @@ A Pipelines launcher brings inputs and takes outputs away; it neither notices th
 
 import logging
 import os
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +50,7 @@ def step(name: str, *, inputs: Sequence["Artifact"] = (), outputs: Sequence["Art
         _remove(outputs)
         log_event("interrupted", step=name, kind=type(error).__name__)
         raise
-    log_event("finished", step=name, seconds=round(time.monotonic() - started, 2))
+    log_event("finished", step=name, seconds=round(time.monotonic() - started, 2), peak_memory_mib=_peak_memory_mib())
 
 
 def now() -> str:
@@ -59,6 +61,12 @@ def now() -> str:
 def has_redis() -> bool:
     """Whether features go online in Redis, which the feature store's configuration reads from the same variable."""
     return bool(os.environ.get("LODESTAR_REDIS"))
+
+
+def _peak_memory_mib() -> int:
+    """The most that this process has had resident, by which its memory limit is to be chosen."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
 
 
 def _failed(name: str, error: LodestarError) -> SystemExit:
@@ -76,8 +84,8 @@ def _gone(name: str, artifact: "Artifact", what: str) -> EnvironmentFault:
     return EnvironmentFault(
         "E543",
         f"an input of {name} is gone: {artifact.uri}{what}",
-        remedy="An earlier run made it, the cache knows it, and its store has deleted it since. Run again without the cache: "
-        "lodestar run --cluster --no-cache (the Pipelines page has it as `enable caching`), and keep artifacts as long as the cache.",
+        remedy="An earlier run made it, the cache knows it, and its store has deleted it since. Run it again with --no-cache, as in "
+        "`lodestar run pipeline.yaml --cluster --no-cache`, and let the store keep artifacts as long as the cache knows them.",
     )
 
 

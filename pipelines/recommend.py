@@ -1,5 +1,6 @@
 """The pipeline: raw behaviour in, a released recommendation model out. Wiring only."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,13 +46,16 @@ class Outputs(NamedTuple):
     features: Dataset
 
 
-def compile_to(target: Path, registry: str = REGISTRY) -> None:
-    """Write the pipeline as one YAML file, which is what runs; the same code gives the same bytes."""
+def compile_to(target: Path, registry: str = REGISTRY, memory: Mapping[str, str] | None = None) -> None:
+    """Write the pipeline as one YAML file, which is what runs; the same code gives the same bytes.
+
+    `memory` has the sizes of steps that are to get another than `pipelines.resources` says.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(_pipeline(registry), str(target))
+    compiler.Compiler().compile(_pipeline(registry, memory or {}), str(target))
 
 
-def _pipeline(registry: str):  # type: ignore[no-untyped-def]
+def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-untyped-def]
     @dsl.pipeline(name=PIPELINE, description="Raw behaviour in, a released recommendation model out.")
     def recommend(
         data: str = "simulator",
@@ -61,7 +65,7 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
         destination: str = "",
         service: str = "",
     ) -> Outputs:
-        on = partial(_placed, registry=registry)
+        on = partial(_placed, registry=registry, memory=memory)
         how = {"recipe": recipe, "overrides": overrides}
         # What begins anew each time: a cached step must see the version alone, and never the moment.
         begun = on(version(data=data, destination=destination, service=service, **how)).set_caching_options(enable_caching=False)
@@ -88,10 +92,10 @@ def _pipeline(registry: str):  # type: ignore[no-untyped-def]
     return recommend
 
 
-def _placed(task: dsl.PipelineTask, registry: str) -> dsl.PipelineTask:
+def _placed(task: dsl.PipelineTask, registry: str, memory: Mapping[str, str]) -> dsl.PipelineTask:
     """In the image of its role, with its resources and with what the cluster's owner says of the stores that it reads."""
     step = task.name.replace("-", "_")
-    with_resources(task.set_container_image(reference(ROLES[step], registry)), step)
+    with_resources(task.set_container_image(reference(ROLES[step], registry)), step, memory)
     if step in READS_STORE:
         kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)
     if step in READS_SETTING:

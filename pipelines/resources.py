@@ -1,10 +1,15 @@
 """What each step asks of the cluster, and how often it is tried again."""
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kfp import dsl
 
+from lodestar.errors import UsageError
+
 BACKOFF, BACKOFF_FACTOR = "30s", 2.0
+SIZE = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +39,22 @@ RESOURCES: dict[str, Resources] = {
 }
 
 
-def with_resources(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
-    """The task with what its step asks for."""
+def memory(settings: Sequence[str]) -> dict[str, str]:
+    """`STEP=SIZE` texts as sizes by step; UsageError where one names no step or no size."""
+    found = {}
+    for text in settings:
+        step, _, size = text.partition("=")
+        if step not in RESOURCES or not SIZE.fullmatch(size):
+            raise UsageError(f"{text!r} is no memory of a step: write train=64Gi; the steps are {', '.join(RESOURCES)}")
+        found[step] = size
+    return found
+
+
+def with_resources(task: dsl.PipelineTask, step: str, sizes: Mapping[str, str]) -> dsl.PipelineTask:
+    """The task with what its step asks for; a step of `sizes` asks for that much memory, and is stopped there."""
     asked = RESOURCES[step]
-    task.set_cpu_request(asked.cpu).set_memory_request(asked.memory).set_memory_limit(asked.most_memory)
+    least, most = sizes.get(step, asked.memory), sizes.get(step, asked.most_memory)
+    task.set_cpu_request(asked.cpu).set_memory_request(least).set_memory_limit(most)
     if asked.retries:
         task.set_retry(num_retries=asked.retries, backoff_duration=BACKOFF, backoff_factor=BACKOFF_FACTOR)
     return task

@@ -38,6 +38,9 @@ def _described(asked: address.Address) -> Iterator[str]:
 
 def _files(asked: address.Address) -> Iterator[str]:
     for file in sorted(opened(asked.path, asked.mapping).files):
+        if not file.is_file():  # of a known data set; ingest says what is lacking
+            yield f"{file} is not there"
+            continue
         about = file.stat()
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -53,5 +56,5 @@ def _objects(asked: address.Address) -> Iterator[str]:
             file.touch()
             if file.name == manifest.FILE:
                 file.write_bytes(storage.get(source) or b"")
-        read = [listed[file] for file in opened(str(where), asked.mapping).files]
+        read = [listed[file] for file in opened(str(where), asked.mapping).files if file in listed]
         yield from sorted(f"{source} {found.size} {found.etag}" for source, found in read)

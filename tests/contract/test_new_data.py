@@ -1,5 +1,6 @@
 """The same address with other data is read again, and unchanged data are taken from the cache, by the runner that runs the file."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -74,6 +75,7 @@ def test_a_run_that_ends_ends_its_step_as_well(number: signal.Signals, pipeline:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
+        assert hashlib.sha256(pipeline.read_bytes()).hexdigest() in process.stderr.readline()
         for line in process.stderr:
             if "▸ ingest" in line:
                 break

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.main import main
 from components.image import code_hash, reference
 from components.steps import STEPS
 from pipelines.recommend import PIPELINE, compile_to
@@ -138,6 +139,17 @@ def test_a_step_asks_for_what_fits_it_and_is_stopped_where_it_takes_more(spec: d
         assert (given["resourceCpuRequest"], given["resourceMemoryRequest"]) == (asked.cpu, asked.memory)
         assert given["resourceMemoryLimit"] == asked.most_memory
     assert RESOURCES["gate"].memory == "128Mi"
+
+
+def test_a_step_of_large_data_is_given_more_memory(tmp_path: Path) -> None:
+    assert main(["compile", "--memory", "evaluate=64Gi", "--output", str(tmp_path / "p.yaml")]) == 0
+    executors = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))["deploymentSpec"]["executors"]
+    given = executors["exec-evaluate"]["container"]["resources"]
+    assert (given["resourceMemoryRequest"], given["resourceMemoryLimit"]) == ("64Gi", "64Gi")
+    assert executors["exec-compress"]["container"]["resources"]["resourceMemoryLimit"] == RESOURCES["compress"].most_memory
+    for wrong in ("evaluate=lots", "evaluate=0Gi", "judge=1Gi", "evaluate"):
+        assert main(["compile", "--memory", wrong, "--output", str(tmp_path / "wrong.yaml")]) == 2
+    assert not (tmp_path / "wrong.yaml").exists()
 
 
 def test_what_does_nothing_twice_is_tried_again(spec: dict[str, Any]) -> None:

@@ -123,6 +123,7 @@ def _refused(data: Path, folder: Path, expected: tuple[str, ...]) -> None:
     assert done.returncode == 3, done.stderr
     assert all(text in done.stderr for text in expected), done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stderr.count("▸ ingest") <= 1
     assert not (folder / "out").exists()
 
 

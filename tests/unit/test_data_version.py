@@ -52,6 +52,13 @@ def test_what_the_address_says_of_columns_counts(folder: Path) -> None:
     assert renamed != data_version(f"{folder}?map=event_time=when")
 
 
+def test_a_known_data_set_of_which_a_file_is_missing_has_a_version(tmp_path: Path) -> None:
+    (tmp_path / "u.data").write_text("1\t2\t3\t4\n")
+    before = data_version(str(tmp_path))
+    (tmp_path / "u.item").write_text("2|Two|||\n")
+    assert data_version(str(tmp_path)) != before
+
+
 def test_the_simulators_data_have_a_version_by_their_settings() -> None:
     assert data_version("simulator:users=300") == data_version("simulator:users=300")
     assert data_version("simulator:users=300") != data_version("simulator:users=301")
