@@ -15,7 +15,6 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from lodestar.download import BLOCK_BYTES, bring
 from lodestar.errors import EnvironmentFault, UsageError
@@ -100,17 +99,7 @@ def _made(_endpoint: str | None, _account: str | None) -> "S3Client":
     from botocore.config import Config
 
     limits = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=CONNECT_S, read_timeout=READ_S)
-    client = boto3.client("s3", config=limits)
-    client.meta.events.register("after-call.s3", _refuse)
-    return client
-
-
-def _refuse(http_response: Any, parsed: Mapping[str, Any], model: Any, **_: object) -> None:
-    """EnvironmentFault E575 where the store says that this account may not, whatever was asked."""
-    if http_response.status_code == HTTPStatus.FORBIDDEN:
-        said = parsed.get("Error", {}).get("Code", HTTPStatus.FORBIDDEN)
-        message = f"the object store refused {model.name} of {unquote(urlsplit(http_response.url).path)}: {said}"
-        raise EnvironmentFault("E575", message, remedy="Check the keys of this role, and its policy in manifests/policies/.")
+    return boto3.client("s3", config=limits)
 
 
 def entries(location: Location) -> Mapping[str, Stored]:

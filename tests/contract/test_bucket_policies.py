@@ -87,7 +87,7 @@ def test_a_role_reads_and_writes_under_its_own_prefixes_alone(act: Callable[[str
         if allowed:
             work()
         else:
-            with pytest.raises(EnvironmentFault, match=r"E575.*AccessDenied.*manifests/policies"):
+            with pytest.raises(EnvironmentFault, match=r"E569.*(AccessDenied|403)"):
                 work()
 
 
