@@ -5,9 +5,9 @@
 A set is a folder that `lodestar run --data` takes; or one that `lodestar features build` wrote, of which a model is trained and judged
 without baselines, by torch, numpy, scipy and onnxruntime alone, as on a GPU machine that has nothing else. The last item of each user is
 the test, the one before it the validation item, all items are ranked, seen ones left out, ties count against us. By default the last
-training learns from the validation items as well; with --comparable it does not, which is what most published figures did. A GPU is used
-where there is one. Every run is kept in benchmarks/results/, with its command, versions, device, time and memory, so that the table can be
-made again: runs that are there are not repeated.
+training learns from the validation items as well; with --comparable it does not, which is what most published figures did. Figures are
+those of the bundle before it is compressed. A GPU is used where there is one. Every run is kept in benchmarks/results/, with its command,
+versions, device, time and memory, so that the table can be made again: runs that are there are not repeated.
 """
 
 import os
@@ -32,6 +32,7 @@ from lodestar.data.splits import Cases
 from lodestar.engine.recommender import Recommender
 from lodestar.evaluation.intervals import intervals
 from lodestar.evaluation.metrics import Reorder, per_case, rank_by
+from lodestar.evaluation.names import MODEL, UNCOMPRESSED
 from lodestar.features import store
 from lodestar.progress import Progress
 from lodestar.recipes import configured
@@ -55,6 +56,7 @@ def run(data: Path, recipe: str, overrides: dict[str, Any], work: Path) -> dict[
     if done.returncode not in {0, 4}:  # 4: a baseline is better, and the figures say so
         sys.exit(done.stderr[-3000:])
     found = json.loads(done.stdout)
+    found["metrics"][MODEL] = found["metrics"].pop(UNCOMPRESSED, found["metrics"][MODEL])
     return {
         **described(data, recipe, overrides, "lodestar run --data … --recipe "),
         "passes": found["verdict"]["passes"],

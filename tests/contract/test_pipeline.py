@@ -138,7 +138,7 @@ def test_a_step_asks_for_what_fits_it_and_is_stopped_where_it_takes_more(spec: d
         given = spec["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]["resources"]
         assert (given["resourceCpuRequest"], given["resourceMemoryRequest"]) == (asked.cpu, asked.memory)
         assert given["resourceMemoryLimit"] == asked.most_memory
-    assert RESOURCES["gate"].memory == "128Mi"
+    assert RESOURCES["gate"].memory == "256Mi"
 
 
 def test_a_step_of_large_data_is_given_more_memory(tmp_path: Path) -> None:

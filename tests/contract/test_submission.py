@@ -104,6 +104,20 @@ def test_what_could_not_run_is_refused_before_it_is_submitted(
     assert not server.submitted
 
 
+@pytest.mark.filterwarnings("ignore:This client only works")
+def test_a_server_that_does_not_take_the_run_is_an_error_with_a_code(
+    server: PipelinesServer, tmp_path: Path, pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = tmp_path / "renamed.yaml"
+    renamed.write_text(pipeline.read_text().replace("parameterType: STRUCT", "parameterType: STRING"))
+    assert submit(server, renamed) == 5
+    assert "E520" in capsys.readouterr().err
+    older = tmp_path / "older.yaml"
+    older.write_text(pipeline.read_text().replace("quarantine:", "data_version:"))
+    assert submit(server, older) == 2
+    assert "compile it again" in capsys.readouterr().err
+
+
 def test_options_of_a_cluster_and_a_file_that_is_no_pipeline_are_refused_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.yaml").write_text("kind: Pod\n")
     for arguments, said in (
