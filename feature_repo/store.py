@@ -25,6 +25,7 @@ ASIDE = ".joining."
 LABELS = "data/labels.parquet"
 LAPTOP, REDIS, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml", "feature_store.cluster.yaml"
 REGISTRY = "LODESTAR_REGISTRY"
+LOGIN = "LODESTAR_REDIS_LOGIN"  # `username=…,password=…`: apart from where Redis is, since it is a secret
 TIMESTAMP = "__ts"  # how Feast calls the time of a value, in whole seconds, 0 where there is none
 
 
@@ -47,7 +48,7 @@ def write_training_set(features: Path) -> None:
 def opened(features: Path, *, in_redis: bool = False, state: Path | None = None) -> "Iterator[FeatureStore]":
     """A store with the definitions applied; what it keeps in files lies in the folder of the tables, or in `state`.
 
-    With Redis the registry is the database that LODESTAR_REGISTRY names, if it names one.
+    With Redis the registry is the database that LODESTAR_REGISTRY names, if it names one; LODESTAR_REDIS_LOGIN says who asks.
     """
     with _without_torch():
         from feast import FeatureStore
@@ -57,6 +58,8 @@ def opened(features: Path, *, in_redis: bool = False, state: Path | None = None)
         warnings.simplefilter("ignore")
         store = FeatureStore(repo_path=str((state or features).absolute()), fs_yaml_file=Path(__file__).with_name(form))
         store.config.offline_store.root = str(features.absolute())
+        if in_redis and os.environ.get(LOGIN):
+            store.config.online_store.connection_string += f",{os.environ[LOGIN]}"
         try:
             store.apply(definitions())
             yield store

@@ -24,6 +24,7 @@ PIPELINE = "lodestar-recommend"
 # What a cluster's owner may say of object store and online store; where either is absent, so are the variables.
 STORAGE, STORAGE_KEYS = "lodestar-pipeline", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 SETTINGS, REDIS, TRAINING = "lodestar-settings", "LODESTAR_REDIS", "LODESTAR_TRAINING"
+REDIS_LOGIN = "LODESTAR_REDIS_LOGIN"
 ROLES = {"version": "features", "ingest": "features", "build_features": "features", "publish": "features"} | {
     "train": "train",
     "compress": "train",
@@ -98,6 +99,8 @@ def _placed(task: dsl.PipelineTask, registry: str, memory: Mapping[str, str]) ->
     with_resources(task.set_container_image(reference(ROLES[step], registry)), step, memory)
     if step in READS_STORE:
         kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)
+    if step == "publish":
+        kubernetes.use_secret_as_env(task, STORAGE, {REDIS_LOGIN: REDIS_LOGIN}, optional=True)
     if step in READS_SETTING:
         kubernetes.use_config_map_as_env(task, SETTINGS, {READS_SETTING[step]: READS_SETTING[step]}, optional=True)
     if step == "train":
