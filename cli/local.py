@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from components.termination import PARENT
 from lodestar.data import address
 from lodestar.data.simulator import is_simulated
 from lodestar.errors import DataError, LodestarError, UsageError
-from lodestar.storage import is_remote
+from lodestar.storage import is_remote, locked
 
 WORK = ".pipeline"
 LOG = "run.log"
@@ -35,18 +35,28 @@ class StepFailedError(LodestarError):
 def run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool = True) -> dict[str, Path]:
     """Run that very file, with the output folder as destination; what the pipeline returns, as local paths by name.
 
-    A failing step raises StepFailedError; when it was the data's or the caller's fault, a folder made for this run is removed again.
+    A failing step raises StepFailedError; when it was the data's or the caller's fault, what was made for this run is removed again.
+    EnvironmentFault E513 where another run has the output folder.
     """
     check_parameters(pipeline, parameters)
     here = {**parameters, "data": _absolute(parameters["data"]), "destination": str(output.resolve())}
-    is_new = not (output / WORK).exists()
-    (output / WORK).mkdir(parents=True, exist_ok=True)
-    try:
-        return _run(pipeline, here, output, is_cached=is_cached)
-    except StepFailedError as error:
-        if is_new and error.exit_code in {UsageError.exit_code, DataError.exit_code}:
-            shutil.rmtree(output)
-        raise
+    made = [path for path in (output, output / WORK, output / LOG) if not path.exists()]
+    with locked(output / WORK):
+        try:
+            return _run(pipeline, here, output, is_cached=is_cached)
+        except StepFailedError as error:
+            if error.exit_code in {UsageError.exit_code, DataError.exit_code}:
+                _remove(made)
+            raise
+
+
+def _remove(made: Sequence[Path]) -> None:
+    """Of an output folder that was there before, what was in it stays."""
+    for path in made:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _absolute(data: str) -> str:

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from cli.local import run
+from cli.local import WORK, StepFailedError, run
 from components.ingest import ingest
 from components.version import version
+from lodestar import storage
+from lodestar.errors import EnvironmentFault
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 30
@@ -48,23 +50,37 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def parameters_of(data: Path) -> dict[str, Any]:
+    texts = {"data": str(data), "recipe": "tiny", "destination": "", "service": ""}
+    return {**texts, "quarantine": False, "overrides": {"train": {"epochs": 3}}}
+
+
 def test_new_data_are_read_and_unchanged_data_are_not(pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "events.csv"
-    parameters = {
-        "data": str(data),
-        "quarantine": False,
-        "recipe": "tiny",
-        "overrides": {"train": {"epochs": 3}},
-        "destination": "",
-        "service": "",
-    }
     read = []
     for content in (rows("a"), None, rows("b")):
         if content:
             data.write_text(content)
-        run(pipeline, parameters, tmp_path / "out")
+        run(pipeline, parameters_of(data), tmp_path / "out")
         read.append("ingest  unchanged" not in capsys.readouterr().err)
     assert read == [True, False, True]
+
+
+def test_bad_data_take_nothing_out_of_a_folder_that_was_there(pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text(rows("a") + "u7,a7,view,yesterday\n")
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "thesis.txt").write_text("my own")
+    for data, exit_code in ((tmp_path / "events.csv", 3), (tmp_path / "none.csv", 2)):
+        with pytest.raises(StepFailedError) as failed:
+            run(pipeline, parameters_of(data), output)
+        assert failed.value.exit_code == exit_code
+        assert [file.name for file in output.iterdir()] == ["thesis.txt"]
+
+
+def test_a_second_run_into_the_same_folder_is_refused(pipeline: Path, tmp_path: Path) -> None:
+    with storage.locked(tmp_path / "out" / WORK), pytest.raises(EnvironmentFault, match="E513"):
+        run(pipeline, parameters_of(tmp_path / "events.csv"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
