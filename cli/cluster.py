@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,7 +43,8 @@ def submit(pipeline: Path, parameters: Mapping[str, Any], submission: Submission
     from kfp import Client
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # which servers kfp no longer speaks to, said on every use
             return _created(Client(host=submission.endpoint or None), pipeline, parameters, submission)
     except Exception as error:  # an entry point: kfp and urllib3 raise many kinds
         raise EnvironmentFault(

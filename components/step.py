@@ -89,8 +89,8 @@ def _gone(name: str, artifact: "Artifact", what: str) -> EnvironmentFault:
     )
 
 
-def _holds(artifact: "Artifact", file: str | None) -> bool:
-    return file is not None and Path(file).is_relative_to(artifact.path)
+def _holds(artifact: "Artifact", file: object) -> bool:
+    return isinstance(file, str | Path) and Path(file).is_relative_to(artifact.path)
 
 
 def _check_outputs(name: str, outputs: Sequence["Artifact"]) -> None:

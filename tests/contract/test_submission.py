@@ -38,7 +38,6 @@ def submit(server: PipelinesServer, pipeline: Path, *options: str) -> int:
     return main(["run", str(pipeline), "--cluster", "--endpoint", server.address, *options])
 
 
-@pytest.mark.filterwarnings("ignore:This client only works")
 def test_the_file_that_is_given_is_submitted_and_one_line_is_printed(
     server: PipelinesServer, pipeline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,7 +59,6 @@ def test_the_file_that_is_given_is_submitted_and_one_line_is_printed(
     assert hashlib.sha256(pipeline.read_bytes()).hexdigest() in said.err
 
 
-@pytest.mark.filterwarnings("ignore:This client only works")
 def test_a_run_has_a_name_an_experiment_and_a_namespace_and_may_leave_the_cache(server: PipelinesServer, pipeline: Path) -> None:
     assert submit(server, pipeline, "--experiment", "shop", "--run-name", "monday", "--namespace", "team", "--no-cache") == 0
     (body,) = server.submitted
@@ -70,7 +68,6 @@ def test_a_run_has_a_name_an_experiment_and_a_namespace_and_may_leave_the_cache(
     assert not any(task["cachingOptions"].get("enableCache") for task in tasks.values())
 
 
-@pytest.mark.filterwarnings("ignore:This client only works")
 def test_a_recurring_run_is_switched_on_and_begins_one_run_at_a_time(
     server: PipelinesServer, pipeline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +101,6 @@ def test_what_could_not_run_is_refused_before_it_is_submitted(
     assert not server.submitted
 
 
-@pytest.mark.filterwarnings("ignore:This client only works")
 def test_a_server_that_does_not_take_the_run_is_an_error_with_a_code(
     server: PipelinesServer, tmp_path: Path, pipeline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
