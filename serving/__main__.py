@@ -6,11 +6,13 @@ import os
 import string
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar.errors import LodestarError
-from serving import listen
+from serving import listen, stopping
+from serving.limits import Load
 
 if TYPE_CHECKING:
     from serving.app import App
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 5 environment)."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    listen.end_on_signals()
+    stopping.stop_on_signals("lodestar serve")
     try:
         _serve(options)
     except LodestarError as error:
@@ -33,14 +35,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    with listen.bound(options.host, options.port, "Stop what listens there, or give another --host or --port.") as listener:
-        app = application(options)
+    with ExitStack() as stack:
+        remedy = "Stop what listens there, or give another --host, --port or --metrics-port."
+        ports = [options.port] if options.metrics_port is None else [options.port, options.metrics_port]
+        sockets = [stack.enter_context(listen.bound(options.host, port, remedy)) for port in ports]
+        load = Load(has_operators=len(sockets) > 1)
+        app = application(options, load)
         bundle = app.predictor.recommender.bundle
         found = f"bundle {bundle.digest}, {len(bundle.items):,} items"
-        listen.run(app, listener, f"lodestar serve: {found}", "/v1/recommend")
+        listen.run(app, load, listen.Listeners(*sockets), f"lodestar serve: {found}", "/v1/recommend")
 
 
-def application(options: argparse.Namespace) -> "App":
+def application(options: argparse.Namespace, load: Load) -> "App":
     """The ASGI application, warmed up and ready to answer."""
     from lodestar import bundle, storage
     from lodestar.engine.recommender import Recommender
@@ -53,6 +59,7 @@ def application(options: argparse.Namespace) -> "App":
     loaded = bundle.load(storage.local(options.bundle, Path(tempfile.gettempdir(), "lodestar-bundles")).resolve())
     recommender = Recommender(loaded)
     metrics = Metrics(options.model_name, loaded.digest, options.arm)
+    load.refused = metrics.refused
     predictor = Predictor(
         recommender=recommender,
         features=features.connect(
@@ -64,7 +71,7 @@ def application(options: argparse.Namespace) -> "App":
         arm=options.arm,
         short_asks=short_asks(recommender),
     )
-    return App(predictor, options.model_name)
+    return App(predictor, options.model_name, load)
 
 
 def _name(text: str) -> str:
@@ -91,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default=HOST, metavar="ADDRESS", help="where to listen (default: %(default)s)")
     parser.add_argument("--port", type=listen.port, default=PORT, metavar="N", help="0 for any that is free (default: %(default)s)")
+    parser.add_argument("--metrics-port", type=listen.port, metavar="N", help="/metrics and health there, and no /metrics on --port")
     parser.add_argument("--model-name", type=_name, default=MODEL, metavar="NAME", help="in v1 and v2 paths (default: %(default)s)")
     parser.add_argument("--arm", default=ARM, metavar="NAME", help="what the impression log calls this deployment (default: %(default)s)")
     return parser

@@ -5,53 +5,66 @@ stack trace; faults of theirs are 404, 405, 413, 422 or 429 with `{code, field, 
 """
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from lodestar import schema
 from lodestar.engine.recommender import Recommendation
 from serving import asgi, asks, metrics, tensors
-from serving.asgi import OCTETS, Handler, Receive, Reply, Request, Scope, Send, says
-from serving.asks import Refused
+from serving.asgi import METRICS, OCTETS, Handler, Operators, Receive, Reply, Request, Scope, Send, says, says_ready
+from serving.asks import Ask, Refused
+from serving.limits import Load
 from serving.predictor import Predictor
 from serving.served import Answer
+from serving.turns import Turns
 
 RECOMMEND = "/v1/recommend"
-MOST_BODY_BYTES = 4 << 20
-MOST_AT_ONCE = 256  # requests that wait for an answer; probes and metrics are answered whatever else waits
+MOST_BODY_BYTES = 1 << 20
 SERVER, PLATFORM = "lodestar", "lodestar-onnx"
 KSERVE_PATHS = ("/v1/models", "/v2")
 
 logger = logging.getLogger(__name__)
 
 
+class Asks(NamedTuple):
+    """What a request holds that has nothing else."""
+
+    asks: Sequence[Ask]
+
+
 class App:
     """Serves one predictor under one model name."""
 
-    def __init__(self, predictor: Predictor, model: str) -> None:
+    def __init__(self, predictor: Predictor, model: str, load: Load) -> None:
         self.predictor, self.model = predictor, model
-        self._at_once = 0
+        self._turns = Turns(predictor)
         self._shown_model = {"name": model, "digest": predictor.digest, "arm": predictor.arm}
         # By path: what the metrics call it, and what answers each method.
+        health = {
+            "/": says({"status": "alive"}),
+            "/v2/health/live": says({"live": True}),
+            "/v2/health/ready": says_ready(load, {}),
+        }
+        self.operators = Operators({**health, METRICS: self._metrics})
+        public = health if load.has_operators else {**health, METRICS: self._metrics}
         self._routes: dict[str, tuple[str, dict[str, Handler]]] = {
-            "/": ("/", {"GET": says({"status": "alive"})}),
-            "/metrics": ("/metrics", {"GET": self._metrics}),
-            RECOMMEND: (RECOMMEND, {"GET": self._in_turn(self._recommend)}),
+            **{path: (path, {"GET": handler}) for path, handler in public.items()},
+            RECOMMEND: (RECOMMEND, {"GET": self._recommend}),
             "/v1/models": ("/v1/models", {"GET": says({"models": [model]})}),
-            f"/v1/models/{model}": ("v1", {"GET": says({"name": model, "ready": True})}),
-            f"/v1/models/{model}:predict": ("v1:predict", {"POST": self._in_turn(self._predict)}),
+            f"/v1/models/{model}": ("v1", {"GET": says_ready(load, {"name": model})}),
+            f"/v1/models/{model}:predict": ("v1:predict", {"POST": self._predict}),
             "/v2": ("/v2", {"GET": says({"name": SERVER, "version": version(SERVER), "extensions": ["binary_tensor_data"]})}),
-            "/v2/health/live": ("/v2/health/live", {"GET": says({"live": True})}),
-            "/v2/health/ready": ("/v2/health/ready", {"GET": says({"ready": True})}),
             "/v2/models": ("/v2/models", {"GET": says({"models": [model]})}),
         }
         for base in (f"/v2/models/{model}", f"/v2/models/{model}/versions/{predictor.digest}"):
             self._routes[base] = ("v2", {"GET": says(self._described())})
-            self._routes[f"{base}/ready"] = ("v2/ready", {"GET": says({"name": model, "ready": True})})
-            self._routes[f"{base}/infer"] = ("v2/infer", {"POST": self._in_turn(self._infer)})
+            self._routes[f"{base}/ready"] = ("v2/ready", {"GET": says_ready(load, {"name": model})})
+            self._routes[f"{base}/infer"] = ("v2/infer", {"POST": self._infer})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -76,17 +89,22 @@ class App:
             return _refusal(Refused(asks.INTERNAL, "", message, status=HTTPStatus.INTERNAL_SERVER_ERROR), request)
 
     async def _recommend(self, request: Request) -> Reply:
-        (answer,) = await self.predictor.answer([asks.from_query(request.scope["query_string"])])
-        return Reply(orjson.dumps(self._shown(answer)))
+        return await self._turns.reply(request, request.scope["query_string"], _one_ask, self._one_list)
 
     async def _predict(self, request: Request) -> Reply:
-        answers = await self.predictor.answer(asks.from_body(await asgi.body(request, MOST_BODY_BYTES)))
-        return Reply(orjson.dumps({"predictions": [self._shown(answer) for answer in answers]}))
+        return await self._turns.reply(request, await asgi.body(request, MOST_BODY_BYTES), _instances, self._predictions)
 
     async def _infer(self, request: Request) -> Reply:
-        length = asgi.header(request, tensors.BINARY_HEADER.encode())
-        inference = tensors.decode(await asgi.body(request, MOST_BODY_BYTES), length)
-        answers = await self.predictor.answer(inference.asks)
+        decode = partial(tensors.decode, header_length=asgi.header(request, tensors.BINARY_HEADER.encode()))
+        return await self._turns.reply(request, await asgi.body(request, MOST_BODY_BYTES), decode, self._outputs)
+
+    def _one_list(self, _asked: Asks, answers: list[Answer]) -> Reply:
+        return Reply(orjson.dumps(self._shown(answers[0])))
+
+    def _predictions(self, _asked: Asks, answers: list[Answer]) -> Reply:
+        return Reply(orjson.dumps({"predictions": [self._shown(answer) for answer in answers]}))
+
+    def _outputs(self, inference: tensors.Inference, answers: list[Answer]) -> Reply:
         body, json_length = tensors.encode(inference, answers, self.model, self.predictor.digest)
         if json_length is None:
             return Reply(body)
@@ -94,20 +112,6 @@ class App:
 
     async def _metrics(self, _request: Request) -> Reply:
         return Reply(self.predictor.metrics.page(), (b"content-type", metrics.CONTENT_TYPE.encode()))
-
-    def _in_turn(self, handler: Handler) -> Handler:
-        """The handler, as long as not too many requests wait already."""
-
-        async def answer(request: Request) -> Reply:
-            if self._at_once >= MOST_AT_ONCE:
-                raise Refused(asks.TOO_MANY, "", "too many requests wait; ask again in a moment", status=HTTPStatus.TOO_MANY_REQUESTS)
-            self._at_once += 1
-            try:
-                return await handler(request)
-            finally:
-                self._at_once -= 1
-
-        return answer
 
     def _nothing_there(self) -> Refused:
         message = f"there is nothing here; the model is {self.model}, version {self.predictor.digest}"
@@ -130,6 +134,14 @@ class App:
             "inputs": tensors.INPUT_TENSORS,
             "outputs": tensors.OUTPUT_TENSORS,
         }
+
+
+def _one_ask(query: bytes) -> Asks:
+    return Asks([asks.from_query(query)])
+
+
+def _instances(body: bytes) -> Asks:
+    return Asks(asks.from_body(body))
 
 
 def _told(place: Recommendation) -> dict[str, Any]:

@@ -8,13 +8,16 @@ import orjson
 
 from serving import asks
 from serving.asks import Refused
+from serving.limits import Load
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MOST_LENGTH_DIGITS = 20
+SMALL_BODY_BYTES = 32 << 10  # larger ones take long to read already, and are read one by one
 LENGTH, ALLOW = b"content-length", b"allow"
+METRICS = "/metrics"
 JSON, OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
 # Answers are one person's, and are not to be kept on the way.
 NOT_KEPT = (b"cache-control", b"no-store")
@@ -53,6 +56,36 @@ async def answer(send: Send, reply: Reply) -> None:
     headers = [reply.content_type, (LENGTH, b"%d" % len(reply.body)), NOT_KEPT, *reply.more_headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+class Operators:
+    """An application of health and metrics alone, for a port of its own."""
+
+    def __init__(self, routes: Mapping[str, Handler]) -> None:
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler, request = self._routes.get(scope["path"]), Request(scope, receive)
+        if handler is None:
+            message = f"there is nothing here; there are {', '.join(self._routes)}"
+            reply = refusal(Refused(asks.NO_SUCH_THING, "path", message, status=HTTPStatus.NOT_FOUND))
+        elif scope["method"] not in ("GET", "HEAD"):
+            refused, allowed = other_method(request, {"GET": handler})
+            reply = refusal(refused)._replace(more_headers=[allowed])
+        else:
+            reply = await handler(request)
+        await answer(send, reply)
+
+
+def says_ready(load: Load, content: Mapping[str, Any]) -> Handler:
+    """A handler of readiness: 200 with the content and `ready`, and 503 from when the process is told to stop."""
+    ready = Reply(orjson.dumps({**content, "ready": True}))
+    draining = Reply(orjson.dumps({**content, "ready": False}), status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def said(_request: Request) -> Reply:
+        return draining if load.is_draining else ready
+
+    return said
 
 
 def says(content: Mapping[str, Any]) -> Handler:

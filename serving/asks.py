@@ -19,6 +19,7 @@ MOST_PLACES = 10_000  # of all lists of a request together: each is scored, enco
 SURFACES = re.compile(r"[A-Za-z0-9_-]{1,32}")
 HOME = "home"
 UNPROCESSABLE = 422
+MOST_CONTAINERS, MOST_DEPTH = 20_000, 32
 # Twenty digits say enough of a number that is too large.
 WHOLE_NUMBER = re.compile(r"(-?)0*([0-9]{1,20})[0-9]*")
 
@@ -26,6 +27,7 @@ WHOLE_NUMBER = re.compile(r"(-?)0*([0-9]{1,20})[0-9]*")
 MISSING, OUT_OF_RANGE, EMPTY_ID, NOT_UTF8, WRONG_TYPE = "E101", "E102", "E103", "E104", "E107"
 NOT_HTTP, NOT_JSON, NO_SUCH_THING, NO_SUCH_METHOD = "E400", "E401", "E404", "E405"
 TOO_LARGE, TOO_MANY, HEAD_TOO_LARGE, INTERNAL = "E413", "E429", "E431", "E500"
+TOO_SLOW, PIPELINED, BUSY, TOO_DEEP, TOO_MANY_VALUES = "E408", "E409", "E410", "E411", "E412"
 
 
 class Refused(Exception):
@@ -82,13 +84,39 @@ def from_body(body: bytes) -> list[Ask]:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
+    containers = count_containers(body)
     try:
         given = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refused(NOT_JSON, "", f"the body is not JSON: {shorten(str(error), 200)}") from error
+    check_depth(given, containers)
     if not isinstance(given, dict):
         raise Refused(WRONG_TYPE, "", "the body is a JSON object")
     return given
+
+
+def count_containers(body: bytes) -> int:
+    """How many lists and objects JSON may have at most; Refused where those are so many that reading them would hold up others."""
+    containers = body.count(b"[") + body.count(b"{")
+    if containers > MOST_CONTAINERS:
+        raise Refused(TOO_MANY_VALUES, "", f"the body has at most {MOST_CONTAINERS:,} lists and objects, got {containers:,}")
+    return containers
+
+
+def check_depth(value: Any, containers: int) -> None:
+    """No more than `MOST_DEPTH` of the lists and objects of a value within each other."""
+    level = [value] if containers > MOST_DEPTH else []
+    for _ in range(MOST_DEPTH + 1):
+        if not level:
+            return
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    raise Refused(TOO_DEEP, "", f"lists and objects of a body lie at most {MOST_DEPTH} deep in each other")
 
 
 def from_object(given: Any, place: str) -> Ask:

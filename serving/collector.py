@@ -5,18 +5,21 @@ Both write whole parts, `LANDING/events/part-….jsonl.gz`, with the contract's 
 
 import argparse
 import hashlib
+import ipaddress
 import logging
 import os
 import signal
 import sys
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar import schema, storage
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
-from serving import listen
+from serving import listen, stopping
+from serving.limits import Load
 
 if TYPE_CHECKING:
     from serving.collect.metrics import Metrics
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 KEY, PASSWORD = "LODESTAR_COLLECT_KEY", "LODESTAR_KAFKA_PASSWORD"
 GROUP, BATCH_ROWS, PART_S = "lodestar", 10_000, 30.0
 HASH_DIGITS = 16
-WITH_HTTP, WITH_KAFKA = ("spool", "allow_origin"), ("topic", "group", "rows", "kafka_option", "metrics")
+WITH_HTTP, WITH_KAFKA = ("spool", "allow_origin", "metrics_port"), ("topic", "group", "rows", "kafka_option", "metrics")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,20 +52,39 @@ def _serve(options: argparse.Namespace) -> None:
     from serving.collect.metrics import Metrics
     from serving.collect.spool import Spool
 
-    listen.end_on_signals()
+    stopping.stop_on_signals("lodestar collect")
     host, port = options.http
+    key = os.environ.get(KEY, "")
+    _check_key(host, key)
     metrics = Metrics()
-    with listen.bound(host, port, "Stop what listens there, or give another --http.") as listener:
+    with ExitStack() as stack:
+        ports = [port] if options.metrics_port is None else [port, options.metrics_port]
+        remedy = "Stop what listens there, or give another --http or --metrics-port."
+        sockets = [stack.enter_context(listen.bound(host, one, remedy)) for one in ports]
+        load = Load(metrics.dropped, has_operators=len(sockets) > 1)
         try:
             spool = Spool(Landing(options.landing), _spool_folder(options), options.seconds, metrics.published)
         except OSError as error:
             message = f"rows cannot be kept ({error})"
             raise EnvironmentFault("E505", message, remedy="Give another LANDING or --spool that can be written.") from error
-        app = App(Journal(spool), metrics, os.environ.get(KEY, ""), tuple(options.allow_origin))
+        app = App(Journal(spool), metrics, key, tuple(options.allow_origin), load)
         try:
-            listen.run(app, listener, f"lodestar collect: into {options.landing}", f"/v1/{schema.EVENTS.name}")
+            listen.run(app, load, listen.Listeners(*sockets), f"lodestar collect: into {options.landing}", f"/v1/{schema.EVENTS.name}")
         finally:
             spool.close()
+
+
+def _check_key(host: str, key: str) -> None:
+    """Whoever reaches the collector can write into what a model is trained on: UsageError where others can, and no key is asked for."""
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback and not key:
+        raise UsageError(
+            f"E581 {host} can be reached from other machines, and senders need no key. "
+            f"Set {KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1."
+        )
 
 
 def _spool_folder(options: argparse.Namespace) -> Path:
@@ -168,6 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--kafka", metavar="BROKERS", help="read from Kafka: HOST:PORT, more than one with commas")
     parser.add_argument("--seconds", type=_positive, default=PART_S, metavar="S", help="how long a part may grow (default: %(default)s)")
     parser.add_argument("--spool", metavar="DIR", help="with --http: where rows wait for the landing, on a disk that outlives the process")
+    parser.add_argument(
+        "--metrics-port", type=listen.port, metavar="N", help="with --http: /metrics and health there, and no /metrics beside rows"
+    )
     parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help="with --http: sites that may send, * for any")
     parser.add_argument("--topic", type=_topic, action="append", metavar="NAME[=TABLE]", help="with --kafka: repeatable (default: events)")
     parser.add_argument("--group", default=GROUP, metavar="NAME", help="with --kafka: the consumer group (default: %(default)s)")

@@ -1,30 +1,18 @@
-"""Listening: a port taken before there is anything to serve, and uvicorn with the bounds that hold for all our servers."""
+"""Listening: ports taken before there is anything to serve, and then a server with the bounds that hold for all of ours."""
 
 import argparse
-import signal
 import socket
-import sys
-from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from lodestar.errors import EnvironmentFault
-
-BACKLOG = 1024
-# Gateways keep connections longer than servers usually do, and count one that is closed under them as a failed request.
-KEEP_ALIVE_S = 620
-# With preStop's 5 s and the 10 that logs take to close this stays below the 30 s after which Kubernetes kills.
-DRAIN_S = 10
-MOST_CONNECTIONS = 4096  # beyond, uvicorn answers 503, probes too; how many may wait for an answer is the application's to say
+from serving.limits import Load, allow_connections
 
 
-def end_on_signals() -> None:
-    """Being told to stop is no failure: uvicorn drains first and then raises the signal again."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+class Listeners(NamedTuple):
+    """The sockets of a server: callers', and operators' where those have a port of their own."""
 
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
+    callers: socket.socket
+    operators: socket.socket | None = None
 
 
 def bound(host: str, port: int, remedy: str) -> socket.socket:
@@ -39,41 +27,26 @@ def bound(host: str, port: int, remedy: str) -> socket.socket:
     return taken
 
 
-def run(app: Any, listener: socket.socket, who: str, path: str) -> None:
-    """Serve until told to stop; `who` serves, and the address of `path`, are said when there is somebody to answer."""
-    import uvicorn
+def run(app: Any, load: Load, listeners: Listeners, who: str, path: str) -> None:
+    """Serve until told to stop; `who` serves, and the address of `path`, are said when there is somebody to answer.
 
-    from serving.protocol import Protocol
+    On the operators' port `app.operators` answers, an application of health and metrics alone.
+    """
+    from serving.server import BACKLOG, Server
 
-    class Server(uvicorn.Server):
-        """Says where it is only once it ends as it should when told to: before, a signal finds it half-made."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            sys.stderr.write(f"{who}, on {_address(listener)}{path}\n")
-
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        loop="uvloop",
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
-        limit_concurrency=MOST_CONNECTIONS,
-    )
-    # Only now: to a probe that merely connects, a port that listens is a server that is ready.
-    listener.listen(BACKLOG)
-    Server(config).run(sockets=[listener])
+    load.most_connections = allow_connections()
+    words, apps = f"{who}, on {address(listeners.callers)}{path}", {}
+    if listeners.operators is not None:
+        words += f", metrics on {address(listeners.operators)}/metrics"
+        apps[listeners.operators.getsockname()[1]] = app.operators
+    sockets = [one for one in listeners if one is not None]
+    for listener in sockets:
+        # Only now: to a probe that merely connects, a port that listens is a server that is ready.
+        listener.listen(BACKLOG)
+    Server(app, load, apps, f"{words}\n").run(sockets=sockets)
 
 
-def _address(listener: socket.socket) -> str:
+def address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -28,10 +28,15 @@ class Metrics:
         self.generation_missing = Counter("lodestar_feature_generation_missing", missing, registry=self._registry)
         self.unranked = Counter("lodestar_lists_unranked", "Lists in retrieval's order for want of counts.", registry=self._registry)
         self.unlogged = Counter("lodestar_lists_unlogged", "Lists that the impression log could not take.", registry=self._registry)
+        refused = Counter("lodestar_connections_refused", "Callers refused or dropped, by why.", ("reason",), registry=self._registry)
+        self._refused = cache(refused.labels)
         self.dropped = Counter("lodestar_impression_parts_dropped", "Parts of the impression log given up.", registry=self._registry)
 
     def request(self, route: str, status: int) -> None:
         self._requests(route, int(status)).inc()
+
+    def refused(self, reason: str) -> None:
+        self._refused(reason).inc()
 
     def predicted(self, seconds: float) -> None:
         self._seconds.observe(seconds)

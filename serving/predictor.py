@@ -103,7 +103,7 @@ class Predictor:
     async def close(self) -> None:
         """Give back connections, and send what is logged."""
         await self.features.close()
-        await asyncio.to_thread(self.pool.shutdown)
+        self.pool.shutdown(wait=False, cancel_futures=True)  # what still runs was waited for, and may never end
         for log in (self.log, self.proof):
             if log is not None:
                 await asyncio.to_thread(log.close)

@@ -4,6 +4,7 @@ One bad row refuses the request and nothing of it is kept, so that a sender repa
 rows are kept and the bad ones listed. What cannot be kept now is 503 with Retry-After.
 """
 
+import asyncio
 import hmac
 import logging
 import time
@@ -14,11 +15,12 @@ from typing import Any
 import orjson
 
 from serving import asgi, asks
-from serving.asgi import Handler, Receive, Reply, Request, Scope, Send, says
+from serving.asgi import METRICS, Handler, Operators, Receive, Reply, Request, Scope, Send, says, says_ready
 from serving.asks import Refused
 from serving.collect.intake import TABLES, Intake, Taken, rows_of
 from serving.collect.journal import Busy, Journal
 from serving.collect.metrics import Metrics
+from serving.limits import Load
 from serving.metrics import CONTENT_TYPE
 
 MOST_BODY_BYTES = 1 << 20
@@ -35,14 +37,16 @@ logger = logging.getLogger(__name__)
 class App:
     """Takes rows into a journal; `key` is what senders must know, `origins` are the sites whose pages may send."""
 
-    def __init__(self, journal: Journal, metrics: Metrics, key: str, origins: tuple[str, ...]) -> None:
+    def __init__(self, journal: Journal, metrics: Metrics, key: str, origins: tuple[str, ...], load: Load) -> None:
         self._journal, self._metrics, self._key, self._origins = journal, metrics, key.encode(), frozenset(origins)
         self._at_once = 0
+        self._large = asyncio.Lock()
+        self._says_ready = says_ready(load, {})
+        health = {"/": says({"status": "alive"}), "/v2/health/live": says({"live": True}), "/v2/health/ready": self._ready}
+        self.operators = Operators({**health, METRICS: self._page})
         self._routes: dict[str, dict[str, Handler]] = {
-            "/": {"GET": says({"status": "alive"})},
-            "/metrics": {"GET": self._page},
-            "/v2/health/live": {"GET": says({"live": True})},
-            "/v2/health/ready": {"GET": self._ready},
+            **{path: {"GET": handler} for path, handler in health.items()},
+            **({} if load.has_operators else {METRICS: {"GET": self._page}}),
             **{f"/v1/{table.name}": {"POST": self._taker(table.name, Intake(table))} for table in TABLES},
         }
 
@@ -74,17 +78,25 @@ class App:
     def _taker(self, table: str, intake: Intake) -> Callable[[Request], Awaitable[Reply]]:
         async def take(request: Request) -> Reply:
             self._check_key(request)
+            body = await asgi.body(request, MOST_BODY_BYTES)
             if self._at_once >= MOST_AT_ONCE:
                 return _later("too many requests wait")
             self._at_once += 1
             try:
-                sent = rows_of(await asgi.body(request, MOST_BODY_BYTES))
-                taken = intake.take(sent.rows, faults=sent.faults)
+                taken = await self._taken(intake, body)
                 return await self._kept(table, taken, is_partial=PARTIAL in request.scope["query_string"].split(b"&"))
             finally:
                 self._at_once -= 1
 
         return take
+
+    async def _taken(self, intake: Intake, body: bytes) -> Taken:
+        """Large bodies one by one, so that no other waits for more than one of them."""
+        if len(body) <= asgi.SMALL_BODY_BYTES:
+            return _judged(intake, body)
+        async with self._large:
+            await asyncio.sleep(0)  # the event loop looks for others between any two
+            return _judged(intake, body)
 
     async def _kept(self, table: str, taken: Taken, *, is_partial: bool) -> Reply:
         self._metrics.refused(table, (fault for _, fault in taken.refused))
@@ -138,14 +150,20 @@ class App:
         refused, allowed_methods = asgi.other_method(request, handlers)
         return asgi.refusal(refused)._replace(more_headers=[allowed_methods])
 
-    async def _ready(self, _request: Request) -> Reply:
+    async def _ready(self, request: Request) -> Reply:
         if self._journal.spool.is_full:
             return _later("too much waits for the object store or the disk")
-        return Reply(orjson.dumps({"ready": True}))
+        return await self._says_ready(request)
 
     async def _page(self, _request: Request) -> Reply:
         self._metrics.waiting.set(self._journal.spool.waiting_bytes)
         return Reply(self._metrics.page(), (b"content-type", CONTENT_TYPE.encode()))
+
+
+def _judged(intake: Intake, body: bytes) -> Taken:
+    asks.count_containers(body)
+    sent = rows_of(body)
+    return intake.take(sent.rows, faults=sent.faults)
 
 
 async def _nothing() -> None:

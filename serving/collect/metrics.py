@@ -19,6 +19,8 @@ class Metrics:
         requests = Counter("lodestar_collect_requests", "Requests, by route and status.", ("route", "status"), registry=self.registry)
         rows = Counter("lodestar_collect_rows", "Rows, by what became of them.", ("table", "outcome"), registry=self.registry)
         parts = Counter("lodestar_collect_parts", "Parts that are in the landing.", ("table",), registry=self.registry)
+        gone = Counter("lodestar_connections_refused", "Callers refused or dropped, by why.", ("reason",), registry=self.registry)
+        self._dropped = cache(gone.labels)
         self._requests, self._rows, self._parts = cache(requests.labels), cache(rows.labels), cache(parts.labels)
         self.write_s = Histogram(
             "lodestar_collect_write_seconds", "From judged rows to durable ones.", buckets=WRITE_S, registry=self.registry
@@ -27,6 +29,9 @@ class Metrics:
 
     def request(self, route: str, status: int) -> None:
         self._requests(route, int(status)).inc()
+
+    def dropped(self, reason: str) -> None:
+        self._dropped(reason).inc()
 
     def kept(self, table: str, num_rows: int) -> None:
         self._rows(table, ACCEPTED).inc(num_rows)

@@ -156,3 +156,14 @@ def test_the_command_line_knows_it() -> None:
     program = "import sys; from cli.main import main; sys.exit(main(['collect', '--help']))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: lodestar collect")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_a_collector_that_others_can_reach_needs_a_key(tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LODESTAR_COLLECT_KEY", raising=False)
+    with collecting(tmp_path, "--http", f"{host}:0") as collector:
+        code, said = collector.ended()
+    assert (code, "E581" in said, "LODESTAR_COLLECT_KEY" in said) == (2, True, True)
+    monkeypatch.setenv("LODESTAR_COLLECT_KEY", "a long random text")
+    with collecting(tmp_path, "--http", f"{host}:0", "--metrics-port", "0") as collector:
+        assert collector.address.startswith("http://")

@@ -27,7 +27,8 @@ def test_the_process_imports_nothing_that_only_trains(made: Path) -> None:
     program = f"""
 import asyncio, sys, httpx
 from serving.__main__ import _parser, application
-app = application(_parser().parse_args(["--bundle", {str(made)!r}]))
+from serving.limits import Load
+app = application(_parser().parse_args(["--bundle", {str(made)!r}]), Load())
 async def ask():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return (await client.get("/v1/recommend?user=u1")).status_code
@@ -40,12 +41,14 @@ print(asyncio.run(ask()), *sorted({{name.partition(".")[0] for name in sys.modul
 
 
 def test_a_caller_who_never_finishes_is_left(made: Path, start_serving: StartServing) -> None:
-    server = start_serving("--bundle", made, before="import serving.protocol; serving.protocol.SLOW_S = 0.3")
+    server = start_serving("--bundle", made, before="import serving.refusals; serving.refusals.SLOW_S = 0.3")
     address = server.address
     for part in (b"GET /v2/health", b"POST /v1/models/recommend:predict HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"\r\n"):
         with connection_to(address) as connection:
             connection.sendall(part)
-            assert connection.recv(65536) == b""
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b'"E408"' in answer
     with httpx.Client(base_url=address) as client:
         assert client.get("/v2/health/live").status_code == 200
         time.sleep(0.5)

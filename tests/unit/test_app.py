@@ -15,10 +15,11 @@ from lodestar.engine.recommender import Recommender
 from lodestar.ranker import Ranker
 from lodestar.ratings import Ratings
 from lodestar.schema.pairs import ITEM_COUNTS, USER_COUNTS
-from serving import app
+from serving import turns
 from serving.app import MOST_BODY_BYTES, App
 from serving.features import NOBODY, Counts, Histories, Recent, StoreFailed
 from serving.impressions import FileLog
+from serving.limits import Load
 from serving.metrics import Metrics
 from serving.packed import Numbers
 from serving.predictor import Predictor
@@ -69,7 +70,8 @@ class Served:
             arm="control",
             short_asks=short_asks,
         )
-        self.app = App(self.predictor, "recommend")
+        self.load = Load()
+        self.app = App(self.predictor, "recommend", self.load)
 
     def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         async def asked() -> httpx.Response:
@@ -233,11 +235,11 @@ def test_a_caller_who_leaves_before_the_end_is_shown_nothing(served: Served) -> 
 
 
 def test_too_many_requests_at_once_are_refused_and_probes_are_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(turns, "MOST_AT_ONCE", 0)
     answer = served.ask("GET", "/v1/recommend?user=u1")
     assert (answer.status_code, answer.json()["code"]) == (429, "E429")
     assert served.ask("GET", "/v2/health/ready").status_code == 200
-    monkeypatch.setattr(app, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(turns, "MOST_AT_ONCE", 1)
     assert [served.ask("GET", "/v1/recommend?user=u1&k=0").status_code for _ in range(2)] == [422, 422]
 
 
