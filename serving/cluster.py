@@ -118,12 +118,12 @@ class Kubernetes:
 
     def _make(self, step: Step, ready_s: float) -> None:
         deadline = time.monotonic() + min(ready_s, CONFLICT_S)
-        while (change := step(self.live())) is not None:
+        while (change := step(before := self.live())) is not None:
             kind, name = change["kind"], change["metadata"]["name"]
             with _refusals(f"{kind} {name}"):
                 is_made = self._send(kind, name, change)
             if is_made:
-                return None if _is_deletion(change) else self._wait(change, ready_s)
+                return None if _is_deletion(change) else self._wait(change, before, ready_s)
             if time.monotonic() > deadline:
                 message = f"{kind} {name} is changed by others, each time after it was read"
                 raise EnvironmentFault("E572", message, remedy="Run the same command again.")
@@ -149,13 +149,13 @@ class Kubernetes:
             return False
         return True
 
-    def _wait(self, change: Object, ready_s: float) -> None:
+    def _wait(self, change: Object, before: Live, ready_s: float) -> None:
         kind, name = change["kind"], change["metadata"]["name"]
         deadline = time.monotonic() + ready_s
         while True:
             with _refusals(f"{kind} {name}"):
                 now = self._read(kind, name)
-                if is_routed(now) if kind == ROUTE else has_settled(now, self._deployments(name)):
+                if is_routed(now, before.route or {}) if kind == ROUTE else has_settled(now, self._deployments(name)):
                     return
             if time.monotonic() > deadline:
                 remedy = f"See `kubectl -n {self.namespace} describe inferenceservice,pods`."
@@ -216,11 +216,25 @@ def is_shared(service: Object) -> bool:
     return is_ready and shares == [service["spec"]["predictor"].get("canaryTrafficPercent", 100)]
 
 
-def is_routed(route: Object) -> bool:
-    """Whether every gateway of a route carries its last change."""
-    facts = [fact for parent in route.get("status", {}).get("parents", []) for fact in parent["conditions"]]
-    generation = route["metadata"]["generation"]
-    return bool(facts) and all(fact["status"] == "True" and fact.get("observedGeneration", 0) >= generation for fact in facts)
+def is_routed(route: Object, before: Object) -> bool:
+    """Whether every gateway of a route carries its last change.
+
+    What was not true of it before need not become true: a rule of its owner's may send to a Service that is not there, or answers nothing.
+    """
+    untrue = _untrue(route, route["metadata"]["generation"])
+    excused = {(parent, kind) for parent, kind in _untrue(before, 0) if kind != "Accepted"}
+    return bool(_facts(route)) and untrue <= excused
+
+
+def _untrue(route: Object, generation: int) -> set[tuple[str, str]]:
+    """By gateway, the conditions that are not true of that generation of a route, or of a newer one."""
+    facts = _facts(route).items()
+    return {name for name, fact in facts if fact["status"] != "True" or fact.get("observedGeneration", 0) < generation}
+
+
+def _facts(route: Object) -> dict[tuple[str, str], Object]:
+    parents = route.get("status", {}).get("parents", [])
+    return {(json.dumps(parent.get("parentRef")), fact["type"]): fact for parent in parents for fact in parent["conditions"]}
 
 
 def is_rolled_out(deployment: Any) -> bool:

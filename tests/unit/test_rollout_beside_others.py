@@ -8,7 +8,7 @@ import pytest
 from lodestar.errors import EnvironmentFault, LodestarError
 from serving import rollout
 from serving.canary import Form, State, state
-from serving.cluster import ROUTE, SERVICE
+from serving.cluster import ROUTE, SERVICE, is_routed
 from tests.unit.rollouts import CANARY, NAME, NEW, OLD, Api, contents, start
 
 
@@ -106,3 +106,28 @@ def test_what_changed_between_asking_and_promoting_is_not_promoted(use: Any, for
     with pytest.raises(LodestarError, match="E573"):
         rollout.finish(NAME, take=True)
     assert state(api.live()).bundle == OLD
+
+
+def seen(generation: int = 2, **conditions: str) -> dict[str, Any]:
+    """A route of generation 2, of which its gateway says this of the given one."""
+    facts = [{"type": kind, "status": status, "observedGeneration": generation} for kind, status in conditions.items()]
+    return {"metadata": {"generation": 2}, "status": {"parents": [{"parentRef": {"name": "main"}, "conditions": facts}]}}
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "expected"),
+    [
+        (seen(Accepted="True", ResolvedRefs="True"), seen(1, Accepted="True", ResolvedRefs="True"), True),
+        (seen(1, Accepted="True", ResolvedRefs="True"), seen(1, Accepted="True", ResolvedRefs="True"), False),
+        (seen(Accepted="True", ResolvedRefs="False"), seen(1, Accepted="True", ResolvedRefs="True"), False),
+        (seen(Accepted="True", ResolvedRefs="False"), seen(1, Accepted="True", ResolvedRefs="False"), True),
+        (seen(Accepted="True", BackendsAvailable="False"), seen(1, Accepted="True", BackendsAvailable="False"), True),
+        (seen(Accepted="False"), seen(1, Accepted="False"), False),
+        (seen(Accepted="True"), {}, True),
+        (seen(), seen(1, Accepted="True"), False),
+        ({"metadata": {"generation": 2}}, {}, False),
+    ],
+)
+def test_a_rule_of_the_owners_that_leads_nowhere_holds_nothing_up(now: dict[str, Any], before: dict[str, Any], expected: bool) -> None:
+    """It did before; what was true before has to be true of the changed route."""
+    assert is_routed(now, before) is expected
