@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from kfp import dsl
 
@@ -58,7 +58,7 @@ def _annotation(body: Callable[..., Any], name: str) -> Any:
 
 def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
     kinds = get_args(annotation)
-    return kinds[0] if kinds else None
+    return kinds[0] if kinds and isinstance(kinds[0], type) and issubclass(kinds[0], dsl.Artifact) else None
 
 
 def _value(annotation: Any, value: str) -> Any:
@@ -78,8 +78,9 @@ def _parsed(annotation: Any, value: str) -> Any:
         found = json.loads(value)
     except json.JSONDecodeError:
         found = None
-    if not isinstance(found, annotation):
-        raise SystemExit(f"{value!r} is no {'JSON object' if annotation is dict else 'true or false'}")
+    kind = get_origin(annotation) or annotation
+    if not isinstance(found, kind):
+        raise SystemExit(f"{value!r} is no {'JSON object' if kind is dict else 'true or false'}")
     return found
 
 

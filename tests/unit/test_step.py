@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from kfp.dsl import Artifact
 
+from components.__main__ import main
 from components.step import step
 from components.termination import descendants
+from lodestar.data.version import data_version
 from lodestar.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +99,22 @@ def test_a_terminated_step_takes_back_what_it_made_and_ends_its_children(tmp_pat
     assert not list(tmp_path.iterdir())
     assert child
     assert not Path("/proc", child).exists()
+
+
+def test_a_step_is_a_command_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"data": "simulator", "recipe": "tiny", "destination": "", "service": ""}
+    given = [word for name, value in options.items() for word in (f"--{name}", value)]
+    assert main(["version", *given, "--overrides", '{"train": {"epochs": 3}}']) == 0
+    assert data_version("simulator") in capsys.readouterr().out
+    (tmp_path / "events.csv").write_text("user_id,item_id,event_type,event_time\n")
+    tables = ["--tables", str(tmp_path / "tables"), "--report", str(tmp_path / "report.md")]
+    with pytest.raises(SystemExit) as ended:
+        main(["ingest", "--data", str(tmp_path / "events.csv"), "--data_version", "1", "--quarantine", "true", *tables])
+    assert ended.value.code == DataError.exit_code
+    with pytest.raises(SystemExit, match="is no true or false"):
+        main(["ingest", "--data", "simulator", "--data_version", "1", "--quarantine", "perhaps", *tables])
+    with pytest.raises(SystemExit, match="is no JSON object"):
+        main(["version", *given, "--overrides", "[]"])
 
 
 def test_children_of_children_are_found() -> None:
