@@ -51,7 +51,7 @@ def _patched(thing: Object, target: Object, content: Any) -> list[Object]:
             *path, last = operation["path"].strip("/").split("/")
             place = thing = copy.deepcopy(thing)
             for name in path:
-                place = place[name]
+                place = place[int(name) if isinstance(place, list) else name]
             place[last] = operation["value"]
         return [thing]
     return [] if content.get("$patch") == "delete" else [merged(thing, content)]

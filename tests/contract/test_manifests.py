@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from components import jobs
+from serving.__main__ import _parser as predictor_options
 from serving.canary import FORM, Form, canary, replace
 from serving.cluster import ROUTE, SERVICE, Live
 from serving.collector import KEY
@@ -25,6 +26,7 @@ MANIFESTS = OVERLAYS.parent
 KUBERNETES = "1.36"
 FORMS: dict[Form, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
 SCHEMAS = {record["kind"]: record for record in (json.loads(file.read_text()) for file in Path(__file__).with_name("crds").glob("*.json"))}
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 STATEFUL, SPARK, RUNTIME = "StatefulSet", "SparkApplication", "TrainingRuntime"
 FIRST, SECOND = "s3://lodestar/bundles/first", "s3://lodestar/bundles/second"
 
@@ -241,16 +243,30 @@ def test_a_budget_covers_the_service() -> None:
     assert only(applied(), SERVICE)["spec"]["predictor"]["minReplicas"] > budget["spec"]["maxUnavailable"]
 
 
+def test_a_predictor_is_scraped_and_probed_at_the_port_that_it_listens_on_for_that() -> None:
+    spec = only(applied(), "ServingRuntime", "lodestar")["spec"]
+    (container,) = spec["containers"]
+    options = predictor_options().parse_args(container["args"])
+    policy = only(applied(), "NetworkPolicy", "predictor")["spec"]
+    assert [[rule["port"] for rule in entry["ports"]] for entry in policy["ingress"]] == [[options.port], [options.metrics_port]]
+    assert spec["annotations"]["prometheus.kserve.io/port"] == str(options.metrics_port)
+    assert {container[probe]["httpGet"]["port"] for probe in PROBES} == {options.metrics_port}
+    (in_knative,) = only(rendered(OVERLAYS / "knative-canary"), "ServingRuntime", "lodestar")["spec"]["containers"]
+    assert {in_knative[probe]["httpGet"]["port"] for probe in PROBES} == {options.port}
+    assert [port["containerPort"] for port in container["ports"]] == [options.port]
+
+
 def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
     found = rendered(OVERLAYS / "collector")
     (collector,), service = [thing for thing in found if thing["kind"] == STATEFUL], only(found, "Service", "collector")
     template, container = collector["spec"]["template"], collector["spec"]["template"]["spec"]["containers"][0]
     options = collection_options([*container["args"]])
-    (port,) = container["ports"]
+    port, metrics = container["ports"]
     assert options.http == ("0.0.0.0", port["containerPort"])
+    assert options.metrics_port == metrics["containerPort"]
     assert service["spec"]["ports"][0]["targetPort"] == port["name"]
     policy = only(found, "NetworkPolicy", "collector")["spec"]
-    assert [rule["port"] for rule in policy["ingress"][0]["ports"]] == [port["containerPort"]]
+    assert [rule["port"] for entry in policy["ingress"] for rule in entry["ports"]] == [port["containerPort"], metrics["containerPort"]]
     for selector in (service["spec"]["selector"], policy["podSelector"]["matchLabels"], collector["spec"]["selector"]["matchLabels"]):
         assert selector.items() <= template["metadata"]["labels"].items()
     (claim,) = collector["spec"]["volumeClaimTemplates"]
