@@ -21,6 +21,7 @@ Form = Literal["two-services", "standard", "knative"]
 
 # What the service's owner may ask for; which bundle the route's second backend serves; which one Knative's older revision does.
 FORM, CANDIDATE, STABLE = "lodestar/canary-form", "lodestar/canary-bundle", "lodestar/stable-bundle"
+CANARY_OF = "lodestar/canary-of"
 MODE = "serving.kserve.io/deploymentMode"
 DELETE = {"$patch": "delete"}
 SHOWN_DIGITS = 8
@@ -76,7 +77,7 @@ def canary(form: Form, address: str, percent: int) -> list[Step]:
         raise UsageError(f"a canary takes between 1 and 99 percent of the requests, not {percent}")
     if form == "two-services":
         return [
-            lambda live: _noted(live, address) if _share(live, percent) else None,
+            lambda live: _claimed(live, address, percent),
             lambda live: _second(live, _still(live, address)),
             lambda live: _noted(live, _still(live, address), _share(live, percent)),
         ]
@@ -181,8 +182,27 @@ def _second(live: Live, address: str) -> Object:
     predictor = wanted | {"model": _tried(wanted["model"], address), "minReplicas": 1}
     kept = {name: value for name, value in _annotations(service).items() if name.startswith("serving.kserve.io/")}
     second = _identity(SERVICE, f"{service['metadata']['name']}-{CANARY}", service, live.second)
-    second["metadata"] |= {"labels": service["metadata"].get("labels", {}), "annotations": kept}
+    labels = service["metadata"].get("labels", {}) | {CANARY_OF: service["metadata"]["name"]}
+    second["metadata"] |= {"labels": labels, "annotations": kept}
     return second | {"spec": {"predictor": predictor}}
+
+
+def _is_own(live: Live) -> bool:
+    """Whether the second service, where there is one, is a canary's, and nobody's that has its name by chance."""
+    labels = (live.second or {}).get("metadata", {}).get("labels") or {}
+    return live.second is None or labels.get(CANARY_OF) == live.service["metadata"]["name"]
+
+
+def _claimed(live: Live, address: str, percent: int) -> Object:
+    """The route names the candidate; refused here is what would otherwise end a rollout half-way."""
+    if not _is_own(live):
+        name = f"{live.service['metadata']['namespace']}/{live.service['metadata']['name']}-{CANARY}"
+        message = f"there is an InferenceService {name} that is no canary of ours"
+        raise EnvironmentFault(
+            "E574", message, remedy=f"Give it another name, or the label {CANARY_OF}={live.service['metadata']['name']}."
+        )
+    _share(live, percent)
+    return _noted(live, address)
 
 
 def _canary_predictor(service: Object, address: str) -> Object:
@@ -209,7 +229,7 @@ def _alone(candidate: str | None) -> list[Step]:
         return _noted(live, None, routes.join(live.route, _backends(live)))
 
     def remove(live: Live) -> Object | None:
-        if live.second is None or candidate not in {None, _bundle(live.second)}:
+        if live.second is None or not _is_own(live) or candidate not in {None, _bundle(live.second)}:
             return None
         return _identity(SERVICE, live.second["metadata"]["name"], live.service, live.second) | DELETE
 
@@ -225,7 +245,7 @@ def _noted(live: Live, candidate: str | None, change: Object | None = None) -> O
 
 
 def _share(live: Live, percent: int) -> Object:
-    """The route's change; computed before anything is made as well, since a route that has no such rule ends a rollout."""
+    """The route's change."""
     return routes.split(live.route or {"metadata": {"name": "split"}, "spec": {}}, _backends(live), percent)
 
 

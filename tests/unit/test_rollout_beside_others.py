@@ -49,6 +49,19 @@ def test_a_route_that_does_not_send_to_the_service_is_refused_and_left_alone(use
     assert contents(api) == before
 
 
+@pytest.mark.parametrize("labels", [{}, {"lodestar/canary-of": "another"}])
+def test_a_service_that_has_the_canarys_name_by_chance_is_left_alone(use: Any, labels: dict[str, str]) -> None:
+    api = use(Api())
+    theirs = {"metadata": {"name": CANARY, "resourceVersion": "7", "labels": labels}, "spec": {"predictor": {"model": {"storageUri": NEW}}}}
+    api.objects[SERVICE, CANARY] = theirs
+    before = contents(api)
+    with pytest.raises(EnvironmentFault, match=rf"E574.*lodestar/{CANARY} that is no canary of ours.*lodestar/canary-of={NAME}"):
+        start()
+    assert contents(api) == before
+    rollout.finish(NAME, take=False)
+    assert contents(api)[SERVICE, CANARY] == before[SERVICE, CANARY]
+
+
 @pytest.mark.parametrize("number", [0, 2])
 def test_what_someone_else_writes_into_the_route_meanwhile_stays(use: Any, number: int) -> None:
     api = use(Api())
