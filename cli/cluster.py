@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping
@@ -73,9 +74,8 @@ def check(parameters: Mapping[str, Any]) -> None:
     path = address.parse(parameters["data"]).path
     if not is_remote(path) and not is_simulated(path):
         copied = f"s3://BUCKET/{Path(path).name}"
-        raise UsageError(
-            f"{path} is on this machine, where no pod reads it: copy it with `aws s3 cp --recursive {path} {copied}`, and give {copied}"
-        )
+        copy = f"aws s3 cp {'--recursive ' if Path(path).is_dir() else ''}{shlex.quote(path)} {copied}"
+        raise UsageError(f"{path} is on this machine, where no pod reads it: copy it with `{copy}`, and give --data {copied}")
     if parameters["destination"] and not is_remote(parameters["destination"]):
         raise UsageError(
             f"{parameters['destination']} would be a folder of a pod, gone with it: give a destination such as s3://BUCKET/bundles"

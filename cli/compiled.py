@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from components.image import code_hash
 from lodestar.errors import UsageError
 
 MOST_BYTES = 1 << 24  # a hundred times what ours has: a log that was given by mistake is not read to its end
@@ -36,7 +37,10 @@ def ignored(pipeline: Path) -> list[str]:
     """What the compiled file asks of a cluster and a laptop does not give."""
     spec, *platforms = documents(pipeline)
     containers = [executor["container"] for executor in spec["deploymentSpec"]["executors"].values()]
-    notes = [f"{len({container['image'] for container in containers})} container images: steps run in this Python"]
+    images = {container["image"] for container in containers}
+    tags, here = {image.rpartition(":")[2] for image in images}, code_hash()
+    other = "" if tags == {here} else f", whose code ({here}) is not the one that was compiled ({', '.join(sorted(tags))})"
+    notes = [f"{len(images)} container images: steps run in this Python{other}"]
     requests = sum("resources" in container for container in containers)
     if requests:
         notes.append(f"CPU and memory of {requests} steps")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.compiled import ignored
 from cli.main import main
 from components.image import code_hash, reference
 from components.steps import STEPS
@@ -160,6 +161,13 @@ def test_what_does_nothing_twice_is_tried_again(spec: dict[str, Any]) -> None:
 def test_every_executor_is_known(spec: dict[str, Any]) -> None:
     assert spec["pipelineInfo"]["name"] == PIPELINE
     assert set(spec["deploymentSpec"]["executors"]) == {f"exec-{step}" for step in ROLES}
+
+
+def test_a_file_of_other_code_is_told_from_ones_own(compiled: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(compiled.read_text().replace(code_hash(), "0123456789ab"))
+    assert "3 container images: steps run in this Python" in ignored(compiled)
+    assert f"whose code ({code_hash()}) is not the one that was compiled (0123456789ab)" in ignored(other)[0]
 
 
 def test_the_image_tag_is_the_codes_own_hash() -> None:
