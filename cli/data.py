@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from lodestar.data.online import BY_HAND, ONLINE
+from lodestar.safe_text import command, say
 
 PATH = "folder of tables or of a collector's parts, a data set's folder, files of events (a quoted wildcard), or s3:// of those"
 
@@ -63,7 +64,7 @@ def _validate(options: argparse.Namespace) -> int:
     from lodestar.data.ingest import validate
 
     report = validate(options.path, mapping=pairs(options.map), quarantine=options.quarantine)
-    sys.stdout.write(report.markdown())
+    say(report.markdown())
     return 3 if options.quarantine and any(table.offenders for table in report.tables.values()) else 0
 
 
@@ -79,7 +80,7 @@ def _profile(options: argparse.Namespace) -> int:
         report = ingest(options.path, tables, mapping=pairs(options.map), quarantine=options.quarantine)
         content = page(profile(Tables(root=tables), report))
     storage.put(content.encode(), str(options.output))
-    sys.stdout.write(f"open {options.output}\n")
+    say(f"{command(['open', str(options.output)])}\n")
     return 0
 
 
@@ -100,7 +101,7 @@ def _fetch(options: argparse.Namespace) -> int:
         if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
             raise UsageError("nothing is brought without agreement to the terms")
     fetch(asked, target, options.url)
-    sys.stdout.write(f"lodestar run --data {target}\n")
+    say(f"{command(['lodestar', 'run', '--data', str(target)])}\n")
     return 0
 
 
@@ -109,5 +110,5 @@ def _ingest(options: argparse.Namespace) -> int:
     from lodestar.data.ingest import add
 
     report = add(options.path, options.into, mapping=pairs(options.map), quarantine=options.quarantine)
-    sys.stdout.write(report.markdown())
+    say(report.markdown())
     return 0

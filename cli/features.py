@@ -7,6 +7,8 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+from lodestar.safe_text import line, say
+
 DEFAULT_OUTPUT = "lodestar-run"
 SHOWN, SUBMITTED = 20, "submitted"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -81,7 +83,7 @@ def _build(options: argparse.Namespace) -> int:
             spark.build_features(options.tables, options.output, recipe, session)
     else:
         build.build_features(options.tables, options.output, recipe)
-    sys.stdout.write(f"features are in {options.output}\n")
+    say(f"features are in {options.output}\n")
     return 0
 
 
@@ -100,7 +102,7 @@ def _leak_test(options: argparse.Namespace) -> int:
     if not result.leaks:
         sys.stdout.write(f"no leak: {compared} say what was known then\n")
         return 0
-    sys.stdout.write("".join(f"{leak}\n" for leak in result.leaks[:SHOWN]))
+    say("".join(f"{line(str(leak))}\n" for leak in result.leaks[:SHOWN]))
     raise GateRefused(f"{len(result.leaks):,} leaks in {compared}; the first {min(SHOWN, len(result.leaks))} are listed")
 
 
@@ -127,7 +129,7 @@ def _prove(options: argparse.Namespace) -> int:
     if not proof.differences:
         sys.stdout.write(f"{found}; {age}\n")
         return 0
-    sys.stdout.write("".join(f"{difference}\n" for difference in proof.differences[:SHOWN]))
+    say("".join(f"{line(str(difference))}\n" for difference in proof.differences[:SHOWN]))
     raise GateRefused(f"{found}; {age}")
 
 

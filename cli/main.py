@@ -1,11 +1,13 @@
 """The `lodestar` command: compile, run and serve."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
 from cli import data, features, run, tuning
 from lodestar.errors import LodestarError
+from lodestar.safe_text import Parser
 
 # Commands that read their own options: they are commands without `lodestar` as well, in images that hold nothing else.
 FORWARDED = {
@@ -18,6 +20,7 @@ FORWARDED = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 4 gate, 5 environment)."""
+    os.umask(0o077)  # what is written is its user's alone: events, and what is learnt of them, are personal
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in FORWARDED:
         module, _ = FORWARDED[arguments[0]]
@@ -34,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="lodestar",
         description="Behaviour logs and a catalogue in; personalised recommendations out, on a laptop or on Kubernetes.",
         epilog="Exit codes: 0 ok, 2 usage, 3 data, 4 a gate refused, 5 environment.",

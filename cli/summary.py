@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from lodestar.errors import GateRefused
 from lodestar.evaluation.guard import JUDGED_BY
 from lodestar.evaluation.names import BUNDLES, MODEL, metric_title
 from lodestar.evaluation.names import title as title_of
+from lodestar.safe_text import command, line
 
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
 BUNDLE, ONLINE_STORE = "current/bundle", "current/online/online.db"
@@ -51,15 +53,22 @@ def shown(result: Result) -> str:
         console.print(_table(result))
         console.print(f"Training    {_cost(result['cost'])}")
         if result["cost"]["warning"]:
-            console.print(f"Beware      {result['cost']['warning']}", style="yellow")
-        console.print(f"Report      {result['report']}")
-        console.print(f"Model card  {result['model_card']}")
+            console.print(f"Beware      {line(result['cost']['warning'])}", style="yellow", markup=False)
+        console.print(f"Report      {line(result['report'])}", markup=False, soft_wrap=True)
+        console.print(f"Model card  {line(result['model_card'])}", markup=False, soft_wrap=True)
         if result["bundle"]:
-            console.print(f"Bundle      {result['bundle']}\n")
+            console.print(f"Bundle      {line(result['bundle'])}\n", markup=False, soft_wrap=True)
             console.print("Serve it, and ask for ten titles:", style="bold")
-            console.print(f"  {_program()} serve --bundle {result['bundle']} --features sqlite:{result['online_store']}", soft_wrap=True)
-            console.print(f"  curl 'http://127.0.0.1:8080/v1/recommend?user={result['example_user']}&k=10'", soft_wrap=True)
+            for words in _next_commands(result):
+                console.print(f"  {command(words)}", soft_wrap=True, markup=False)
     return capture.get().rstrip()
+
+
+def _next_commands(result: Result) -> list[list[str]]:
+    """What to type next, as words."""
+    served = ["serve", "--bundle", result["bundle"], "--features", f"sqlite:{result['online_store']}"]
+    query = urlencode({"user": result["example_user"], "k": 10})
+    return [[_program(), *served], ["curl", f"http://127.0.0.1:8080/v1/recommend?{query}"]]
 
 
 def refusal(result: Result) -> GateRefused | None:

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from lodestar.safe_text import command, say
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     tune = commands.add_parser(
@@ -46,7 +48,7 @@ def _tune(options: argparse.Namespace) -> int:
     tried = tune(Path(options.features), recipe, options.overrides, options.output, options.trials, options.jobs)
     sys.stdout.write(table(tried))
     best = options.output / BEST
-    sys.stdout.write(f'\nlodestar run --recipe {options.recipe} --overrides "$(cat {best})" trains with the best.\n')
+    say(f'\nlodestar run --recipe {options.recipe} --overrides "$({command(["cat", str(best)])})" trains with the best.\n')
     return 0
 
 

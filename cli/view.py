@@ -90,14 +90,14 @@ class RunView:
         details = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, int | float))
         self.steps[running].text = f"{done}/{total}  {details}  {eta_s:.0f} s left"
         if self._live is None:
-            self._console.print(f"  {running} {self.steps[running].text}", highlight=False)
+            self._console.print(f"  {running} {self.steps[running].text}", highlight=False, markup=False)
 
     def _set(self, step: str, mark: str, text: str) -> None:
         if step not in self.steps:
             return
         self.steps[step] = StepView(mark, text)
         if self._live is None:
-            self._console.print(f"{mark} {step}  {text}".rstrip(), highlight=False)
+            self._console.print(f"{mark} {step}  {text}".rstrip(), highlight=False, markup=False)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))

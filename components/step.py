@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from components.termination import unwinding
 from lodestar.errors import EnvironmentFault, LodestarError
 from lodestar.progress import log_event
+from lodestar.safe_text import log_to_stderr
 
 if TYPE_CHECKING:
     from kfp.dsl import Artifact
@@ -29,7 +30,7 @@ def step(name: str, *, inputs: Sequence["Artifact"] = (), outputs: Sequence["Art
 
     EnvironmentFault E543 where an input is gone, E544 where an output was not written. A step that does not end well leaves no outputs.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    log_to_stderr(logging.INFO)
     started = time.monotonic()
     log_event("started", step=name)
     try:

@@ -11,11 +11,17 @@ LodestarError
 
 from dataclasses import dataclass
 
+from lodestar.safe_text import printable
+
 
 class LodestarError(Exception):
     """Base of all errors that are shown to a person without a stack trace."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """What a person is shown: nothing in it moves a cursor or gives a password away, and no value makes a line that looks like ours."""
+        return printable(super().__str__()).replace("\n", "\n  ")
 
 
 class UsageError(LodestarError):

@@ -1,7 +1,6 @@
 """`python -m serving`: answer requests from a bundle, as `lodestar serve` and KServe do."""
 
 import argparse
-import logging
 import os
 import string
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar.errors import LodestarError
+from lodestar.safe_text import Parser, log_to_stderr
 from serving import listen, stopping
 from serving.limits import Load
 
@@ -24,7 +24,8 @@ NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "._-")
 def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 5 environment)."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    log_to_stderr()
+    os.umask(0o077)  # what is written is its user's alone: events, and what is learnt of them, are personal
     stopping.stop_on_signals("lodestar serve")
     try:
         _serve(options)
@@ -81,7 +82,7 @@ def _name(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lodestar serve",
         description="Answer requests from a bundle: /v1/recommend?user=…&k=…, KServe's v1 and v2, health and metrics.",
     )

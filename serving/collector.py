@@ -6,7 +6,6 @@ Both write whole parts, `LANDING/events/part-….jsonl.gz`, with the contract's 
 import argparse
 import hashlib
 import ipaddress
-import logging
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lodestar import schema, storage
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
+from lodestar.safe_text import Parser, log_to_stderr, warn
 from serving import listen, stopping
 from serving.limits import Load
 
@@ -33,7 +33,8 @@ WITH_HTTP, WITH_KAFKA = ("spool", "allow_origin", "metrics_port"), ("topic", "gr
 def main(arguments: list[str] | None = None) -> int:
     """Collect until told to stop; the exit code says what kind of trouble there was (0 ok, 2 usage, 5 environment)."""
     asked = options(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    log_to_stderr()
+    os.umask(0o077)  # what is written is its user's alone: events, and what is learnt of them, are personal
     try:
         if asked.kafka:
             _read(asked)
@@ -123,7 +124,7 @@ def _read(options: argparse.Namespace) -> None:
     reader = Reader(config, Landing(options.landing), metrics)
     if options.metrics:
         _show_metrics(metrics, *options.metrics)
-    sys.stderr.write(f"lodestar collect: into {options.landing}, from {', '.join(config.topics)} at {options.kafka}\n")
+    warn(f"lodestar collect: into {options.landing}, from {', '.join(config.topics)} at {options.kafka}\n")
     reader.run(stopped)
 
 
@@ -177,7 +178,7 @@ def _whole(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lodestar collect",
         description="Take events and impressions in over HTTP or from Kafka, into parts that `lodestar data ingest` reads.",
         epilog=f"{KEY} holds the key that senders must know, {PASSWORD} what sasl.password is.",

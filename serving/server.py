@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from lodestar.safe_text import warn
 from serving.limits import Load
 from serving.protocol import Protocol
 
@@ -32,6 +33,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             log_level="error",  # each refusal is counted, and not worth a line
+            log_config=None,  # as all our processes log
             access_log=False,
             loop="uvloop",
             http=partial(Protocol, load, apps),  # type: ignore[arg-type]  # it is only called
@@ -50,7 +52,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        sys.stderr.write(self._words)
+        warn(self._words)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: at most `DRAIN_S`, and no longer than there are connections."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from lodestar.safe_text import line, markdown
+
 ROWS = "| table | rows in | kept | dropped | named by events only |\n|---|---:|---:|---:|---:|"
 
 
@@ -31,7 +33,8 @@ class Report:
 
     def markdown(self) -> str:
         """The report as a person reads it."""
-        lines = [f"# Ingest of `{self.source}`", "", ROWS]
+        source = line(self.source).replace("`", "'")
+        lines = [f"# Ingest of `{source}`", "", ROWS]
         for name, table in self.tables.items():
             lines.append(f"| {name} | {table.rows_in:,} | {table.kept:,} | {sum(table.dropped.values()):,} | {table.added:,} |")
         lines += _section("Dropped", [f"{name}: {rule}: {count:,}" for name, rule, count in self._dropped()])
@@ -62,4 +65,4 @@ class Report:
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
-    return ["", f"## {title}", "", *(f"- {line}" for line in lines)] if lines else []
+    return ["", f"## {title}", "", *(f"- {markdown(text)}" for text in lines)] if lines else []

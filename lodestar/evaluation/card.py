@@ -11,6 +11,7 @@ from lodestar.evaluation.intervals import Interval
 from lodestar.evaluation.names import metric_title, title
 from lodestar.evaluation.outcome import Evaluation
 from lodestar.evaluation.slices import Slice
+from lodestar.safe_text import line
 
 SHOWN = ("ndcg_at_10", "hr_at_10", "mrr_at_10", "map_at_10", "novelty_at_10")
 SPLITS = {
@@ -139,4 +140,4 @@ def _interval(interval: Interval, form: str = ".4f") -> str:
 
 def _plain(text: str) -> str:
     """Text of the data as nothing but text: no markup of Markdown's or HTML's, no line of its own."""
-    return re.sub(r"([\\`*_{}\[\]()#+.!|~-])", r"\\\1", html.escape(" ".join(text.split())))
+    return re.sub(r"([\\`*_{}\[\]()#+.!|~-])", r"\\\1", html.escape(line(" ".join(text.split()))))

@@ -11,6 +11,7 @@ from lodestar import storage
 from lodestar.config import Recipe, from_json
 from lodestar.errors import LodestarError
 from lodestar.recipes import configured
+from lodestar.safe_text import log_to_stderr
 from lodestar.training.distributed import meet
 from lodestar.training.follower import last_line_kept, watch
 from lodestar.training.run import train
@@ -21,7 +22,7 @@ FEATURES, BUNDLE = "features", "bundle"
 def main(arguments: list[str] | None = None) -> int:
     """Train, and let the leader publish; the exit code says what kind of trouble there was."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO)
+    log_to_stderr(logging.INFO)
     try:
         with last_line_kept(options.error_file, int(os.environ.get("RANK", "0"))):
             _train(options)

@@ -1,5 +1,6 @@
 """`lodestar data validate` says what a run would say, and leaves nothing behind."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,14 @@ def test_columns_are_renamed(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     assert validate(tmp_path / "none.csv") == 2
+
+
+def test_what_is_written_is_its_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        events = write(tmp_path, *GOOD)
+        assert main(["data", "ingest", str(events), "--into", str(tmp_path / "tables")]) == 0
+    finally:
+        os.umask(before)
+    written = [tmp_path / "tables", *(tmp_path / "tables").rglob("*")]
+    assert [str(path) for path in written if path.stat().st_mode & 0o077] == []
