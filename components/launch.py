@@ -12,7 +12,7 @@ from components.signals import taken_back
 from lodestar import storage
 from lodestar.errors import EnvironmentFault
 from lodestar.progress import log_event
-from lodestar.training.follower import SILENT_S, WORKER
+from lodestar.training.follower import SILENT_S, WORKER, tell
 
 PENDING_S, POLL_S = 900.0, 2.0
 # The API server may be away for as long before a step gives its job up.
@@ -20,6 +20,10 @@ LOST_S = 600.0
 # Shorter than `lodestar.training.follower.SILENT_S`, after which a job ends that no step writes to.
 BEAT_S = 60.0
 SHOWN_LINES = 20
+
+
+class Lost(Exception):
+    """A job that may be there and cannot be followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +49,10 @@ def follow(server: JobServer, job: TrainingJob, patience: Patience | None = None
     """What `launch` does, on a given server."""
     server.check_rights()
     with taken_back(lambda: _take_back(server, job)):
-        start(server, job)
         try:
+            start(server, job)
             _Follower(server, job, patience or Patience()).until_it_ends()
-        except EnvironmentFault as error:
-            if error.code != "E534":
-                raise
+        except Lost as error:
             raise _given_up(server, job, error) from error
 
 
@@ -58,7 +60,11 @@ def start(server: JobServer, job: TrainingJob) -> None:
     """Create the job; one of the same name is taken over if it is the same job, is not over, and has its bundle if it is done."""
     body = manifest(job)
     name, digest = job.name, body["metadata"]["annotations"][SPEC]
-    if server.create(body):
+    try:
+        is_new = server.create(body)
+    except Unreachable as error:
+        raise Lost(str(error)) from error  # it may have been created, and only the answer was lost
+    if is_new:
         log_event("job", name=name, state="created", namespace=job.namespace, kind=job.kind, workers=job.workers, gpus=job.gpus)
         return
     other = server.read(name)
@@ -102,22 +108,24 @@ class _Follower:
             time.sleep(self._patience.poll_s)
 
     def _read(self) -> Object:
-        """The job as it is now; Unreachable where the API server is away for too long."""
+        """The job as it is now; Lost where the API server is away, or refuses, for too long: one that starts refuses for a while."""
         deadline = time.monotonic() + self._patience.lost_s
         while True:
             self._beat()
             try:
                 return self._server.read(self._job.name)
-            except Unreachable as error:
-                if time.monotonic() > deadline:
+            except EnvironmentFault as error:
+                if error.code != "E534":
                     raise
+                if time.monotonic() > deadline:
+                    raise Lost(str(error)) from error
                 log_event("warning", message=str(error))
             time.sleep(self._patience.poll_s)
 
     def _beat(self) -> None:
         """Tell the job that it is followed."""
         if self._job.follower and time.monotonic() >= self._due:
-            storage.put(str(time.time_ns()).encode(), self._job.follower)
+            tell(self._job.follower)
             self._due = time.monotonic() + BEAT_S
 
     def _failed(self, said: str) -> EnvironmentFault:
@@ -190,7 +198,7 @@ class _Relay:
         sys.stderr.write(text + "\n")
 
 
-def _given_up(server: JobServer, job: TrainingJob, why: EnvironmentFault) -> EnvironmentFault:
+def _given_up(server: JobServer, job: TrainingJob, why: Lost) -> EnvironmentFault:
     """Nobody follows the job any more: it is deleted, or whoever reads this has to."""
     message = f"training job {job.name} cannot be followed ({why})"
     try:

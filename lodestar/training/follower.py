@@ -41,6 +41,16 @@ def look(address: str, end: Callable[[], None]) -> None:
     end()
 
 
+def tell(address: str) -> None:
+    """Write there that this process follows the job; where the store does not answer, the next time will do."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        storage.put(str(time.time_ns()).encode(), address)
+    except (BotoCoreError, ClientError, LodestarError) as error:
+        log_event("warning", message=f"{address} cannot be written: {error}")
+
+
 def content(address: str) -> bytes | None:
     """What is written there, empty where nothing is, None where the store does not answer."""
     from botocore.exceptions import BotoCoreError, ClientError

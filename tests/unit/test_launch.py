@@ -16,7 +16,7 @@ from lodestar import storage
 from lodestar.errors import EnvironmentFault
 from tests.unit.test_jobs import job
 
-AT_ONCE = Patience(poll_s=0.0)
+AT_ONCE, LOST_AT_ONCE = Patience(poll_s=0.0), Patience(poll_s=0.0, lost_s=0.0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AWAY = Unreachable("E534", "the API server does not answer (reading): connection refused", remedy="Run it again.")
 FORBIDDEN = EnvironmentFault("E534", "the API server refused reading training job train-1: 403 Forbidden", remedy="Check rights.")
@@ -202,23 +202,36 @@ def test_a_missing_right_is_said_before_anything_is_made() -> None:
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
-    server = Server("Running", AWAY, AWAY, "Running", "Succeeded")
+    server = Server("Running", AWAY, FORBIDDEN, "Running", "Succeeded")
     follow(server, job(), AT_ONCE)
     assert server.deleted == []
 
 
-@pytest.mark.parametrize(("why", "lost_s"), [(FORBIDDEN, 60.0), (AWAY, 0.0)])
-def test_a_job_that_cannot_be_followed_any_more_is_deleted(why: EnvironmentFault, lost_s: float) -> None:
+@pytest.mark.parametrize("why", [FORBIDDEN, AWAY])
+def test_a_job_that_cannot_be_followed_any_more_is_deleted(why: EnvironmentFault) -> None:
     server = Server("Running", why)
     with pytest.raises(EnvironmentFault, match=r"E591.*cannot be followed.*and was deleted"):
-        follow(server, job(), Patience(lost_s=lost_s, poll_s=0.0))
+        follow(server, job(), LOST_AT_ONCE)
     assert server.deleted == ["train-1"]
+
+
+def test_a_job_of_which_nobody_knows_whether_it_was_made_is_deleted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server("Running")
+
+    def create(body: Object) -> bool:
+        server.jobs[body["metadata"]["name"]] = body
+        raise AWAY
+
+    monkeypatch.setattr(server, "create", create)
+    assert "E591" in failure(server)
+    assert server.jobs == {}
 
 
 def test_where_even_that_is_refused_it_says_what_to_delete() -> None:
     server = Server("Running", FORBIDDEN)
     server.refusal = FORBIDDEN
-    assert "Delete it: `kubectl -n here delete pytorchjob train-1`" in failure(server)
+    with pytest.raises(EnvironmentFault, match="Delete it: `kubectl -n here delete pytorchjob train-1`"):
+        follow(server, job(), LOST_AT_ONCE)
 
 
 def test_a_job_whose_log_cannot_be_read_is_followed_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
