@@ -24,6 +24,7 @@ class Plan:
 # Filled by hand: the module's name under tests/drills, and how much of it is run.
 DRILLS: dict[str, Plan] = {
     "connections": Plan(seeds=(0,), cases=3, sample=2),
+    "workers_change": Plan(seeds=(0,), cases=8, sample=1),
 }
 
 
