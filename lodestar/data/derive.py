@@ -117,12 +117,18 @@ def completed(database: Any, table: schema.Table, present: Collection[str], comp
     return f"SELECT row, {_columns(table)} FROM ({_ruled(table, source, present, complete)})"
 
 
-def named_by_events(table: schema.Table) -> str:
-    """SQL of users or items and of `row`, the place of the event that names them first."""
+def named_by_events(table: schema.Table, present: Collection[str]) -> str:
+    """SQL of users or items and of `row`, the place of the event that names them first; events have the columns that are `present`.
+
+    Where an event names nobody its session is the user.
+    """
     key = quoted(table.key[0])
+    named = [key] if table.key[0] in present else []
+    named += [_SESSION.sql] if table is schema.USERS and schema.SESSION_ID in present else []
     source = f"""
         SELECT {key}, min(row) AS row, min({quoted(schema.EVENT_TIME)}) AS {FIRST}
-        FROM checked_{schema.EVENTS.name} WHERE {key} IS NOT NULL GROUP BY {key}"""
+        FROM (SELECT row, {quoted(schema.EVENT_TIME)}, coalesce({", ".join((*named, "NULL"))}) AS {key} FROM checked_{schema.EVENTS.name})
+        WHERE {key} IS NOT NULL GROUP BY {key}"""
     return f"SELECT row, {_columns(table)} FROM ({_ruled(table, source, table.key, table.key)})"
 
 

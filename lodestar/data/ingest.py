@@ -209,7 +209,7 @@ def _parts(work: _Work, table: schema.Table) -> list[Part]:
     if table.name in work.checked:
         query = _completed(work, table)
     elif table.name in _named(work.before) and schema.EVENTS.name in work.checked:
-        query = derive.named_by_events(table)
+        query = derive.named_by_events(table, work.checked[schema.EVENTS.name].columns)
     elif before:
         return [] if table.name in parts.MOMENT else list(before)
     else:
