@@ -23,7 +23,8 @@ from lodestar.data.source import Counts, Malformed, Source, check_text, empty, u
 from lodestar.errors import DataError, Place
 
 DELIMITERS = (",", "\t", ";", "|")
-BLOCK_BYTES = MOST_LINE_BYTES  # the longest row that Arrow accepts
+BLOCK_BYTES = MOST_LINE_BYTES  # the longest row that Arrow accepts; it reads up to 32 blocks ahead
+BATCH_BYTES = 1 << 24
 LINE_SAMPLE_BYTES = 1 << 20
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -116,7 +117,7 @@ def _check_unique(path: Path, names: list[str]) -> None:
 
 
 def _batches(path: Path, dialect: Dialect, included: list[str], known: tuple[Counts, _Seen]) -> "Iterator[pa.Table]":
-    """Rows of the right width, some 16 MB of text at a time; rows of another one are counted in what was seen."""
+    """Rows of the right width, some 16 MB at a time; rows of another one are counted in what was seen."""
     counts, seen = known
     seen.rows = 0
 
@@ -138,14 +139,27 @@ def _batches(path: Path, dialect: Dialect, included: list[str], known: tuple[Cou
                 arrow_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string())),
             ) as reader,
         ):
-            for batch in reader:
-                seen.rows += len(batch)
-                yield pa.Table.from_batches([batch]).select(included)
+            for rows in _gathered(reader):
+                seen.rows += len(rows)
+                yield rows.select(included)
     except (pa.ArrowInvalid, OSError) as error:
         _check_ends(path, dialect)
         raise unreadable(path, f"cannot be parsed ({error})") from error
     if counts.quotes and counts.newlines > seen.rows:
         _check_quotes(path, dialect)
+
+
+def _gathered(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.Table]":
+    """Fewer batches, since each costs a query."""
+    waiting, size = list[pa.RecordBatch](), 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        if size >= BATCH_BYTES:
+            yield pa.Table.from_batches(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
 
 
 def _check_ends(path: Path, dialect: Dialect) -> None:

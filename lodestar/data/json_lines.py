@@ -18,6 +18,7 @@ from lodestar.data.source import Malformed, Source, empty, unreadable
 from lodestar.errors import DataError, Place
 
 LINES = "lines"
+MOST_OTHERS = 1000
 _BLANK = r"trim(line, ' ' || chr(9) || chr(10) || chr(13)) = ''"
 _IS_OBJECT = "json_valid(line) AND json_type(CASE WHEN json_valid(line) THEN line ELSE '0' END) = 'OBJECT'"
 _KEYS = "json_keys(CASE WHEN is_object THEN line ELSE '{}' END)"
@@ -39,7 +40,7 @@ def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
     columns, whatever is in it, and is read as far as it goes.
     """
     is_landed = is_part(path)
-    names = _names(path, is_landed=is_landed)
+    names = _names(path, wanted, is_landed=is_landed)
     if is_landed:
         names = tuple(dict.fromkeys((*wanted, *names)))
     elif not names:
@@ -74,8 +75,11 @@ def _unheard(_malformed: Malformed) -> None:
     """What is bad is told by the reading that looks for it."""
 
 
-def _names(path: Path, *, is_landed: bool) -> tuple[str, ...]:
-    """The keys of all objects, as they come; a first reading, since one that a file's end brings must be known at its start."""
+def _names(path: Path, wanted: Collection[str], *, is_landed: bool) -> tuple[str, ...]:
+    """The keys of all objects, as they come; a first reading, since one that a file's end brings must be known at its start.
+
+    Of those that are not wanted, only the first `MOST_OTHERS`: where each object has keys of its own there is no end of them.
+    """
     import duckdb
 
     names: dict[str, None] = {}
@@ -86,7 +90,9 @@ def _names(path: Path, *, is_landed: bool) -> tuple[str, ...]:
                 SELECT name FROM (SELECT unnest({_KEYS}) AS name, line_number FROM (
                     SELECT line, {_IS_OBJECT} AS is_object, row_number() OVER () AS line_number FROM {LINES}))
                 GROUP BY name ORDER BY min(line_number), name""").fetchall()
-            names.update(dict.fromkeys(name for (name,) in found))
+            for (name,) in found:
+                if name in wanted or len(names) < MOST_OTHERS:
+                    names[name] = None
     return tuple(names)
 
 

@@ -22,7 +22,7 @@ LATEST_AFTER_US = 5 * 60 * 1_000_000  # an event may be ahead of when it was ing
 FIRST_YEAR, END_YEAR = 1900, 2200
 EARLIEST_US, END_US = -2_208_988_800_000_000, 7_258_118_400_000_000
 MOST_VALUE_BYTES = 1 << 20  # of any value of a file
-MOST_LINE_BYTES = 1 << 24  # of a row of text: more is a row without an end
+MOST_LINE_BYTES = 1 << 22  # of a row of text: more is a row without an end
 # Of what a stranger sends, and so of what a collector has landed.
 MOST_SENT_BYTES, MOST_PAIRS = 8192, 64
 

@@ -13,7 +13,8 @@ from lodestar.errors import shorten
 from serving import asks
 from serving.asks import Refused
 from serving.collect import keys
-from serving.collect.judge import KEY_TWICE, WRONG_TYPE, Fault, Judge
+from serving.collect.judge import Fault, Judge
+from serving.collect.offence import KEY_TWICE, WRONG_TYPE
 
 MOST_ROWS = 1000
 ID_BYTES = 12

@@ -8,7 +8,7 @@ verdicts. Stricter here is only that no value is nested but `attrs`, by one leve
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from typing import Any, NamedTuple
@@ -19,9 +19,9 @@ from lodestar import schema
 from lodestar.data import offences, rules
 from lodestar.errors import Place
 from serving.collect import keys
+from serving.collect.moments import Time, moment
+from serving.collect.offence import BAD_ID, IN_FUTURE, KEY_TWICE, OUT_OF_RANGE, TOO_LONG, UNKNOWN_TYPE, WRONG_TYPE, Offence
 
-OUT_OF_RANGE, BAD_ID, IN_FUTURE, NAIVE = "E102", "E103", "E105", "E106"
-WRONG_TYPE, UNKNOWN_TYPE, TOO_LONG, KEY_TWICE = "E107", "E110", "E170", "E173"
 MOST_BYTES_EACH = 4  # of a character in UTF-8
 LATEST_AFTER = timedelta(microseconds=rules.LATEST_AFTER_US)
 SHOWN_CHARACTERS = 64
@@ -30,14 +30,9 @@ NOT_AN_ID = frozenset(rules.NOT_AN_ID)
 TRUTHS = frozenset((*rules.TRUE, *rules.FALSE))
 # What DuckDB's trim takes away: Unicode's space separators, and neither tabs nor ends of lines.
 SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
-_NUMBER, _WHOLE, _INTEGER, _MOMENT, _NAIVE, _NOT_A_NUMBER = (
-    re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.INTEGER, rules.MOMENT, rules.NAIVE, rules.NOT_A_NUMBER)
-)
+_NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
 _LARGE = 10**18
 _NESTED = frozenset((dict, list))
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
-_EARLIEST, _END = (_1970 + timedelta(microseconds=moment_us) for moment_us in (rules.EARLIEST_US, rules.END_US))
-_LEAP_YEAR = 400  # stands for the year 0, which has no datetime
 
 Convert = Callable[[Any], Any]
 
@@ -48,21 +43,6 @@ class Fault(NamedTuple):
     code: str
     field: str
     message: str
-
-
-class Offence(Exception):
-    """A value that is not taken; without a message what its code says is said."""
-
-    def __init__(self, code: str, message: str = "", field: str = "") -> None:
-        self.code, self.message, self.field = code, message, field
-        super().__init__(code)
-
-
-class _Time(NamedTuple):
-    """A moment as it is written, and when it is."""
-
-    text: str
-    when: datetime
 
 
 class Judge:
@@ -256,48 +236,7 @@ def _pairs(value: Any) -> Any:
     return pairs
 
 
-def _time(value: Any) -> _Time | None:
+def _time(value: Any) -> Time | None:
     """A moment with its offset; a count from 1970 becomes text too, since a part's column must not mix the two."""
     text = (value if type(value) is str else _written(value)).strip(SPACES)
-    if not text:
-        return None
-    found = _MOMENT.fullmatch(text)
-    if found is None:
-        if _INTEGER.fullmatch(text):
-            return _counted(int(text))
-        raise Offence(NAIVE if _NAIVE.fullmatch(text) else WRONG_TYPE)
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:  # an offset of a day, midnight as 24:00:00, or no time at all
-        when = _unusual(found)
-    return _within(text, when)
-
-
-def _within(text: str, when: datetime) -> _Time:
-    if not _EARLIEST <= when < _END:
-        raise Offence(OUT_OF_RANGE)
-    return _Time(text, when)
-
-
-def _counted(number: int) -> _Time:
-    unit_us = next(epoch.unit_us for epoch in rules.EPOCHS if epoch.low <= abs(number) < epoch.high)
-    try:
-        when = _1970 + timedelta(microseconds=number * unit_us)
-    except OverflowError as error:
-        raise Offence(OUT_OF_RANGE) from error
-    return _within(when.isoformat(timespec="microseconds"), when)
-
-
-def _unusual(found: "re.Match[str]") -> datetime:
-    """When a text says that datetime does not read; a year that it has not is out of range."""
-    year, month, day, hour, minute, second = (int(found[place]) for place in range(1, 7))
-    is_midnight = (hour, minute, second, int((found[7] or "0")[:6])) == (24, 0, 0, 0)
-    try:
-        moment = datetime(year or _LEAP_YEAR, month, day, 0 if is_midnight else hour, minute, second, tzinfo=UTC)
-    except ValueError as error:
-        raise Offence(WRONG_TYPE) from error
-    offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
-    try:
-        return moment + timedelta(days=is_midnight) - (-offset if found[8] == "-" else offset)
-    except OverflowError as error:
-        raise Offence(OUT_OF_RANGE) from error
+    return moment(text) if text else None

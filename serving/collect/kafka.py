@@ -19,7 +19,7 @@ from lodestar import schema
 from lodestar.data.landed import QUARANTINE, new_part
 from lodestar.errors import EnvironmentFault, UsageError
 from serving import asks
-from serving.collect.intake import TABLES, Intake, name_of, unfit
+from serving.collect.intake import TABLES, Intake, Taken, name_of, unfit
 from serving.collect.judge import Fault
 from serving.collect.landing import Landing
 from serving.collect.metrics import Metrics
@@ -116,7 +116,7 @@ class Reader:
         for table, own in by_table.items():
             rows, unreadable = _decoded(own)
             good = [message for place, message in enumerate(own) if place not in unreadable]
-            taken = self._intakes[table].take(rows, [_name(message) for message in good])
+            taken = _taken(self._intakes[table], rows, [_name(message) for message in good])
             refused = [
                 *((own[place], fault) for place, fault in unreadable.items()),
                 *((good[place], fault) for place, fault in taken.refused),
@@ -185,6 +185,24 @@ def _decoded(messages: Sequence[Message]) -> tuple[list[Any], dict[int, Fault]]:
         except orjson.JSONDecodeError as error:
             bad[place] = _not_json(content, error)
     return rows, bad
+
+
+def _taken(intake: Intake, rows: Sequence[Any], names: Sequence[str]) -> Taken:
+    """What becomes of rows; one that we fail at is set aside, since the messages behind it wait, and would wait for ever."""
+    try:
+        return intake.take(rows, names)
+    except Exception:  # whatever it is, it is our fault in one message, and not to be met again by every reader after this one
+        logger.exception("messages are taken one by one, since one of them fails")
+    lines, refused = list[bytes](), list[tuple[int, Fault]]()
+    for place, (row, name) in enumerate(zip(rows, names, strict=True)):
+        try:
+            taken = intake.take([row], [name])
+        except Exception as error:
+            refused.append((place, Fault(asks.INTERNAL, "", f"the collector fails at it ({type(error).__name__})")))
+        else:
+            lines += [taken.lines] if taken.lines else []
+            refused += [(place, fault) for _, fault in taken.refused]
+    return Taken(b"".join(lines), len(lines), refused, frozenset())
 
 
 def _not_json(content: bytes, error: orjson.JSONDecodeError) -> Fault:

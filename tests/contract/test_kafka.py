@@ -133,15 +133,21 @@ def test_a_killed_reader_loses_nothing_and_doubles_nothing(brokers: str, tmp_pat
 def test_bad_messages_are_set_aside_with_where_they_lie(brokers: str, tmp_path: Path) -> None:
     good = json.dumps(event(1)).encode()
     bad = [b"{", b"\xff", None, b"[1]", json.dumps(event(2, event_type="veiw")).encode(), json.dumps(event(3, item_id=None)).encode()]
+    bad += [good[:-1] + b', "x": ' + b"[" * depth + b"]" * depth + b"}" for depth in (300, 1000, 100_000)]
+    bad += [good[:-1] + b', "item_id": "i2"}', good[:-1] + b', "value": 1e400}', good[:-1] + b', "value": NaN}']
     topic = filled(brokers, "mixed", [good, *bad])
     with collecting(tmp_path, "--kafka", brokers, "--topic", topic, "--seconds", "0.5") as reader:
-        wait_until(lambda: committed(brokers, "lodestar", topic) == 7)
+        wait_until(lambda: committed(brokers, "lodestar", topic) == 1 + len(bad))
         assert reader.stop()[0] == 0
     assert [row[schema.ITEM_ID] for row in rows_in(tmp_path, "events")] == ["i1"]
     letters = sorted(rows_in(tmp_path, "quarantine"), key=lambda letter: letter["partition"] + PARTITIONS * letter["offset"])
-    assert [letter["code"] for letter in letters] == ["E401", "E104", "E401", "E107", "E110", "E103"]
+    assert [letter["code"] for letter in letters] == [
+        *("E401", "E104", "E401", "E107", "E110", "E103"),
+        *("E107", "E107", "E401"),
+        *("E173", "E401", "E401"),
+    ]
     assert [(letter["topic"], letter["partition"], letter["offset"]) for letter in letters] == [
-        (topic, number % PARTITIONS, number // PARTITIONS) for number in range(1, 7)
+        (topic, number % PARTITIONS, number // PARTITIONS) for number in range(1, 1 + len(bad))
     ]
     assert [letter["value"] for letter in letters[:2]] == ["{", "\\xff"]
 
