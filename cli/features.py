@@ -65,8 +65,8 @@ def _add_prove(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     meaning = f"what `lodestar serve --proof` wrote: a file, a folder or s3:// (default: {log})"
     proof.add_argument("log", nargs="?", default=log, metavar="LOG", help=meaning)
     proof.add_argument("--tables", type=Path, metavar="PATH", help="what the features were built from (default: the last run's)")
-    meaning = "whose scale counts are held to, where a ranker was given any (default: the last run's)"
-    proof.add_argument("--features", type=Path, metavar="PATH", help=meaning)
+    meaning = "whose scale counts are held to, where a ranker was given any; one for each generation served (default: those of all runs)"
+    proof.add_argument("--features", type=Path, action="append", default=[], metavar="PATH", help=meaning)
     proof.add_argument("--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help="like 90m, 24h, 7d (default: 24h)")
     proof.set_defaults(command=_prove)
 
@@ -111,7 +111,7 @@ def _prove(options: argparse.Namespace) -> int:
     from lodestar.data.tables import Tables
     from lodestar.errors import GateRefused, UsageError
     from lodestar.features import skew
-    from lodestar.features.store import scalers
+    from lodestar.features.store import generation_of, scalers
 
     with tempfile.TemporaryDirectory() as folder:
         source = storage.fetch(options.log, Path(folder)) if storage.is_remote(options.log) else Path(options.log)
@@ -119,11 +119,12 @@ def _prove(options: argparse.Namespace) -> int:
         if not files or not files[0].is_file():
             raise UsageError(f"there is no proof log at {options.log}; serve with --proof to write one")
         log, run = skew.read(files), Path(DEFAULT_OUTPUT)
-        tables = options.tables or _last(run, "ingest/tables", "--tables what the features were built from")
-        scale: dict[str, float] = {}
+        tables = options.tables or _all(run, "ingest/tables", "--tables what the features were built from")[-1]
+        scales: dict[str, dict[str, float]] = {}
         if any(vector.counts for vector in log.vectors):
-            scale = scalers(options.features or _last(run, "build-features/features", "--features where the features are"))
-        proof = skew.prove(log, Tables(root=tables), options.last, scale)
+            folders = options.features or _all(run, "build-features/features", "--features where the features are")
+            scales = {generation_of(one): scalers(one) for one in folders}
+        proof = skew.prove(log, Tables(root=tables), options.last, scales)
     found = f"{proof.identical:,}/{proof.requests:,} identical"
     age = f"what was served was {_rounded(proof.median_age)} old in the median, {_rounded(proof.oldest)} at most"
     if not proof.differences:
@@ -133,14 +134,14 @@ def _prove(options: argparse.Namespace) -> int:
     raise GateRefused(f"{found}; {age}")
 
 
-def _last(run: Path, what: str, option: str) -> Path:
-    """What a step of the last run on this machine left."""
+def _all(run: Path, what: str, option: str) -> list[Path]:
+    """What a step of the runs on this machine left, the last one's last."""
     from lodestar.errors import UsageError
 
     found = sorted(run.glob(f".pipeline/*/{what}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(f"no run is in {run}; say with {option}")
-    return found[-1]
+    return found
 
 
 def _duration(text: str) -> timedelta:

@@ -1,5 +1,6 @@
 """Publish a bundle with the online rows that it reads, as one generation."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from lodestar.bundle import load
 from lodestar.errors import DataError, UsageError
 from lodestar.progress import log_event
 from lodestar.schema.places import GENERATION
+
+NAME = re.compile(r"[0-9a-f]{16}")
 
 
 def release(bundle: Path, features: Path, destination: str, started_at: str) -> str:
@@ -43,7 +46,7 @@ def check_generation(trained_on: str, features: Path) -> None:
     """DataError E555 where a folder holds another generation of features than the one that a bundle names, or says none."""
     file = features / GENERATION
     held = file.read_text() if file.is_file() else "without a name"
-    if held != trained_on:
+    if held != trained_on or not NAME.fullmatch(held):  # it becomes a path, and a part of keys
         message = f"the bundle was trained on feature generation {trained_on}, and {features} holds generation {held}"
         raise DataError("E555", message, remedy="Publish the bundle with the features that it was trained on.")
 

@@ -37,7 +37,9 @@ MAKE_CURRENT = """
 local held = redis.call('HMGET', KEYS[1], 'generation', 'started_us')
 if held[2] and tonumber(held[2]) > tonumber(ARGV[2]) and held[1] ~= ARGV[1] then return held[1] end
 redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'started_us', ARGV[2])
-for _, generation in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+local generations = redis.call('SMEMBERS', KEYS[2])
+table.insert(generations, '') -- what was pushed while there was none
+for _, generation in ipairs(generations) do
     local is_there = generation == ARGV[1]
     for i = 4, #ARGV, 2 do
         local key = ARGV[i] .. generation .. ARGV[i + 1]
@@ -78,6 +80,12 @@ class Generations:
         if not self._client.eval(FINISH, len(keys), *keys, STATE, COMPLETE, FILLING):
             message = f"rows of generation {generation} were removed from the online store while it was filled"
             raise EnvironmentFault("E554", message, remedy="Publish again; give Redis more memory if it evicts keys.")
+
+    def abandon(self, generation: str) -> None:
+        """Free at once what was filled and will not be finished; what is complete stays."""
+        for key in self._keys(generation):
+            if (self._client.hget(key, STATE) or b"").startswith(FILLING):
+                self._client.unlink(key)
 
     def make_current(self, generation: str, started_us: int) -> str:
         """The generation that is current then: this one, unless a run that started later has published another.

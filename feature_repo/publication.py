@@ -5,6 +5,7 @@ rows of each generation lie apart and are read only when all of them are there.
 """
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -38,14 +39,21 @@ def fill_redis(features: Path) -> None:
     What was filled before is filled again, so a Redis that was flushed has everything afterwards. EnvironmentFault E553 where Redis does
     not take it, E554 where rows go away meanwhile.
     """
+    import redis
+
     generation = (features / GENERATION).read_text()
     with Progress("bring features online", 3) as progress, _in_redis(features) as store:
         progress.advance()
         generations = _online(store).generations(store.config)
-        generations.begin(generation)
-        _materialise(store)
-        progress.advance()
-        generations.finish(generation)
+        try:
+            generations.begin(generation)
+            _materialise(store)
+            progress.advance()
+            generations.finish(generation)
+        except BaseException:  # SIGTERM is one; a Redis that is full has room again
+            with contextlib.suppress(redis.RedisError):
+                generations.abandon(generation)
+            raise
         progress.advance()
 
 
@@ -60,7 +68,8 @@ def make_current(features: Path, started_us: int) -> str:
 
 
 def _materialise(store: "FeatureStore") -> None:
-    store.materialize(BEFORE_ALL, datetime.now(UTC))  # counts have rows for the hours at which they will fall
+    with contextlib.redirect_stdout(sys.stderr):  # Feast tells of its work there
+        store.materialize(BEFORE_ALL, datetime.now(UTC))  # counts have rows for the hours at which they will fall
 
 
 def _online(store: "FeatureStore") -> Any:

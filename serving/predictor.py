@@ -95,8 +95,9 @@ class Predictor:
         lists = [self.recommender.listed(one, ask.user) for ask, one in zip(asks, found, strict=True)]
         answers = [self._shown(ask, history, places) for ask, history, places in zip(asks, histories, lists, strict=True)]
         if self.proof is not None:
+            generation = self.recommender.bundle.info.features
             for answer, history, one in zip(answers, histories, counted, strict=True):
-                self._write(self.proof, Served(answer=answer, history=history, counted=one).row())
+                self._write(self.proof, Served(answer=answer, generation=generation, history=history, counted=one).row())
         self.metrics.predicted(time.perf_counter() - started)
         return answers
 

@@ -39,9 +39,10 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Served:
-    """What the store gave for one answer; of items it tells of those that were shown."""
+    """What the store gave for one answer, of which feature generation; of items it tells of those that were shown."""
 
     answer: Answer
+    generation: str
     history: Recent
     counted: Counted | None
 
@@ -51,6 +52,7 @@ class Served:
             schema.REQUEST_ID: self.answer.request_id,
             schema.USER_ID: self.answer.user,
             schema.SHOWN_AT: datetime.now(UTC).isoformat(timespec="microseconds"),
+            schema.FEATURE_GENERATION: self.generation,
             schema.KNOWN_US: self.history.known_us,
             schema.RECENT_ITEMS: self.history.items,
         }

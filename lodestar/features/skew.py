@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.data.tables import Tables
-from lodestar.errors import DataError, Place
+from lodestar.errors import DataError, Place, UsageError
 from lodestar.features import sequences, taken
 from lodestar.features.relations import opened_for
 from lodestar.features.skew_counts import Key, Values, rebuilt
@@ -28,13 +28,17 @@ NOTHING = "nothing"
 
 
 class Vector(NamedTuple):
-    """What was served: to whom, as of when, which items, the seconds between them where a model looks at time, and a ranker's counts."""
+    """What was served: to whom, as of when, which items, the seconds between them where a model looks at time, and a ranker's counts.
+
+    Counts are on the scale of the feature generation that they were read from.
+    """
 
     user: str
     known_us: int
     items: tuple[str, ...]
     gaps_s: tuple[float, ...] = ()
     counts: tuple[tuple[Key, Values], ...] = ()
+    generation: str = ""
 
 
 class Past(NamedTuple):
@@ -109,7 +113,8 @@ def _parsed(line: bytes, place: Place) -> tuple[str, int, Vector]:
         shown = datetime.fromisoformat(row[schema.SHOWN_AT])
         counts = tuple(_counted(*one) for one in row.get(schema.COUNTS, ()))
         items, gaps_s = tuple(map(str, row[schema.RECENT_ITEMS])), tuple(map(float, row.get(schema.RECENT_GAPS_S, ())))
-        vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), items, gaps_s, counts)
+        generation = str(row.get(schema.FEATURE_GENERATION, "")) if counts else ""
+        vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), items, gaps_s, counts, generation)
         return str(row[schema.REQUEST_ID]), _us(shown), vector
     except KeyError as error:
         raise DataError("E101", f"there is no {error.args[0]}", remedy="Give the log that --proof wrote.", place=place) from error
@@ -132,22 +137,23 @@ def _us(moment: datetime) -> int:
     return (moment - datetime.fromtimestamp(0, moment.tzinfo)) // timedelta(microseconds=1)
 
 
-def prove(log: Log, found: Tables, last: timedelta, scale: Mapping[str, float]) -> Proof:
+def prove(log: Log, found: Tables, last: timedelta, scales: Mapping[str, Mapping[str, float]]) -> Proof:
     """Compare what the requests of the last hours were served with what the tables give as of the same moments.
 
-    `scale` is the features' (`scalers.json`); without counts in the log it is not looked at.
+    `scales` are those of the counts (`scalers.json`) by feature generation; without counts in the log they are not looked at.
+    UsageError where counts were served of a generation that is none of them.
     """
     requests = log.since(last)
     served = np.asarray(log.vector, dtype=np.int64)[requests]
     wanted = [log.vectors[place] for place in np.unique(served)]
     history = dict(_rebuilt(found, wanted))
-    counts = rebuilt(found, (key for vector in wanted for key, _ in vector.counts), scale)
+    counts = {generation: rebuilt(found, keys, _scale(scales, generation)) for generation, keys in _by_generation(wanted).items()}
     shown_us = np.asarray(log.shown_us, dtype=np.int64)[requests]
     differences, ages_us = [], []
     for request, place, moment_us in zip(requests, served, shown_us, strict=True):
         vector = log.vectors[place]
         different = _difference(vector, history[vector.user, vector.known_us], int(moment_us)) or _miscounted(
-            vector, counts, int(moment_us)
+            vector, counts.get(vector.generation, {}), int(moment_us)
         )
         if different is not None:
             differences.append(Difference(request_id=log.request[request], user=vector.user, **different))
@@ -160,6 +166,21 @@ def prove(log: Log, found: Tables, last: timedelta, scale: Mapping[str, float]) 
         median_age=timedelta(microseconds=int(np.median(ages))),
         oldest=timedelta(microseconds=int(ages.max())),
     )
+
+
+def _by_generation(wanted: Sequence[Vector]) -> dict[str, list[Key]]:
+    keys: dict[str, list[Key]] = {}
+    for vector in wanted:
+        if vector.counts:
+            keys.setdefault(vector.generation, []).extend(key for key, _ in vector.counts)
+    return keys
+
+
+def _scale(scales: Mapping[str, Mapping[str, float]], generation: str) -> Mapping[str, float]:
+    if generation not in scales:
+        given = ", ".join(scales) or "none"
+        raise UsageError(f"counts were served of feature generation {generation or 'without a name'}, and --features gives {given}")
+    return scales[generation]
 
 
 def _difference(vector: Vector, history: Past, shown_us: int) -> dict[str, str] | None:

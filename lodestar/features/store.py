@@ -88,11 +88,11 @@ def load(root: Path) -> FeatureSet:
     interactions = Interactions(
         users=unpack(schema.USER_ID, content), items=items.ids, user=content["user"], item=content["item"], time=content["time"]
     )
-    return FeatureSet(root=root, interactions=interactions, items=items, digest=_digest(root))
+    return FeatureSet(root=root, interactions=interactions, items=items, digest=generation_of(root))
 
 
-def _digest(root: Path) -> str:
-    """The generation that the build has noted; of sequences without tables, their own."""
+def generation_of(root: Path) -> str:
+    """What the build has noted that all of a folder is called; of sequences without tables, a name of their own."""
     if (root / GENERATION).is_file():
         return (root / GENERATION).read_text()
     with (root / SEQUENCES).open("rb") as file:

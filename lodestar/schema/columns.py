@@ -56,6 +56,7 @@ RETRIEVER = "retriever"
 FEATURE_HASH = "feature_hash"
 KNOWN_US = "known_us"
 COUNTS = "counts"
+FEATURE_GENERATION = "feature_generation"  # whose rows an answer was made from
 IS_SPONSORED = "is_sponsored"
 ATTRS = "attrs"
 KIND = "kind"

@@ -16,8 +16,9 @@ import redis as redis_client
 from components.release import release
 from feature_repo import publication, push, store
 from feature_repo.generations import Generations
+from feature_repo.packed import PackedRedisOnlineStore
 from lodestar import bundle, schema, storage
-from lodestar.errors import DataError, EnvironmentFault, UsageError
+from lodestar.errors import EnvironmentFault
 from lodestar.schema.places import KEPT_S, STATE, rows_key
 from serving.features import GenerationMissing, Histories
 from tests.contract.conftest import StartRedis, free_port
@@ -258,16 +259,27 @@ def test_a_redis_without_memory_stops_it_too(before: Made, redis: Any, destinati
         redis.config_set("maxmemory", "0")
 
 
-def test_a_bundle_goes_out_with_the_features_that_it_was_trained_on(before: Made, after: Made, redis: Any, destination: str) -> None:
-    with pytest.raises(DataError, match=f"E555.*{after.generation}.*{before.generation}"):
-        release(after.bundle, before.features, destination, FIRST)
-    assert redis.keys("*") == []
+def test_a_fill_that_fails_half_way_takes_back_what_it_brought(
+    before: Made, redis: Any, port: int, destination: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = PackedRedisOnlineStore.write_rows, list[str]()
 
+    def fail_later(self: Any, config: Any, table: Any, content: Any, generation: str = "") -> None:
+        if table.name == schema.QUERY_STATS_VIEW:
+            raise SystemExit(143)
+        write(self, config, table, content, generation)
+        written.append(table.name)
 
-@pytest.mark.parametrize("started_at", ["yesterday", "2026-01-01T00:00:00"])
-def test_when_a_run_started_is_a_moment_with_its_offset(started_at: str, before: Made, destination: str) -> None:
-    with pytest.raises(UsageError, match=r"2026-01-31T06:00:00Z"):
-        release(*before, destination, started_at)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(PackedRedisOnlineStore, "write_rows", fail_later)
+        release(*before, destination, FIRST)
+    assert len(written) > 3
+    assert times_left_s(redis, before) == {-2}
+    release(*before, destination, FIRST)
+    monkeypatch.setattr(PackedRedisOnlineStore, "write_rows", fail_later)
+    with pytest.raises(SystemExit):
+        release(*before, destination, SECOND)
+    assert histories(port, before) == expected(before)  # which was complete
 
 
 def test_without_a_destination_nothing_is_published(before: Made, redis: Any) -> None:

@@ -23,7 +23,7 @@ from lodestar import bundle, schema
 from lodestar.config import Recipe, override
 from lodestar.data.tables import Tables
 from lodestar.engine.recommender import Recommender
-from lodestar.errors import DataError
+from lodestar.errors import DataError, UsageError
 from lodestar.evaluation import metrics
 from lodestar.evaluation.judge import Judge
 from lodestar.evaluation.metrics import ndcg, rank
@@ -217,7 +217,8 @@ def proven(features: Path, made: Path, start_serving: StartServing, tmp_path_fac
 
 def proof(features: Path, rows: list[dict[str, Any]], log: Path) -> skew.Proof:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return skew.prove(skew.read([log]), Tables(root=features.parent / "tables"), timedelta(hours=1), features_store.scalers(features))
+    scales = {generation_of(features): features_store.scalers(features)}
+    return skew.prove(skew.read([log]), Tables(root=features.parent / "tables"), timedelta(hours=1), scales)
 
 
 def test_the_counts_of_an_answer_are_what_history_gives(features: Path, proven: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -260,3 +261,12 @@ def test_a_log_with_counts_of_no_view_is_a_coded_error(features: Path, proven: l
     rows[1][schema.COUNTS][0][0] = "no such view"
     with pytest.raises(DataError, match=r"E107.*no such view"):
         proof(features, rows, tmp_path / "proof.jsonl")
+
+
+def test_counts_are_held_to_the_scale_of_the_generation_that_they_were_read_from(
+    features: Path, proven: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    assert {row[schema.FEATURE_GENERATION] for row in proven} == {generation_of(features)}
+    other = [row | {schema.FEATURE_GENERATION: "f" * 16} for row in proven]
+    with pytest.raises(UsageError, match=f"generation {'f' * 16}, and --features gives {generation_of(features)}"):
+        proof(features, other, tmp_path / "proof.jsonl")

@@ -1,5 +1,6 @@
 """A bundle goes out whole with what it reads, to a folder or to S3, and twice is as good as once."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from components.release import release
 from feature_repo import store
 from lodestar import bundle, storage
+from lodestar.errors import DataError, UsageError
+from lodestar.schema.places import GENERATION
 from serving.features import SqliteFeatures
 from tests.contract.conftest import ROOT, generation_of
 from tests.factories import small_bundle
@@ -60,3 +63,21 @@ print(release(Path(bundle), Path(features), destination, {STARTED_AT!r}))
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str((tmp_path / "out" / "current" / "bundle").resolve())
+
+
+@pytest.mark.parametrize("named", ["f" * 16, "../../elsewhere"])
+def test_a_bundle_goes_out_with_the_features_that_it_was_trained_on(features: Path, tmp_path: Path, named: str) -> None:
+    made = small_bundle(tmp_path / "made", features=named)
+    with pytest.raises(DataError, match=rf"E555.*{named}.*{generation_of(features)}"):
+        release(made, features, str(tmp_path / "out"), STARTED_AT)
+    other = shutil.copytree(features, tmp_path / "features")
+    (other / GENERATION).write_text("../../elsewhere")  # which agree
+    with pytest.raises(DataError, match="E555"):
+        release(small_bundle(tmp_path / "agreed", features="../../elsewhere"), other, str(tmp_path / "out"), STARTED_AT)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("started_at", ["yesterday", "2026-01-01T00:00:00"])
+def test_when_a_run_started_is_a_moment_with_its_offset(started_at: str, features: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"2026-01-31T06:00:00Z"):
+        release(small_bundle(tmp_path / "made", features=generation_of(features)), features, str(tmp_path / "out"), started_at)

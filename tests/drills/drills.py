@@ -25,6 +25,7 @@ class Plan:
 DRILLS: dict[str, Plan] = {
     "connections": Plan(seeds=(0,), cases=3, sample=2),
     "workers_change": Plan(seeds=(0,), cases=8, sample=1),
+    "publications": Plan(seeds=(0,), cases=15, sample=1),
 }
 
 
