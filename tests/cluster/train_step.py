@@ -55,9 +55,9 @@ class TrainStep:
         environment.append({"name": "LODESTAR_TRAINING", "value": json.dumps(setting)})
         kubectl("apply", "-f", "-", content=pod)
         try:
-            with pods.followed(name) as log:
+            with pods.followed(name) as said:
                 exit_code = eventually(lambda: _exit_code(name, meanwhile), STEP_S, lambda: kubectl(*_PLACE, "describe", "pod", name))
-            return Ended(exit_code=int(exit_code), log=log.read_text(), bundle=f"{root}/bundle")
+            return Ended(exit_code=int(exit_code), log="".join(said), bundle=f"{root}/bundle")
         finally:
             kubectl(*_PLACE, "delete", "pod", name, "--wait=false", "--ignore-not-found")
 

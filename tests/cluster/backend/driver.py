@@ -178,9 +178,9 @@ class _Run:
         pod_name = f"{self.name}-{name}-{uuid.uuid4().hex[:4]}"
         started_s = time.monotonic()
         kubectl("apply", "-f", "-", content=pods.pod(pod_name, executor, platform, executor_input, result))
-        with pods.followed(pod_name) as log_file:
+        with pods.followed(pod_name) as said:
             exit_code = self._wait(name, pod_name)
-        log = log_file.read_text()
+        log = "".join(said)
         kubectl("-n", pods.NAMESPACE, "delete", "pod", pod_name, "--wait=false", "--ignore-not-found")
         seconds = round(time.monotonic() - started_s, 1)
         if exit_code:

@@ -75,8 +75,9 @@ def pod(name: str, executor: Object, platform: Object, executor_input: Object, r
 
 
 @contextmanager
-def followed(name: str) -> Iterator[Path]:
-    """A file that gets what a pod prints for as long as this lasts, of a pod that is deleted meanwhile too."""
+def followed(name: str) -> Iterator[list[str]]:
+    """A list that has, once this is over, what a pod printed for as long as it lasted, of a pod that was deleted meanwhile too."""
+    said: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "log")
         # A pod that has not started yet is asked again.
@@ -84,13 +85,14 @@ def followed(name: str) -> Iterator[Path]:
         with file.open("w") as target:
             follower = subprocess.Popen(["sh", "-c", ask], stdout=target, stderr=subprocess.DEVNULL, start_new_session=True)
             try:
-                yield file
+                yield said
                 with suppress(subprocess.TimeoutExpired):
                     follower.wait(LOG_END_S)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(follower.pid, signal.SIGTERM)
                 follower.wait()
+                said.append(file.read_text())
 
 
 def _environment(container: Object, platform: Object) -> list[Object]:
