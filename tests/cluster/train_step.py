@@ -82,7 +82,7 @@ def _pipeline(registry: str) -> Any:
     @dsl.pipeline(name="training")  # type: ignore[untyped-decorator]
     def training(features: Input[Dataset]) -> None:
         task = train(features=features, recipe="tiny", overrides={}, image=_image(registry))
-        task = _placed(task, registry).set_accelerator_type(GPU).set_accelerator_limit(1)
+        task = _placed(task, registry, {}).set_accelerator_type(GPU).set_accelerator_limit(1)
         kubernetes.add_node_selector(task, POOL, "gpu")
         kubernetes.add_toleration(task, key=GPU, operator="Exists", effect="NoSchedule")
 
