@@ -1,18 +1,45 @@
-"""Arrays in one file: the same arrays give the same bytes, and reading runs no code."""
+"""Arrays in one file: the same arrays give the same bytes, and reading runs no code.
 
+What is read says how long it is before anything of that length is made: an archive holds no more than its own bytes.
+"""
+
+import itertools
+import math
 import os
 import shutil
 import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.errors import DataError, Place, shorten
+
 Arrays = dict[str, NDArray[Any]]
+Kinds = Mapping[str, tuple[str, tuple[int | None, ...]]]  # by name, kinds of numpy's types ("f", "iu") and a shape; None is any length
 _ENDS = "_ends"
+SUFFIX, NUMBERS, MOST_ARRAYS = ".npy", "biuf", 4_096
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    struct.error,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
 _ALIGNED, _HEADER, _LENGTHS, _ZIP64, _PADDING = 64, 30, 26, 20, 6  # bytes, of a ZIP file's local header and its extra fields
 _ALIGNMENT_FIELD = 0xD935  # as Android's zipalign has it: the alignment, and zeros
 
@@ -58,24 +85,68 @@ def save(file: Path, arrays: Mapping[str, NDArray[Any] | Growing]) -> None:
                     np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
-def load(file: Path) -> Arrays:
-    with np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+def load(file: Path | IO[bytes], name: str = "") -> Arrays:
+    """All arrays of a file, which may be open already and is then called `name`; DataError E181 where it holds none or is damaged."""
+    with _opened(file, name) as (archive, entries):
+        found: Arrays = {}
+        for entry in entries:
+            with archive.open(entry) as content:
+                found[entry.filename.removesuffix(SUFFIX)] = np.lib.format.read_array(content, allow_pickle=False)
+        return found
 
 
 def mapped(file: Path) -> Arrays:
     """The same where they lie, to be read only: what is looked at comes from the file then, and goes again where memory is short."""
     found: Arrays = {}
-    with zipfile.ZipFile(file) as archive, file.open("rb") as content:
-        for entry in archive.infolist():
+    with _opened(file) as (_, entries), file.open("rb") as content:
+        for entry in entries:
             content.seek(entry.header_offset + _LENGTHS)
             content.seek(sum(struct.unpack("<HH", content.read(4))), os.SEEK_CUR)
-            np.lib.format.read_magic(content)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(content)
+            shape, _, dtype = _header(content)
             is_empty = 0 in shape
             values = np.zeros(shape, dtype) if is_empty else np.asarray(np.memmap(file, dtype, "r", content.tell(), shape))
-            found[entry.filename.removesuffix(".npy")] = values
+            found[entry.filename.removesuffix(SUFFIX)] = values
     return found
+
+
+@contextmanager
+def _opened(file: Path | IO[bytes], name: str = "") -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """The archive and its entries, each of which holds an array of numbers of just its length."""
+    name = name or str(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if len(entries) > MOST_ARRAYS or len(set(names)) != len(names):
+                raise _damaged(name, f"it lists {len(names):,} arrays, of which {len(names) - len(set(names)):,} twice")
+            for entry in entries:
+                if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(SUFFIX):
+                    raise _damaged(name, f"{shorten(entry.filename)!r} is packed, or no array")
+                with archive.open(entry) as content:
+                    shape, _, dtype = _header(content)
+                    length = math.prod(shape) * dtype.itemsize
+                    if dtype.kind not in NUMBERS or content.tell() + length != entry.file_size:
+                        raise _damaged(
+                            name, f"{shorten(entry.filename)!r} is {dtype} of shape {list(shape)[:8]} in {entry.file_size:,} bytes"
+                        )
+            yield archive, entries
+    except DAMAGE as error:
+        raise _damaged(name, str(error) or type(error).__name__) from error
+
+
+def _header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(content)
+    if version != (1, 0):
+        raise ValueError(f"arrays of version {version} are not read")
+    shape, is_by_column, dtype = np.lib.format.read_array_header_1_0(content)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"an array has the shape {shape}")
+    return shape, is_by_column, dtype
+
+
+def _damaged(name: str, message: str) -> DataError:
+    remedy = "It was cut off, or was not written by this program: make it again."
+    return DataError("E181", f"it holds no arrays: {message}", remedy=remedy, place=Place(file=name))
 
 
 def _entry(name: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -100,6 +171,15 @@ def packed(name: str, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> Ar
 
 
 def unpack(name: str, arrays: Arrays) -> list[str]:
-    """The texts that `pack` took."""
-    content, ends = arrays[name].tobytes(), arrays[name + _ENDS].tolist()
-    return [content[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+    """The texts that `pack` took; DataError E181 where the arrays are none that it gave."""
+    content, ends = arrays.get(name), arrays.get(name + _ENDS)
+    if content is None or ends is None or content.dtype != np.uint8 or ends.dtype.kind not in "iu" or ends.ndim != 1:
+        raise _damaged(name, "texts are missing")
+    bounds = np.append(0, ends.astype(np.int64))
+    if (np.diff(bounds) < 0).any() or bounds[-1] != content.size:
+        raise _damaged(name, "texts end elsewhere than they say")
+    whole, places = content.tobytes(), bounds.tolist()
+    try:
+        return [whole[start:end].decode() for start, end in itertools.pairwise(places)]
+    except UnicodeDecodeError as error:
+        raise _damaged(name, f"texts are no UTF-8 ({error.reason})") from error

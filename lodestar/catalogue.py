@@ -41,10 +41,11 @@ class Catalogue:
 
 
 def from_arrays(arrays: Arrays) -> Catalogue:
+    """DataError E181 where a list is missing or damaged."""
     return Catalogue(
         ids=unpack(schema.ITEM_ID, arrays),
         titles=unpack(schema.TITLE, arrays),
         categories=unpack(schema.CATEGORY_PATH, arrays),
-        is_active=arrays[schema.IS_ACTIVE].astype(np.bool_),
+        is_active=arrays.get(schema.IS_ACTIVE, np.zeros(0)).astype(np.bool_),
         marks=[tuple(text.split(SEPARATOR)) if text else () for text in unpack(MARKS, arrays)] if MARKS in arrays else [],
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.arrays import Arrays
+from lodestar.arrays import Arrays, Kinds
 
 Precision = Literal["fp32", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -21,6 +21,9 @@ LARGEST_CODE = {"int8": 127, "int4": 7}
 ZERO_CODE = 8  # int4 codes are stored as 1–15
 NARROWEST, STEPS_TRIED = 0.6, 17  # of the step that cuts nothing
 ROWS_AT_ONCE = 1 << 13  # rows as floats stay in the cache: 8,192 x 64 are 2 MiB
+
+# Of numpy's type, and shapes: None is any length.
+KINDS: Kinds = {"codes": ("fiu", (None, None)), "scale": ("f", (None,)), "dim": ("iu", ())}
 
 Floats = NDArray[np.float32]
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.arrays import Arrays
+from lodestar.arrays import Arrays, Kinds
 from lodestar.data.gaps import items_of
 
 RECENT, DECAY = 5, 0.7  # how many of the last items point on, and how much of a step's weight a step further back keeps
 ITEM, AFFINITY, SCALE, WEIGHT, REACH = "neighbour", "affinity", "affinity_scale", "weight", "recent_and_decay"
+# Of numpy's type, and shapes: None is any length.
+KINDS: Kinds = {ITEM: ("u", (None, None)), AFFINITY: ("u", (None, None)), SCALE: ("f", (None,)), WEIGHT: ("f", (1,)), REACH: ("f", (2,))}
 STEPS = 255
 FEW_OF = 16
 ALL = 0  # of a history

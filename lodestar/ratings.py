@@ -14,11 +14,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.arrays import Arrays
+from lodestar.arrays import Arrays, Kinds
 
 FILE = "ratings.npz"
 KEYS, USER_BIAS, USER_VECTORS, ITEM_BIAS, ITEM_VECTORS, SCALE = "keys", "user_bias", "user_vectors", "item_bias", "item_vectors", "scale"
 KEY_BYTES = 8
+# Of numpy's type, and shapes: None is any length.
+KINDS: Kinds = {
+    KEYS: ("u", (None,)),
+    **dict.fromkeys((USER_BIAS, ITEM_BIAS), ("f", (None,))),
+    **dict.fromkeys((USER_VECTORS, ITEM_VECTORS), ("f", (None, None))),
+    SCALE: ("f", (3,)),
+}
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.signedinteger[Any]]

@@ -24,8 +24,7 @@ def build(trained: Bundle, folder: Path) -> list[Bundle]:
 
 def _build(trained: Bundle, folder: Path, precision: Precision, encoder_precision: Precision) -> Bundle:
     folder.mkdir()
-    content = trained.encoder.read_bytes()
-    encoder = content if encoder_precision == "fp32" else with_int8_weights(content)
+    encoder = trained.graph if encoder_precision == "fp32" else with_int8_weights(trained.graph)
     vectors = trained.table.vectors(np.arange(len(trained.table)))
     info = replace(trained.info, precision=precision, encoder_precision=encoder_precision)
     table, beside = quantise(vectors, precision), (trained.neighbours, trained.ranker, trained.ratings)

@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.bundle import Bundle
+from lodestar.bundle_checks import REMEDY, USER
 from lodestar.data import gaps
 from lodestar.engine.reranker import Reranker
+from lodestar.errors import DataError
+from lodestar.onnx_probe import probe
 from lodestar.onnx_runtime import session
+from lodestar.ranker import CANDIDATES, COUNTS, HISTORY, MASK, WORTH
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.signedinteger[Any]]
@@ -52,11 +56,14 @@ class Recommender:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
+        _probe(bundle)
         self.reranker = Reranker(bundle.ranker, threads) if bundle.ranker is not None else None
         self.looks_at = bundle.ranker.candidates if bundle.ranker is not None else 0
-        self._session = session(bundle.encoder, threads)
+        self._session = session(bundle.graph, threads)
         self._row = bundle.items.rows()
         self._inactive = np.flatnonzero(~bundle.items.is_active)
+        if not np.isfinite(self._personal([np.arange(bundle.info.max_length) % len(bundle.items)])).all():
+            raise DataError("E182", f"the vectors of {bundle.root} give scores that are no numbers", remedy=REMEDY)
 
     def scores(self, histories: Sequence[Rows]) -> Floats:
         """Of every item for every history, [histories, items]; popularity where it is empty.
@@ -140,8 +147,32 @@ class Recommender:
             if info.timed:
                 vectors_BTD[place, width - len(history) :, -1] = gaps.gaps_of(history)
             mask_BT[place, width - len(history) :] = True
-        users: Floats = self._session.run(None, {"history": vectors_BTD, "mask": mask_BT})[0]
+        users: Floats = self._session.run(None, {HISTORY: vectors_BTD, MASK: mask_BT})[0]
+        if not np.isfinite(users).all():
+            raise DataError("E182", f"the encoder of {self.bundle.root} gives what is no number", remedy=REMEDY)
         return users
+
+
+def _probe(bundle: Bundle) -> None:
+    """DataError E184 where a graph of the bundle does not answer its longest and its shortest history, within time and memory."""
+    info, length = bundle.info, bundle.info.max_length
+    mask_BT = np.ones((2, length), dtype=np.bool_)
+    mask_BT[1, :-1] = False
+    vectors_BTD = np.zeros((2, length, info.dim + info.timed), dtype=np.float32)
+    vectors_BTD[:, :, : info.dim] = bundle.table.vectors(np.arange(length) % len(bundle.items)) * mask_BT[:, :, None]
+    probe(bundle.graph, {HISTORY: vectors_BTD, MASK: mask_BT}, USER, (2, info.dim))
+    if bundle.ranker is not None:
+        found = bundle.ranker
+        rows = found.vectors.astype(np.float32)
+        past, ahead = np.arange(found.max_length) % len(rows), np.arange(found.candidates) % len(rows)
+        counts_CF = np.zeros((found.candidates, len(found.counts)), dtype=np.float32)
+        given = {
+            HISTORY: rows[past][None],
+            MASK: np.ones((1, len(past)), dtype=np.bool_),
+            CANDIDATES: rows[ahead][None],
+            COUNTS: counts_CF[None],
+        }
+        probe(found.graph, given, WORTH, (1, found.candidates))
 
 
 def best(scores_N: Floats, k: int) -> NDArray[np.intp]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
-OPSET = 17
+from lodestar.onnx_graph import OPSET
+
 HISTORY, MASK, USER = "history", "mask", "user"
 Axes = Mapping[int, str]  # those of any length, and what they are called
 

@@ -1,0 +1,93 @@
+"""Run a graph once in a child process that may take no more than so much time and memory, before anyone is answered by it.
+
+`python -m lodestar.onnx_probe OUTPUT` is that child: it takes arrays (the graph's bytes and its inputs) on standard input.
+"""
+
+import hashlib
+import io
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.errors import DataError
+
+GRAPH = "graph"
+LIMIT_S = 60
+MEMORY = 4 << 30  # bytes of address space, and as many times those of the graph:
+COPIES = 8
+ENDED_BY = {signal.SIGXCPU: "time", signal.SIGKILL: "memory", signal.SIGABRT: "memory"}
+
+_passed: set[str] = set()
+
+
+def probe(graph: bytes, inputs: Mapping[str, NDArray[Any]], output: str, shape: tuple[int, ...], limit_s: float = LIMIT_S) -> None:
+    """DataError E184 where a graph does not answer these inputs with finite numbers of that shape, within time and memory.
+
+    A graph that has passed in this process is not run again.
+    """
+    shapes = sorted((name, values.shape) for name, values in inputs.items())
+    key = hashlib.sha256(graph + repr((shapes, output, shape)).encode()).hexdigest()
+    if key in _passed:
+        return
+    content = io.BytesIO()
+    given: dict[str, Any] = {GRAPH: np.frombuffer(graph, dtype=np.uint8), **inputs}
+    np.savez(content, **given)
+    command = [
+        sys.executable,
+        "-m",
+        "lodestar.onnx_probe",
+        output,
+        ",".join(map(str, shape)),
+        str(MEMORY + COPIES * len(graph)),
+        str(int(limit_s)),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, input=content.getvalue(), capture_output=True, env=environment, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise _refused(f"it did not answer within {limit_s:.0f} s") from error
+    if done.returncode < 0:
+        limit = ENDED_BY.get(signal.Signals(-done.returncode), "its process")
+        raise _refused(f"it ended by {signal.Signals(-done.returncode).name}: it takes too much of {limit}")
+    if done.returncode:
+        raise _refused(done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300] or f"it ended with {done.returncode}")
+    _passed.add(key)
+
+
+def _refused(reason: str) -> DataError:
+    return DataError("E184", f"a graph of the bundle does not run: {reason}", remedy="Publish the bundle again, from the run that made it.")
+
+
+def main(arguments: list[str]) -> int:
+    """The child: 0 where the graph answers as it should, else a line on standard error."""
+    output, shape, memory, limit_s = arguments[0], tuple(map(int, arguments[1].split(","))), int(arguments[2]), int(arguments[3])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from lodestar.onnx_runtime import session
+
+    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as arrays:
+        given = dict(arrays)
+    try:
+        (found,) = session(given.pop(GRAPH).tobytes(), 1).run([output], given)
+    except Exception as error:  # an entry point: whatever the library says of the graph is passed on
+        sys.stderr.write(" ".join(str(error).split())[:300] + "\n")
+        return 1
+    is_right = found.shape == shape and found.dtype == np.float32
+    if not is_right or not np.isfinite(found).all():
+        sys.stderr.write(
+            f"its {output} is {found.dtype} {list(found.shape)}{', with what is no number' if is_right else ''}, not {list(shape)}\n"
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""A damaged bundle is refused with a code before anyone is answered by it, wherever a bundle is opened."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
+
+from lodestar import bundle, recipes
+from lodestar.compression.run import compress
+from lodestar.config import Recipe, override
+from lodestar.engine.recommender import Recommender
+from lodestar.errors import DataError
+from lodestar.evaluation.run import evaluate
+from lodestar.features import store
+from lodestar.onnx_probe import probe
+from lodestar.schema import pairs
+from lodestar.training.run import train
+from serving.__main__ import main
+from tests import damage
+from tests.damage import CUT, DAMAGES, NUM_ITEMS
+from tests.factories import counting_ranker, small_bundle
+from tests.unit.test_training_run import features as build
+
+Step = Callable[[Path, Path, Path, Recipe], Any]
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return damage.whole(tmp_path_factory.mktemp("intact") / "bundle")
+
+
+@pytest.fixture
+def root(intact: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(intact, tmp_path / "bundle"))
+
+
+def test_the_bundle_is_whole_before_it_is_damaged(root: Path) -> None:
+    damage.seal(root)
+    assert len(Recommender(bundle.load(root)).recommend(["i1", "i2"], 5)) == 5
+
+
+@pytest.mark.parametrize("name", [*CUT, *DAMAGES])
+def test_a_damaged_bundle_is_refused_with_a_code(root: Path, name: str) -> None:
+    code, spoil = {**CUT, **DAMAGES}[name]
+    spoil(root)
+    with pytest.raises(DataError, match=f"^{code} "):
+        Recommender(bundle.load(root))
+
+
+@pytest.mark.parametrize(
+    "name", ["table.npz cut off at 50%, sealed", "a count of a month where a day's was", "a graph that makes terabytes"]
+)
+def test_nothing_is_served_from_a_damaged_bundle(root: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, spoil = {**CUT, **DAMAGES}[name]
+    spoil(root)
+    root_level = logging.getLogger().level
+    assert main(["--bundle", str(root), "--port", "0"]) == DataError.exit_code
+    logging.getLogger().setLevel(root_level)
+    said = capsys.readouterr().err
+    assert said.startswith(f"lodestar serve: {code} ")
+    assert "Traceback" not in said
+
+
+def test_the_feature_that_is_missing_is_named(root: Path) -> None:
+    damage.counts(root, damage.month_for_day)
+    with pytest.raises(DataError, match=r"needs the feature item_stats\.taken_30d, which this version has not"):
+        bundle.load(root)
+
+
+def test_the_feature_that_is_another_is_named_with_what_differs(root: Path) -> None:
+    damage.counts(root, damage.window)
+    with pytest.raises(DataError, match=r"item_stats\.taken_1d with window_h 720, and this version has 24"):
+        bundle.load(root)
+
+
+def test_a_graph_that_takes_too_long_is_ended(root: Path) -> None:
+    damage.SLOW["a graph of hours"][1](root)
+    loaded = bundle.load(root)
+    with pytest.raises(DataError, match=r"E184 .*(within 3 s|time)"):
+        probe(loaded.graph, damage.inputs(), "user", (1, damage.DIM), limit_s=3)
+
+
+def test_a_bundle_that_needs_fewer_features_is_served_as_it_was_trained(root: Path, tmp_path: Path) -> None:
+    few = replace(counting_ranker(NUM_ITEMS, 4), counts=("taken_1d", "events_1d"))
+    older = Recommender(bundle.load(small_bundle(tmp_path / "older", ranker=replace(few, graph=narrow(few.counts)))))
+    newer = Recommender(bundle.load(small_bundle(tmp_path / "newer", ranker=counting_ranker(NUM_ITEMS, 4))))
+    counts_CF = np.random.default_rng(0).random((4, len(pairs.NAMES)), dtype=np.float32)
+    lists = [model.listed(model.reranked(model.candidates(["i1", "i2"], 4), counts_CF)) for model in (older, newer)]
+    assert lists[0] == lists[1]
+    assert [need["name"] for need in older.bundle.info.inputs["counts"]] == ["taken_1d", "events_1d"]
+
+
+def narrow(counts: tuple[str, ...]) -> bytes:
+    """The graph of `counting_ranker` for fewer numbers."""
+    model = onnx.load_from_string(counting_ranker(NUM_ITEMS, 4).graph)
+    next(value for value in model.graph.input if value.name == "counts").type.tensor_type.shape.dim[2].dim_value = len(counts)
+    for tensor in (*model.graph.initializer, *(a.t for node in model.graph.node for a in node.attribute if a.name == "value")):
+        if tensor.data_type == onnx.TensorProto.INT64 and onnx.numpy_helper.to_array(tensor).tolist() == pairs.NAMES.index("taken_1d"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(counts.index("taken_1d")), tensor.name))
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("features") / "features")
+
+
+@pytest.mark.parametrize("name", ["weights.npz cut off", "weights.npz of terabytes"])
+def test_nothing_begins_at_damaged_weights(tmp_path: Path, features: Path, name: str) -> None:
+    entries = {"until.npy": damage.claimed((1 << 40,), "<i8")} if name.endswith("terabytes") else {}
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "weights.npz").write_bytes(b"PK\x03\x04")
+    if entries:
+        damage.packed(tmp_path / "bundle" / "weights.npz", entries)
+    recipe = override(recipes.recipe("tiny"), json.dumps({"train": {"warm_start": str(tmp_path / "bundle")}}))
+    with pytest.raises(DataError, match=r"^E181 "):
+        train(features, tmp_path / "made", recipe, str(tmp_path / "checkpoints"))
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("step", [evaluate, compress])
+@pytest.mark.parametrize("name", ["a table with NaN", "a graph that makes terabytes"])
+def test_no_step_takes_a_damaged_bundle(tmp_path: Path, features: Path, step: Step, name: str) -> None:
+    recipe, code = recipes.recipe("tiny"), DAMAGES[name][0]
+    found = store.load(features)
+    root = small_bundle(tmp_path / "bundle", num_items=len(found.items), features=found.digest)
+    DAMAGES[name][1](root)
+    with pytest.raises(DataError, match=rf"^{code} "):
+        step(features, root, tmp_path / "made", recipe)
+    assert not (tmp_path / "made").exists()
