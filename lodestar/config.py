@@ -179,10 +179,14 @@ class RateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is reported, and with how many bootstrap samples of users."""
+    """What is reported, and with how many bootstrap samples of users.
+
+    A model gives at most `max_scores`, one for each user and item: where there are more, so many users are drawn by `seed`.
+    """
 
     cutoffs: Annotated[tuple[int, ...], Between(low=1, high=10_000)] = (5, 10, 20, 50)
     bootstrap_samples: Annotated[int, Between(low=1, high=1_000_000)] = 1000
+    max_scores: Annotated[int, Between(low=1, high=1_000_000_000_000_000)] = 2_000_000_000
     seed: Seed = 0
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from lodestar.compression.choice import Variant, choose, markdown
 from lodestar.compression.latency import request_times_ms
 from lodestar.compression.quality import K, change, judge, mean_ndcg, overlap
 from lodestar.config import EvaluationConfig, Recipe
-from lodestar.data.splits import Cases
+from lodestar.data.splits import Cases, affordable
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import UsageError
 from lodestar.evaluation.metrics import Ranking
@@ -31,7 +31,7 @@ def compress(features: Path, trained: Path, target: Path, recipe: Recipe) -> lis
     found, source = store.load(features), bundle.load(trained)
     if source.info.features != found.digest:
         raise UsageError(f"{trained} was trained on features {source.info.features}, {features} holds {found.digest}")
-    cases = found.split(recipe.data).validation
+    cases = affordable(found.split(recipe.data).validation, len(found.items), recipe.evaluation, "validation")
     with tempfile.TemporaryDirectory() as folder:
         bundles = variants.build(source, Path(folder))
         weighed = choose(_weigh(bundles, cases, recipe), recipe.compression.margin)

@@ -11,10 +11,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.config import DataConfig
+from lodestar.config import DataConfig, EvaluationConfig
 from lodestar.data import gaps
 from lodestar.data.histories import Histories
 from lodestar.data.interactions import Interactions, Items
+from lodestar.progress import log_event
 
 Times = NDArray[np.int64]  # UTC µs
 
@@ -43,6 +44,12 @@ class Cases:
         paced: list[NDArray[Any]] = [gaps.dated(items, gaps.between(time)) for items, time in zip(self.history, self.time, strict=True)]
         return replace(self, history=paced)
 
+    def chosen(self, which: NDArray[np.intp]) -> Self:
+        """Some of the cases."""
+        history, relevant, time = (_some(parts, which) for parts in (self.history, self.relevant, self.time))
+        moment = self.moment[which] if len(self.moment) else self.moment
+        return replace(self, user=self.user[which], history=history, relevant=relevant, time=time, moment=moment)
+
     def __len__(self) -> int:
         return len(self.user)
 
@@ -65,6 +72,15 @@ class Split:
 def split(interactions: Interactions, config: DataConfig) -> Split:
     """Train, validation and test; they share no interaction, and no history holds anything later than its answer."""
     return _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
+
+
+def affordable(cases: Cases, num_items: int, config: EvaluationConfig, part: str) -> Cases:
+    """The cases, or as many of them, drawn by the seed, as give no more than `max_scores` scores of items; that is logged."""
+    most = max(1, config.max_scores // max(1, num_items))
+    if len(cases) <= most:
+        return cases
+    log_event("sampled", part=part, users=most, of=len(cases), items=num_items)
+    return cases.chosen(np.sort(np.random.default_rng(config.seed).permutation(len(cases))[:most]))
 
 
 def last_moments(num_users: int, cases: Cases, *, by_time: bool) -> Times:
@@ -150,6 +166,12 @@ def _cases(interactions: Interactions, before: Times, until: Times, begins: Time
         moment=begins[judged] - 1,
         left_out=int(is_asked.sum()) - len(judged),
     )
+
+
+def _some(parts: Sequence[NDArray[Any]], which: NDArray[np.intp]) -> Sequence[NDArray[Any]]:
+    if isinstance(parts, Histories):
+        return parts.chosen(which)
+    return [parts[place] for place in which.tolist()] if len(parts) else parts
 
 
 def _place(count: int, share_after: float) -> int:

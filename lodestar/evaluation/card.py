@@ -59,9 +59,10 @@ def _protocol(evaluation: Evaluation) -> str:
         if found.refit
         else "The model learnt from the training part only, without those of validation."
     )
+    drawn = f", drawn by chance of {found.drawn_from:,}: intervals hold what that leaves open" if found.drawn_from > found.users else ""
     return (
         f"Full ranking of all items but the user's history, ties against the model, on the {found.part} part: {found.users:,} users "
-        f"({found.left_out:,} left out because nothing was known of them before). "
+        f"({found.left_out:,} left out because nothing was known of them before){drawn}. "
         "The bundle that would go out is judged through the code that serves it, with the one it was compressed from beside it. "
         f"Baselines are counted on everything before the test. {refit} "
         f"Intervals: 95 %, percentile bootstrap over users, {found.samples:,} samples, seed {found.seed}."

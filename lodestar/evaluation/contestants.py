@@ -1,14 +1,18 @@
 """Who is judged beside the model: every baseline, fitted on all that is known before the test, and tuned where it has a knob."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lodestar.data.splits import Split
-from lodestar.evaluation.metrics import Score, ndcg, rank
+from lodestar import memory
+from lodestar.data.splits import Cases, Split
+from lodestar.evaluation.metrics import Ranking, Score, ndcg, rank, rank_shared
 from lodestar.models import ease
 from lodestar.models.baselines import BASELINES
+from lodestar.models.counts import Floats
 from lodestar.models.ease import EASE
+from lodestar.models.popularity import Popularity
 from lodestar.progress import Progress, log_event
 
 EASE_NAME = "ease"
@@ -17,35 +21,44 @@ CUTOFF = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """A fitted baseline; `setting` says what was chosen on the validation items, empty where nothing was."""
+    """A fitted baseline; `setting` says what was chosen on the validation items or kept of a large catalogue, empty where nothing was."""
 
     score: Score
+    shared: Floats | None = None  # the scores of everyone, [items], where they are the same
     setting: str = ""
+
+    def rank(self, cases: Cases, num_items: int, length: int, progress: Progress) -> Ranking:
+        if self.shared is not None:
+            return rank_shared(self.shared, cases, length, progress)
+        return rank(self.score, cases, num_items, length, progress)
 
 
 def skipped(num_items: int) -> dict[str, str]:
-    """The baselines that this catalogue is too large for, with the reason."""
-    if num_items <= ease.LARGEST_CATALOGUE:
-        return {}
-    return {EASE_NAME: f"left out: it holds a number per pair of items, and {num_items:,} items are more than {ease.LARGEST_CATALOGUE:,}"}
+    """The baselines that this catalogue, or this machine's memory, is too large or too small for, with the reason."""
+    if num_items > ease.LARGEST_CATALOGUE:
+        return {
+            EASE_NAME: f"left out: it holds a number per pair of items, and {num_items:,} items are more than {ease.LARGEST_CATALOGUE:,}"
+        }
+    needed, free = ease.bytes_needed(num_items), memory.available()
+    if needed > free:
+        return {EASE_NAME: f"left out: it takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"}
+    return {}
 
 
-def names(num_items: int) -> list[str]:
-    return [name for name in BASELINES if name not in skipped(num_items)]
-
-
-def work(split: Split, num_items: int) -> int:
+def work(split: Split, names: Sequence[str]) -> int:
     """How many cases are ranked to tune the baselines."""
-    return len(split.validation) * len(ease.REGULARISATIONS) if EASE_NAME in names(num_items) else 0
+    return len(split.validation) * len(ease.REGULARISATIONS) if EASE_NAME in names else 0
 
 
 def fitted(name: str, split: Split, num_items: int, progress: Progress) -> Contestant:
     """The baseline of that name, knowing what came before the test."""
     if name == EASE_NAME and len(split.validation):
         regularisation = _tuned(split, num_items, progress)
-        model = EASE(regularisation=regularisation).fit(split.before_test, num_items)
-        return Contestant(score=model.score, setting=f"regularisation {regularisation:g}, chosen on the validation items")
-    return Contestant(score=BASELINES[name]().fit(split.before_test, num_items).score)
+        tuned = EASE(regularisation=regularisation).fit(split.before_test, num_items)
+        return Contestant(score=tuned.score, setting=f"regularisation {regularisation:g}, chosen on the validation items")
+    model = BASELINES[name]().fit(split.before_test, num_items)
+    shared = model.counts if isinstance(model, Popularity) else None
+    return Contestant(score=model.score, shared=shared, setting=getattr(model, "kept", ""))
 
 
 def _tuned(split: Split, num_items: int, progress: Progress) -> float:

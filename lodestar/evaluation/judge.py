@@ -1,22 +1,26 @@
 """One evaluation: the bundle and every baseline rank the same cases, once, and the rankings are looked at from several sides."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.bundle import Bundle
 from lodestar.config import Recipe
+from lodestar.data.splits import affordable
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError
 from lodestar.evaluation import contestants, rated
 from lodestar.evaluation.exhibits import Exhibits, epochs, examples, tail
 from lodestar.evaluation.guard import JUDGED_BY, verdict
 from lodestar.evaluation.intervals import compared, intervals
-from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank, rank_by, times_shown
+from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank_by, times_shown
 from lodestar.evaluation.names import BUNDLES, MODEL, UNCOMPRESSED
 from lodestar.evaluation.outcome import HEADLINES, Evaluation, Figures, Identity, Protocol
 from lodestar.evaluation.reordering import reordering
 from lodestar.evaluation.slices import Slice, groupings, slices
 from lodestar.features.store import FeatureSet
+from lodestar.models.baselines import BASELINES
 from lodestar.progress import Progress
 
 CUTOFF = 10  # what a person sees at once: the headline's, and always among the cutoffs
@@ -31,7 +35,14 @@ class Judge:
 
     def __init__(self, found: FeatureSet, source: Bundle, full: Bundle, recipe: Recipe) -> None:
         self.found, self.source, self.full, self.recipe = found, source, full, recipe
-        self.split = found.split(recipe.data)
+        whole, num_items = found.split(recipe.data), len(found.items)
+        self.num_users = len(whole.test)
+        few = (
+            affordable(cases, num_items, recipe.evaluation, part)
+            for part, cases in (("validation", whole.validation), ("test", whole.test))
+        )
+        self.split = replace(whole, validation=next(few), test=next(few))
+        self.skipped = contestants.skipped(num_items)
         if len(self.split.test) == 0:
             raise DataError("E201", "no user has both a past and a test item", remedy="Bring more events, or a larger data.test_share.")
         self.known = self.split.before_test
@@ -54,7 +65,7 @@ class Judge:
             uncompressed=_identity(self.full),
             recipe=self.recipe,
             models=self._figures(values),
-            skipped=contestants.skipped(len(self.found.items)),
+            skipped=self.skipped,
             rival=rival,
             differences=ahead,
             slices=self._slices(values[MODEL], values[rival]),
@@ -74,14 +85,14 @@ class Judge:
 
     def _rankings(self) -> dict[str, Ranking]:
         num_items, cases = len(self.found.items), self.split.test
-        names = contestants.names(num_items)
+        names = [name for name in BASELINES if name not in self.skipped]
         judged = {MODEL: self.source} | ({} if self.full.digest == self.source.digest else {UNCOMPRESSED: self.full})
-        total = len(cases) * (len(judged) + len(names)) + contestants.work(self.split, num_items)
+        total = len(cases) * (len(judged) + len(names)) + contestants.work(self.split, names)
         with Progress("evaluate", total) as progress:
             rankings = {name: self._ranked(bundle, progress) for name, bundle in judged.items()}
             for name in names:
                 fitted = contestants.fitted(name, self.split, num_items, progress)
-                rankings[name] = rank(fitted.score, cases, num_items, self.cutoffs[-1], progress)
+                rankings[name] = fitted.rank(cases, num_items, self.cutoffs[-1], progress)
                 self.settings[name] = fitted.setting
         return rankings
 
@@ -127,6 +138,7 @@ class Judge:
         return Protocol(
             split=self.recipe.data.split,
             users=len(self.split.test),
+            drawn_from=self.num_users,
             left_out=self.split.test.left_out,
             items=len(self.found.items),
             interactions=len(self.found.interactions.item),

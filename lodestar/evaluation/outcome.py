@@ -14,11 +14,15 @@ HEADLINES = ("hr_at_10", "ndcg_at_10")
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How it was judged; `left_out` counts users with an answer but no history, `refit` whether the model knew the validation items."""
+    """How it was judged: `users` of `drawn_from` that could be.
+
+    `left_out` counts users with an answer but no history, `refit` whether the model knew the validation items.
+    """
 
     split: str
     part: str = "test"
     users: int
+    drawn_from: int
     left_out: int
     items: int
     interactions: int

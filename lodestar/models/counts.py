@@ -1,8 +1,8 @@
 """Sequences of item indices as sparse counts: the one step that all counting models share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,44 @@ def followers(sequences: Sequences, num_items: int, window: int) -> Counts:
         together = users[distance:] == users[:-distance]
         total = total + _counted(items[:-distance][together], items[distance:][together], (num_items, num_items))
     return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Who came at most `window` places after whom in one sequence, as `followers` counts it, for some items at a time."""
+
+    items: NDArray[Any]
+    users: NDArray[Any]
+    window: int
+
+    @classmethod
+    def of(cls, sequences: Sequences, window: int) -> Self:
+        taken = packed(sequences)
+        users = np.repeat(np.arange(len(taken), dtype=np.int32), taken.lengths)
+        return cls(items=taken.flat(), users=users, window=window)
+
+    def degrees(self, num_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """In how many pairs each item comes first, and in how many after another."""
+        leads, follows = np.zeros(num_items, dtype=np.int64), np.zeros(num_items, dtype=np.int64)
+        for first, then in self._at_distances():
+            leads += np.bincount(first, minlength=num_items)
+            follows += np.bincount(then, minlength=num_items)
+        return leads, follows
+
+    def rows(self, start: int, stop: int, num_items: int, *, ahead: bool) -> Counts:
+        """How often the column's item came after the row's (`ahead`) or before it, for the items from `start` to `stop`."""
+        chosen: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        for first, then in self._at_distances():
+            row, column = (first, then) if ahead else (then, first)
+            is_chosen = (row >= start) & (row < stop)
+            chosen.append((row[is_chosen] - start, column[is_chosen]))
+        rows, columns = (np.concatenate([pair[side] for pair in chosen]) for side in range(2))
+        return _counted(rows, columns, (stop - start, num_items))
+
+    def _at_distances(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        for distance in range(1, min(self.window, len(self.items) - 1) + 1):
+            together = self.users[distance:] == self.users[:-distance]
+            yield self.items[:-distance][together], self.items[distance:][together]
 
 
 def _counted(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> Counts:

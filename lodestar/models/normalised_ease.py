@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from scipy import sparse
 
+from lodestar import memory
 from lodestar.errors import ConfigError
 from lodestar.models.counts import Floats, Sequences, taken_once
-from lodestar.models.ease import inverse
+from lodestar.models.ease import SMALLER, bytes_needed, inverse
 from lodestar.neighbours import ALL, Neighbours, in_steps
 
 LARGEST_CATALOGUE = 50_000  # a number per pair of items, twice: 20 GB, and half an hour of a core or seconds of a GPU
@@ -36,10 +36,11 @@ class NormalisedEASE:
     popular: float = 0.125
 
     def fit(self, sequences: Sequences, num_items: int) -> Self:
-        """ConfigError for a catalogue too large for a number per pair of items."""
+        """ConfigError E186 for a catalogue too large for a number per pair of items, EnvironmentFault E185 where its memory is not free."""
         if num_items > LARGEST_CATALOGUE:
-            message = f"normalised_ease holds a number per pair of items: {num_items:,} are more than {LARGEST_CATALOGUE:,}"
+            message = f"E186 normalised_ease holds a number per pair of items: {num_items:,} are more than {LARGEST_CATALOGUE:,}"
             raise ConfigError(f"{message}; take sasrec, gsasrec or graph_filter")
+        memory.require(bytes_needed(num_items), f"normalised_ease of {num_items:,} items", SMALLER)
         taken = taken_once(sequences, num_items)
         of_user, of_item = (np.maximum(np.asarray(taken.sum(axis=axis), dtype=np.float32).ravel(), 1) for axis in (1, 0))
         evened = (sparse.diags(of_user**-self.user) @ taken @ sparse.diags(of_item**-self.item)).astype(np.float32).tocsr()
@@ -72,15 +73,8 @@ class NormalisedEASE:
 
 
 def _solved(gram: Floats) -> Floats:
-    """EASE's map, in the memory of the gram matrix: on a GPU where there is one."""
-    if torch.cuda.is_available():
-        with torch.no_grad():
-            factor = torch.linalg.cholesky(torch.from_numpy(gram).cuda())
-            precision = torch.cholesky_inverse(factor).cpu().numpy()
-            del factor
-            torch.cuda.empty_cache()
-    else:
-        precision = inverse(gram)
+    """EASE's map, in the memory of the gram matrix and of one more."""
+    precision = inverse(gram)
     weights: Floats = np.divide(precision, -np.diag(precision), out=precision)
     np.fill_diagonal(weights, 0)
     return weights

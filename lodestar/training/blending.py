@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lodestar.config import LEARNT_FAMILIES, Recipe
+from lodestar.data.splits import affordable
 from lodestar.features.store import FeatureSet
 from lodestar.models.blended import blended
 from lodestar.models.cooccurrence import CoOccurrence
@@ -39,7 +40,8 @@ class Blending:
 
     def __init__(self, found: FeatureSet, recipe: Recipe, group: Group, begin: Begin) -> None:
         self.found, self.recipe, self.group, self.begin = found, recipe, group, begin
-        self.split, self.num_items = found.split(recipe.data), len(found.items)
+        whole, self.num_items = found.split(recipe.data), len(found.items)
+        self.split = replace(whole, validation=affordable(whole.validation, self.num_items, recipe.evaluation, "validation"))
         self.parts, self.is_refit = recipe.model.parts, recipe.train.refit and len(self.split.validation) > 0
         self.known = self.split.before_test if self.is_refit else self.split.train
 

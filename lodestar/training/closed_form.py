@@ -1,8 +1,10 @@
 """Training without a loop: what a family may be set to is tried on the validation items, and the best is fitted on all before the test."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from lodestar.config import Recipe
+from lodestar.data.splits import affordable
 from lodestar.features.store import FeatureSet
 from lodestar.models.counts import Known
 from lodestar.models.retriever import FAMILIES
@@ -14,6 +16,7 @@ from lodestar.training.settings import tuned
 def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
     """Fill a bundle's folder with a family that needs no loop."""
     split, num_items, max_length = found.split(recipe.data), len(found.items), recipe.model.max_length
+    split = replace(split, validation=affordable(split.validation, num_items, recipe.evaluation, "validation"))
     shape, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
     _, setting, quality = tuned(name, split, num_items, *shape, max_length)
     known = Known(sequences=split.before_test, moments=split.moments, num_items=num_items)

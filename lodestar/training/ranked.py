@@ -43,7 +43,8 @@ class Ranking:
 
     def __init__(self, found: FeatureSet, cases: Cases, recipe: Recipe) -> None:
         self.found, self.cases, self.recipe = found, cases, recipe
-        until = last_moments(found.interactions.num_users, self.cases, by_time=recipe.data.split == "time")
+        every = found.split(recipe.data).validation  # of cases that were drawn, those of other users would not be kept from learning
+        until = last_moments(found.interactions.num_users, every, by_time=recipe.data.split == "time")
         self.rows = ranking.read(found.root, found.interactions, until)
 
     def learn(self, model: NextItem, neighbours: Neighbours | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 
 from lodestar.config import PRETRAINED, Recipe
 from lodestar.data.histories import packed
+from lodestar.data.splits import affordable
 from lodestar.features.store import FeatureSet
 from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences
@@ -51,7 +52,8 @@ class Training:
         self.split = found.split(recipe.data)
         self.steps = steps(found.interactions)
         self.gaps = paces(found.interactions) if recipe.model.timed else None
-        self.cases = self.split.validation.dated() if recipe.model.timed else self.split.validation
+        cases = affordable(self.split.validation, len(found.items), recipe.evaluation, "validation")
+        self.cases = cases.dated() if recipe.model.timed else cases
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
 
     def run(self, state: State) -> Trained:

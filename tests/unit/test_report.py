@@ -51,7 +51,16 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
     lead = {name: interval(model - rival) for name in figures(0).metrics}
     return Evaluation(
         protocol=Protocol(
-            split="time", users=1234, left_out=5, items=99, interactions=4321, cutoffs=(10,), samples=50, seed=3, refit=False
+            drawn_from=1234,
+            split="time",
+            users=1234,
+            left_out=5,
+            items=99,
+            interactions=4321,
+            cutoffs=(10,),
+            samples=50,
+            seed=3,
+            refit=False,
         ),
         bundle=identity("d1", "int8", 2048),
         uncompressed=identity("d0", "fp32", 8192),

@@ -1,0 +1,84 @@
+"""Baselines, and validation of what is trained, among 100,000 items for 200,000 users: each ends, within a gigabyte above its data."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lodestar.config import EvaluationConfig
+from lodestar.data.histories import Histories
+from lodestar.data.splits import Cases, affordable
+from lodestar.evaluation.contestants import Contestant
+from lodestar.models.baselines import BASELINES
+from lodestar.models.popularity import Popularity
+from lodestar.progress import Progress
+
+PER_USER, MOST_BYTES, MOST_RATIO = 50, 2_000_000_000, 4.0
+MODELS = ("popularity", "item_knn", "cooccurrence")
+
+
+def drill(seed: int, cases: int) -> dict[str, object]:
+    """`cases` thousand users of half as many items, and half of both beside them, to see how time and memory grow."""
+    sizes = [(users, users // 2) for users in (500 * cases, 1000 * cases)]
+    found = {name: [_in_child(seed, name, *size) for size in sizes] for name in MODELS}
+    for name, (small, whole) in found.items():
+        assert whole["most_bytes"] <= MOST_BYTES, (name, whole)
+        # Twice the users and twice the items: four times as many pairs, and no more time than that.
+        assert whole["seconds"] <= 2 * MOST_RATIO * small["seconds"] + 10, (name, small, whole)
+    return {"users": 1000 * cases, "items": 500 * cases, "interactions": 1000 * cases * PER_USER, "models": found}
+
+
+def _in_child(seed: int, name: str, users: int, items: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.drills.large_catalogue", str(seed), name, str(users), str(items)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def _data(seed: int, users: int, items: int) -> Histories[np.int32]:
+    """Interactions of which the first items have most, as 1/rank to the power 0.8, and neighbours in number follow one another."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.geometric(1 / PER_USER, users).clip(2, 2_000)
+    ends = np.cumsum(lengths)
+    popular = (items * rng.random(int(ends[-1])) ** 5).astype(np.int64)
+    near = rng.integers(0, items, users).repeat(lengths) + rng.integers(0, 64, int(ends[-1]))
+    item = np.where(rng.random(int(ends[-1])) < 0.5, popular, near) % items
+    return Histories(values=item.astype(np.int32), start=ends - lengths, end=ends)
+
+
+def _measured(seed: int, name: str, users: int, items: int) -> dict[str, float]:
+    whole = _data(seed, users, items)
+    cases = Cases(
+        user=np.arange(users, dtype=np.int32), history=whole.first(whole.lengths - 1), relevant=whole.without_first(whole.lengths - 1)
+    )
+    judged = affordable(cases, items, EvaluationConfig(), "test")
+    before, started = _most_bytes(), time.monotonic()
+    model = BASELINES[name]().fit(cases.history, items)
+    fitted = time.monotonic()
+    contestant = Contestant(score=model.score, shared=model.counts if isinstance(model, Popularity) else None)
+    with Progress(name, len(judged)) as progress:
+        ranking = contestant.rank(judged, items, 50, progress)
+    ended = time.monotonic()
+    return {
+        "users": users,
+        "items": items,
+        "judged": len(judged),
+        "hit_rate_at_10": round(float((ranking.rank < 10).mean()), 4),
+        "seconds_to_fit": round(fitted - started, 1),
+        "seconds": round(ended - started, 1),
+        "most_bytes": _most_bytes(),
+        "bytes_before": before,
+    }
+
+
+def _most_bytes() -> int:
+    """VmHWM: the most memory that the process has had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_measured(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))) + "\n")
