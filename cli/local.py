@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,26 @@ from cli.view import RunView
 from components.termination import PARENT
 from lodestar.data import address
 from lodestar.data.simulator import is_simulated
-from lodestar.errors import DataError, LodestarError, UsageError
+from lodestar.errors import DataError, EnvironmentFault, LodestarError, UsageError
 from lodestar.storage import is_remote, locked
 
 WORK = ".pipeline"
 LOG = "run.log"
+# As the shell that runs a step calls them when they have ended it.
+SIGNALS = {
+    "SIGSEGV": "Segmentation fault",
+    "SIGKILL": "Killed",
+    "SIGABRT": "Aborted",
+    "SIGBUS": "Bus error",
+    "SIGILL": "Illegal instruction",
+    "SIGFPE": "Floating point exception",
+}
+ADVICE = {
+    "SIGKILL": "Most often memory has run out: take fewer data, a smaller model or a larger machine; the same command goes on.",
+    "SIGILL": "A library was made for another processor: install the packages anew on this machine.",
+    "SIGBUS": "Most often a disk or /dev/shm is full, or a file became shorter while it was read: make room; the same command goes on.",
+}
+OF_RUNNER = re.compile(r"-*$|\d\d:\d\d:\d\d\.\d+ - ")  # its own lines below those of a step
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 
 
@@ -95,8 +110,23 @@ def _once(spec: Any) -> None:
 def _failure(view: RunView, log: Path) -> StepFailedError:
     if view.failure is not None:
         return StepFailedError(str(view.failure["error"]), int(view.failure["exit_code"]))
+    signal_name = ended_by(view.tail)
+    if signal_name:
+        step, advice = (
+            view.running or "a step",
+            ADVICE.get(signal_name, "See its log; the same command goes on from the last step that ended."),
+        )
+        return StepFailedError(
+            f"E188 {step} was ended by the signal {signal_name}, all it said is in {log}. {advice}", EnvironmentFault.exit_code
+        )
     shown = "\n".join(view.tail)
     return StepFailedError(f"a step ended unexpectedly; its last lines (all in {log}):\n{shown}", 1)
+
+
+def ended_by(lines: Iterable[str]) -> str:
+    """The name of the signal that ended a step, by the last words of the shell that ran it; empty where none did."""
+    last = next((line for line in reversed([*lines]) if not OF_RUNNER.match(line)), "")
+    return next((name for name, words in SIGNALS.items() if re.search(rf"(^|\d ){words}\b", last)), "")
 
 
 @contextlib.contextmanager

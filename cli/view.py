@@ -64,6 +64,11 @@ class RunView:
         """A step whose inputs did not change was not run again."""
         self._set(step.replace("-", "_"), CACHED, "unchanged, taken from the last run")
 
+    @property
+    def running(self) -> str:
+        """The step that has begun and not ended; empty where there is none."""
+        return next((name for name, view in self.steps.items() if view.mark == RUNNING), "")
+
     def _line(self, line: str) -> None:
         values = structured(line)
         if values is None:
@@ -82,8 +87,8 @@ class RunView:
             self._progress(values)
 
     def _progress(self, values: dict[str, Any]) -> None:
-        running = next((name for name, view in self.steps.items() if view.mark == RUNNING), None)
-        if running is None:
+        running = self.running
+        if not running:
             return
         done, total, eta_s = values.pop("done"), values.pop("total"), values.pop("eta_s")
         values.pop("rate", None)
