@@ -1,0 +1,227 @@
+"""A rollout killed at any of its requests leaves a route that leads to services that answer, and is gone on with or taken back.
+
+Cases are drawn from all commands, requests, moments (before the API server does what is asked, or after) and signals.
+"""
+
+import contextlib
+import copy
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from serving.cluster import Object
+from tests.contract.api_server import NEW, OLD, SERVING, Server
+from tests.drills.drills import Figures
+
+ROUTE = f"/apis/gateway.networking.k8s.io/v1/namespaces/{SERVING}/httproutes/recommend-split"
+SERVICES = f"/apis/serving.kserve.io/v1beta1/namespaces/{SERVING}/inferenceservices"
+STABLE, SECOND = f"{SERVICES}/recommend", f"{SERVICES}/recommend-canary"
+EVENTS = {"matches": [{"path": {"value": "/v1/events"}}], "backendRefs": [{"name": "collector", "port": 80}]}
+COMMANDS = {"start": ["start", "--bundle", NEW], "promote": ["promote"], "rollback": ["rollback"]}
+END_S = 60.0
+Hook = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A command, the number of the request at which it gets the signal, and whether what it asked for is done by then."""
+
+    command: str
+    request: int
+    is_done: bool
+    number: signal.Signals
+
+
+class Cluster:
+    """An API server that others reach by HTTP; `before` and `after` are told the number of each request."""
+
+    def __init__(self) -> None:
+        self.server, self.requests = Server(), 0
+        self.before: Hook = _nothing
+        self.after: Hook = _nothing
+        self.server.serve(OLD)
+        self.server.objects[ROUTE]["spec"]["rules"].insert(0, copy.deepcopy(EVENTS))
+
+    def answer(self, method: str, url: str, body: bytes) -> tuple[int, bytes]:
+        number, self.requests = self.requests, self.requests + 1
+        self.before(number)
+        fields = tuple(parse_qsl(urlsplit(url).query))
+        response = self.server.request(method, url, body=body.decode() or None, fields=fields)
+        self.after(number)
+        return response.status, response.data
+
+    def objects(self) -> dict[str, Object]:
+        """What is there, without versions and what was noted on the way."""
+        found = copy.deepcopy(self.server.objects)
+        for thing in found.values():
+            thing["metadata"].pop("resourceVersion")
+            if not thing["metadata"].get("annotations"):
+                thing["metadata"].pop("annotations", None)
+        return found
+
+
+def drill(seed: int, cases: int) -> Figures:
+    """AssertionError where a rollout that was killed leaves requests without an answer, or cannot be gone on with."""
+    rng, found = random.Random(seed), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        lengths = _lengths(Path(folder))
+        for _ in range(cases):
+            command = rng.choice(list(COMMANDS))
+            case = Case(
+                command=command,
+                request=rng.randrange(lengths[command]),
+                is_done=rng.random() < 0.5,
+                number=rng.choice([signal.SIGKILL, signal.SIGTERM]),
+            )
+            found[f"{case.command} {case.number.name}: {_tried(case, Path(folder))}"] += 1
+    return {"ended": dict(sorted(found.items())), "requests": lengths}
+
+
+def _lengths(folder: Path) -> dict[str, int]:
+    """How many requests each command makes where nothing happens to it."""
+    found = {}
+    for command in COMMANDS:
+        cluster = Cluster()
+        with _listening(cluster) as address:
+            if command != "start":
+                assert _run("start", folder, address) == 0
+            before = cluster.requests
+            assert _run(command, folder, address) == 0
+            found[command] = cluster.requests - before
+    return found
+
+
+def _tried(case: Case, folder: Path) -> str:
+    """How the process of a case ended, once all is seen to hold."""
+    cluster = Cluster()
+    original = cluster.objects()
+    with _listening(cluster) as address:
+        if case.command != "start":
+            assert _run("start", folder, address) == 0
+        begun = cluster.objects()
+        exit_code = _run(case.command, folder, address, cluster, case)
+        _check_route(cluster)
+        if exit_code == -signal.SIGKILL:
+            assert _ended(case.command, cluster, folder, address, original), case
+            return "killed"
+        if exit_code == 128 + signal.SIGTERM:
+            if case.command == "start":
+                assert cluster.objects() == original, case
+            else:
+                assert _ended(case.command, cluster, folder, address, original), case
+            return "terminated"
+        assert exit_code == 0, (case, exit_code)
+        assert cluster.objects() != begun or case.command == "start", case
+        return "had ended"
+
+
+def _ended(command: str, cluster: Cluster, folder: Path, address: str, original: dict[str, Object]) -> bool:
+    """Whether the same command, once more, or a rollback of what was begun, ends with one bundle and the route as it was."""
+    wanted = copy.deepcopy(original)
+    if command == "promote":
+        code = _run("promote", folder, address)
+        # Nothing is tried any more where the first one had done all but to end.
+        assert code in {0, 2}, code
+        wanted[STABLE]["spec"]["predictor"]["model"]["storageUri"] = NEW
+        if code == 2:
+            assert _run("rollback", folder, address) == 0
+    else:
+        if command == "start":
+            assert _run("start", folder, address) == 0
+            _check_route(cluster)
+            assert cluster.objects()[SECOND]["spec"]["predictor"]["model"]["storageUri"] == NEW
+        assert _run("rollback", folder, address) == 0
+    return cluster.objects() == wanted
+
+
+def _check_route(cluster: Cluster) -> None:
+    """Each backend that gets requests has a bundle, the others' rule is as it was, and the service answers by the old or the new one."""
+    objects = cluster.server.objects
+    events, own = objects[ROUTE]["spec"]["rules"]
+    assert events == EVENTS
+    for ref in own["backendRefs"]:
+        service = objects.get(f"{SERVICES}/{ref['name'].removesuffix('-predictor')}")
+        assert ref.get("weight", 1) == 0 or (service is not None and service["spec"]["predictor"]["model"]["storageUri"] in {OLD, NEW}), ref
+    assert sum(ref.get("weight", 1) for ref in own["backendRefs"]) > 0
+
+
+@contextlib.contextmanager
+def _listening(cluster: Cluster) -> Iterator[str]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        status, content = cluster.answer(handler.command, handler.path, body)
+        with contextlib.suppress(OSError):  # who asked may be gone
+            handler.send_response(status)
+            handler.send_header("Content-Type", "application/json")
+            handler.send_header("Content-Length", str(len(content)))
+            handler.end_headers()
+            handler.wfile.write(content)
+
+    methods: dict[str, Any] = {f"do_{method}": answer for method in ("GET", "POST", "PATCH", "DELETE")}
+    handler = type("Handler", (BaseHTTPRequestHandler,), methods | {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{http.server_port}"
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def _run(command: str, folder: Path, address: str, cluster: Cluster | None = None, case: Case | None = None) -> int:
+    """The exit code of `python -m serving.rollout`, negative for the signal that ended it."""
+    configuration = folder / "kubeconfig"
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    configuration.write_text(
+        json.dumps(
+            {"clusters": [{"name": "c", "cluster": {"server": address}}], "users": [{"name": "u", "user": {}}]}
+            | {"contexts": [context], "current-context": "c"}
+        )
+    )
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["kubernetes", "serving.rollout"])
+    process = processes.Process(target=_rollout, args=(COMMANDS[command], str(configuration)))
+    if cluster is not None and case is not None:
+        first = cluster.requests
+
+        def hit(number: int) -> None:
+            if number - first == case.request and process.pid is not None:
+                os.kill(process.pid, case.number)
+
+        if case.is_done:
+            cluster.after = hit
+        else:
+            cluster.before = hit
+    process.start()
+    process.join(END_S)
+    if cluster is not None:
+        cluster.before = cluster.after = _nothing
+    assert process.exitcode is not None, f"{command} still runs"
+    return process.exitcode
+
+
+def _rollout(arguments: list[str], configuration: str) -> None:
+    from kubernetes import config
+
+    from serving import rollout
+
+    config.load_config = lambda: config.load_kube_config(configuration)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        sys.exit(rollout.main([*arguments[:1], "--service", "recommend", *arguments[1:]]))
+
+
+def _nothing(_number: int) -> None:
+    pass
