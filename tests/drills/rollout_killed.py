@@ -76,9 +76,11 @@ def drill(seed: int, cases: int) -> Figures:
     """AssertionError where a rollout that was killed leaves requests without an answer, or cannot be gone on with."""
     rng, found = random.Random(seed), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        lengths = _lengths(Path(folder))
+        lengths: dict[str, int] = {}
         for _ in range(cases):
             command = rng.choice(list(COMMANDS))
+            if command not in lengths:
+                lengths[command] = _length(command, Path(folder))
             case = Case(
                 command=command,
                 request=rng.randrange(lengths[command]),
@@ -89,18 +91,15 @@ def drill(seed: int, cases: int) -> Figures:
     return {"ended": dict(sorted(found.items())), "requests": lengths}
 
 
-def _lengths(folder: Path) -> dict[str, int]:
-    """How many requests each command makes where nothing happens to it."""
-    found = {}
-    for command in COMMANDS:
-        cluster = Cluster()
-        with _listening(cluster) as address:
-            if command != "start":
-                assert _run("start", folder, address) == 0
-            before = cluster.requests
-            assert _run(command, folder, address) == 0
-            found[command] = cluster.requests - before
-    return found
+def _length(command: str, folder: Path) -> int:
+    """How many requests a command makes where nothing happens to it."""
+    cluster = Cluster()
+    with _listening(cluster) as address:
+        if command != "start":
+            assert _run("start", folder, address) == 0
+        before = cluster.requests
+        assert _run(command, folder, address) == 0
+        return cluster.requests - before
 
 
 def _tried(case: Case, folder: Path) -> str:
