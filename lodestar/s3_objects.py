@@ -169,7 +169,10 @@ def remove_objects(location: Location) -> None:
     names = list(entries(location))
     for first in range(0, len(names), MOST_REMOVED):
         keys = [{"Key": location.below(name).prefix} for name in names[first : first + MOST_REMOVED]]
-        location.client.delete_objects(Bucket=location.bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]
+        done = location.client.delete_objects(Bucket=location.bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]
+        for error in done.get("Errors", ()):
+            message = f"{SCHEME}{location.bucket}/{error.get('Key')} cannot be removed ({error.get('Code')})"
+            raise EnvironmentFault("E569", message, remedy="See that these credentials may remove objects there.")
 
 
 def server_time(location: Location) -> datetime:

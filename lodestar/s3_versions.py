@@ -135,7 +135,7 @@ def _remove_unfinished(location: Location) -> None:
             logger.info("removing what was not finished at %s", version(location, digest))
             remove_objects(version(location, digest))
         _abort_uploads(location.below(VERSIONS), before)
-    except ClientError as error:
+    except (ClientError, EnvironmentFault) as error:
         logger.warning("what was not finished at %s stays: %s", location, error)
 
 
