@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 from lodestar.data.online import BY_HAND, ONLINE
+from lodestar.private import workspace
 from lodestar.safe_text import command, say
 
 PATH = "folder of tables or of a collector's parts, a data set's folder, files of events (a quoted wildcard), or s3:// of those"
@@ -75,7 +75,7 @@ def _profile(options: argparse.Namespace) -> int:
     from lodestar.data.tables import Tables
     from lodestar.evaluation.profile import page, profile
 
-    with tempfile.TemporaryDirectory() as folder:
+    with workspace() as folder:
         tables = Path(folder) / "tables"
         report = ingest(options.path, tables, mapping=pairs(options.map), quarantine=options.quarantine)
         content = page(profile(Tables(root=tables), report))

@@ -3,10 +3,10 @@
 import argparse
 import re
 import sys
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+from lodestar.private import workspace
 from lodestar.safe_text import line, say
 
 DEFAULT_OUTPUT = "lodestar-run"
@@ -94,7 +94,7 @@ def _leak_test(options: argparse.Namespace) -> int:
     from lodestar.errors import GateRefused
     from lodestar.features.leaks import hunt, sample_moments
 
-    with tempfile.TemporaryDirectory() as folder:
+    with workspace() as folder:
         ingest(options.data, Path(folder) / "tables", mapping=pairs(options.map))
         found = Tables(root=Path(folder) / "tables")
         result = hunt(found, sample_moments(found, options.moments, options.seed))
@@ -113,7 +113,7 @@ def _prove(options: argparse.Namespace) -> int:
     from lodestar.features import skew
     from lodestar.features.store import generation_of, scalers
 
-    with tempfile.TemporaryDirectory() as folder:
+    with workspace() as folder:
         source = storage.fetch(options.log, Path(folder)) if storage.is_remote(options.log) else Path(options.log)
         files = sorted(source.rglob("*.jsonl")) if source.is_dir() else [source]
         if not files or not files[0].is_file():

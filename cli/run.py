@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from cli.features import DEFAULT_OUTPUT
 from lodestar.errors import UsageError
+from lodestar.private import workspace
 
 SIMULATOR = "simulator"
 HERE, THERE = ("output", "json"), ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
@@ -110,7 +110,7 @@ def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
             raise UsageError(f"no file {options.pipeline}; write it with `lodestar compile --output {options.pipeline}`")
         yield options.pipeline
         return
-    with tempfile.TemporaryDirectory() as work:
+    with workspace() as work:
         pipeline = Path(work) / "pipeline.yaml"
         _compile_file(pipeline, options)
         yield pipeline

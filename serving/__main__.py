@@ -4,9 +4,7 @@ import argparse
 import os
 import string
 import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar.errors import LodestarError
@@ -51,13 +49,14 @@ def application(options: argparse.Namespace, load: Load) -> "App":
     """The ASGI application, warmed up and ready to answer."""
     from lodestar import bundle, storage
     from lodestar.engine.recommender import Recommender
+    from lodestar.private import temporary_folder
     from serving import features, impressions
     from serving.app import App
     from serving.metrics import Metrics
     from serving.predictor import Predictor, short_asks
 
     # All files of one release, whatever becomes current meanwhile.
-    loaded = bundle.load(storage.local(options.bundle, Path(tempfile.gettempdir(), "lodestar-bundles")).resolve())
+    loaded = bundle.load(storage.local(options.bundle, temporary_folder("bundles")).resolve())
     recommender = Recommender(loaded)
     metrics = Metrics(options.model_name, loaded.digest, options.arm)
     load.refused = metrics.refused

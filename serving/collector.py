@@ -9,7 +9,6 @@ import ipaddress
 import os
 import signal
 import sys
-import tempfile
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from lodestar import schema, storage
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
+from lodestar.private import temporary_folder
 from lodestar.safe_text import Parser, log_to_stderr, warn
 from serving import listen, stopping
 from serving.limits import Load
@@ -94,7 +94,7 @@ def _spool_folder(options: argparse.Namespace) -> Path:
         return Path(options.spool)
     if not storage.is_remote(options.landing):
         return Path(options.landing, ".spool")
-    return Path(tempfile.gettempdir(), "lodestar-collect", hashlib.sha256(options.landing.encode()).hexdigest()[:HASH_DIGITS])
+    return temporary_folder("collect") / hashlib.sha256(options.landing.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _read(options: argparse.Namespace) -> None:

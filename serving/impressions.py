@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import socket
-import tempfile
 import threading
 import time
 import uuid
@@ -25,6 +24,8 @@ import orjson
 from lodestar import schema, storage
 from lodestar.engine.recommender import Recommendation
 from lodestar.errors import EnvironmentFault
+from lodestar.folder_locks import lock
+from lodestar.private import own_folder, temporary_folder
 
 PROPENSITY = 1.0  # the best k are shown, by no lot
 PART_BYTES, PART_S = 8 << 20, 30.0
@@ -32,7 +33,7 @@ SPOOL_BYTES = 256 << 20
 CLOSE_S = 10.0  # to send what is left; what takes longer stays in the spool
 HASH_DIGITS = 16
 PART_SUFFIX, OPEN_SUFFIX = ".jsonl", ".open"
-SPOOL = Path(tempfile.gettempdir(), "lodestar-impressions")
+SPOOL = "impressions"
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +114,7 @@ class BucketLog:
     """Parts that go to an `s3://` address; `dropped` is told how many parts were given up because the spool was full."""
 
     def __init__(self, address: str, dropped: Callable[[int], None], spool: Path) -> None:
-        self._address, self._dropped, self._spool = address.rstrip("/"), dropped, spool
-        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._address, self._dropped, self._spool = address.rstrip("/"), dropped, own_folder(spool)
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._is_closed = False
         for left in self._spool.glob(f"*{OPEN_SUFFIX}"):
@@ -203,7 +203,7 @@ def connect(target: str, dropped: Callable[[int], None]) -> FileLog | BucketLog:
         if not storage.is_remote(target):
             return FileLog(Path(target))
         # Parts that were meant for another address are not ours to send.
-        return BucketLog(target, dropped, SPOOL / hashlib.sha256(target.encode()).hexdigest()[:HASH_DIGITS])
+        return BucketLog(target, dropped, temporary_folder(SPOOL) / hashlib.sha256(target.encode()).hexdigest()[:HASH_DIGITS])
     except OSError as error:
         message = f"impressions cannot be logged to {target} ({error})"
         raise EnvironmentFault("E505", message, remedy="Give another --impressions, or leave it out.") from error
@@ -211,8 +211,7 @@ def connect(target: str, dropped: Callable[[int], None]) -> FileLog | BucketLog:
 
 def _take_over(left: Path) -> None:
     """A part that nobody holds is as good as full."""
-    with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as part:
-        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(FileNotFoundError, BlockingIOError), lock(left):
         if _size(left) > 0:
             left.rename(left.with_suffix(PART_SUFFIX))
         else:

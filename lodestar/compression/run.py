@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lodestar.engine.recommender import Recommender
 from lodestar.errors import UsageError
 from lodestar.evaluation.metrics import Ranking
 from lodestar.features import store
+from lodestar.private import workspace
 from lodestar.progress import Progress, log_event
 
 TABLE_JSON, TABLE_MARKDOWN = "compression.json", "compression.md"
@@ -32,7 +32,7 @@ def compress(features: Path, trained: Path, target: Path, recipe: Recipe) -> lis
     if source.info.features != found.digest:
         raise UsageError(f"{trained} was trained on features {source.info.features}, {features} holds {found.digest}")
     cases = affordable(found.split(recipe.data).validation, len(found.items), recipe.evaluation, "validation")
-    with tempfile.TemporaryDirectory() as folder:
+    with workspace() as folder:
         bundles = variants.build(source, Path(folder))
         weighed = choose(_weigh(bundles, cases, recipe), recipe.compression.margin)
         for variant in weighed:

@@ -25,6 +25,7 @@ from lodestar.data.layout import opened
 from lodestar.data.manifest import Manifest, Part
 from lodestar.data.report import Report, TableReport
 from lodestar.errors import DataError, UsageError
+from lodestar.private import workspace
 from lodestar.progress import Progress
 
 SIMULATOR = "simulator"
@@ -76,8 +77,8 @@ def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quar
 
 def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
     """What `ingest` would report or raise, with nothing left behind."""
-    with tempfile.TemporaryDirectory() as folder:
-        return ingest(data, Path(folder) / "tables", mapping=mapping, quarantine=quarantine)
+    with workspace() as folder:
+        return ingest(data, folder / "tables", mapping=mapping, quarantine=quarantine)
 
 
 def _asked(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> address.Address:

@@ -5,7 +5,6 @@ beside the data and is not read does not count.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from lodestar import storage
 from lodestar.data import address, manifest
 from lodestar.data.layout import opened
 from lodestar.data.simulator import is_simulated
+from lodestar.private import workspace
 
 DIGITS = 32
 
@@ -49,7 +49,7 @@ def _files(asked: address.Address) -> Iterator[str]:
 
 def _objects(asked: address.Address) -> Iterator[str]:
     """Names are laid out as files without content, and what an ingest makes of them says which objects it reads."""
-    with tempfile.TemporaryDirectory() as folder:
+    with workspace() as folder:
         where, listed = storage.listed(asked.path, Path(folder))
         for file, (source, _) in listed.items():
             file.parent.mkdir(parents=True, exist_ok=True)

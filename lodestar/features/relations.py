@@ -11,6 +11,7 @@ import pyarrow as pa
 from lodestar import schema
 from lodestar.data.tables import Tables
 from lodestar.features import taken
+from lodestar.private import workspace
 
 MEMORY = "230MB"  # of the database; what does not fit goes to the temporary folder
 QUERY_KEYS, WANTED = "query_keys", "wanted_entities"
@@ -58,7 +59,7 @@ def _connected(beside: Path | None) -> Iterator[tuple[Any, Path]]:
     import duckdb
 
     with (
-        tempfile.TemporaryDirectory(prefix="lodestar-features-", dir=beside and beside.parent) as folder,
+        tempfile.TemporaryDirectory(dir=beside.parent) if beside else workspace() as folder,
         duckdb.connect(str(Path(folder, "features.duckdb"))) as database,
     ):
         database.execute(f"""

@@ -4,12 +4,12 @@ import argparse
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from lodestar import storage
 from lodestar.config import Recipe, from_json
 from lodestar.errors import LodestarError
+from lodestar.private import workspace
 from lodestar.recipes import configured
 from lodestar.safe_text import log_to_stderr
 from lodestar.training.distributed import meet
@@ -53,7 +53,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.follower:
         watch(options.follower)
     meet()
-    with tempfile.TemporaryDirectory() as work:
+    with workspace() as work:
         features = Path(options.features)
         if storage.is_remote(options.features):
             features = storage.download(options.features, Path(work) / FEATURES, options.features_digest)

@@ -3,7 +3,6 @@
 Torch's other exporter needs onnxscript, and names and shapes of this one are what the compression steps were written against.
 """
 
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from lodestar.onnx_graph import OPSET
+from lodestar.private import workspace
 
 HISTORY, MASK, USER = "history", "mask", "user"
 Axes = Mapping[int, str]  # those of any length, and what they are called
@@ -27,7 +27,7 @@ def graph_bytes(module: nn.Module, dim: int) -> bytes:
 
 def exported(module: nn.Module, example: tuple[Tensor, ...], inputs: Mapping[str, Axes], outputs: Mapping[str, Axes]) -> bytes:
     """The model file of a module, traced with an example of its inputs."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with workspace() as folder, warnings.catch_warnings():
         graph = Path(folder) / "graph.onnx"
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # Torch's own checks of shapes in a recurrent layer, and its note that batches are to be free there: tests hold that they are.

@@ -143,7 +143,8 @@ def _start_workers(features: Path, target: Path, recipe: Recipe, checkpoints: st
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(to_json(recipe))
         file.flush()
-        torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
+        ending_with_us = (sys.executable, "-m", "lodestar.parents", str(os.getpid()))
+        torchrun = (*ending_with_us, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
         options = ("--features", features, "--bundle", target, "--recipe-file", file.name, "--checkpoints", checkpoints)
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         done = subprocess.run([*torchrun, "-m", "lodestar.training", *map(str, options)], env=environment, check=False)

@@ -3,7 +3,6 @@
 Items are known by their ids, so the next catalogue may have more of them, fewer, or another order.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from lodestar import arrays, schema, storage
 from lodestar.arrays import Arrays, pack, unpack
 from lodestar.errors import DataError, UsageError
 from lodestar.models.next_item import NextItem
+from lodestar.private import workspace
 
 FILE = "weights.npz"
 ITEMS = "items.weight"
@@ -37,7 +37,7 @@ def save(model: NextItem, items: list[str], until: int, folder: Path) -> None:
 
 def load(bundle: str) -> Weights:
     """From a bundle's folder or `s3://`; DataError E154 where there are none."""
-    with tempfile.TemporaryDirectory() as work:
+    with workspace() as work:
         content = storage.get(f"{storage.resolve(bundle)}/{FILE}")
         if content is None:
             remedy = "Name the bundle of a family that is trained by epochs."

@@ -21,6 +21,7 @@ from lodestar.data.interactions import check_enough
 from lodestar.errors import DataError, EnvironmentFault, UsageError
 from lodestar.features import store
 from lodestar.features.store import FeatureSet
+from lodestar.parents import end_with_parent
 from lodestar.progress import Progress
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group
@@ -134,6 +135,8 @@ def _study(folder: Path, recipe: Recipe, digest: str) -> "optuna.Study":
 
 
 def _work(features: Path, recipe: Recipe, space: Space, folder: Path, tickets: "Synchronized[int]", jobs: int) -> None:
+    if (parent := multiprocessing.parent_process()) and parent.pid:
+        end_with_parent(parent.pid)
     with (folder / LOG).open("a") as said:
         os.dup2(said.fileno(), sys.stderr.fileno())
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))

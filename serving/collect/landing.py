@@ -1,8 +1,6 @@
 """The landing: a folder or an `s3://` address of whole parts, `events/part-….jsonl.gz`, that `lodestar data ingest` takes from."""
 
 import gzip
-import os
-from pathlib import Path
 
 from lodestar import storage
 from lodestar.data.landed import PART_SUFFIX
@@ -21,14 +19,3 @@ class Landing:
         """Put a part where it stays, whole or not at all; the same part again changes nothing. Whatever the store raises is passed on."""
         target = f"{self.address}/{table}/{part}{PART_SUFFIX}"
         storage.put(gzip.compress(lines, GZIP_LEVEL, mtime=0), target)
-        if not storage.is_remote(target):
-            sync_folder(Path(target).parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """See names on the disk, as fsync of a file sees its content."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,7 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from lodestar.data.landed import new_part
-from serving.collect.landing import Landing, sync_folder
+from lodestar.durable import sync_folder
+from lodestar.folder_locks import lock
+from lodestar.private import own_folder, own_folder_in
+from serving.collect.landing import Landing
 
 PART_BYTES = 32 << 20
 SPOOL_BYTES = 1 << 30
@@ -30,12 +33,12 @@ class Spool:
     """Parts on their way to a landing; `published` is told the table of each that has arrived."""
 
     def __init__(self, landing: Landing, folder: Path, part_s: float, published: Callable[[str], None]) -> None:
-        self._landing, self._folder, self._part_s, self._published = landing, folder, part_s, published
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._landing, self._part_s, self._published = landing, part_s, published
+        self._folder = own_folder_in(folder)
         self._open: dict[str, _Part] = {}
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._is_closed = False
-        for left in folder.glob(f"*/*{OPEN_SUFFIX}"):
+        for left in self._folder.glob(f"*/*{OPEN_SUFFIX}"):
             _take_over(left)
         self.waiting_bytes = self._measure()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
@@ -126,7 +129,7 @@ class _Part:
     """A file that rows are appended to, locked."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(folder)
         self._path = folder / f"{new_part()}{OPEN_SUFFIX}"
         self.size, self.opened_s = 0, time.monotonic()
         unlocked = self._path.with_suffix("")
@@ -149,8 +152,7 @@ class _Part:
 
 def _take_over(left: Path) -> None:
     """A part that nobody holds is as good as full."""
-    with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as part:
-        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(FileNotFoundError, BlockingIOError), lock(left):
         left.rename(left.with_suffix(FULL_SUFFIX))
 
 

@@ -1,0 +1,41 @@
+"""A process that was started to help ends with the one that it helps."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+CHILD = "import time; print('up', flush=True); time.sleep(600)"
+PARENT = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-m", "lodestar.parents", str(os.getpid()), "-c", {CHILD!r}], stdout=subprocess.PIPE)
+print(child.pid, child.stdout.readline().decode(), flush=True)
+child.wait()
+"""
+LIMIT_S = 30
+
+
+def test_a_process_ends_with_its_parent_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline().split()[0])
+        parent.kill()
+    deadline_s = time.monotonic() + LIMIT_S
+    while _is_there(child) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert not _is_there(child)
+
+
+def test_one_whose_parent_has_gone_already_does_not_begin() -> None:
+    done = subprocess.run([sys.executable, "-m", "lodestar.parents", "1", "-c", CHILD], check=False)
+    assert done.returncode == -signal.SIGTERM
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{process}/stat") as about:  # one that nobody has asked about yet is no longer there either
+        return about.read().rpartition(")")[2].split()[0] != "Z"
