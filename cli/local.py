@@ -5,8 +5,9 @@ import logging
 import os
 import re
 import shutil
+import signal
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,11 @@ from lodestar.storage import is_remote, locked
 
 WORK = ".pipeline"
 LOG = "run.log"
-# As the shell that runs a step calls them when they have ended it.
-SIGNALS = {
-    "SIGSEGV": "Segmentation fault",
-    "SIGKILL": "Killed",
-    "SIGABRT": "Aborted",
-    "SIGBUS": "Bus error",
-    "SIGILL": "Illegal instruction",
-    "SIGFPE": "Floating point exception",
-}
 ADVICE = {
     "SIGKILL": "Most often memory has run out: take fewer data, a smaller model or a larger machine; the same command goes on.",
     "SIGILL": "A library was made for another processor: install the packages anew on this machine.",
     "SIGBUS": "Most often a disk or /dev/shm is full, or a file became shorter while it was read: make room; the same command goes on.",
 }
-OF_RUNNER = re.compile(r"-*$|\d\d:\d\d:\d\d\.\d+ - ")  # its own lines below those of a step
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 
 
@@ -88,7 +79,7 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cach
     os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
     # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with (output / LOG).open("w") as log, RunView(log) as view, _captured(view), warnings.catch_warnings():
+    with (output / LOG).open("w") as log, RunView(log) as view, _captured(view), _exit_codes(view), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=is_cached)
         try:
@@ -110,23 +101,36 @@ def _once(spec: Any) -> None:
 def _failure(view: RunView, log: Path) -> StepFailedError:
     if view.failure is not None:
         return StepFailedError(str(view.failure["error"]), int(view.failure["exit_code"]))
-    signal_name = ended_by(view.tail)
-    if signal_name:
-        step, advice = (
-            view.running or "a step",
-            ADVICE.get(signal_name, "See its log; the same command goes on from the last step that ended."),
-        )
-        return StepFailedError(
-            f"E188 {step} was ended by the signal {signal_name}, all it said is in {log}. {advice}", EnvironmentFault.exit_code
-        )
+    if ended := _ended_by(view.exit_code):
+        advice = ADVICE.get(ended, "See its log; the same command goes on from the last step that ended.")
+        message = f"E188 {view.running or 'a step'} was ended by the signal {ended}, all it said is in {log}. {advice}"
+        return StepFailedError(message, EnvironmentFault.exit_code)
     shown = "\n".join(view.tail)
     return StepFailedError(f"a step ended unexpectedly; its last lines (all in {log}):\n{shown}", 1)
 
 
-def ended_by(lines: Iterable[str]) -> str:
-    """The name of the signal that ended a step, by the last words of the shell that ran it; empty where none did."""
-    last = next((line for line in reversed([*lines]) if not OF_RUNNER.match(line)), "")
-    return next((name for name, words in SIGNALS.items() if re.search(rf"(^|\d ){words}\b", last)), "")
+def _ended_by(exit_code: int) -> str:
+    """The name of the signal that ended a process, or the last command of a shell; empty where none did."""
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    return signal.Signals(number).name if number in set(signal.Signals) else ""
+
+
+@contextlib.contextmanager
+def _exit_codes(view: RunView) -> Iterator[None]:
+    """Keep the exit code of each step, of which kfp's runner says only whether it is 0."""
+    from kfp.local import subprocess_task_handler as runner
+
+    run_step = runner.run_local_subprocess
+
+    def kept(*arguments: Any, **options: Any) -> int:
+        view.exit_code = run_step(*arguments, **options)
+        return view.exit_code
+
+    runner.run_local_subprocess = kept
+    try:
+        yield
+    finally:
+        runner.run_local_subprocess = run_step
 
 
 @contextlib.contextmanager

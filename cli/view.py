@@ -30,6 +30,7 @@ class RunView:
     log: IO[str]
     steps: dict[str, StepView] = field(default_factory=lambda: {name: StepView() for name in STEPS})
     failure: dict[str, Any] | None = None
+    exit_code: int = 0  # of the step that ended last
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
     def __post_init__(self) -> None:
