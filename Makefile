@@ -59,6 +59,9 @@ lock: $(READY)  ## pin what images install, with hashes, as constraints.txt has 
 	$(foreach role,serve launcher features train,$(call PINNED,pyproject.toml --extra $(role),$(role)))
 	$(call PINNED,requirements/torch.in,torch)
 	$(call PINNED,requirements/build.in,build)
+	sha256=$$(cat requirements/*.txt | $(BIN)/python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())') && \
+	printf '"""What images install is part of their tags: sha256 of requirements/*.txt, written by `make lock`."""\n\nLOCKED = "%s"\n' \
+		$$sha256 > components/locked.py
 
 audit: $(READY)  ## known vulnerabilities in what images install
 	.ci/audit

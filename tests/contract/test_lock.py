@@ -1,5 +1,6 @@
 """What images install is what is pinned, each file by its hash; and what is known against it is asked where there is an answer."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from components.locked import LOCKED
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("serve", "launcher", "features", "train")
@@ -32,6 +35,12 @@ def test_a_role_installs_all_that_it_asks_for(role: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"][role]]
     assert {re.split(r"[<>=\[]", entry)[0] for entry in wanted} <= pins(role).keys()
+
+
+def test_what_is_installed_is_part_of_every_images_tag() -> None:
+    """Which is a hash of the packages: new requirements under an old tag would bring a cache's old answers."""
+    content = b"".join(file.read_bytes() for file in sorted((ROOT / "requirements").glob("*.txt")))
+    assert hashlib.sha256(content).hexdigest() == LOCKED, "type `make lock`"
 
 
 def test_the_layer_below_training_is_part_of_it() -> None:
