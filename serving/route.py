@@ -57,23 +57,25 @@ def share(route: Object, backends: Backends) -> int:
 
 def _joined(route: Object, backends: Backends) -> tuple[list[Object], list[int | None]]:
     """The rules as they were without `second`, and the weights of `stable` in order, None where none is written."""
-    found = [weight for rule in _rules(route) for weight in _wholes(rule, backends)]
+    found = [entry for rule in _rules(route) for entry in _entries(rule, backends)]
     noted = _noted(route)
     # Where the owner has added or removed such entries meanwhile, nothing says which weight was whose: what the entries sum up to is.
-    weights = noted if noted is not None and len(noted) == len(found) else found
+    # One that the owner has written anew, without the second one behind it, is the owner's.
+    is_noted = noted is not None and len(noted) == len(found)
+    weights = [(noted or [])[place] if is_noted and is_split else weight for place, (weight, is_split) in enumerate(found)]
     left = iter(weights)
     return [_without(rule, backends, left) for rule in _rules(route)], weights
 
 
-def _wholes(rule: Object, backends: Backends) -> list[int | None]:
-    """The weights that the entries of `stable` have together with the one of `second` behind each."""
+def _entries(rule: Object, backends: Backends) -> list[tuple[int | None, bool]]:
+    """The weights that the entries of `stable` have together with the one of `second` behind each, and whether there is one."""
     refs: list[Object] = rule.get("backendRefs", [])
-    found: list[int | None] = []
+    found: list[tuple[int | None, bool]] = []
     nothing: Object = {}
     for ref, behind in zip_longest(refs, refs[1:], fillvalue=nothing):
         if _is(ref, backends.stable, backends):
             is_split = _is(behind, backends.second, backends)
-            found.append(_weight(ref) + _weight(behind) if is_split else ref.get("weight"))
+            found.append((_weight(ref) + _weight(behind), True) if is_split else (ref.get("weight"), False))
     return found
 
 

@@ -96,3 +96,13 @@ def test_without_a_note_the_parts_are_summed_up(noted: Object) -> None:
     refs = [own(weight=90), {"name": OURS.second, "port": 80, "weight": 10}]
     route = {"metadata": {"name": "recommend-split", "annotations": noted}, "spec": {"rules": [{"backendRefs": refs}]}}
     assert join(route, OURS)["spec"]["rules"] == [{"backendRefs": [own(weight=100)]}]
+
+
+def test_an_entry_that_its_owner_has_written_anew_stays() -> None:
+    split_one = [own(weight=270), {"name": OURS.second, "port": 80, "weight": 30}, {"name": "other", "weight": 1}]
+    rules = [{"backendRefs": [own(weight=50), {"name": "other", "weight": 50}]}, {"backendRefs": split_one}]
+    noted = {"lodestar/stable-weights": "[100, 300]"}
+    route: Object = {"metadata": {"name": "recommend-split", "annotations": noted}, "spec": {"rules": rules}}
+    anew, joined = join(route, OURS)["spec"]["rules"]
+    assert anew == {"backendRefs": [own(weight=50), {"name": "other", "weight": 50}]}
+    assert joined == {"backendRefs": [own(weight=300), {"name": "other", "weight": 1}]}
