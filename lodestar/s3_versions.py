@@ -5,7 +5,7 @@
     ADDRESS/current             JSON: the digest that is current, and when the run started that made it
 
 A version that was finished is never changed nor removed here: services name it directly. What a killed upload left is removed by the
-next upload to the address, when nobody has gone on with it for a day.
+next upload to the address, when nobody has gone on with it for a day; one that is terminated removes it itself.
 """
 
 import json
@@ -74,17 +74,25 @@ def publish(files: Mapping[str, Path], location: Location, pointer: Pointer) -> 
     target, mark = version(location, pointer.digest), location.below(f"{FINISHED}/{pointer.digest}")
     refuse_older(location, pointer.started_at)
     _remove_unfinished(location)
+    try:
+        _bring_up(files, target, mark)
+    except (SystemExit, KeyboardInterrupt):
+        if get_object(mark) is None:
+            remove_objects(target)
+        raise
+    _make_current(location, pointer)
+    return target
+
+
+def _bring_up(files: Mapping[str, Path], target: Location, mark: Location) -> None:
     for _ in range(ATTEMPTS):
         there = entries(target) if get_object(mark) else {}
         for name, file in files.items():
             upload_file(target.below(name), file, there.get(name))
         put_object(mark, b"")
         if files.keys() <= entries(target).keys():  # or what was unfinished was removed while it was being finished
-            break
-    else:
-        raise EnvironmentFault("E512", f"{target} does not keep what is brought there", remedy="See who else removes objects there.")
-    _make_current(location, pointer)
-    return target
+            return
+    raise EnvironmentFault("E512", f"{target} does not keep what is brought there", remedy="See who else removes objects there.")
 
 
 def is_finished(location: Location) -> bool:

@@ -63,6 +63,23 @@ def test_an_upload_that_is_killed_leaves_what_was_there(address: str, folder: Fo
     assert read(address, tmp_path / "after") == "new"
 
 
+def test_an_upload_that_is_terminated_takes_back_what_it_brought(address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = storage.upload(folder("old"), address)
+    brought = s3_versions.upload_file
+
+    def terminated(location: s3_objects.Location, file: Path, there: s3_objects.Stored | None) -> None:
+        brought(location, file, there)
+        raise SystemExit(143)
+
+    monkeypatch.setattr(s3_versions, "upload_file", terminated)
+    for content in ("new", "old"):  # of a version that was finished before, nothing is removed
+        with pytest.raises(SystemExit):
+            storage.upload(folder(content), address)
+    versions = s3_objects.entries(s3_objects.locate(f"{address}/versions"))
+    assert {name.partition("/")[0] for name in versions} == {before.rpartition("/")[2]}
+    assert len(versions) == 2
+
+
 def test_a_version_is_read_by_its_own_address_when_another_is_current(address: str, folder: Folder, tmp_path: Path) -> None:
     first, second = folder("first"), folder("second")
     versions = [storage.upload(made, address) for made in (first, second, first, second)]
