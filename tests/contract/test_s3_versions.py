@@ -65,7 +65,7 @@ def test_an_upload_that_is_killed_leaves_what_was_there(address: str, folder: Fo
 
 def test_an_upload_that_is_terminated_takes_back_what_it_brought(address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = storage.upload(folder("old"), address)
-    brought = s3_versions.upload_file
+    brought = s3_objects.upload_file
 
     def terminated(location: s3_objects.Location, file: Path, there: s3_objects.Stored | None) -> None:
         brought(location, file, there)
