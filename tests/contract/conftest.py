@@ -33,15 +33,17 @@ class Serving:
         command = [sys.executable, *(["-m", "serving"] if before == "pass" else ["-c", program]), *map(str, options)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment)
+        self.said_before = ""  # that it listens
 
     @cached_property
     def address(self) -> str:
         """Where it listens, from the line that it says when it does."""
         assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.search(r"http://[^/]+", line)
-        assert found is not None, line + self.process.stderr.read()
-        return found[0]
+        while line := self.process.stderr.readline():
+            if found := re.search(r"http://[^/]+", line):
+                return found[0]
+            self.said_before += line
+        raise AssertionError(self.said_before)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """The exit code, and what was said since it listens."""

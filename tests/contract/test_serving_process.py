@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from lodestar import bundle, schema
-from tests.contract.conftest import ROOT, StartRedis, StartServing, free_port, publish
+from tests.contract.conftest import ROOT, StartRedis, StartServing, free_port, generation_of, publish
 from tests.contract.test_serving import connection_to
 from tests.factories import small_bundle
 from tests.unit.test_features import built
@@ -123,6 +123,29 @@ def test_a_store_that_goes_costs_histories_and_no_answer(
         "WARNING serving.predictor the online store fails",
         "WARNING serving.predictor the online store works again",
     ]
+
+
+def test_a_generation_that_is_missing_is_said_and_taken_up_when_it_comes(
+    start_serving: StartServing, start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_redis(port := free_port())
+    monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{port}")
+    features = built(tmp_path, [("u1", f"i{place}", 60 * place) for place in range(4)])
+    generation = generation_of(features)
+    server = start_serving(*("--bundle", small_bundle(tmp_path / "made", features=generation), "--features", f"redis://127.0.0.1:{port}"))
+    assert [list_of(server.address, "u1")[0] for _ in range(2)] == ["popular"] * 2
+    page = httpx.get(f"{server.address}/metrics").text
+    assert "lodestar_feature_generation_missing_total 2.0" in page
+    assert "lodestar_feature_fallbacks_total 2.0" in page
+    assert httpx.get(f"{server.address}/v2/health/ready").status_code == 200
+    publish(features, in_redis=True)
+    deadline = time.monotonic() + BACK_LIMIT_S
+    while list_of(server.address, "u1")[0] != "personal":
+        assert time.monotonic() < deadline
+    code, said = server.stop()
+    assert code == 0
+    assert f"the online store fails: it has no rows of generation {generation}\n" in server.said_before
+    assert "the online store works again" in said
 
 
 def test_what_cannot_be_served_is_said_by_code(made: Path, start_serving: StartServing, tmp_path: Path) -> None:
