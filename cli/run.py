@@ -39,7 +39,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     there.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
     there.add_argument("--run-name", metavar="NAME", help="what the run is called (default: by the time)")
     there.add_argument("--cron", metavar="FIELDS", help='begin a run by this schedule, such as "0 0 3 * * *" for every night at 3 (UTC)')
-    there.add_argument("--destination", metavar="ADDRESS", help="s3:// address for bundles (default: none, the run ends with the gate)")
+    there.add_argument("--destination", metavar="ADDRESS", help="s3:// address for bundles (default: none, and nothing is published)")
     there.add_argument("--service", metavar="NAME", help="InferenceService to update, as NAMESPACE/NAME")
     run.set_defaults(command=_run)
     compile_ = commands.add_parser("compile", help="write pipeline.yaml", description="Compile the pipeline: same code, same bytes.")
@@ -149,6 +149,8 @@ def _submit(pipeline: Path, parameters: dict[str, Any], options: argparse.Namesp
         cron=options.cron or "",
         is_cached=not options.no_cache,
     )
+    if not parameters["destination"]:
+        print("Nothing will be published: give --destination s3://BUCKET/PREFIX for that.", file=sys.stderr)
     print(submit(pipeline, parameters, submission))
     return 0
 
