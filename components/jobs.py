@@ -229,7 +229,7 @@ def _container(job: TrainingJob) -> Object:
         "name": CONTAINER,
         "image": job.image,
         "command": ["torchrun", "-m", "lodestar.training"],
-        "args": [*(f"--{name}={value}" for name, value in options.items() if value), f"--error-file={ERROR_FILE}"],
+        "args": [*(_literal(f"--{name}={value}") for name, value in options.items() if value), f"--error-file={ERROR_FILE}"],
         **({"env": list(job.placement.env)} if job.placement.env else {}),
         "envFrom": [{"secretRef": {"name": job.secret}}],
         "resources": _resources(job),
@@ -243,6 +243,11 @@ def _container(job: TrainingJob) -> Object:
         },
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in WRITABLE.items()],
     }
+
+
+def _literal(text: str) -> str:
+    """What Kubernetes makes `text` of again: in an argument it puts variables, keys of the store among them, for `$(NAME)`."""
+    return re.sub(r"\$(?=[$(])", "$$", text)
 
 
 def _resources(job: TrainingJob) -> Object:

@@ -55,12 +55,16 @@ class Optimiser:
         return {"dense": self._dense.state_dict(), **mass}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what any number of workers have kept, on whichever device: how steps are made here stays as it is."""
+        kept = state["dense"]
+        groups = zip(self._dense.param_groups, kept["param_groups"], strict=True)
+        dense = {"state": kept["state"], "param_groups": [{**here, "params": there["params"]} for here, there in groups]}
         if is_parted(self.model):
             from lodestar.training.sharded import load_optimiser
 
-            load_optimiser(self.model, self._dense, state["dense"])
+            load_optimiser(self.model, self._dense, dense)
         else:
-            self._dense.load_state_dict(state["dense"])
+            self._dense.load_state_dict(dense)
         if self.rows is not None:
             self.rows.take_up(state["mass"])
 

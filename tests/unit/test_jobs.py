@@ -1,6 +1,7 @@
 """A training job as a value: what a step asks for, and the object that a cluster is given."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -233,6 +234,18 @@ def test_settings_are_written_as_the_message_says() -> None:
         asked("two workers")
     example = str(refused.value).rpartition("Write LODESTAR_TRAINING='")[2].removesuffix("'")
     assert asked(example).workers == json.loads(example)["workers"]
+
+
+def expanded(argument: str, variables: dict[str, str]) -> str:
+    """As Kubernetes reads an argument: `$$` is a dollar, `$(NAME)` a variable's value where there is one."""
+    return re.sub(r"\$\$|\$\((\w+)\)", lambda found: "$" if found[0] == "$$" else variables.get(found[1], found[0]), argument)
+
+
+@pytest.mark.parametrize("text", ["$(AWS_SECRET_ACCESS_KEY)", "$$(AWS_SECRET_ACCESS_KEY)", "a$b", "$$", "$", "${trialParameters.dim}"])
+def test_no_override_reads_a_variable_of_the_workers(text: str) -> None:
+    (container,) = pods_of(job(overrides=text))[0]["containers"]
+    (argument,) = [given for given in container["args"] if given.startswith("--overrides=")]
+    assert expanded(argument, {"AWS_SECRET_ACCESS_KEY": "not-a-secret"}) == f"--overrides={text}"
 
 
 def test_a_job_belongs_to_the_pod_of_its_step_only_in_the_same_namespace() -> None:

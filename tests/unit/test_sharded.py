@@ -18,6 +18,7 @@ from lodestar.recipes import recipe
 from lodestar.training.checkpoints import State
 from lodestar.training.distributed import Group, joined
 from lodestar.training.loop import Stage, fit
+from lodestar.training.optimiser import Optimiser
 from lodestar.training.parted_table import PartedTable, is_wanted
 from lodestar.training.sharded import parted
 from lodestar.training.validation import Judge
@@ -66,15 +67,11 @@ def told(group: Group, kind: str) -> dict[str, Any]:
         model, state = learn(group, kind, shard=shard, state=State(stage="search"))
         found[f"log {shard}"], found[f"weights {shard}"] = lines(state), model.state_dict()
     _, half = learn(group, kind, shard=True, state=State(stage="search"), last_epoch=2)
-    content = io.BytesIO()
-    torch.save(vars(half), content)
-    found["half"] = content.getvalue()
+    found["half"] = _bytes(half)
     model, state = learn(group, kind, shard=True, state=kept(found["half"]))
     found["log resumed"], found["weights resumed"] = lines(state), model.state_dict()
     _, alone = learn(Group(), kind, shard=True, state=State(stage="search"), last_epoch=2)
-    content = io.BytesIO()
-    torch.save(vars(alone), content)
-    model, state = learn(group, kind, shard=True, state=kept(content.getvalue()))
+    model, state = learn(group, kind, shard=True, state=kept(_bytes(alone)))
     found["log from one"], found["items from one"] = lines(state), model.items.weight.detach()
     table = model.items.weight
     if kind == ROWS:
@@ -82,6 +79,12 @@ def told(group: Group, kind: str) -> dict[str, Any]:
     else:
         found["share"] = parted(model, group).items.weight.to_local().numel() / table.numel()  # type: ignore[attr-defined]
     return found
+
+
+def _bytes(state: State) -> bytes:
+    content = io.BytesIO()
+    torch.save(vars(state), content)
+    return content.getvalue()
 
 
 def kept(content: bytes) -> State:
@@ -135,6 +138,18 @@ def test_one_worker_goes_on_from_where_two_with_a_part_each_were(of_workers: lis
     model, state = learn(Group(), kind, shard=shard, state=kept(found["half"]))
     np.testing.assert_allclose(lines(state), found["log True"], rtol=1e-4)
     torch.testing.assert_close(model.state_dict(), found["weights True"], rtol=1e-3, atol=1e-4)
+
+
+def test_how_steps_are_made_is_the_own_devices_affair() -> None:
+    """What a GPU records its steps with is kept beside the weights, and a CPU goes on without; the other way round too."""
+    run = chosen("whole", shard=False)
+    before, after = (Optimiser(NextItem(NUM_ITEMS, run.model), run.train) for _ in range(2))
+    state = before.state_dict()
+    for group in state["dense"]["param_groups"]:
+        group |= {"fused": True, "capturable": True, "lr": torch.tensor(0.01)}
+    after.load_state_dict(state)
+    ours, theirs = ([{**group, "params": []} for group in one.state_dict()["dense"]["param_groups"]] for one in (after, before))
+    assert ours == theirs
 
 
 def test_two_with_a_part_each_go_on_from_where_one_was(found: list[dict[str, Any]]) -> None:
