@@ -44,6 +44,19 @@ def test_features_that_are_not_what_the_step_was_given_are_refused_in_the_worker
     assert tmp_path.joinpath("error").read_text().startswith(f"worker 0: E511 {address} does not match its digest.")
 
 
+def test_a_worker_that_nobody_follows_ends_well_in_the_middle_of_training(given: tuple[str, str], bucket: str, tmp_path: Path) -> None:
+    """As one whose step was killed: after a quarter of an hour, which is a second here."""
+    endless = ["--overrides", '{"train": {"epochs": 100000, "patience": 100000}}', f"--follower={bucket}/nobody"]
+    program = (
+        "import sys; from lodestar.training import follower; follower.SILENT_S, follower.LOOK_S = 1.0, 0.1; "
+        "from lodestar.training.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, *options(*given, bucket, "endless", tmp_path / "error"), *endless]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"no step has followed this job for 1 s ({bucket}/nobody)" in done.stderr
+
+
 def test_a_step_that_only_follows_loads_no_torch() -> None:
     program = (
         "import sys; import components.training_backend as backend; from components.job_settings import Step, job_of; "
