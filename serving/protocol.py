@@ -15,6 +15,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from serving import refusals
+from serving.flow import FairFlow, QuietTransport
 from serving.limits import REQUEST_BYTES, Load
 from serving.refusals import MOST_HEAD_BYTES, MOST_HEADERS, MOST_MESSAGE_BYTES, MOST_PIPELINED, MOST_URL_BYTES, Refusal
 
@@ -23,19 +24,6 @@ UNREAD_MARK_BYTES = 32 << 10  # of answers in memory, before the next request on
 FIRST_S = 10  # for a caller who has connected to begin
 UNREAD_S = 30  # for an answer to be read
 LINGER_S, LINGER_BYTES = 2.0, 4 << 20  # for a refusal to be read
-
-
-class _Quiet:
-    """A transport that takes nothing more when it is closing, where uvloop's raises: callers may go at any time."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._write = transport.write
-        self.is_closing, self.close, self.abort = transport.is_closing, transport.close, transport.abort
-        self.write_eof, self.get_write_buffer_size = transport.write_eof, transport.get_write_buffer_size
-
-    def write(self, content: bytes) -> None:
-        if not self.is_closing():
-            self._write(content)
 
 
 class Protocol(HttpToolsProtocol):
@@ -78,7 +66,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """One too many where none may go is closed at once."""
         super().connection_made(transport)
-        self.transport = _Quiet(transport)  # type: ignore[assignment]  # it has what is used of one
+        self.transport = QuietTransport(transport)  # type: ignore[assignment]  # it has what is used of one
+        self.flow = FairFlow(transport, self._load)
         if self.server is not None:
             self.app = self._apps.get(self.server[1] or 0, self.app)
         transport.set_write_buffer_limits(high=UNREAD_MARK_BYTES)
@@ -120,9 +109,7 @@ class Protocol(HttpToolsProtocol):
             self.refuse(refusals.URL_TOO_LONG if len(self.url) > MOST_URL_BYTES else refusals.HEAD_TOO_LARGE)
         elif self._message_bytes > MOST_MESSAGE_BYTES:
             self.refuse(refusals.BODY_TOO_LARGE)
-        elif self._is_whole:
-            self._in_time()
-        elif self._slow is None:
+        elif not self._is_whole and self._slow is None:
             self.since_s = self.loop.time()
             self._slow = self.loop.call_later(refusals.SLOW_S, self.refuse, refusals.TOO_SLOW)
 
@@ -152,6 +139,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._is_whole = True
+        self._in_time()
         self._message_bytes = self._body_bytes = 0
         if self._is_answered_early:
             self._is_answered_early = False

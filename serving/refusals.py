@@ -9,7 +9,7 @@ MOST_URL_BYTES = 0xFFFF - 1  # what the parser can point into
 MOST_HEAD_BYTES = 256 << 10  # of all that is no body: the head, the frames of chunks and what follows the last
 MOST_HEADERS = 128
 MOST_MESSAGE_BYTES = 8 << 20  # an application refuses a body long before, and the caller may go on with the next request
-MOST_PIPELINED = 64
+MOST_PIPELINED = 16
 SLOW_S = 20  # for a request to arrive whole
 
 

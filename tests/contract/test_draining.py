@@ -128,11 +128,11 @@ def test_readiness_goes_first_and_every_answer_says_that_its_connection_closes(m
 def test_requests_that_wait_for_their_turn_are_all_answered_before_the_end(made: Path, start_serving: StartServing) -> None:
     server = start_serving("--bundle", made, before=f"exec({SLOW!r})")
     with connection_to(server.address) as connection:
-        connection.sendall(ASKED * 40)
+        connection.sendall(ASKED * 15)
         connection.recv(1)
         server.process.terminate()
         content = connection.makefile("rb").read()
-    assert content.count(b'"request_id"') == 40
+    assert content.count(b'"request_id"') == 15
     assert content.count(b"connection: close") == 1
     assert server.ended() == (0, "")
 

@@ -27,6 +27,7 @@ DRILLS: dict[str, Plan] = {
     "workers_change": Plan(seeds=(0,), cases=8, sample=1),
     "publications": Plan(seeds=(0,), cases=15, sample=1),
     "rollout_killed": Plan(seeds=(0, 1, 2), cases=100, sample=2),
+    "load": Plan(seeds=(0,), cases=11, sample=2),
 }
 
 
