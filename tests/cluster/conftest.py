@@ -177,13 +177,14 @@ def stage(first_run: Run) -> Stage:
 
 
 @pytest.fixture(scope="session")
-def job(stage: Stage, prefix: str, images: dict[str, str]) -> TrainingJob:
+def job(stage: Stage, features: Path, prefix: str, images: dict[str, str]) -> TrainingJob:
     """Training as the first run did it, started from outside of a pipeline."""
     return TrainingJob(
         name=f"train-{prefix.rpartition('-')[2]}",
         namespace=objects.TRAINING,
         image=images["train"],
         features=stage.features,
+        features_digest=storage.digest(features),
         bundle=f"{prefix}/jobs/first",
         checkpoints=f"{prefix}/checkpoints",
         recipe="shop",

@@ -11,6 +11,7 @@ from components.jobs import TrainingJob
 from components.launch import launch
 from lodestar import bundle, storage
 from tests.cluster import objects
+from tests.cluster.backend.driver import Run
 from tests.cluster.steps import BUCKET, eventually, kubectl
 
 pytestmark = pytest.mark.cluster
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.cluster
 BEGUN_S = 300
 
 
-def test_a_job_that_lost_a_worker_ends_with_the_same_metric(prefix: str, job: TrainingJob, first: Path, tmp_path: Path) -> None:
+def test_a_job_that_lost_a_worker_ends_with_the_same_metric(prefix: str, job: TrainingJob, first_run: Run, tmp_path: Path) -> None:
+    first = objects.brought(first_run.uri("train", "bundle"), tmp_path / "first")
     shaken = replace(job, name=f"{job.name}-shaken", bundle=f"{prefix}/bundles/shaken", checkpoints=f"{prefix}/shaken")
     followed = threading.Thread(target=launch, args=(shaken,))
     followed.start()
