@@ -13,6 +13,7 @@ from lodestar.evaluation.outcome import Evaluation
 from lodestar.evaluation.slices import Slice
 from lodestar.safe_text import line
 
+THREADLESS = ("popularity", "jaccard", "pearson")  # counted without a product of matrices
 SHOWN = ("ndcg_at_10", "hr_at_10", "mrr_at_10", "map_at_10", "novelty_at_10")
 SPLITS = {
     "leave_one_out": "the last item of each user is the test, the one before it the validation",
@@ -109,8 +110,21 @@ def _limits(evaluation: Evaluation) -> str:
         f"At most the latest {evaluation.bundle.max_length} items of a history are looked at.",
         "Slices are many and some are small: a lead whose interval just misses nought may be chance.",
         "Tastes change: figures hold for the time of the log.",
+        _repeated(evaluation),
     ]
     return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _repeated(evaluation: Evaluation) -> str:
+    """What beside data, recipe and seed the bundle's digest depends on."""
+    found = evaluation.bundle
+    if found.family in THREADLESS and not found.ranked:
+        return "The same data, recipe and seed give the same bundle with any number of threads."
+    with_as_many = f"OMP_NUM_THREADS={found.threads}, and {found.workers} workers" if found.threads else "OMP_NUM_THREADS, and workers"
+    return (
+        f"The same data, recipe and seed give the same bundle with as many threads ({with_as_many}) on the same kind of processor: "
+        "another number adds in another order."
+    )
 
 
 def _identity(evaluation: Evaluation) -> str:
@@ -125,6 +139,7 @@ def _identity(evaluation: Evaluation) -> str:
         ["ranker", f"of the best {found.ranked}" if found.ranked else "none"],
         ["precision", f"item table {found.table_precision}, encoder {found.encoder_precision}"],
         ["size", f"{found.num_bytes:,} bytes"],
+        ["threads", f"{found.threads} in each of {found.workers} workers" if found.threads else "not known"],
     ]
     return _table(rows)
 

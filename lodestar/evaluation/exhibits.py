@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.bundle import COST
 from lodestar.catalogue import Catalogue
 from lodestar.data.splits import Cases
 from lodestar.errors import shorten
@@ -55,6 +56,15 @@ def epochs(bundle: Path) -> list[dict[str, Any]]:
     """The lines of the training log that was left beside a bundle."""
     file = bundle / EPOCHS
     return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def cost(bundle: Path) -> dict[str, Any]:
+    """What training took, where it was left beside a bundle; it is no part of it, and may be anything."""
+    try:
+        found = json.loads((bundle / COST).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, int)} if isinstance(found, dict) else {}
 
 
 def tail(shown_N: NDArray[np.int64], popularity_N: NDArray[np.int64]) -> Values:

@@ -11,7 +11,7 @@ from lodestar.data.splits import affordable
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError
 from lodestar.evaluation import contestants, rated
-from lodestar.evaluation.exhibits import Exhibits, epochs, examples, tail
+from lodestar.evaluation.exhibits import Exhibits, cost, epochs, examples, tail
 from lodestar.evaluation.guard import JUDGED_BY, verdict
 from lodestar.evaluation.intervals import compared, intervals
 from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, novelty, per_case, rank_by, times_shown
@@ -150,7 +150,7 @@ class Judge:
 
 
 def _identity(bundle: Bundle) -> Identity:
-    info = bundle.info
+    info, took = bundle.info, cost(bundle.root)
     return Identity(
         digest=bundle.digest,
         features=info.features,
@@ -160,4 +160,6 @@ def _identity(bundle: Bundle) -> Identity:
         max_length=info.max_length,
         ranked=bundle.ranker.candidates if bundle.ranker is not None else 0,
         num_bytes=bundle.num_bytes,
+        threads=took.get("threads", 0),
+        workers=took.get("workers", 0),
     )

@@ -36,7 +36,8 @@ class Protocol:
 class Identity:
     """Which bundle was judged, and on which features; `num_bytes` is its size on disk, `max_length` how many items it looks at.
 
-    `ranked` is how many candidates a ranker puts in order, 0 without one.
+    `ranked` is how many candidates a ranker puts in order, 0 without one; `threads` and `workers` are those it was trained with, 0 where
+    nothing says.
     """
 
     digest: str
@@ -47,6 +48,8 @@ class Identity:
     max_length: int
     ranked: int
     num_bytes: int
+    threads: int = 0
+    workers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

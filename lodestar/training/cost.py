@@ -19,7 +19,7 @@ KIB = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one worker, but `gpu_minutes`, which are those of all of them; memory in MiB.
+    """Of one worker, but `gpu_minutes`, which are those of all of them; memory in MiB, `threads` those of one worker.
 
     `warning` is of the data, empty where they suffice.
     """
@@ -32,6 +32,8 @@ class Cost:
     gpu_minutes: float
     gpu_peak_memory_mib: float
     parameters: int
+    threads: int
+    workers: int
     warning: str
 
 
@@ -54,6 +56,8 @@ class Meter:
             gpu_minutes=round(group.size * seconds / 60, 2) if on_gpu else 0.0,
             gpu_peak_memory_mib=round(torch.cuda.max_memory_allocated() / KIB**2, 1) if on_gpu else 0.0,
             parameters=parameters,
+            threads=torch.get_num_threads(),
+            workers=group.size,
             warning=warning,
         )
 
