@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,27 @@ from tests.cluster.steps import kubectl
 from tests.contract.guide import commands
 from tests.contract.kustomize import OVERLAYS, rendered
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("backend")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("places")]
 
 ROOT = OVERLAYS.parents[1]
+QUIETLY = ("--ignore-not-found", "-o", "name")
 SECRETS = ROOT / "manifests" / "secrets"
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[None]:
+    """The namespaces and the Secret that commands name; those that are not there yet are made for as long."""
+    made: list[tuple[str, ...]] = [
+        ("namespace", name) for name in ("lodestar", "lodestar-training", "kubeflow") if not kubectl("get", "ns", name, *QUIETLY)
+    ]
+    for words in made:
+        kubectl("create", *words)
+    if not kubectl("-n", "lodestar", "get", "secret", "lodestar-predictor", *QUIETLY):
+        kubectl("-n", "lodestar", "create", "secret", "generic", "lodestar-predictor", f"--from-env-file={SECRETS / 'predictor.env'}")
+        made.insert(0, ("-n", "lodestar", "secret", "lodestar-predictor"))
+    yield
+    for words in made:
+        kubectl("delete", *words, "--wait=false")
 
 
 def known() -> set[str]:
