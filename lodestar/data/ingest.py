@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from lodestar import schema, storage
-from lodestar.data import address, derive, manifest, merge, notes, parts, tables
+from lodestar.data import address, derive, landed, manifest, merge, notes, parts, tables
 from lodestar.data.checks import Checked, check, checked_name
 from lodestar.data.conversions import quoted
 from lodestar.data.dataset import DataSet
 from lodestar.data.layout import opened
 from lodestar.data.manifest import Manifest, Part
 from lodestar.data.report import Report, TableReport
+from lodestar.data.source import unreadable
 from lodestar.errors import DataError, UsageError
 from lodestar.private import workspace
 from lodestar.progress import Progress
@@ -90,7 +91,12 @@ def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, 
     digests: dict[Path, str] = {}
 
     def is_taken(path: Path) -> bool:
-        digests[path] = _digest(path)
+        try:
+            digests[path] = _digest(path)
+        except OSError as error:  # nobody may read it, or it is gone
+            if landed.is_part(path):
+                return False  # it is said where it is read, and tried again by the next ingest
+            raise unreadable(path, f"cannot be read ({error.strerror})") from error
         return digests[path] in before.inputs
 
     dataset = opened(_local(asked, folder, incoming), asked.mapping, is_taken)

@@ -22,6 +22,10 @@ MOST_OTHERS = 1000
 _BLANK = r"trim(line, ' ' || chr(9) || chr(10) || chr(13)) = ''"
 _IS_OBJECT = "json_valid(line) AND json_type(CASE WHEN json_valid(line) THEN line ELSE '0' END) = 'OBJECT'"
 _KEYS = "json_keys(CASE WHEN is_object THEN line ELSE '{}' END)"
+# A set is slow to make for few keys, and to look each up slow for many.
+_IS_UNIQUE = """
+    CASE WHEN len(keys) <= 64 THEN len(list_filter(keys, lambda key, place: list_position(keys, key) <> place)) = 0
+    ELSE len(keys) = len(list_distinct(keys)) END"""
 
 
 @dataclass(kw_only=True)
@@ -100,9 +104,9 @@ def _objects(database: Any, block: Block) -> None:
     """The table `objects` of a block: the number of each line that is not blank, what it says, and whether that is a good object."""
     database.register(LINES, pa.table({"number": block.numbers, "line": block.lines}))
     database.execute(f"""
-        CREATE OR REPLACE TABLE objects AS SELECT number, line, is_object,
-            is_object AND len({_KEYS}) = len(list_distinct({_KEYS})) AS is_good
-        FROM (SELECT number, line, {_IS_OBJECT} AS is_object FROM {LINES} WHERE NOT {_BLANK})""")
+        CREATE OR REPLACE TABLE objects AS SELECT number, line, is_object, is_object AND {_IS_UNIQUE} AS is_good
+        FROM (SELECT number, line, is_object, {_KEYS} AS keys
+            FROM (SELECT number, line, {_IS_OBJECT} AS is_object FROM {LINES} WHERE NOT {_BLANK}))""")
 
 
 def _batches(path: Path, columns: Sequence[str], seen: _Seen, is_landed: bool) -> "Iterator[pa.Table]":

@@ -24,6 +24,7 @@ class Plan:
 # Filled by hand: the module's name under tests/drills, and how much of it is run.
 DRILLS: dict[str, Plan] = {
     "connections": Plan(seeds=(0,), cases=3, sample=2),
+    "hostile_senders": Plan(seeds=(0,), cases=30, sample=1),
     "workers_change": Plan(seeds=(0,), cases=8, sample=1),
     "publications": Plan(seeds=(0,), cases=15, sample=1),
     "rollout_killed": Plan(seeds=(0, 1, 2), cases=100, sample=2),

@@ -131,6 +131,19 @@ def test_ones_own_file_beside_it_still_stops(tmp_path: Path) -> None:
     assert not (tmp_path / "tables/manifest.json").exists()
 
 
+def test_a_file_that_nobody_may_read_is_no_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("lodestar.data.ingest._digest", refused)
+    monkeypatch.setattr("lodestar.data.unpacked.is_packed", refused)
+    (tmp_path / "own.csv").write_text("user_id\n")
+    with pytest.raises(DataError, match=r"E107 own\.csv: the file cannot be read \(Permission denied\)"):
+        add(str(tmp_path / "own.csv"), tmp_path / "own")
+    report = added(tmp_path, gzip.compress(lines(row(20))))
+    assert (report.tables["events"].kept, report.tables["events"].dropped) == (0, {"E174": 2})
+
+
 def test_a_collectors_name_is_known_and_no_other() -> None:
     assert is_part(Path(f"{new_part()}.jsonl.gz"))
     assert not any(
