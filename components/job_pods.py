@@ -39,7 +39,7 @@ class End:
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """A worker's pod; `reason` says why it was evicted, or why its container does not start."""
+    """A worker's pod; `reason` says why its node ended it, if that did: an eviction, a preemption, a shutdown."""
 
     name: str
     created: datetime
@@ -59,9 +59,12 @@ class Failure:
 
     @property
     def is_out_of_memory(self) -> bool:
-        return self.end.reason == OUT_OF_MEMORY or self.end.exit_code == KILLED or _signal(self.end.message) == KILLED - 128
+        was_killed = self.end.exit_code == KILLED or _signal(self.end.message) == signal.SIGKILL
+        return self.end.reason == OUT_OF_MEMORY or (was_killed and not self.pod.reason)
 
     def __str__(self) -> str:
+        if self.pod.reason:
+            return f"{self.pod.name}: {self.pod.reason}"
         if self.end.reason == OUT_OF_MEMORY:
             return f"{self.pod.name} was {OUT_OF_MEMORY} (exit code {self.end.exit_code}): its limit is {self.pod.memory or 'the node'}"
         if self.is_out_of_memory:
@@ -69,7 +72,8 @@ class Failure:
                 f"{self.pod.name} was killed by SIGKILL, as the system does where memory runs out; its limit is {self.pod.memory or 'none'}"
             )
         if number := _signal(self.end.message):
-            return f"{self.pod.name} was ended by {signal.Signals(number).name}" + (f"; the last it said: {self.line}" if self.line else "")
+            name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+            return f"{self.pod.name} was ended by {name}" + (f"; the last it said: {self.line}" if self.line else "")
         return f"{self.pod.name}: {self.line or f'it ended with exit code {self.end.exit_code} and said nothing'}"
 
 
@@ -92,16 +96,13 @@ def pod_of(thing: Any, container: str, is_leader: bool) -> Pod:
     status = next((status for status in thing.status.container_statuses or () if status.name == container), None)
     spec = next((part for part in thing.spec.containers if part.name == container), None)
     limits: Mapping[str, str] = (spec.resources.limits if spec is not None and spec.resources is not None else None) or {}
-    waiting = status.state.waiting if status is not None and status.state is not None else None
     return Pod(
         name=thing.metadata.name,
         created=thing.metadata.creation_timestamp,
         is_leader=is_leader,
         memory=limits.get("memory", ""),
         ends=tuple(_ends(status)) if status is not None else (),
-        reason=" ".join(
-            filter(None, (thing.status.reason or (waiting and waiting.reason), thing.status.message or (waiting and waiting.message)))
-        ),
+        reason=" ".join(filter(None, (thing.status.reason, thing.status.message))),
     )
 
 

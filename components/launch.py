@@ -102,10 +102,17 @@ class _Follower:
             if facts.keys() & {"Running", "Suspended"}:
                 deadline = time.monotonic() + self._patience.pending_s
             if time.monotonic() > deadline:
-                self._server.delete(self._job.name)
-                message = f"training job {self._job.name} was pending for {self._patience.pending_s:.0f} s{self._relay.tail()}"
-                raise EnvironmentFault("E531", message, remedy=f"{_see(self._job)}; it was deleted, and the same step starts it again.")
+                raise self._pending()
             time.sleep(self._patience.poll_s)
+
+    def _pending(self) -> EnvironmentFault:
+        """Of a job that is deleted for want of a place; Lost where it cannot be deleted."""
+        message = f"training job {self._job.name} was pending for {self._patience.pending_s:.0f} s{self._relay.tail()}"
+        try:
+            self._server.delete(self._job.name)
+        except EnvironmentFault as error:
+            raise Lost(f"{message}\n{error}") from error
+        return EnvironmentFault("E531", message, remedy="It was deleted; make room, or ask for less, and the same step starts it again.")
 
     def _read(self) -> Object:
         """The job as it is now; Lost where the API server is away, or refuses, for too long: one that starts refuses for a while."""
