@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from rich.console import Console
 from rich.table import Table
 
+from lodestar import storage
 from lodestar.bundle import COST
 from lodestar.errors import GateRefused
 from lodestar.evaluation.guard import JUDGED_BY
@@ -30,7 +31,7 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
     """Bring what a person looks at to the output folder; the result as it is printed with --json."""
     evaluation = json.loads((outputs["evaluation"] / "evaluation.json").read_text())
     for name, source in ((REPORT, outputs["report"]), (CARD, outputs["card"]), (INGESTED, outputs["ingested"])):
-        shutil.copyfile(source, output / name)
+        storage.put(source.read_bytes(), str(output / name))
     released = output / BUNDLE
     return {
         "verdict": evaluation["verdict"],

@@ -3,17 +3,19 @@
 import hashlib
 import http.client
 import shutil
+import stat
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lodestar import storage
 from lodestar.download import BLOCK_BYTES, bring
 from lodestar.errors import EnvironmentFault
+from lodestar.file_names import below
 
 TIMEOUT_S = 30
 
@@ -80,10 +82,19 @@ def fetch(found: Online, target: Path, url: str = "") -> None:
             archive.unlink()
             raise EnvironmentFault("E511", f"{url or found.url} is not the archive that is known", remedy="Take it from its owners.")
     with storage.publish_folder(target) as folder, zipfile.ZipFile(archive) as members:
-        for name in found.members:
-            with members.open(name) as packed, (folder / Path(name).name).open("wb") as plain:
+        for member, file in _files(members, found, folder).items():
+            with members.open(member) as packed, file.open("wb") as plain:
                 shutil.copyfileobj(packed, plain, BLOCK_BYTES)
     archive.unlink()
+
+
+def _files(archive: zipfile.ZipFile, found: Online, folder: Path) -> dict[str, Path]:
+    """Where each member goes; EnvironmentFault E560 to E562 where one is no plain file below the folder."""
+    names = {PurePosixPath(member).name: member for member in found.members}
+    for member in found.members:
+        if stat.S_ISLNK(archive.getinfo(member).external_attr >> 16):
+            raise EnvironmentFault("E562", f"{member} of {found.url} is a symbolic link", remedy="Take the files from their owners.")
+    return {names[name]: file for name, file in below(folder, names, found.url).items()}
 
 
 def _from(url: str, start: int) -> Iterator[bytes]:

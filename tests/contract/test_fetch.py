@@ -5,6 +5,7 @@ import io
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def test_another_archive_is_refused_and_nothing_is_left(address: str, tmp_path: 
     with pytest.raises(EnvironmentFault, match="E511"):
         online.fetch(KNOWN, tmp_path / "set", address)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_member_that_is_a_link_is_not_unpacked(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, link = io.BytesIO(), zipfile.ZipInfo("set/README")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(content, "w") as packed:
+        packed.writestr("set/u.data", "1")
+        packed.writestr(link, "/etc/passwd")
+    monkeypatch.setattr(Server, "content", content.getvalue())
+    known = replace(KNOWN, size=len(content.getvalue()), sha256=hashlib.sha256(content.getvalue()).hexdigest())
+    with pytest.raises(EnvironmentFault, match="E562"):
+        online.fetch(known, tmp_path / "set", address)
+    assert not (tmp_path / "set").exists()
 
 
 def test_an_archive_that_has_moved_is_said(address: str, tmp_path: Path) -> None:
