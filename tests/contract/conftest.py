@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.factories import small_bundle
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT_S, STOP_LIMIT_S = 60, 20
+BUCKET = "models"
 
 StartRedis = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -81,16 +83,24 @@ def start_serving() -> Iterator[StartServing]:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
+    with s3_server():
+        yield f"s3://{BUCKET}"
+
+
+@contextmanager
+def s3_server() -> Iterator[dict[str, str]]:
+    """An S3 server with an empty bucket, which the environment names meanwhile; the variables that do."""
     port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    environment = keys | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+    for name, value in environment.items():
         patch.setenv(name, value)
     try:
         _wait(port)
-        boto3.client("s3").create_bucket(Bucket="models")
-        yield "s3://models"
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        yield environment
     finally:
         patch.undo()
         server.terminate()
