@@ -29,7 +29,7 @@ DRILLS: dict[str, Plan] = {
     "publications": Plan(seeds=(0,), cases=15, sample=1),
     "rollout_killed": Plan(seeds=(0, 1, 2), cases=100, sample=2),
     "load": Plan(seeds=(0,), cases=11, sample=2),
-    "kills": Plan(seeds=(0, 1), cases=98, sample=5),
+    "kills": Plan(seeds=(0, 1, 2), cases=98, sample=5),
 }
 
 
