@@ -33,6 +33,7 @@ Length = Annotated[int, Between(low=1, high=200)]
 Width = Annotated[int, Between(low=1, high=16_384)]
 Seed = Annotated[int, Between(low=0, high=LARGEST_SEED)]
 Share = Annotated[float, Between(low=0, high=1, without_high=True)]
+Dropout = Annotated[float, Between(low=0, high=0.99)]  # it is rounded to 1/256
 PartOfLog = Annotated[float, Between(low=0, high=0.5, without_low=True, without_high=True)]
 Rate = Annotated[float, Between(low=0, high=100, without_low=True)]
 Decay = Annotated[float, Between(low=0, high=100)]
@@ -74,7 +75,7 @@ class ModelConfig:
     layers: Annotated[int, Between(low=1, high=64)] = 2
     heads: Annotated[int, Between(low=1, high=256)] = 2
     max_length: Length = 200
-    dropout: Share = 0.2
+    dropout: Dropout = 0.2
 
     def __post_init__(self) -> None:
         checked.check(self)
@@ -149,7 +150,7 @@ class RankConfig:
     dim: Width = 32
     crosses: Annotated[int, Between(low=0, high=64)] = 2
     max_length: Length = 50
-    dropout: Share = 0.1
+    dropout: Dropout = 0.1
     epochs: Epochs = 20
     patience: Epochs = 3
     batch_rows: Count = 512

@@ -27,7 +27,7 @@ class Beside(nn.Module):
 
 
 def blended(parts: Sequence[Retriever], weights: Sequence[float]) -> Retriever:
-    """One retriever whose scores are the parts' by their weights; parts of weight 0 are left out."""
-    kept = [place for place, weight in enumerate(weights) if weight > 0]
-    chosen, shares = [parts[place] for place in kept], [weights[place] for place in kept]
+    """One retriever whose scores are the parts' by their weights; parts of weight 0 are left out, but for the first where all are."""
+    kept = [place for place, weight in enumerate(weights) if weight > 0] or [0]
+    chosen, shares = [parts[place] for place in kept], [weights[place] or 1.0 for place in kept]
     return Retriever(vectors=np.concatenate([part.vectors for part in chosen], axis=1), encoder=Beside(chosen, shares))

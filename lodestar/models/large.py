@@ -20,7 +20,7 @@ KEPT = f"the {STRONGEST} strongest neighbours of each item"
 
 def by_ranges(pairs_N: NDArray[np.int64], rows: Callable[[int, int], Counts]) -> Counts:
     """All rows [items, items] of which `rows` gives those from one item to another; `pairs_N` says how many each has at most."""
-    parts = [strongest_of_rows(rows(first, last), STRONGEST) for first, last in _ranges(pairs_N)]
+    parts = [strongest_of_rows(rows(first, last), STRONGEST).astype(np.float32) for first, last in _ranges(pairs_N)]
     return sparse.vstack(parts, format="csr")
 
 

@@ -23,6 +23,7 @@ class Plan:
 
 # Filled by hand: the module's name under tests/drills, and how much of it is run.
 DRILLS: dict[str, Plan] = {
+    "overrides": Plan(seeds=(0,), cases=45, sample=3),
     "connections": Plan(seeds=(0,), cases=3, sample=2),
     "hostile_senders": Plan(seeds=(0,), cases=30, sample=1),
     "workers_change": Plan(seeds=(0,), cases=8, sample=1),

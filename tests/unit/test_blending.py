@@ -29,6 +29,12 @@ def quick(parts: list[str], **train: Any) -> Recipe:
     return override(recipe("blend"), json.dumps({"data": data, "model": model, "train": {"epochs": 4, "batch_tokens": 128, **train}}))
 
 
+def test_parts_that_tell_nothing_are_a_bundle_too(tmp_path: Path) -> None:
+    """All weights are 0 then, and the first part answers."""
+    run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(["popularity"]), str(tmp_path / "checkpoints"))
+    assert len(Recommender(bundle.load(tmp_path / "bundle")).recommend(["i1", "i2"], 3)) == 3
+
+
 def test_it_is_trained_bundled_and_served(tmp_path: Path) -> None:
     given = features(tmp_path / "features")
     run.train(given, tmp_path / "bundle", quick(PARTS), str(tmp_path / "checkpoints"))

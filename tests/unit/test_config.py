@@ -44,6 +44,7 @@ BAD = {
     "a width beyond memory": '{"model": {"dim": 1000000000, "heads": 1}}',
     "a history beyond features": '{"model": {"max_length": 201}}',
     "a family in a list": '{"model": {"family": ["sasrec"]}}',
+    "dropout of all but nothing": '{"model": {"dropout": 0.999}}',
     "parts in parts": '{"model": {"family": "blend", "parts": [["sasrec"]]}}',
     "an address that no file system has": '{"train": {"start": "pretrained:a\\u0000b"}}',
     "no users": '{"data": {"min_users": 0}}',
