@@ -127,7 +127,7 @@ def parameters(shop: Shop, prefix: str) -> dict[str, Any]:
     return {
         "data": f"{shop.address}/",
         "recipe": "shop",
-        "overrides": OVERRIDES,
+        "overrides": json.loads(OVERRIDES),
         "destination": f"{prefix}/bundles",
         "service": objects.SERVICE,
     }

@@ -82,7 +82,7 @@ def test_unchanged_data_is_taken_from_the_cache_and_new_data_is_not(
 def test_train_says_which_right_it_lacks_and_creates_nothing(
     backend: Backend, compiled: Path, parameters: dict[str, Any], first_run: Run, role: str, namespace: str, resource: str, verb: str
 ) -> None:
-    seeded = json.dumps({**json.loads(OVERRIDES), "evaluation": {"seed": 1}})
+    seeded = {**json.loads(OVERRIDES), "evaluation": {"seed": 1}}
     before = kubectl("-n", objects.TRAINING, "get", "pytorchjobs", "-o", "name")
     with _without(role, namespace, resource, verb):
         run = backend.run(compiled, {**parameters, "overrides": seeded})
