@@ -76,8 +76,6 @@ def _container(name: str, image: str, command: list[str]) -> Object:
         "name": name,
         "image": image,
         "command": command,
-        "env": [{"name": "LODESTAR_REDIS", "value": f"redis:{REDIS_PORT}"}],
-        "envFrom": [{"secretRef": {"name": SECRETS[TEST], "optional": True}}],
         "resources": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
         "securityContext": SAFE,
         "volumeMounts": [{"name": "work", "mountPath": "/work"}, {"name": "tmp", "mountPath": "/tmp"}],
