@@ -56,10 +56,8 @@ class _Store:
     def download(self, uri: str) -> None:
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        if not keys:
-            raise FileNotFoundError(f"no artifact at {uri}")
-        for key in keys:
+        # Where nothing is stored any more nothing is brought, without a word, as the launcher does it.
+        for key in [entry["Key"] for page in pages for entry in page.get("Contents", ())]:
             if key == prefix or key.startswith(f"{prefix}/"):
                 file = _path(f"s3://{bucket}/{key}")
                 file.parent.mkdir(parents=True, exist_ok=True)
