@@ -21,7 +21,7 @@ from serving.refusals import MOST_HEAD_BYTES, MOST_HEADERS, MOST_MESSAGE_BYTES, 
 
 PIECE_BYTES = 16 << 10  # how much is parsed before the bounds are looked at
 UNREAD_MARK_BYTES = 32 << 10  # of answers in memory, before the next request on the connection waits
-FIRST_S = 10  # for a caller who has connected to begin
+FIRST_S = 30  # for a caller who has connected to begin
 UNREAD_S = 30  # for an answer to be read
 LINGER_S, LINGER_BYTES = 2.0, 4 << 20  # for a refusal to be read
 
@@ -93,9 +93,12 @@ class Protocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         self._hold(len(data))
-        for start in range(0, len(data), PIECE_BYTES):
-            if not self._is_deaf:
-                self._feed(data[start : start + PIECE_BYTES] if len(data) > PIECE_BYTES else data)
+        if len(data) <= PIECE_BYTES:
+            self._feed(data)
+        else:
+            for start in range(0, len(data), PIECE_BYTES):
+                if not self._is_deaf:
+                    self._feed(data[start : start + PIECE_BYTES])
         if self._load.is_too_full and not self._load.shed_waiting() and self.rank is not None:
             self.refuse(refusals.BUSY)
 
@@ -139,7 +142,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._is_whole = True
-        self._in_time()
+        if self._slow is not None:
+            self._in_time()
         self._message_bytes = self._body_bytes = 0
         if self._is_answered_early:
             self._is_answered_early = False
@@ -156,9 +160,12 @@ class Protocol(HttpToolsProtocol):
             self._release(self._unsized)
             self._unsized = 0
         self.since_s = self.loop.time()
-        self._is_next = True
-        super().on_response_complete()
-        self._is_next = False
+        if self.pipeline:
+            self._is_next = True
+            super().on_response_complete()
+            self._is_next = False
+        else:
+            super().on_response_complete()
         if self._last_words and not self.pipeline and self.cycle.response_complete:
             self._end(self._last_words)
 

@@ -1,8 +1,8 @@
 """Who is answered when: so many requests at once, and large ones one by one, so that no other waits for more than one of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Protocol, TypeVar
 
@@ -40,21 +40,16 @@ class Turns:
 
         Requests count from when they are whole: those that never are must not keep others out.
         """
-        with self._one():
-            asked = decode(body) if len(body) <= SMALL_BODY_BYTES else None
-            if asked is not None and sum(ask.k for ask in asked.asks) <= SMALL_PLACES:
-                return encode(asked, await self._predictor.answer(asked.asks))
-            async with self._one_large(request):
-                asked = decode(body) if asked is None else asked
-                return encode(asked, await self._predictor.answer(asked.asks))
-
-    @contextmanager
-    def _one(self) -> Iterator[None]:
         if self._at_once >= MOST_AT_ONCE:
             raise _too_many()
         self._at_once += 1
         try:
-            yield
+            asked = decode(body) if len(body) <= SMALL_BODY_BYTES else None
+            if asked is not None and _num_places(asked.asks) <= SMALL_PLACES:
+                return encode(asked, await self._predictor.answer(asked.asks))
+            async with self._one_large(request):
+                asked = decode(body) if asked is None else asked
+                return encode(asked, await self._predictor.answer(asked.asks))
         finally:
             self._at_once -= 1
 
@@ -85,6 +80,10 @@ class Turns:
             if turn.done() and not turn.cancelled():
                 self._large.release()
             turn.cancel()
+
+
+def _num_places(asked: Sequence[Ask]) -> int:
+    return asked[0].k if len(asked) == 1 else sum(ask.k for ask in asked)
 
 
 def _too_many() -> Refused:

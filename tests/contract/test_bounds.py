@@ -133,7 +133,12 @@ def test_connections_that_give_nothing_to_do_keep_nobody_out(small_address: str,
 
 def test_bodies_that_never_end_are_given_up_oldest_first(small_address: str) -> None:
     head = f"POST {PREDICT} HTTP/1.1\r\nContent-Length: 400000\r\n\r\n".encode()
-    with many(small_address, 3, head + b" " * 399_000) as connections:
+    with many(small_address, 3, b"") as connections:
+        for connection in connections:
+            connection.sendall(head)
+            time.sleep(0.02)  # or they are equally old
+        for connection in connections:
+            connection.sendall(b" " * 399_000)
         answer = connections[0].makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"E410"' in answer
