@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lodestar import schema
 from lodestar.schema.packed import NULLS_AT, NUMBERS, SIGNATURE, Layout, from_json, known_us, signature_of
 from lodestar.schema.places import COMPLETE, STATE, layout_key, rows_key
-from serving.redis import Redis
+from serving.redis import Command, Redis
 
 Row = bytes | None
 KNOWN_AT = NULLS_AT - 8  # in a row, the second of two times
@@ -49,21 +49,22 @@ class PackedView:
     async def _rows(self, entities: Sequence[str]) -> list[Row]:
         """The row of each entity, None where it is not there, too old, or of a layout that nobody has written down."""
         fields = [entity.encode() for entity in entities]
-        rows = await self._got("HMGET", self._key, *fields, STATE)  # in one command, so the rows are of the state
+        rows = await self._got(("HMGET", self._key, *fields, STATE), len(fields) + 1)  # in one command, so the rows are of the state
         if not (rows.pop() or b"").startswith(COMPLETE) and self._generation:
             raise NoGeneration(f"it has no rows of generation {self._generation}")
         signatures = _signatures(rows)
         if unknown := signatures - self._layouts.keys():
-            texts = await self._got("MGET", *(layout_key(schema.FEAST_PROJECT, self._view, one) for one in sorted(unknown)))
+            keys = [layout_key(schema.FEAST_PROJECT, self._view, one) for one in sorted(unknown)]
+            texts = await self._got(("MGET", *keys), len(keys))
             self._layouts |= {layout.signature: layout for layout in map(from_json, filter(None, texts))}
         if all(one in self._layouts and not self._layouts[one].ttl_us for one in signatures):
             return rows
         now_us = time.time_ns() // 1000
         return [None if row is None or self._is_out(row, now_us) else row for row in rows]
 
-    async def _got(self, command: str, *keys: bytes) -> list[Row]:
-        (found,) = await self._redis.ask((command, *keys))
-        if not isinstance(found, list) or len(found) != len(keys) - (command == "HMGET"):
+    async def _got(self, command: Command, count: int) -> list[Row]:
+        (found,) = await self._redis.ask(command)
+        if not isinstance(found, list) or len(found) != count:
             raise ValueError("what answers is no Redis")
         return found
 
