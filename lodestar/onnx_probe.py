@@ -41,6 +41,7 @@ def probe(graph: bytes, inputs: Mapping[str, NDArray[Any]], output: str, shape: 
     np.savez(content, **given)
     command = [
         sys.executable,
+        "-P",  # what lies in the working folder is not imported
         "-m",
         "lodestar.onnx_probe",
         output,
