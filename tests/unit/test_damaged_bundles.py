@@ -25,7 +25,8 @@ from lodestar.schema import pairs
 from lodestar.training.run import train
 from serving.__main__ import main
 from tests import damage
-from tests.damage import CUT, DAMAGES, NUM_ITEMS
+from tests.damage import NUM_ITEMS
+from tests.damage_cases import CUT, DAMAGES, SLOW
 from tests.factories import counting_ranker, small_bundle
 from tests.unit.test_training_run import features as build
 
@@ -82,7 +83,7 @@ def test_the_feature_that_is_another_is_named_with_what_differs(root: Path) -> N
 
 
 def test_a_graph_that_takes_too_long_is_ended(root: Path) -> None:
-    damage.SLOW["a graph of hours"][1](root)
+    SLOW["a graph of hours"][1](root)
     loaded = bundle.load(root)
     with pytest.raises(DataError, match=r"E184 .*(within 3 s|time)"):
         probe(loaded.graph, damage.inputs(), "user", (1, damage.DIM), limit_s=3)

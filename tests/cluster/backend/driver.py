@@ -123,7 +123,7 @@ class _Run:
     def dag(self, dag: Object, parameters: Mapping[str, Any], artifacts: Mapping[str, Object]) -> None:
         done: dict[str, Step] = {}
         for name, task in _in_order(dag["tasks"]):
-            if all(done[other].state in {"succeeded", "cached"} for other in task.get("dependentTasks", ())):
+            if all(other in done and done[other].state in {"succeeded", "cached"} for other in task.get("dependentTasks", ())):
                 done[name] = self._task(name, task, *_inputs(task, parameters, artifacts, done))
 
     def _task(self, name: str, task: Object, parameters: dict[str, Any], artifacts: dict[str, Object]) -> Step:
