@@ -7,6 +7,7 @@ are looked at before it is used, and no symbolic link is followed.
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from lodestar.errors import EnvironmentFault
 from lodestar.folder_locks import lock
 
-OTHERS, OTHERS_WRITE = 0o077, 0o022
+OTHERS = 0o077
 ROOT = 0
 
 
@@ -68,16 +69,30 @@ def _fresh(root: Path) -> tuple[Path, int]:
 
 
 def open_own(folder: Path) -> int:
-    """A handle of a folder, made if need be, that is this account's alone from then on; EnvironmentFault E567 where it is not."""
+    """A handle of a folder, made if need be, that is this account's alone from then on; EnvironmentFault E567 where it is another's.
+
+    Rights that a folder of ours has beside ours are taken away: a volume that is mounted may give them to a group again each time.
+    """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except (FileExistsError, NotADirectoryError) as error:
-        raise EnvironmentFault("E567", f"{folder} is no folder of ours", remedy="Take it away, or name another folder.") from error
+        raise _not_ours(folder, "is no folder", _aside(folder)) from error
     about = os.fstat(handle)
-    if about.st_uid != os.geteuid() or about.st_mode & OTHERS_WRITE:
+    if about.st_uid != os.geteuid():
         os.close(handle)
-        raise EnvironmentFault("E567", f"others can write to {folder}", remedy="Take it away, or name another folder.")
+        give = f"or, if what it holds is yours, as root: chown -R {os.geteuid()} {shlex.quote(str(folder))}"
+        raise _not_ours(folder, f"belongs to account {about.st_uid}", f"{_aside(folder)} {give}")
     if about.st_mode & OTHERS:
         os.fchmod(handle, 0o700)
     return handle
+
+
+def _aside(folder: Path) -> str:
+    """Rows may wait in it."""
+    old = str(folder)
+    return f"Set it aside with all that it holds: mv -T -- {shlex.quote(old)} {shlex.quote(old + '.aside')}"
+
+
+def _not_ours(folder: Path, what: str, remedy: str) -> EnvironmentFault:
+    return EnvironmentFault("E567", f"{folder} {what}", remedy=remedy)

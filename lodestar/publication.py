@@ -28,6 +28,7 @@ from lodestar.durable import make_folder, sync_all, sync_file, sync_folder
 from lodestar.errors import EnvironmentFault
 from lodestar.file_names import plain_files
 from lodestar.folder_locks import hold, lock
+from lodestar.private import open_own
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -121,7 +122,7 @@ def _room(target: Path) -> Iterator[None]:
 def _taken(work: Path, target: Path) -> int:
     """The lock of the folder to work in, with nothing in it."""
     while True:
-        handle = _own_folder(work)
+        handle = open_own(work)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), work.lstat()):
@@ -137,20 +138,6 @@ def _taken(work: Path, target: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
-
-
-def _own_folder(work: Path) -> int:
-    """A handle of a folder that nobody else can write to, made if need be; EnvironmentFault E567 where something else has its name."""
-    try:
-        work.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise EnvironmentFault("E567", f"{work} is no folder of ours", remedy="Take it away, or write to another folder.") from error
-    about = os.fstat(handle)
-    if about.st_uid != os.geteuid() or about.st_mode & 0o022:
-        os.close(handle)
-        raise EnvironmentFault("E567", f"others can write to {work}", remedy="Take it away, or write to another folder.")
-    return handle
 
 
 def _busy(target: Path) -> EnvironmentFault:

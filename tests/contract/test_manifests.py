@@ -285,3 +285,8 @@ def test_namespaces_hold_pods_to_pod_security() -> None:
         if thing["kind"] == "Namespace"
     }
     assert levels == {"lodestar": "restricted", "lodestar-training": "baseline"}
+
+
+def test_a_mount_leaves_a_collector_s_spool_as_it_is() -> None:
+    collector = only(rendered(OVERLAYS / "collector"), "StatefulSet", "collector")
+    assert collector["spec"]["template"]["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"

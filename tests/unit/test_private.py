@@ -29,17 +29,12 @@ def link(path: Path) -> None:
     path.symlink_to(path.parent.parent / "elsewhere")
 
 
-def open_to_all(path: Path) -> None:
-    path.mkdir()
-    path.chmod(0o777)
-
-
 def of_another(path: Path) -> None:
     path.mkdir(mode=0o700)
     os.chown(path, 12345, -1)
 
 
-@pytest.mark.parametrize("plant", [link, open_to_all, of_another, Path.touch])
+@pytest.mark.parametrize("plant", [link, of_another, Path.touch])
 def test_a_folder_that_others_made_first_is_not_used(system: Path, plant: Callable[[Path], None]) -> None:
     if plant is of_another and os.geteuid():
         pytest.skip("only root gives a folder to another")
@@ -55,6 +50,25 @@ def test_a_folder_is_for_its_owner_alone(system: Path) -> None:
     for folder in (own_folder(system / "shown"), own_folder(system / "deep" / "made"), temporary_folder("spool")):
         assert folder.stat().st_mode & 0o777 == 0o700
     assert own_folder_in(system / "shown") == system / "shown"
+
+
+def test_rows_that_wait_are_found_where_a_mount_has_given_them_to_a_group(system: Path) -> None:
+    (folder := own_folder(system / "spool") / "events").mkdir(mode=0o700)
+    (folder / "part.open").write_text("row\n")
+    for path in (folder.parent, folder):
+        path.chmod(0o2770)
+    Spool(Landing(str(system / "landing")), folder.parent, 3600, print).close()
+    assert [file.read_bytes() for file in (system / "landing/events").iterdir()]
+    assert [path.stat().st_mode & 0o7777 for path in (folder.parent, own_folder(folder))] == [0o700, 0o700]
+
+
+def test_the_remedy_for_what_is_in_the_way_keeps_it(system: Path) -> None:
+    (system / "a spool").write_text("rows")
+    with pytest.raises(EnvironmentFault) as caught:
+        own_folder(system / "a spool")
+    subprocess.run(str(caught.value.remedy).partition(": ")[2], shell=True, check=True)
+    assert own_folder(system / "a spool").is_dir()
+    assert (system / "a spool.aside").read_text() == "rows"
 
 
 def test_in_a_volume_of_the_system_s_a_folder_is_ours(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
