@@ -18,7 +18,7 @@ from serving import asgi, asks
 from serving.asgi import METRICS, Handler, Operators, Receive, Reply, Request, Scope, Send, says, says_ready
 from serving.asks import Refused
 from serving.collect.intake import TABLES, Intake, Taken, rows_of
-from serving.collect.journal import Busy, Journal
+from serving.collect.journal import Busy, Journal, NotKept
 from serving.collect.metrics import Metrics
 from serving.limits import Load
 from serving.metrics import CONTENT_TYPE
@@ -107,8 +107,7 @@ class App:
             await self._journal.keep(table, taken.lines)
         except Busy:
             return _later("too much waits for the object store or the disk")
-        except OSError as error:
-            logger.warning("rows could not be written: %s", error)
+        except NotKept:
             return _later("the disk refuses")
         self._metrics.write_s.observe(time.perf_counter() - start)
         self._metrics.kept(table, taken.num_rows)

@@ -32,7 +32,8 @@ class Collected:
     def __init__(self, folder: Path, key: str = "", origins: tuple[str, ...] = ()) -> None:
         self.folder, self.metrics = folder, Metrics()
         self.spool = Spool(Landing(str(folder)), folder / ".spool", 3600, self.metrics.published)
-        self.app = App(Journal(self.spool), self.metrics, key, origins, Load())
+        self.journal = Journal(self.spool)
+        self.app = App(self.journal, self.metrics, key, origins, Load())
 
     def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         return self.ask_all([(method, path, content)])[0]
@@ -204,6 +205,21 @@ def test_when_too_much_waits_senders_are_put_off(collected: Collected, monkeypat
         few.setattr(collect_app, "MOST_AT_ONCE", 0)
         assert collected.post(EVENT).status_code == 503
     assert collected.post(EVENT).status_code == 202
+
+
+def test_a_spool_that_is_in_the_way_puts_senders_off_and_no_longer_than_it_is(
+    collected: Collected, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = collected.folder / ".spool" / "events"
+    in_the_way.touch()
+    for _ in range(2):
+        answer = collected.post(EVENT)
+        assert (answer.status_code, answer.json()["code"]) == (503, "E506")
+    assert "E567" in caplog.text
+    in_the_way.unlink()
+    assert collected.post(EVENT).status_code == 202
+    asyncio.run(collected.journal.close())
+    assert len(collected.rows()) == 1
 
 
 def test_metrics_count_and_name_nobody(collected: Collected) -> None:
