@@ -52,6 +52,6 @@ def _patched(thing: Object, target: Object, content: Any) -> list[Object]:
             place = thing = copy.deepcopy(thing)
             for name in path:
                 place = place[int(name) if isinstance(place, list) else name]
-            place[last] = operation["value"]
+            place[int(last) if isinstance(place, list) else last] = operation["value"]
         return [thing]
     return [] if content.get("$patch") == "delete" else [merged(thing, content)]

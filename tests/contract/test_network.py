@@ -119,3 +119,22 @@ def test_pods_of_other_namespaces_are_not_bound() -> None:
 def test_every_port_and_namespace_of_the_manifests_is_the_policies() -> None:
     (route,) = [thing for thing in OBJECTS if thing["kind"] == "HTTPRoute"]
     assert {parent["namespace"] for parent in route["spec"]["parentRefs"]} == {GATEWAY.namespace}
+
+
+# Knative's proxy in a predictor's pod takes these: requests at the first two.
+PROXY = (8012, 8013, 8022, 8112, 9090, 9091)
+KNATIVE, KOURIER, ISTIO = (Pod(namespace=name) for name in ("knative-serving", "kourier-system", "istio-system"))
+
+
+def test_knatives_requests_come_in_and_its_proxy_has_its_ports() -> None:
+    objects = rendered(OVERLAYS / "knative-canary")
+    policies = [thing for thing in objects if thing["kind"] == "NetworkPolicy"]
+    (runtime,) = [thing["spec"] for thing in objects if thing["kind"] == "ServingRuntime"]
+    (metrics,) = [int(part.partition("=")[2]) for part in runtime["containers"][0]["args"] if part.startswith("--metrics-port")]
+    assert metrics not in {8080, *PROXY}
+    assert runtime["annotations"] == {"prometheus.kserve.io/port": str(metrics), "prometheus.kserve.io/path": "/metrics"}
+    callers = {8012: [KNATIVE, KOURIER, ISTIO], 8013: [KNATIVE, KOURIER, ISTIO], 9090: [KNATIVE], metrics: [PROMETHEUS]}
+    for source in (KNATIVE, KOURIER, ISTIO, PROMETHEUS, GATEWAY, OTHER, STRANGER, COLLECTOR, NOTEBOOK, INTERNET, *PRIVATE):
+        for port in {*PROXY, 8080, metrics}:
+            wanted = any(source is allowed for allowed in callers.get(port, []))
+            assert allows(policies, source, PREDICTOR, port) == wanted, (source, port)
