@@ -16,6 +16,7 @@ from lodestar import onnx_graph, schema
 from lodestar.arrays import Arrays, Kinds
 from lodestar.errors import DataError, Place, shorten
 from lodestar.item_table import PRECISIONS
+from lodestar.neighbours import STEPS
 from lodestar.onnx_graph import BOOL, FLOAT, FREE, Value
 from lodestar.ranker import CANDIDATES, COUNTS, HISTORY, MASK, WORTH
 from lodestar.schema import needs
@@ -31,6 +32,8 @@ REMEDY = "Publish the bundle again, from the run that made it."
 USER = "user"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_TEXT, MOST_CANDIDATES = 1_024, 10_000
+LARGEST = 1e15  # of a vector's numbers, and of what neighbours add up to: products and squares of such stay far below float32's 3.4e38
+LARGEST_CODES = {"fp32": 1, "int8": 128, "int4": 8}
 
 
 def require(holds: Any, file: Path, message: str) -> None:
@@ -109,6 +112,13 @@ def finite(file: Path, name: str, values: NDArray[Any]) -> None:
         raise _wrong(file, f"{name} holds {values[tuple(place)]} at {place}")
 
 
+def bounded(file: Path, name: str, values: NDArray[Any], times: float = 1) -> None:
+    """That every number is one, and `times` as much of it at most `LARGEST`."""
+    finite(file, name, values)
+    largest = float(max(values.max(initial=0), -values.min(initial=0))) * times
+    require(largest <= LARGEST, file, f"{name} reaches {largest:.3g}, and at most {LARGEST:.0e} gives scores that are numbers")
+
+
 def shaped(file: Path, name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
     """That an array has a shape."""
     require(values.shape == shape, file, f"{name} has the shape {list(values.shape)}, and {list(shape)} is needed")
@@ -139,9 +149,9 @@ def table(file: Path, found: "ItemTable", dim: int, num_items: int) -> None:
     require(found.codes.dtype == kind, file, f"its rows are {found.codes.dtype}, and {np.dtype(kind)} is needed for {found.precision}")
     shaped(file, "codes", found.codes, (num_items, width))
     shaped(file, "scale", found.scale, (num_items,))
-    finite(file, "scale", found.scale)
+    bounded(file, "scale", found.scale, LARGEST_CODES[found.precision])
     if found.precision == "fp32":
-        finite(file, "codes", found.codes)
+        bounded(file, "codes", found.codes)
 
 
 def neighbours(file: Path, found: "Neighbours", num_items: int) -> None:
@@ -149,11 +159,11 @@ def neighbours(file: Path, found: "Neighbours", num_items: int) -> None:
     require(found.item.ndim == 2 and len(found.item) == num_items, file, f"it has {len(found.item):,} rows of {num_items:,} items")
     shaped(file, "affinity", found.affinity, found.item.shape)
     shaped(file, "affinity_scale", found.scale, (num_items,))
-    finite(file, "affinity_scale", found.scale)
+    bounded(file, "affinity_scale", found.scale, STEPS * max(1, found.item.shape[1]))
     largest = int(found.item.max(initial=0))
     require(largest < num_items, file, f"it points to item {largest:,} of {num_items:,}")
-    for name, value in {"weight": found.weight, "decay": found.decay}.items():
-        require(math.isfinite(value) and value >= 0, file, f"{name} cannot be {value}")
+    for name, value, most in (("weight", found.weight, LARGEST), ("decay", found.decay, 1)):
+        require(0 <= value <= most, file, f"{name} cannot be {value}")
     require(0 <= found.recent <= schema.MAX_HISTORY, file, f"recent cannot be {found.recent}")
 
 
@@ -161,7 +171,7 @@ def ranker(files: tuple[Path, Path], found: "Ranker", num_items: int) -> None:
     """Of the ranker: a graph that takes its rows and the counts that the bundle names, and a row for each item."""
     graph, rows = files
     require(found.vectors.ndim == 2 and len(found.vectors) == num_items, rows, f"it has {len(found.vectors):,} rows of {num_items:,} items")
-    finite(rows, "vectors", found.vectors)
+    bounded(rows, "vectors", found.vectors)
     require(1 <= found.candidates <= MOST_CANDIDATES, rows, f"candidates cannot be {found.candidates}")
     require(1 <= found.max_length <= schema.MAX_HISTORY, rows, f"max_length cannot be {found.max_length}")
     width = found.vectors.shape[1]

@@ -15,6 +15,7 @@ import orjson
 
 from lodestar import schema
 from lodestar.engine.recommender import Recommendation
+from lodestar.errors import DataError
 from serving import asgi, asks, metrics, tensors
 from serving.asgi import METRICS, OCTETS, Handler, Operators, Receive, Reply, Request, Scope, Send, says, says_ready
 from serving.asks import Ask, Refused
@@ -83,10 +84,12 @@ class App:
             return await (_other_method(request, handlers) if handler is None else handler(request))
         except Refused as refused:
             return _refusal(refused, request)
-        except Exception:  # an entry point: what is wrong here is ours, and goes to the log only
+        except Exception as error:  # an entry point: what is wrong here is ours, and goes to the log only
             logger.exception("a request on %s failed", route)
             message = "the predictor failed; its log says why"
-            return _refusal(Refused(asks.INTERNAL, "", message, status=HTTPStatus.INTERNAL_SERVER_ERROR), request)
+            code = error.code if isinstance(error, DataError) else asks.INTERNAL
+            self.predictor.metrics.fault(code)
+            return _refusal(Refused(code, "", message, status=HTTPStatus.INTERNAL_SERVER_ERROR), request)
 
     async def _recommend(self, request: Request) -> Reply:
         return await self._turns.reply(request, request.scope["query_string"], _one_ask, self._one_list)

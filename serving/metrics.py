@@ -30,6 +30,10 @@ class Metrics:
         self.unlogged = Counter("lodestar_lists_unlogged", "Lists that the impression log could not take.", registry=self._registry)
         refused = Counter("lodestar_connections_refused", "Callers refused or dropped, by why.", ("reason",), registry=self._registry)
         self._refused = cache(refused.labels)
+        faults = Counter(
+            "lodestar_faults", "Requests that failed by a fault of the predictor or its bundle.", ("code",), registry=self._registry
+        )
+        self._faults = cache(faults.labels)
         self.dropped = Counter("lodestar_impression_parts_dropped", "Parts of the impression log given up.", registry=self._registry)
 
     def request(self, route: str, status: int) -> None:
@@ -37,6 +41,9 @@ class Metrics:
 
     def refused(self, reason: str) -> None:
         self._refused(reason).inc()
+
+    def fault(self, code: str) -> None:
+        self._faults(code).inc()
 
     def predicted(self, seconds: float) -> None:
         self._seconds.observe(seconds)

@@ -115,6 +115,15 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     ),
     "neighbours of fewer items": (E182, partial(array, name=bundle.NEIGHBOURS, key="neighbour", change=lambda rows: rows[1:])),
     "neighbours with NaN": (E182, partial(array, name=bundle.NEIGHBOURS, key="affinity_scale", change=partial(spoilt, value=np.nan))),
+    "neighbours whose points overflow": (
+        E182,
+        partial(array, name=bundle.NEIGHBOURS, key="affinity_scale", change=partial(spoilt, value=3e38)),
+    ),
+    "neighbours of a growing past": (E182, partial(array, name=bundle.NEIGHBOURS, key="recent_and_decay", change=lambda _: [5, 1e30])),
+    "one vector of numbers near the largest": (
+        E182,
+        partial(array, name=bundle.TABLE, key="codes", change=partial(spoilt, value=3e38)),
+    ),
     "neighbours of no weight that is a number": (E182, partial(array, name=bundle.NEIGHBOURS, key="weight", change=lambda _: [np.nan])),
     "neighbours without a weight": (E182, partial(array, name=bundle.NEIGHBOURS, key="weight", change=lambda _: np.zeros(0))),
     "neighbours of an endless history": (E182, partial(array, name=bundle.NEIGHBOURS, key="recent_and_decay", change=lambda _: [1e9, 0.5])),

@@ -62,8 +62,7 @@ class Recommender:
         self._session = session(bundle.graph, threads)
         self._row = bundle.items.rows()
         self._inactive = np.flatnonzero(~bundle.items.is_active)
-        if not np.isfinite(self._personal([np.arange(bundle.info.max_length) % len(bundle.items)])).all():
-            raise DataError("E182", f"the vectors of {bundle.root} give scores that are no numbers", remedy=REMEDY)
+        self._personal([np.arange(bundle.info.max_length) % len(bundle.items)])
 
     def scores(self, histories: Sequence[Rows]) -> Floats:
         """Of every item for every history, [histories, items]; popularity where it is empty.
@@ -105,6 +104,7 @@ class Recommender:
         size = len(counts_CF)
         scores = found.scores.copy()
         scores[:size] += self.reranker.worth(found.seen, found.rows[:size], counts_CF)
+        self._check(scores)
         order = np.concatenate([np.argsort(-scores[:size], kind="stable"), np.arange(size, len(scores))])
         return found._replace(rows=found.rows[order], scores=scores[order])
 
@@ -120,11 +120,19 @@ class Recommender:
         ]
 
     def _personal(self, histories: Sequence[Rows]) -> Floats:
-        """Scores for histories that are not empty: what is learnt, and what the last items point to where a bundle says so."""
+        """Scores for histories that are not empty: what is learnt, and what the last items point to where a bundle says so.
+
+        DataError E182 where one is no number: it could be ranked nowhere, and a list without it would look whole.
+        """
         scores_BN = self.bundle.table.scores(self.users(histories))
         if self.bundle.neighbours is not None:
             self.bundle.neighbours.add_to(scores_BN, histories)
+        self._check(scores_BN)
         return scores_BN
+
+    def _check(self, scores: Floats) -> None:
+        if not np.isfinite(scores).all():
+            raise DataError("E182", f"the vectors of {self.bundle.root} give scores that are no numbers", remedy=REMEDY)
 
     def _rows(self, items: Collection[str]) -> Rows:
         return np.array([self._row[item] for item in items if item in self._row], dtype=np.int32)

@@ -251,6 +251,14 @@ def test_a_fault_of_ours_is_a_500_without_its_details(served: Served, caplog: py
     assert "NoneType" in caplog.text
 
 
+def test_scores_that_are_no_numbers_are_a_coded_500_and_no_empty_list(served: Served) -> None:
+    found = served.predictor.recommender.bundle.table.codes
+    found[3:] = np.nan
+    answer = served.ask("GET", "/v1/recommend?user=u1")
+    assert (answer.status_code, answer.json()["code"]) == (500, "E182")
+    assert 'lodestar_faults_total{code="E182"} 1.0' in served.ask("GET", "/metrics").text
+
+
 def test_every_place_of_every_answer_is_logged_with_the_digest(served: Served) -> None:
     answer = served.ask("GET", "/v1/recommend?user=u1&k=2&surface=cart").json()
     rows = served.rows()
