@@ -19,19 +19,23 @@ from lodestar import schema
 from lodestar.data.landed import QUARANTINE, new_part
 from lodestar.errors import EnvironmentFault, UsageError
 from serving import asks
-from serving.collect.intake import TABLES, Intake, Taken, name_of, unfit
+from serving.collect.intake import TABLES, Intake, name_of, unfit
 from serving.collect.judge import Fault
 from serving.collect.landing import Landing
 from serving.collect.metrics import Metrics
 
-MOST_MESSAGE_BYTES, MOST_BATCH_BYTES = 1 << 20, 64 << 20
+MOST_MESSAGE_BYTES, MOST_BATCH_BYTES = 1 << 20, 32 << 20
+LETTERS_BYTES = 8 << 20  # bad messages go out whenever they are so many; one of them may be written six times as long as it came
 POLL_S, ANSWER_S = 0.25, 15.0
 TRIES, RETRY_S = 6, 1.0  # then the process ends, and the batch is another's
-FETCHED = 500
+FETCHED = 16  # messages at a time, each of which a broker may let be longer than we take
 # What this program relies on; anything else of librdkafka's can be given.
 _OWN: dict[str, Any] = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": False}
 # The client would push what it measures to brokers that ask for it (KIP-714).
-_DEFAULTS: dict[str, Any] = {"auto.offset.reset": "earliest", "enable.metrics.push": False}
+_DEFAULTS: dict[str, Any] = {
+    **{"auto.offset.reset": "earliest", "enable.metrics.push": False},
+    **{"queued.max.messages.kbytes": 16 << 10, "fetch.max.bytes": 16 << 20},
+}
 
 logger = logging.getLogger(__name__)
 
@@ -97,38 +101,37 @@ class Reader:
             left_s = deadline - time.monotonic() if messages else POLL_S
             if left_s <= 0:
                 break
-            found = [message for message in self._client.consume(self._most(messages), min(left_s, POLL_S)) if _is_content(message)]
+            most = min(FETCHED, self._config.batch_rows - len(messages), -(-(MOST_BATCH_BYTES - size) // MOST_MESSAGE_BYTES))
+            found = [message for message in self._client.consume(most, min(left_s, POLL_S)) if _is_content(message)]
             if found and not messages:
                 deadline = time.monotonic() + self._config.batch_s
             messages += found
             size += sum(map(len, found))
         return messages
 
-    def _most(self, messages: Sequence[Message]) -> int:
-        return min(FETCHED, self._config.batch_rows - len(messages))
-
     def _keep(self, messages: Sequence[Message]) -> None:
-        """Put a batch into the landing, a part for each table, and one of what is bad."""
-        by_table: dict[str, list[Message]] = defaultdict(list)
+        """Put a batch into the landing, a part for each table, and what is bad in parts of its own; read one at a time."""
+        lines: dict[str, list[bytes]] = defaultdict(list)
+        letters, size, num_bad = list[bytes](), 0, 0
         for message in messages:
-            by_table[self._config.topics[str(message.topic())]].append(message)
-        bad: list[bytes] = []
-        for table, own in by_table.items():
-            rows, unreadable = _decoded(own)
-            good = [message for place, message in enumerate(own) if place not in unreadable]
-            taken = _taken(self._intakes[table], rows, [_name(message) for message in good])
-            refused = [
-                *((own[place], fault) for place, fault in unreadable.items()),
-                *((good[place], fault) for place, fault in taken.refused),
-            ]
-            bad += [_letter(message, fault) for message, fault in refused]
-            if taken.lines:
-                self._publish(table, taken.lines)
-            self._metrics.kept(table, taken.num_rows)
-            self._metrics.refused(table, (fault for _, fault in refused))
-        if bad:
-            logger.warning("%d of %d messages are bad and set aside", len(bad), len(messages))
-            self._publish(QUARANTINE, b"".join(bad))
+            table = self._config.topics[str(message.topic())]
+            taken = judged(self._intakes[table], message.value() or b"", _name(message))
+            if not isinstance(taken, Fault):
+                lines[table].append(taken)
+                continue
+            letters.append(_letter(message, taken))
+            size, num_bad = size + len(letters[-1]), num_bad + 1
+            self._metrics.refused(table, [taken])
+            if size >= LETTERS_BYTES:
+                self._publish(QUARANTINE, b"".join(letters))
+                letters, size = [], 0
+        for table, good in lines.items():
+            self._publish(table, b"".join(good))
+            self._metrics.kept(table, len(good))
+        if letters:
+            self._publish(QUARANTINE, b"".join(letters))
+        if num_bad:
+            logger.warning("%d of %d messages are bad and set aside", num_bad, len(messages))
 
     def _publish(self, table: str, lines: bytes) -> None:
         part = new_part()
@@ -167,42 +170,24 @@ def _is_content(message: Message) -> bool:
     return False
 
 
-def _decoded(messages: Sequence[Message]) -> tuple[list[Any], dict[int, Fault]]:
-    """What the messages hold, and why those that are not in it hold nothing."""
-    rows: list[Any] = []
-    bad: dict[int, Fault] = {}
-    for place, message in enumerate(messages):
-        content = message.value() or b""
-        try:
-            if len(content) > MOST_MESSAGE_BYTES:
-                bad[place] = Fault(asks.TOO_LARGE, "", f"a message has at most {MOST_MESSAGE_BYTES:,} bytes")
-                continue
-            row = orjson.loads(content)
-            if fault := unfit(content, row):
-                bad[place] = fault
-            else:
-                rows.append(row)
-        except orjson.JSONDecodeError as error:
-            bad[place] = _not_json(content, error)
-    return rows, bad
-
-
-def _taken(intake: Intake, rows: Sequence[Any], names: Sequence[str]) -> Taken:
-    """What becomes of rows; one that we fail at is set aside, since the messages behind it wait, and would wait for ever."""
+def judged(intake: Intake, content: bytes, name: str) -> bytes | Fault:
+    """The line that a message becomes, or why it becomes none; one that we fail at is set aside, since those behind it wait for it."""
+    if len(content) > MOST_MESSAGE_BYTES:
+        return Fault(asks.TOO_LARGE, "", f"a message has at most {MOST_MESSAGE_BYTES:,} bytes")
     try:
-        return intake.take(rows, names)
-    except Exception:  # whatever it is, it is our fault in one message, and not to be met again by every reader after this one
-        logger.exception("messages are taken one by one, since one of them fails")
-    lines, refused = list[bytes](), list[tuple[int, Fault]]()
-    for place, (row, name) in enumerate(zip(rows, names, strict=True)):
-        try:
-            taken = intake.take([row], [name])
-        except Exception as error:
-            refused.append((place, Fault(asks.INTERNAL, "", f"the collector fails at it ({type(error).__name__})")))
-        else:
-            lines += [taken.lines] if taken.lines else []
-            refused += [(place, fault) for _, fault in taken.refused]
-    return Taken(b"".join(lines), len(lines), refused, frozenset())
+        asks.count_containers(content)
+        row = orjson.loads(content)
+        if fault := unfit(content, row):
+            return fault
+        taken = intake.take([row], [name])
+    except asks.Refused as refused:
+        return Fault(refused.code, refused.field, refused.message)
+    except orjson.JSONDecodeError as error:
+        return _not_json(content, error)
+    except Exception as error:  # whatever it is, it is our fault in one message, and not to be met again by every reader after this one
+        logger.exception("the collector fails at a message")
+        return Fault(asks.INTERNAL, "", f"the collector fails at it ({type(error).__name__})")
+    return taken.refused[0][1] if taken.refused else taken.lines
 
 
 def _not_json(content: bytes, error: orjson.JSONDecodeError) -> Fault:
