@@ -4,8 +4,8 @@ It needs nothing but the figures, so that it runs where no model can be loaded.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lodestar.errors import DataError
@@ -35,17 +35,27 @@ def judged(evaluation: Path) -> Verdict:
     """
     file = evaluation / EVALUATION
     try:
-        models = json.loads(file.read_text())["models"]
+        content = json.loads(file.read_text())
+        models, left_out = content["models"], [str(name) for name in content.get("skipped", {})]
         figures = {name: float(model["metrics"][JUDGED_BY]["value"]) for name, model in models.items()}
-        found = verdict(figures[MODEL], {name: value for name, value in figures.items() if name not in BUNDLES})
+        found = verdict(figures[MODEL], {name: value for name, value in figures.items() if name not in BUNDLES}, left_out)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError("E153", f"{file} holds no evaluation ({error!r})", remedy="Evaluate the bundle first.") from error
     log_event("verdict", passes=found.passes, reason=found.reason, **figures)
     return found
 
 
-def verdict(model: float, baselines: Mapping[str, float]) -> Verdict:
-    """No where any baseline's NDCG@10 is higher, by the point estimates; no, too, where there is nothing to compare with."""
+def verdict(model: float, baselines: Mapping[str, float], left_out: Collection[str] = ()) -> Verdict:
+    """No where any baseline's NDCG@10 is higher, by the point estimates; no, too, where there is nothing to compare with.
+
+    Baselines that were `left_out` are named.
+    """
+    found = _compared(model, baselines)
+    names = ", ".join(map(title, sorted(left_out)))
+    return replace(found, reason=f"{found.reason} Not judged, and left out: {names}.") if names else found
+
+
+def _compared(model: float, baselines: Mapping[str, float]) -> Verdict:
     # "Not at least" refuses what is not a number as well.
     ahead = {name: value for name, value in baselines.items() if not model >= value}
     if ahead:

@@ -30,7 +30,7 @@ TAKEN = "taken"
 class Judge:
     """Ranks the test's cases by the bundle that would go out (`source`), by the `full` one it was made from, and by every baseline.
 
-    DataError E201 where there is no case to judge.
+    DataError E201 where there is no case to judge, EnvironmentFault E185 where a baseline's memory is not free.
     """
 
     def __init__(self, found: FeatureSet, source: Bundle, full: Bundle, recipe: Recipe) -> None:
@@ -69,7 +69,7 @@ class Judge:
             rival=rival,
             differences=ahead,
             slices=self._slices(values[MODEL], values[rival]),
-            verdict=verdict(quality[MODEL], baselines),
+            verdict=verdict(quality[MODEL], baselines, self.skipped),
             rating_errors=rated.errors(self.source.ratings, self.found, self.recipe),
         )
 

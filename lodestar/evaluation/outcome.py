@@ -102,6 +102,7 @@ class Evaluation:
             found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
         found |= {f"{name}_{UNCOMPRESSED}": self.full.metrics[name].value for name in HEADLINES}
         found |= {f"{name}_{JUDGED_BY}": figures.metrics[JUDGED_BY].value for name, figures in self.baselines().items()}
+        found |= {f"{name}_left_out": 1.0 for name in self.skipped}
         lead = self.differences[JUDGED_BY]
         found |= {f"{JUDGED_BY}_lead": lead.value, f"{JUDGED_BY}_lead_low": lead.low, f"{JUDGED_BY}_lead_high": lead.high}
         if self.rating_errors:

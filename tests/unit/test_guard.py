@@ -43,6 +43,13 @@ def test_the_reason_names_the_best_of_those_ahead_first() -> None:
     assert verdict(0.1, {"a": 0.2, "b": 0.3}).reason == "NDCG@10 is 0.1000, and b (0.3000), a (0.2000) do better for less."
 
 
+def test_a_baseline_that_was_left_out_is_named(tmp_path: Path) -> None:
+    file = evaluation(tmp_path, model=0.13, popularity=0.04) / EVALUATION
+    file.write_text(json.dumps({**json.loads(file.read_text()), "skipped": {"ease": "left out: too large"}}))
+    assert judged(tmp_path).passes
+    assert judged(tmp_path).reason.endswith("Not judged, and left out: EASE.")
+
+
 def test_what_is_not_a_number_is_refused() -> None:
     assert not verdict(math.nan, {"popularity": 0.0}).passes
 

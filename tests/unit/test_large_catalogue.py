@@ -118,8 +118,13 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_made(model: EASE 
     monkeypatch.setattr(memory, "available", lambda: 1_000_000)
     with pytest.raises(EnvironmentFault, match=r"^E185 .*8\.7 GB of memory, and 0\.0 GB are free"):
         model.fit([np.array([1, 2], dtype=np.int32)], 33_000)
-    assert "1.6 GB" not in contestants.skipped(10_000)["ease"]
-    assert "0.8 GB of memory" in contestants.skipped(10_000)["ease"]
+
+
+def test_memory_that_is_short_is_an_error_and_lets_no_model_past_a_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 1_000_000)
+    with pytest.raises(EnvironmentFault, match=r"^E185 the baseline EASE of 10,000 items"):
+        contestants.skipped(10_000)
+    assert list(contestants.skipped(20_001)) == ["ease"]
 
 
 def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
