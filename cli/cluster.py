@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import shlex
 import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from cli.compiled import check_parameters
 from lodestar.data import address
 from lodestar.data.simulator import is_simulated
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.storage import is_remote
+from lodestar.recipes import configured
+from lodestar.safe_text import command
+from lodestar.storage import is_pattern, is_remote
 
 MOST_CHARACTERS = 10_000  # of all parameters together: the API server refuses more
 
@@ -72,10 +74,8 @@ def _created(client: Any, pipeline: Path, parameters: Mapping[str, Any], submiss
 def check(parameters: Mapping[str, Any]) -> None:
     """UsageError, with what to do, where a server would refuse the parameters, or pods could not read or write what they name."""
     path = address.parse(parameters["data"]).path
-    if not is_remote(path) and not is_simulated(path):
-        copied = f"s3://BUCKET/{Path(path).name}"
-        copy = f"aws s3 cp {'--recursive ' if Path(path).is_dir() else ''}{shlex.quote(path)} {copied}"
-        raise UsageError(f"{path} is on this machine, where no pod reads it: copy it with `{copy}`, and give --data {copied}")
+    if not is_simulated(path):
+        _refuse_local(path, "--data")
     if parameters["destination"] and not is_remote(parameters["destination"]):
         raise UsageError(
             f"{parameters['destination']} would be a folder of a pod, gone with it: give a destination such as s3://BUCKET/bundles"
@@ -87,3 +87,27 @@ def check(parameters: Mapping[str, Any]) -> None:
             f"the parameters have {length:,} characters, {overrides:,} of them overrides, and Pipelines takes {MOST_CHARACTERS:,}: "
             "leave out what the recipe has already, or add a recipe of your own to lodestar/recipes.py"
         )
+    for name, start in configured(parameters["recipe"], parameters["overrides"]).train.addresses.items():
+        _refuse_local(start, f"train.{name}")
+
+
+def _refuse_local(path: str, option: str) -> None:
+    """UsageError with the command that copies a path of this machine to where pods read it, or that nothing is there."""
+    if is_remote(path):
+        return
+    is_one = Path(path).exists()
+    if not is_one and not (is_pattern(path) and glob(path, recursive=True)):
+        raise UsageError(f"there is no file or folder {path}; give {option} what is there, or an s3:// address")
+    place, pattern = (Path(path), "") if is_one else _above(Path(path))
+    copied = f"s3://BUCKET/{place.resolve().name}"
+    some = ["--recursive"] if place.is_dir() else []
+    chosen = ["--exclude", "*", "--include", pattern] if pattern else []
+    copy = command(["aws", "s3", "cp", *some, str(place.resolve()), copied, *chosen])
+    given = command([f"{copied}/{pattern}" if pattern else copied])
+    raise UsageError(f"{path} is on this machine, where no pod reads it: copy it with `{copy}`, and give {option} {given}")
+
+
+def _above(pattern: Path) -> tuple[Path, str]:
+    """The folder above the first wildcard, and the pattern below it."""
+    first = next(place for place, part in enumerate(pattern.parts) if is_pattern(part))
+    return Path(*pattern.parts[:first]), str(Path(*pattern.parts[first:]))

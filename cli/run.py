@@ -13,7 +13,6 @@ from cli.features import DEFAULT_OUTPUT
 from lodestar.errors import UsageError
 from lodestar.private import workspace
 
-SIMULATOR = "simulator"
 HERE, THERE = ("output", "json"), ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
 
 
@@ -22,7 +21,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     run = commands.add_parser("run", help="run the whole pipeline, here or on a cluster", description="Run the compiled pipeline.")
     run.add_argument("pipeline", nargs="?", type=Path, metavar="FILE", help="a file that `lodestar compile` wrote (default: compile one)")
     run.add_argument(
-        "--data", default=SIMULATOR, metavar="PATH", help="folder of tables, a dataset's folder, one file of events (default: simulator)"
+        "--data", default="simulator", metavar="PATH", help="folder of tables, a dataset's folder, one file of events (default: simulator)"
     )
     run.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="the data call our column theirs (repeatable)")
     run.add_argument("--quarantine", action="store_true", help="set bad rows aside and go on with the good ones")
@@ -54,9 +53,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _run(options: argparse.Namespace) -> int:
     from components.run_checks import check_run
+    from lodestar.data.address import parse
+    from lodestar.data.simulator import is_simulated
 
     _check_options(options)
-    recipe = options.recipe or ("shop" if options.data.startswith(SIMULATOR) else "sasrec")
+    recipe = options.recipe or ("shop" if is_simulated(parse(options.data).path) else "sasrec")
     parameters = {
         "data": _data(options),
         "quarantine": options.quarantine,

@@ -6,8 +6,8 @@ from typing import Any
 
 from lodestar.errors import EnvironmentFault
 
-# Binds the account that steps run as to the Roles of manifests/10-access.yaml.
-GRANT = "kubectl apply -k manifests/overlays/pipelines"
+# Binds the account that steps run as to the Roles of manifests/10-access.yaml; settings that an owner has made stay as they are.
+GRANT = "kubectl apply -f manifests/overlays/pipelines/rights.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)

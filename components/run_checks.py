@@ -7,13 +7,17 @@ from lodestar.config import Recipe
 from lodestar.errors import UsageError
 from lodestar.recipes import configured
 from lodestar.storage import is_remote
+from serving.cluster import place
 
 
 def check_run(*, recipe: str, overrides: str | Mapping[str, Any], destination: str, service: str) -> Recipe:
-    """The recipe that the run trains; UsageError where there is none, or where an InferenceService could not read what is published.
+    """The recipe that the run trains; UsageError where there is none, where a service cannot be called so, or where it could
+    not read what is published.
 
     KServe fetches a bundle from the store, so a service needs a destination there.
     """
+    if service:
+        place(service)
     if service and not is_remote(destination):
         given = f"is {destination}, which its pods cannot read" if destination else "is empty"
         raise UsageError(

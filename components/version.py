@@ -13,7 +13,7 @@ from components.signals import reachable
 def version(data: str, recipe: str, overrides: dict[str, Any], destination: str, service: str) -> NamedTuple(  # type: ignore[valid-type]
     "Version", [("data_version", str), ("started_at", str)]
 ):
-    """Say which data are there and when the run began, and refuse a run that could not end.
+    """Say which data are there, with what training begins from, and when the run began, and refuse a run that could not end.
 
     Args:
         data: What ingest will read.
@@ -28,6 +28,6 @@ def version(data: str, recipe: str, overrides: dict[str, Any], destination: str,
     from lodestar.data.version import data_version
 
     with step("version"):
-        check_run(recipe=recipe, overrides=overrides, destination=destination, service=service)
+        checked = check_run(recipe=recipe, overrides=overrides, destination=destination, service=service)
         check_rights(service)
-        return data_version(data), now()
+        return data_version(data, tuple(checked.train.addresses.values())), now()

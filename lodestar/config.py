@@ -128,6 +128,12 @@ class TrainConfig:
     workers: Annotated[int, Between(low=1, high=4_096)] = 1
     shard: bool = False
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """What training begins from, by the name of the setting."""
+        vectors = self.start.removeprefix(PRETRAINED) if self.start.startswith(PRETRAINED) else ""
+        return {name: address for name, address in (("warm_start", self.warm_start), ("start", vectors)) if address}
+
     def __post_init__(self) -> None:
         checked.check(self)
         require(bool(self.warm_start) or not self.only_new, "only_new needs a warm_start", self.warm_start)

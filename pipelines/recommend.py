@@ -24,7 +24,7 @@ PIPELINE = "lodestar-recommend"
 # What a cluster's owner may say of object store and online store; where either is absent, so are the variables.
 STORAGE, STORAGE_KEYS = "lodestar-pipeline", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 SETTINGS, REDIS, TRAINING = "lodestar-settings", "LODESTAR_REDIS", "LODESTAR_TRAINING"
-REDIS_LOGIN = "LODESTAR_REDIS_LOGIN"
+ONLINE_KEYS = ("LODESTAR_REDIS_LOGIN", "LODESTAR_REGISTRY")  # the second is an address with a password
 ROLES = {"version": "features", "ingest": "features", "build_features": "features", "publish": "features"} | {
     "train": "train",
     "compress": "train",
@@ -100,7 +100,7 @@ def _placed(task: dsl.PipelineTask, registry: str, memory: Mapping[str, str]) ->
     if step in READS_STORE:
         kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)
     if step == "publish":
-        kubernetes.use_secret_as_env(task, STORAGE, {REDIS_LOGIN: REDIS_LOGIN}, optional=True)
+        kubernetes.use_secret_as_env(task, STORAGE, dict(zip(ONLINE_KEYS, ONLINE_KEYS, strict=True)), optional=True)
     if step in READS_SETTING:
         kubernetes.use_config_map_as_env(task, SETTINGS, {READS_SETTING[step]: READS_SETTING[step]}, optional=True)
     if step == "train":

@@ -62,6 +62,12 @@ def form_of(live: Live) -> Form:
     return detect(Cluster(mode=mode(live.service), asked=asked, has_route=live.route is not None))
 
 
+def check(live: Live, percent: int) -> None:
+    """Refuse a service that could not give `percent` of a hundred requests to another bundle, as `canary` would; nothing is changed."""
+    if form_of(live) == "two-services":
+        _share(live, percent)
+
+
 def _asked(form: str, is_knative: bool) -> Form:
     if form not in get_args(Form):
         raise UsageError(f"the annotation {FORM} is {form!r}; it is one of {', '.join(get_args(Form))}")

@@ -1,13 +1,14 @@
 """What a rollout needs of the API server: read a service, make a change of what was read, and know when the change has come to pass."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lodestar.errors import EnvironmentFault, LodestarError
+from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
 
 Object = dict[str, Any]
@@ -17,6 +18,8 @@ PLURALS = {"InferenceService": "inferenceservices", "HTTPRoute": "httproutes"}
 SERVICE, ROUTE = PLURALS
 VERSIONS = {SERVICE: "serving.kserve.io/v1beta1", ROUTE: "gateway.networking.k8s.io/v1"}
 CANARY = "canary"
+# A DNS label, and one to which KServe can add `-predictor`.
+LABEL, NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"), re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
 # What a rollout asks of the API server in the service's namespace, by group; the Role `rollout` of manifests/ allows this and no more.
 RIGHTS = (
     *((VERSIONS[SERVICE].partition("/")[0], PLURALS[SERVICE], verb) for verb in ("get", "create", "patch", "delete")),
@@ -81,8 +84,13 @@ def connect(service: str) -> ApiServer:
 
 
 def place(service: str) -> tuple[str, str]:
-    """Namespace and name of a service that is written NAME or NAMESPACE/NAME."""
+    """Namespace and name of a service that is written NAME or NAMESPACE/NAME; UsageError where either cannot be that of one."""
     namespace, _, name = service.rpartition("/")
+    if not (LABEL.fullmatch(namespace or NAMESPACE) and NAME.fullmatch(name)):
+        raise UsageError(
+            f"{service!r} names no InferenceService: write NAMESPACE/NAME in small letters, digits and hyphens, such as lodestar/recommend "
+            "(a name begins with a letter and has at most 53 characters)"
+        )
     return namespace or NAMESPACE, name
 
 

@@ -14,15 +14,16 @@ from dataclasses import asdict
 from types import FrameType
 from typing import NoReturn
 
-from lodestar.errors import LodestarError, UsageError
+from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
-from serving.canary import canary, form_of, promote, put_back, replace, roll_back, state
-from serving.cluster import ApiServer, Step, connect
+from serving.canary import canary, check, form_of, promote, put_back, replace, roll_back, state
+from serving.cluster import NOT_FOUND, ApiServer, Step, connect
 
+PERCENT = 10  # of a hundred requests, where nothing else is asked for
 TERMINATED = 128 + signal.SIGTERM
 
 
-def start_canary(service: str, address: str, percent: int = 10) -> None:
+def start_canary(service: str, address: str, percent: int = PERCENT) -> None:
     """Send a share of the requests of a service (NAME or NAMESPACE/NAME) to another bundle; safe to call again.
 
     A service that answers nothing yet takes the bundle at once. A candidate that does not become ready is removed again, and so is what
@@ -43,6 +44,24 @@ def start_canary(service: str, address: str, percent: int = 10) -> None:
         with _taken_back(api, roll_back(form, address, now.bundle)):
             api.make(steps)
         log_event("rollout", service=service, bundle=address, percent=percent, form=form)
+
+
+def check_form(service: str) -> None:
+    """Refuse a service that is not there (E541), or whose requests cannot be split as `start_canary` would; nothing is made.
+
+    One that answers nothing yet takes a bundle at once, in any form. An API server that does not answer is no refusal.
+    """
+    from kubernetes.client import ApiException
+
+    api = connect(service)
+    try:
+        live = api.live()
+    except EnvironmentFault as fault:
+        if isinstance(fault.__cause__, ApiException) and fault.__cause__.status == NOT_FOUND:
+            raise
+        return
+    if api.answers(live.service):
+        check(live, PERCENT)
 
 
 def finish(service: str, *, take: bool) -> None:

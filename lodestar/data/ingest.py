@@ -24,12 +24,13 @@ from lodestar.data.dataset import DataSet
 from lodestar.data.layout import opened
 from lodestar.data.manifest import Manifest, Part
 from lodestar.data.report import Report, TableReport
+from lodestar.data.simulator import NAME as SIMULATOR
+from lodestar.data.simulator import SimulatorConfig, is_simulated, simulate
 from lodestar.data.source import unreadable
 from lodestar.errors import DataError, UsageError
 from lodestar.private import workspace
 from lodestar.progress import Progress
 
-SIMULATOR = "simulator"
 INCOMING = ".incoming"  # what was brought from a bucket, until it is in the tables
 MIN_USERS = 5
 BATCH_ROWS = 125_000
@@ -130,9 +131,7 @@ def _named(before: Manifest) -> Sequence[str]:
 
 
 def _local(asked: address.Address, folder: Path, incoming: Path) -> str:
-    if asked.path == SIMULATOR or asked.path.startswith(f"{SIMULATOR}:"):
-        from lodestar.data.simulator import SimulatorConfig, simulate
-
+    if is_simulated(asked.path):
         if asked.mapping:
             raise UsageError("the simulator writes the contract's columns; leave --map out")
         config, made = SimulatorConfig.parse(asked.path), folder / SIMULATOR
@@ -252,7 +251,7 @@ def _table_report(work: _Work, checked: Checked, kept: int) -> TableReport:
 
 
 def _source(asked: address.Address) -> str:
-    return asked.path if asked.path.startswith(SIMULATOR) else Path(asked.path).name
+    return asked.path if is_simulated(asked.path) else Path(asked.path).name
 
 
 def _digest(path: Path) -> str:

@@ -5,7 +5,8 @@ beside the data and is not read does not count.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from lodestar import storage
@@ -17,14 +18,15 @@ from lodestar.private import workspace
 DIGITS = 32
 
 
-def data_version(data: str) -> str:
+def data_version(data: str, begins_from: Sequence[str] = ()) -> str:
     """The first 32 hexadecimal digits of a sha256 over the address, its options and what lies there.
 
-    UsageError or EnvironmentFault E510 where there is nothing to read.
+    `begins_from` are addresses of bundles and vectors that training begins from, which count with what they hold. UsageError or
+    EnvironmentFault E510 where there is nothing to read.
     """
     asked = address.parse(data)
     total = hashlib.sha256(str(asked).encode())
-    for line in _described(asked):
+    for line in chain(_described(asked), *map(_start, begins_from)):
         total.update(f"\n{line}".encode())
     return total.hexdigest()[:DIGITS]
 
@@ -36,15 +38,29 @@ def _described(asked: address.Address) -> Iterator[str]:
     return _objects(asked) if storage.is_remote(asked.path) else _files(asked)
 
 
+def _start(where: str) -> Iterator[str]:
+    """A line for each file of a bundle, or for one of vectors; training says what is lacking."""
+    if not storage.is_remote(where):
+        path = Path(where)
+        return chain((f"{where} begins",), map(_file, sorted(file for file in (path, *path.rglob("*")) if file.is_file())))
+    with workspace() as folder:
+        _, found = storage.listed(where, Path(folder))
+        return iter([f"{where} begins", *sorted(f"{source} {stored.size} {stored.etag}" for source, stored in found.values())])
+
+
 def _files(asked: address.Address) -> Iterator[str]:
     for file in sorted(opened(asked.path, asked.mapping).files):
         if not file.is_file():  # of a known data set; ingest says what is lacking
             yield f"{file} is not there"
             continue
-        about = file.stat()
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        yield f"{file} {about.st_size} {about.st_mtime_ns} {digest}"
+        yield _file(file)
+
+
+def _file(file: Path) -> str:
+    about = file.stat()
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return f"{file} {about.st_size} {about.st_mtime_ns} {digest}"
 
 
 def _objects(asked: address.Address) -> Iterator[str]:

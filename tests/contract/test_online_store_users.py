@@ -1,6 +1,8 @@
 """The Redis of the manifests, started as they say: steps fill it, predictors read it, and each is refused what is the other's."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,18 +19,24 @@ PASSWORDS = {"PREDICTOR_PASSWORD": "reads-only", "PIPELINE_PASSWORD": "writes"}
 PREDICTOR, PIPELINE = ("default", PASSWORDS["PREDICTOR_PASSWORD"]), ("pipeline", PASSWORDS["PIPELINE_PASSWORD"])
 
 
-@pytest.fixture
-def port(start_redis: StartRedis, tmp_path: Path) -> int:
+def started(tmp_path: Path, at: int, passwords: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The container's command and arguments, at a port of this machine with the rows in a folder of the test."""
     (store,) = [thing for thing in rendered(OVERLAYS / "online-store") if thing["kind"] == "StatefulSet"]
     (container,) = store["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["redis-server"]
-    assert {entry["name"] for entry in container["env"]} == PASSWORDS.keys()
+    assert {entry["name"] for entry in container["env"]} == passwords.keys()
     (tmp_path / "data").mkdir()
-    arguments = [re.sub(r"\$\((\w+)\)", lambda match: PASSWORDS[match[1]], part) for part in container["args"]]
+    arguments = [re.sub(r"\$\((\w+)\)", lambda match: passwords[match[1]], part) for part in container["args"]]
     arguments[arguments.index("/data")] = str(tmp_path / "data")
-    at = free_port()
     arguments[arguments.index("6379")] = str(at)
     arguments[1 : arguments.index("--port")] = ["127.0.0.1"]
+    return container["command"], arguments
+
+
+@pytest.fixture
+def port(start_redis: StartRedis, tmp_path: Path) -> int:
+    at = free_port()
+    command, arguments = started(tmp_path, at, PASSWORDS)
+    assert command[-1] == "redis-server"
     start_redis(at, *arguments)
     return at
 
@@ -64,6 +72,21 @@ def test_steps_write_and_predictors_read(port: int, tmp_path: Path, monkeypatch:
 )
 def test_predictors_write_nothing(port: int, words: tuple[str, ...]) -> None:
     assert "NoPermissionError" in asked(port, PREDICTOR, *words)
+
+
+@pytest.mark.parametrize("empty", sorted(PASSWORDS))
+def test_an_empty_password_starts_nothing(empty: str, tmp_path: Path) -> None:
+    passwords = PASSWORDS | {empty: ""}
+    command, arguments = started(tmp_path, free_port(), passwords)
+    ended = subprocess.run([*command, *arguments], env=os.environ | passwords, capture_output=True, text=True, timeout=10, check=False)
+    assert ended.returncode != 0
+    assert f"{empty}: is empty in the Secret online-store: fill in online-store.env" in ended.stderr
+
+
+def test_what_the_container_runs_is_redis_with_its_arguments(tmp_path: Path) -> None:
+    command, _ = started(tmp_path, free_port(), PASSWORDS)
+    ended = subprocess.run([*command, "--version"], env=os.environ | PASSWORDS, capture_output=True, text=True, timeout=10, check=False)
+    assert ended.stdout.startswith("Redis server v=")
 
 
 def test_predictors_say_which_rows_they_still_need(port: int) -> None:
