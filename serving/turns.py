@@ -59,27 +59,38 @@ class Turns:
             raise _too_many()
         self._num_large += 1
         try:
-            if self._large.locked():
-                await self._wait(request)
-            async with self._large:
+            await self._wait(request)
+            try:
                 await asyncio.sleep(0)  # the event loop looks for others between any two
                 yield
+            finally:
+                self._large.release()
         finally:
             self._num_large -= 1
 
     async def _wait(self, request: Request) -> None:
-        """Until it is a large request's turn, or its caller has gone and nobody would read the answer."""
-        gone = asyncio.ensure_future(request.receive())
+        """Until it is a large request's turn, which is taken; Refused where its caller has gone and nobody would read the answer."""
+        if self._num_large == 1:
+            await self._large.acquire()
+            return
+        gone = asyncio.ensure_future(_gone(request))
         turn = asyncio.ensure_future(self._large.acquire())
+        is_taken = False
         try:
             await asyncio.wait((gone, turn), return_when=asyncio.FIRST_COMPLETED)
-            if not turn.done():
-                raise Refused(asks.NOT_HTTP, "", "the connection ended before the answer", status=HTTPStatus.BAD_REQUEST)
+            is_taken = turn.done()
         finally:
             gone.cancel()
-            if turn.done() and not turn.cancelled():
-                self._large.release()
-            turn.cancel()
+            if not is_taken and not turn.cancel():
+                self._large.release()  # it came while this task was cancelled
+        if not is_taken:
+            raise Refused(asks.NOT_HTTP, "", "the connection ended before the answer", status=HTTPStatus.BAD_REQUEST)
+
+
+async def _gone(request: Request) -> None:
+    """Until the caller has; before that comes what is left of the request, and of one without a body an empty one."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _num_places(asked: Sequence[Ask]) -> int:

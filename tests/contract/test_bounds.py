@@ -156,3 +156,13 @@ def test_who_does_not_read_the_answers_is_left(small_address: str) -> None:
             assert time.monotonic() < deadline
             with contextlib.suppress(ConnectionError):
                 greedy.sendall(b"GET /v1/recommend?user=u1&k=1000 HTTP/1.1\r\nHost: test\r\n\r\n")
+
+
+def test_large_requests_without_a_body_wait_for_one_another(address: str) -> None:
+    """All come before the first is answered, and so within the sixteen that may wait."""
+    with contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(connection_to(address)) for _ in range(12)]
+        for number, caller in enumerate(callers):
+            caller.sendall(f"GET /v1/recommend?user=u{number}&k=201 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        received = [caller.makefile("rb").read() for caller in callers]
+    assert {answer.split(b" ", 2)[1] for answer in received} == {b"200"}
