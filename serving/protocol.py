@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from serving import refusals
+from serving import refusals, upgrades
 from serving.flow import FairFlow, QuietTransport
 from serving.limits import REQUEST_BYTES, Load
 from serving.refusals import MOST_HEAD_BYTES, MOST_HEADERS, MOST_MESSAGE_BYTES, MOST_PIPELINED, MOST_URL_BYTES, Refusal
@@ -105,7 +106,11 @@ class Protocol(HttpToolsProtocol):
     def _feed(self, piece: bytes) -> None:
         self._is_whole = False
         self._message_bytes += len(piece)
-        super().data_received(piece)
+        self._unset_keepalive_if_required()
+        try:
+            upgrades.feed(self, piece)
+        except HttpParserError:
+            self.send_400_response("")
         if self._is_deaf:
             return
         if self._message_bytes - self._body_bytes > MOST_HEAD_BYTES or len(self.headers or ()) > MOST_HEADERS:
@@ -125,8 +130,11 @@ class Protocol(HttpToolsProtocol):
             super().on_url(url)
 
     def on_headers_complete(self) -> None:
+        """Of a head that asks for another protocol nothing more comes from this parser: `upgrades.feed` has it parsed without."""
         if len(self.url) > MOST_URL_BYTES or len(self.headers) > MOST_HEADERS or len(self.pipeline) >= MOST_PIPELINED:
             raise ValueError("a bound is passed; which, is told where the parser's error is")
+        if self.parser.should_upgrade():
+            return
         self._hold(REQUEST_BYTES)
         before = self.cycle
         super().on_headers_complete()
@@ -141,6 +149,8 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._is_whole = True
         if self._slow is not None:
             self._in_time()
