@@ -78,7 +78,8 @@ def upload(folder: Path, address: str, started_at: str = "") -> str:
 
 def refuse_older(address: str, started_at: str) -> None:
     """EnvironmentFault E565 where a run that began later has published at an `s3://` address: `upload` would refuse it, at its end."""
-    s3_versions.refuse_older(locate(address), started_at)
+    with coded(address):
+        s3_versions.refuse_older(locate(address), started_at)
 
 
 def download(address: str, target: Path, digest: str = "") -> Path:
@@ -155,9 +156,13 @@ def _fetch(place: Location, address: str, folder: Path) -> Path:
 def listed(address: str, folder: Path) -> tuple[Path, dict[Path, tuple[str, Stored]]]:
     """What `fetch` would return, and for each file that it would bring the object's address and how it is listed; nothing is brought.
 
-    EnvironmentFault E510 where there is nothing.
+    EnvironmentFault E510 where there is nothing, E569 where the store does not say.
     """
-    place = locate(address)
+    with coded(address):
+        return _listed(locate(address), address, folder)
+
+
+def _listed(place: Location, address: str, folder: Path) -> tuple[Path, dict[Path, tuple[str, Stored]]]:
     if is_pattern(place.prefix):
         root, wanted = _root(place)
         found = {name: stored for name, stored in entries(root).items() if _matches(name, wanted)}
