@@ -34,7 +34,8 @@ NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 def release_here(bundle: Path, features: Path, destination: Path, started_at: str) -> str:
     """The path of the bundle in its release.
 
-    EnvironmentFault E565 where a run that began later has published, E563 where `current` is not ours, E506 where the disk takes no more.
+    The same bundle of an older run changes nothing. EnvironmentFault E565 where a run that began later has published another one, E563
+    where `current` is not ours, E506 where the disk takes no more.
     """
     from feature_repo import publication
 
@@ -48,6 +49,9 @@ def release_here(bundle: Path, features: Path, destination: Path, started_at: st
         sync_all(work)
         with _turn(releases):
             _refuse_older(destination, started_at, name)
+            if _is_after(held := _held(releases / name), started_at):
+                (work / name / ABOUT).write_text(json.dumps({STARTED_AT: held}) + "\n")
+                sync_all(work / name)
             _place(work / name, releases / name)
             sync_folder(releases)
             _switch(destination, name)
@@ -62,11 +66,20 @@ def _refuse_older(destination: Path, started_at: str, name: str) -> None:
     current = _current(destination)
     if current in {"", name}:
         return
-    about = destination / RELEASES / current / ABOUT
-    held = str(json.loads(about.read_text())[STARTED_AT]) if about.is_file() else started_at
-    if datetime.fromisoformat(held) > datetime.fromisoformat(started_at):
+    held = _held(destination / RELEASES / current)
+    if _is_after(held, started_at):
         message = f"{destination} holds what a run made that started at {held}, after this one ({started_at})"
         raise EnvironmentFault("E565", message, remedy="Nothing is to be done: the newer one stays.")
+
+
+def _held(release: Path) -> str:
+    """When the newest run began that made a release, empty where that is not known."""
+    about = release / ABOUT
+    return str(json.loads(about.read_text())[STARTED_AT]) if about.is_file() else ""
+
+
+def _is_after(held: str, started_at: str) -> bool:
+    return bool(held) and datetime.fromisoformat(held) > datetime.fromisoformat(started_at)
 
 
 def _current(destination: Path) -> str:

@@ -20,7 +20,7 @@ def release(bundle: Path, features: Path, destination: str, started_at: str) -> 
 
     Rows come first, the bundle's pointer last, and then what nobody serves is left to go: whoever is killed between leaves the generation
     before in service, and the same again ends it. `started_at` is when the run began (ISO 8601): EnvironmentFault E565 where a run that
-    began later has published. DataError E555 where the bundle was not trained on these features.
+    began later has published another bundle. DataError E555 where the bundle was not trained on these features.
     """
     started_us, made = _microseconds(started_at), load(bundle)
     if not destination:
@@ -28,7 +28,7 @@ def release(bundle: Path, features: Path, destination: str, started_at: str) -> 
     check_generation(made.info.features, features)
     is_remote = storage.is_remote(destination)
     if is_remote:
-        storage.refuse_older(destination, started_at)
+        storage.refuse_older(bundle, destination, started_at)
     if has_redis():
         from feature_repo import publication
 

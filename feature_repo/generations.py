@@ -36,7 +36,9 @@ return 1
 MAKE_CURRENT = """
 local held = redis.call('HMGET', KEYS[1], 'generation', 'started_us')
 if held[2] and tonumber(held[2]) > tonumber(ARGV[2]) and held[1] ~= ARGV[1] then return held[1] end
-redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'started_us', ARGV[2])
+local newest = ARGV[2]
+if held[1] == ARGV[1] and held[2] and tonumber(held[2]) > tonumber(newest) then newest = held[2] end
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'started_us', newest)
 local generations = redis.call('SMEMBERS', KEYS[2])
 table.insert(generations, '') -- what was pushed while there was none
 for _, generation in ipairs(generations) do
@@ -51,6 +53,12 @@ for _, generation in ipairs(generations) do
 end
 return ARGV[1]
 """
+
+
+def removed(generation: str) -> EnvironmentFault:
+    """E554, for a generation that is not there any more when it has been filled, or in the middle of it."""
+    message = f"rows of generation {generation} were removed from the online store while it was filled"
+    return EnvironmentFault("E554", message, remedy="Publish again; give Redis more memory if it evicts keys.")
 
 
 class Generations:
@@ -78,8 +86,7 @@ class Generations:
         """All rows are there. EnvironmentFault E554 where some went away meanwhile."""
         keys = self._keys(generation)
         if not self._client.eval(FINISH, len(keys), *keys, STATE, COMPLETE, FILLING):
-            message = f"rows of generation {generation} were removed from the online store while it was filled"
-            raise EnvironmentFault("E554", message, remedy="Publish again; give Redis more memory if it evicts keys.")
+            raise removed(generation)
 
     def abandon(self, generation: str) -> None:
         """Free at once what was filled and will not be finished; what is complete stays."""
@@ -88,7 +95,7 @@ class Generations:
                 self._client.unlink(key)
 
     def make_current(self, generation: str, started_us: int) -> str:
-        """The generation that is current then: this one, unless a run that started later has published another.
+        """The generation that is current then: this one, unless a run that started later has published another; its time is never lowered.
 
         It is kept for good, and the others until no predictor has read them for a day.
         """

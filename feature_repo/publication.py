@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_repo.generations import removed
 from feature_repo.store import ONLINE, opened
 from lodestar.errors import EnvironmentFault
 from lodestar.progress import Progress
@@ -47,7 +48,8 @@ def fill_redis(features: Path) -> None:
         generations = _online(store).generations(store.config)
         try:
             generations.begin(generation)
-            _materialise(store)
+            with _told(generation):
+                _materialise(store)
             progress.advance()
             generations.finish(generation)
         except BaseException:  # SIGTERM is one; a Redis that is full has room again
@@ -55,6 +57,15 @@ def fill_redis(features: Path) -> None:
                 generations.abandon(generation)
             raise
         progress.advance()
+
+
+@contextlib.contextmanager
+def _told(generation: str) -> Iterator[None]:
+    """E554 where rows are not there to be written to: Redis evicted them, or a run that brings the same ones has given up."""
+    try:
+        yield
+    except EnvironmentFault as error:
+        raise (removed(generation) if error.code == "E552" else error) from error
 
 
 def make_current(features: Path, started_us: int) -> str:

@@ -70,9 +70,9 @@ def current(location: Location) -> Pointer | None:
 
 
 def publish(files: Mapping[str, Path], location: Location, pointer: Pointer) -> Location:
-    """Bring files up as the pointer's version and make it current; EnvironmentFault E565 where a run that started later has published."""
+    """Bring files up as the pointer's version and make it current; EnvironmentFault E565 where a later run has published another."""
     target, mark = version(location, pointer.digest), location.below(f"{FINISHED}/{pointer.digest}")
-    refuse_older(location, pointer.started_at)
+    refuse_older(location, pointer)
     _remove_unfinished(location)
     try:
         _bring_up(files, target, mark)
@@ -106,22 +106,25 @@ def _make_current(location: Location, pointer: Pointer) -> None:
     for _ in range(ATTEMPTS):
         found = get_object(location.below(CURRENT))
         if found:
-            _check_order(location, _pointer(location, found.content), pointer.started_at)
+            held = _pointer(location, found.content)
+            _check_order(location, held, pointer)
+            if held.digest == pointer.digest and (held.is_after(pointer.started_at) or not pointer.started_at):
+                return  # it is current already, and so is the time of the newest run that has made it
         if swap_object(location.below(CURRENT), json.dumps(asdict(pointer)).encode(), expected=found):
             return
     raise EnvironmentFault("E564", f"others publish to {location} all the time", remedy="Publish again, when they have ended.")
 
 
-def refuse_older(location: Location, started_at: str) -> None:
-    """EnvironmentFault E565 where a run that started later has published."""
+def refuse_older(location: Location, pointer: Pointer) -> None:
+    """EnvironmentFault E565 where a run that started later has published another version."""
     found = current(location)
     if found:
-        _check_order(location, found, started_at)
+        _check_order(location, found, pointer)
 
 
-def _check_order(location: Location, found: Pointer, started_at: str) -> None:
-    if found.is_after(started_at):
-        message = f"{location} holds what a run made that started at {found.started_at}, after this one ({started_at})"
+def _check_order(location: Location, found: Pointer, pointer: Pointer) -> None:
+    if found.digest != pointer.digest and found.is_after(pointer.started_at):
+        message = f"{location} holds what a run made that started at {found.started_at}, after this one ({pointer.started_at})"
         raise EnvironmentFault("E565", message, remedy="Nothing is to be done: the newer one stays.")
 
 

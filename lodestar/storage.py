@@ -64,7 +64,7 @@ def upload(folder: Path, address: str, started_at: str = "") -> str:
     """Publish a folder at an `s3://` address: its immutable versioned address, ADDRESS/versions/DIGEST, which is current from then on.
 
     Readers of ADDRESS have the version before until all of this one is there. `started_at` is when the run began that made it (ISO 8601):
-    EnvironmentFault E565 where one that began later has published. The same folder again changes nothing.
+    EnvironmentFault E565 where one that began later has published another. The same folder again changes nothing, whichever run brings it.
     """
     held = hold(folder)
     files = {file.relative_to(held.path).as_posix(): file for file in plain_files(held.path, str(folder))}
@@ -76,10 +76,10 @@ def upload(folder: Path, address: str, started_at: str = "") -> str:
         return str(s3_versions.publish(files, locate(address), pointer))
 
 
-def refuse_older(address: str, started_at: str) -> None:
-    """EnvironmentFault E565 where a run that began later has published at an `s3://` address: `upload` would refuse it, at its end."""
+def refuse_older(folder: Path, address: str, started_at: str) -> None:
+    """EnvironmentFault E565 where a run that began later has published another folder there: `upload` would refuse this one, at its end."""
     with coded(address):
-        s3_versions.refuse_older(locate(address), started_at)
+        s3_versions.refuse_older(locate(address), s3_versions.Pointer(digest=digest(folder), started_at=started_at))
 
 
 def download(address: str, target: Path, digest: str = "") -> Path:

@@ -158,6 +158,18 @@ def test_an_older_run_replaces_nothing_and_says_so(before: tuple[Path, Path], af
     assert [path.name for path in (tmp_path / "releases").iterdir()] == [Path(found).name]
 
 
+def test_the_same_again_from_an_older_run_lets_no_other_older_one_in(
+    before: tuple[Path, Path], after: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for started_at in (SECOND, FIRST):
+        made = release_here(*before, tmp_path, started_at)
+    with pytest.raises(EnvironmentFault, match="E565"):
+        release_here(*after, tmp_path, FIRST)
+    assert (tmp_path / "current" / "bundle").resolve() == Path(made).resolve()
+    release_here(*before, tmp_path, THIRD)
+    assert json.loads((tmp_path / "current" / "release.json").read_text()) == {"started_at": THIRD}
+
+
 def test_of_many_releases_the_current_and_the_one_before_stay(before: tuple[Path, Path], tmp_path: Path) -> None:
     names = []
     for number, dim in enumerate((8, 16, 24)):

@@ -16,6 +16,7 @@ import redis as redis_client
 from components.release import release
 from feature_repo import publication, push, store
 from feature_repo.generations import Generations
+from feature_repo.moments import microseconds
 from feature_repo.packed import PackedRedisOnlineStore
 from lodestar import bundle, schema, storage
 from lodestar.errors import EnvironmentFault
@@ -125,6 +126,20 @@ def test_rows_that_go_while_they_are_filled_are_no_generation(
         storage.download(destination, before.bundle.parent / "nothing")
 
 
+def test_a_run_whose_rows_another_one_gives_up_says_to_publish_again(
+    before: Made, redis: Any, destination: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    materialise = publication._materialise
+
+    def given_up(opened: Any) -> None:
+        Generations(redis, schema.FEAST_PROJECT).abandon(before.generation)  # as a run of the same one does that is terminated
+        materialise(opened)
+
+    monkeypatch.setattr(publication, "_materialise", given_up)
+    with pytest.raises(EnvironmentFault, match=rf"E554.*{before.generation}.*Publish again"):
+        release(*before, destination, FIRST)
+
+
 def test_what_is_superseded_goes_when_no_predictor_has_read_it_for_a_day(
     before: Made, after: Made, redis: Any, port: int, destination: str
 ) -> None:
@@ -163,6 +178,16 @@ def test_an_older_run_that_ends_later_changes_nothing(
         release(*before, destination, FIRST)
     assert {key: redis.dump(key) for key in redis.keys("*")} == content  # not even rows
     assert storage.resolve(destination) == newer
+
+
+def test_the_same_again_from_an_older_run_lets_no_other_older_one_in(before: Made, after: Made, redis: Any, destination: str) -> None:
+    address = release(*before, destination, SECOND)
+    assert release(*before, destination, FIRST) == address
+    generations = Generations(redis, schema.FEAST_PROJECT)
+    assert generations.make_current(after.generation, microseconds(datetime.fromisoformat(FIRST))) == before.generation
+    with pytest.raises(EnvironmentFault, match="E565"):
+        release(*after, destination, FIRST)
+    assert storage.resolve(destination) == address
 
 
 def test_an_older_run_that_is_overtaken_half_way_leaves_the_newer_one(

@@ -140,6 +140,17 @@ def test_an_older_run_does_not_replace_what_a_newer_one_has_published(address: s
     assert read(address, tmp_path / "2") == "newest"
 
 
+def test_the_same_again_from_an_older_run_changes_nothing(address: str, folder: Folder, tmp_path: Path) -> None:
+    version = storage.upload(folder("x"), address, "2026-01-02T00:00:00Z")
+    for started_at in ("2026-01-01T00:00:00Z", ""):
+        storage.refuse_older(folder("x"), address, started_at)
+        assert storage.upload(folder("x"), address, started_at) == version
+    for started_at in ("2026-01-01T00:00:00Z", "2026-01-01T12:00:00Z"):
+        with pytest.raises(EnvironmentFault, match="E565"):
+            storage.upload(folder("y"), address, started_at)
+    assert read(address, tmp_path / "back") == "x"
+
+
 def test_of_two_that_publish_at_once_the_newer_one_stays(address: str, folder: Folder, tmp_path: Path) -> None:
     older, newer = folder("older"), folder("newer")
 

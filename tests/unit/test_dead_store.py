@@ -15,7 +15,7 @@ from lodestar.errors import EnvironmentFault
 ADDRESS = "s3://b/bundles"
 ASKED: dict[str, Callable[[Path], object]] = {
     "upload": lambda folder: storage.upload(folder, ADDRESS),
-    "refuse_older": lambda _: storage.refuse_older(ADDRESS, "2026-01-01T00:00:00Z"),
+    "refuse_older": lambda folder: storage.refuse_older(folder, ADDRESS, "2026-01-01T00:00:00Z"),
     "download": lambda folder: storage.download(ADDRESS, folder / "back"),
     "resolve": lambda _: storage.resolve(ADDRESS),
     "remove": lambda _: storage.remove(ADDRESS),
