@@ -4,10 +4,12 @@ Workers are started by torchrun, on one machine or as the pods of a PyTorchJob; 
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -60,8 +62,9 @@ class Group:
 def meet() -> None:
     """Wait for all workers that torchrun started together; EnvironmentFault E536 where one of them does not come.
 
-    When the first worker of a job is lost, another may have just joined the dying one, and would wait for half an hour for a group that
-    is gone while the new first worker waits for it. Ended soon, it is started anew and joins that one.
+    When rank zero of a job is lost, another may have just joined the dying one, and would wait for half an hour for a group that is gone
+    while the new rank zero waits for it. Ended soon, it is started anew and joins that one. Rank zero answers each by what that one said
+    of itself, so that nobody takes an answer to somebody before it for its own.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -70,11 +73,27 @@ def meet() -> None:
     place = f"meeting/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
         store = distributed.TCPStore(*where, is_master=False, timeout=MEETING)  # type: ignore[attr-defined]
-        store.set(f"{place}/{rank}", "here")
-        store.wait([f"{place}/{other}" for other in range(size)], MEETING)
+        if rank == 0:
+            _greet(store, [f"{place}/{other}" for other in range(1, size)])
+        else:
+            _come(store, f"{place}/{rank}")
     except distributed.DistError as error:
         message = f"worker {rank} waited {MEETING.total_seconds():.0f} s for the others of {size}"
         raise EnvironmentFault("E536", message, remedy="Started anew it joins those that are there.") from error
+
+
+def _greet(store: Any, others: list[str]) -> None:
+    """Wait for all, and then answer each."""
+    store.wait(others, MEETING)
+    for other in others:
+        store.set(f"{other}/{store.get(other).decode()}", "seen")
+
+
+def _come(store: Any, name: str) -> None:
+    """Say that this worker is here, and wait for the answer to it."""
+    own = secrets.token_hex(8)
+    store.set(name, own)
+    store.wait([f"{name}/{own}"], MEETING)
 
 
 def is_parted(module: nn.Module) -> bool:

@@ -21,14 +21,24 @@ def store(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
     return kept
 
 
-def test_who_is_awaited_comes(store: TCPStore) -> None:
-    store.set("meeting/3/0", "here")
+def test_rank_zero_answers_who_is_there(store: TCPStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    store.set("meeting/3/1", "me")
     distributed.meet()
-    assert store.get("meeting/3/1") == b"here"
+    assert store.get("meeting/3/1/me") == b"seen"
 
 
-def test_who_waits_in_vain_says_so_and_ends(store: TCPStore) -> None:
-    store.set("meeting/2/0", "here")  # in a round before
+def test_a_worker_goes_on_when_it_is_answered(store: TCPStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed.secrets, "token_hex", lambda _bytes: "me")
+    store.set("meeting/3/1/me", "seen")
+    distributed.meet()
+    assert store.get("meeting/3/1") == b"me"
+
+
+@pytest.mark.parametrize("left", ["meeting/2/1/me", "meeting/3/0", "meeting/3/1/who-was-here-before"])
+def test_who_waits_in_vain_says_so_and_ends(store: TCPStore, left: str) -> None:
+    """What a round before left, or this round's first workers, is no answer."""
+    store.set(left, "seen")
     with pytest.raises(EnvironmentFault, match=r"E536.*worker 1 waited 1 s for the others of 2"):
         distributed.meet()
 
