@@ -85,8 +85,10 @@ def _gone(name: str, artifact: "Artifact", what: str) -> EnvironmentFault:
     return EnvironmentFault(
         "E543",
         f"an input of {name} is gone: {artifact.uri}{what}",
-        remedy="An earlier run made it, the cache knows it, and its store has deleted it since. Run it again with --no-cache, as in "
-        "`lodestar run pipeline.yaml --cluster --no-cache`, and let the store keep artifacts as long as the cache knows them.",
+        remedy="An earlier run made it, the cache knows it, and its store has deleted it since. Run your own command again with "
+        "`?cache=2` at the end of the data's address (`&cache=2` behind another `?`, another text where there is one), as in "
+        "--data 's3://bucket/events/?cache=2' or data='s3://bucket/events/?cache=2': all steps run anew. Leave it there, in recurring "
+        "runs too, and let the store keep artifacts as long as the cache knows them.",
     )
 
 

@@ -1,8 +1,10 @@
-"""Where data lie and how to read them, as one text: `clicks.csv?map=event_time=ts,user_id=uid&quarantine=1`.
+"""Where data lie and how to read them, as one text: `clicks.csv?map=event_time=ts,user_id=uid&cache=2`.
 
-A pipeline run has one parameter for its data, so what the command line adds travels behind the path. Names are percent-encoded.
+A pipeline run has one parameter for its data, so what the command line adds travels behind the path. Names are percent-encoded. The text
+of `cache` changes nothing but the version of the data: with another one all steps run anew, and keep what they make under it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
@@ -10,16 +12,17 @@ from urllib.parse import quote, unquote
 from lodestar import schema
 from lodestar.errors import UsageError
 
-MAP, QUARANTINE = "map", "quarantine"
+MAP, CACHE = "map", "cache"
+CACHE_TEXT = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A path, the columns that have another name there (ours to theirs), and whether bad rows are set aside."""
+    """A path, the columns that have another name there (ours to theirs), and a text that a cache knows them by, or none."""
 
     path: str
     mapping: Mapping[str, str] = field(default_factory=dict)
-    quarantine: bool = False
+    cache: str = ""
 
     def __post_init__(self) -> None:
         known = {name for table in schema.TABLES.values() for name in table.names}
@@ -32,27 +35,29 @@ class Address:
         if self.mapping:
             renamed = (f"{ours}={quote(theirs, safe='')}" for ours, theirs in sorted(self.mapping.items()))
             options.append(f"{MAP}={','.join(renamed)}")
-        if self.quarantine:
-            options.append(f"{QUARANTINE}=1")
+        if self.cache:
+            options.append(f"{CACHE}={self.cache}")
         return self.path + ("?" + "&".join(options) if options else "")
 
 
 def parse(text: str) -> Address:
-    """The address that a text gives; a question mark that no option follows belongs to the path."""
+    """The address that a text gives; a question mark that no option follows belongs to the path. UsageError for another option."""
     path, mark, options = text.rpartition("?")
-    if not mark or not options.startswith((f"{MAP}=", f"{QUARANTINE}=")):
+    if not mark or not options.startswith((f"{MAP}=", f"{CACHE}=")):
         return Address(path=text)
     mapping: dict[str, str] = {}
-    quarantine = False
+    cache = ""
     for option in options.split("&"):
         name, _, value = option.partition("=")
         if name == MAP:
             mapping = pairs(value.split(","))
-        elif name == QUARANTINE:
-            quarantine = value == "1"
+        elif name == CACHE and CACHE_TEXT.fullmatch(value):
+            cache = value
+        elif name == CACHE:
+            raise UsageError(f"{option!r}: {CACHE} takes 1 to 32 letters, digits, dots, dashes or underscores, such as {CACHE}=2")
         else:
-            raise UsageError(f"{option!r} is no option of a data address; there are {MAP} and {QUARANTINE}")
-    return Address(path=path, mapping={ours: unquote(theirs) for ours, theirs in mapping.items()}, quarantine=quarantine)
+            raise UsageError(f"{option!r} is no option of a data address; there are {MAP} and {CACHE}")
+    return Address(path=path, mapping={ours: unquote(theirs) for ours, theirs in mapping.items()}, cache=cache)
 
 
 def pairs(texts: list[str]) -> dict[str, str]:

@@ -83,12 +83,19 @@ def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine:
         return ingest(data, folder / "tables", mapping=mapping, quarantine=quarantine)
 
 
-def _asked(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> address.Address:
+@dataclass(frozen=True, kw_only=True)
+class _Asked(address.Address):
+    """Where the data lie, and whether bad rows are set aside."""
+
+    quarantine: bool
+
+
+def _asked(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> _Asked:
     asked = address.parse(data)
-    return address.Address(path=asked.path, mapping={**asked.mapping, **(mapping or {})}, quarantine=asked.quarantine or quarantine)
+    return _Asked(path=asked.path, mapping={**asked.mapping, **(mapping or {})}, quarantine=quarantine)
 
 
-def _ingest(asked: address.Address, folder: Path, root: Path, before: Manifest, min_users: int, incoming: Path) -> Report:
+def _ingest(asked: _Asked, folder: Path, root: Path, before: Manifest, min_users: int, incoming: Path) -> Report:
     digests: dict[Path, str] = {}
 
     def is_taken(path: Path) -> bool:

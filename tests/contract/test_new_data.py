@@ -66,6 +66,22 @@ def test_new_data_are_read_and_unchanged_data_are_not(pipeline: Path, tmp_path: 
     assert read == [True, False, True]
 
 
+def test_what_a_cache_lost_is_made_anew_under_another_text_and_kept_there(
+    pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, read, made = tmp_path / "events.csv", [], []
+    data.write_text(rows("a"))
+    for text in ("", "?cache=2", "?cache=2"):
+        tables = run(pipeline, {**parameters_of(data), "data": f"{data}{text}"}, tmp_path / "out")["Output"]
+        read.append("ingest  unchanged" not in capsys.readouterr().err)
+        made.append(tables)
+        assert (tables / "manifest.json").is_file()
+        if not text:
+            (tables / "manifest.json").unlink()  # and the folder stays, by which this cache looks
+    assert read == [True, True, False]
+    assert made[0] != made[1] == made[2]
+
+
 def test_bad_data_take_nothing_out_of_a_folder_that_was_there(pipeline: Path, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(rows("a") + "u7,a7,view,yesterday\n")
     output = tmp_path / "out"

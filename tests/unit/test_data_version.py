@@ -8,6 +8,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from lodestar.data.address import parse
 from lodestar.data.ingest import ingest
 from lodestar.data.version import data_version
 from lodestar.errors import EnvironmentFault, UsageError
@@ -50,6 +51,16 @@ def test_what_the_address_says_of_columns_counts(folder: Path) -> None:
     renamed = data_version(f"{folder}?map=event_time=at")
     assert renamed != data_version(str(folder))
     assert renamed != data_version(f"{folder}?map=event_time=when")
+
+
+def test_a_text_for_the_cache_changes_the_version_and_nothing_that_is_read(folder: Path, tmp_path: Path) -> None:
+    anew = f"{folder}?map=event_time=event_time&cache=2"
+    assert str(parse(anew)) == anew
+    assert len({data_version(text) for text in (str(folder), f"{folder}?cache=1", f"{folder}?cache=2", anew)}) == 4
+    assert ingest(f"{folder}?cache=2", tmp_path / "out").tables["events"].kept == 6
+    for text in ("?cache=", "?cache=a b", "?cache=2&quarantine=1"):
+        with pytest.raises(UsageError, match="cache"):
+            data_version(f"{folder}{text}")
 
 
 def test_a_known_data_set_of_which_a_file_is_missing_has_a_version(tmp_path: Path) -> None:

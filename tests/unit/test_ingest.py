@@ -134,7 +134,7 @@ def test_bad_rows_leave_nothing_behind(tmp_path: Path) -> None:
 
 def test_quarantine_keeps_bad_rows_beside_the_good_ones(tmp_path: Path) -> None:
     data = save(tmp_path / "events.csv", [visits()[0] | {"user_id": ""}, *visits()])
-    report = ingest(f"{data}?quarantine=1", tmp_path / "out")
+    report = ingest(str(data), tmp_path / "out", quarantine=True)
     bad = [json.loads(line) for line in (tmp_path / "out" / tables.QUARANTINE).read_text().splitlines()]
     assert [(row["code"], row["file"], row["line"], row["column"]) for row in bad] == [("E103", "events.csv", 2, "user_id")]
     assert (report.tables["events"].rows_in, report.tables["events"].kept, report.tables["events"].dropped) == (11, 10, {"E103": 1})
@@ -157,10 +157,10 @@ names = st.text(min_size=1, max_size=10)
 @given(
     path=st.text(st.characters(exclude_characters="?"), max_size=20),
     mapping=st.dictionaries(st.sampled_from(COLUMNS), names),
-    aside=st.booleans(),
+    cache=st.from_regex(r"[A-Za-z0-9._-]{0,32}", fullmatch=True),
 )
-def test_an_address_is_read_as_it_was_written(path: str, mapping: dict[str, str], aside: bool) -> None:
-    where = address.Address(path=path, mapping=mapping, quarantine=aside)
+def test_an_address_is_read_as_it_was_written(path: str, mapping: dict[str, str], cache: str) -> None:
+    where = address.Address(path=path, mapping=mapping, cache=cache)
     assert address.parse(str(where)) == where
 
 
