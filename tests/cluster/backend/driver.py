@@ -148,13 +148,15 @@ class _Run:
             elif parameter not in parameters and "defaultValue" in definition:
                 parameters[parameter] = definition["defaultValue"]
         key = _key(executor, parameters, artifacts)
-        found = self._backend.cached(key)
-        if task.get("cachingOptions", {}).get("enableCache") and found is not None:
+        is_cached = bool(task.get("cachingOptions", {}).get("enableCache"))
+        found = self._backend.cached(key) if is_cached else None
+        if found is not None:
             return Step(name=name, state="cached", parameters=found.parameters, artifacts=found.artifacts)
         for _ in range(task.get("retryPolicy", {}).get("maxRetryCount", 0) + 1):
             step = self._attempt(name, component, executor, platform, (parameters, artifacts))
             if step.state == "succeeded":
-                self._backend.keep(key, step)
+                if is_cached:  # without, a backend makes no entry, and an older one stays as it is
+                    self._backend.keep(key, step)
                 break
         return step
 
