@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 OUT_OF_MEMORY = "OOMKilled"
+QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)")
 KILLED, TERMINATED = 137, 143
 # An error's last line as Python prints it, or our own: the first word ends as errors do, or the line begins with our program's name.
 ERROR_LINE = re.compile(
@@ -61,6 +63,11 @@ class Failure:
     def is_out_of_memory(self) -> bool:
         was_killed = self.end.exit_code == KILLED or _signal(self.end.message) == signal.SIGKILL
         return self.end.reason == OUT_OF_MEMORY or (was_killed and not self.pod.reason)
+
+    def more_memory(self, asked: str) -> str:
+        """Twice the limit at which the pod was ended, or, where it had none, of what the job `asked` for, as Kubernetes writes it."""
+        limit = next((found for text in (self.pod.memory, asked) if (found := QUANTITY.fullmatch(text))), None)
+        return f"{2 * Decimal(limit[1]):f}{limit[2]}" if limit else ""
 
     def __str__(self) -> str:
         if self.pod.reason:

@@ -143,7 +143,8 @@ class _Follower:
         message = f"training job {self._job.name} failed: {first}"
         again = "the same step goes on from the last checkpoint"
         if first.is_out_of_memory:
-            more = """LODESTAR_TRAINING='{"memory": "8Gi"}', set_memory_limit on the train task, or a smaller train.batch_tokens"""
+            size = first.more_memory(self._job.memory)
+            more = f"""LODESTAR_TRAINING='{{"memory": "{size}"}}', set_memory_limit on the train task, or a smaller train.batch_tokens"""
             return EnvironmentFault("E590", message, remedy=f"Give its pods more: {more}; {again}.")
         return EnvironmentFault("E532", message, remedy=f"{_see(self._job)}; {again}.")
 

@@ -1,8 +1,10 @@
 """The worker that failed first is quoted by its own line, whichever it is and however it ended."""
 
+from dataclasses import replace
+
 import pytest
 
-from components.job_pods import End
+from components.job_pods import End, Failure
 from tests.unit.test_launch import Server, ended, failure, pod
 
 BANNER = """E1130 11:40:02.000 1 torch/distributed/elastic/multiprocessing/api.py:882] failed (exitcode: 1) local_rank: 0 (pid: 9)
@@ -56,7 +58,17 @@ def test_a_worker_that_ran_out_of_memory_says_so_and_how_to_give_it_more(end: En
     assert said.startswith("E590 training job train-1 failed: train-1-worker-0 was ")
     assert ("OOMKilled" if end.reason == "OOMKilled" else "SIGKILL") in said
     assert "2Gi" in said
-    assert '{"memory": "8Gi"}' in said
+    assert '{"memory": "4Gi"}' in said  # twice what was too little
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("64Gi", "128Gi"), ("1.5Gi", "3.0Gi"), ("512Mi", "1024Mi"), ("8000000000", "16000000000"), ("", "32Gi"), ("1e3", "32Gi")],
+)
+def test_twice_the_limit_that_was_too_little_is_proposed(limit: str, expected: str) -> None:
+    killed = ended(exit_code=137, reason="OOMKilled")
+    failed = Failure(pod=replace(pod("train-1-worker-0", killed), memory=limit), end=killed, line="")
+    assert failed.more_memory("16Gi") == expected
 
 
 def test_why_a_worker_failed_is_remembered_when_its_pod_is_gone() -> None:
