@@ -17,6 +17,7 @@ class Resources:
     """CPUs and memory as Kubernetes writes them: `memory` is what a step asks for, `most_memory` where it is stopped.
 
     `retries` repeat a step that does nothing twice: a node that goes away, or a store that does not answer, does not end the run.
+    A cluster cannot tell a refusal from a fault, so a step that mostly refuses, and that a person waits for, is tried once.
     """
 
     cpu: str
@@ -28,13 +29,13 @@ class Resources:
 # Resident at most on the simulated shop (22,000 events), MiB: version 185, ingest 320, build_features 389, train 1,086, compress 192,
 # evaluate 237, gate 187; of the least ones nearly all is kfp and what it imports.
 RESOURCES: dict[str, Resources] = {
-    "version": Resources(cpu="100m", memory="256Mi", most_memory="1Gi"),
+    "version": Resources(cpu="100m", memory="256Mi", most_memory="1Gi", retries=0),
     "ingest": Resources(cpu="1", memory="512Mi", most_memory="4Gi"),
     "build_features": Resources(cpu="1", memory="1Gi", most_memory="8Gi"),
     "train": Resources(cpu="1", memory="2Gi", most_memory="16Gi"),
     "compress": Resources(cpu="1", memory="512Mi", most_memory="8Gi"),
     "evaluate": Resources(cpu="1", memory="512Mi", most_memory="16Gi"),
-    "gate": Resources(cpu="100m", memory="256Mi", most_memory="512Mi"),
+    "gate": Resources(cpu="100m", memory="256Mi", most_memory="512Mi", retries=0),
     "publish": Resources(cpu="500m", memory="1Gi", most_memory="4Gi"),
     "deploy": Resources(cpu="100m", memory="256Mi", most_memory="1Gi", retries=0),
 }
