@@ -204,7 +204,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionConfig:
-    """The most that NDCG@10 may fall, as a share of the uncompressed model's (lower end of the interval)."""
+    """The most that NDCG@10 may fall, as a share of the uncompressed model's (lower end of the interval); 0 leaves it uncompressed."""
 
     margin: Share = 0.01
     latency_requests: Annotated[int, Between(low=1, high=1_000_000)] = 300

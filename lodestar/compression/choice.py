@@ -26,14 +26,19 @@ class Variant:
 
 
 def choose(variants: Sequence[Variant], margin: float) -> list[Variant]:
-    """Mark the smallest variant whose interval ends above a loss of `margin` times the NDCG of the first, which always qualifies."""
+    """Mark the smallest variant whose interval ends above a loss of `margin` times the NDCG of the first, which always qualifies.
+
+    With a margin of 0 it is the only one: what changes nothing for the users looked at may still change something for others.
+    """
     lowest = -margin * variants[0].ndcg_at_10
-    fit = [variant for place, variant in enumerate(variants) if place == 0 or variant.low >= lowest]
+    fit = [variant for place, variant in enumerate(variants) if place == 0 or (margin > 0 and variant.low >= lowest)]
     smallest = min(fit, key=lambda variant: variant.size_bytes)
-    return [replace(variant, is_chosen=variant is smallest, reason=_reason(variant, smallest, lowest)) for variant in variants]
+    return [replace(variant, is_chosen=variant is smallest, reason=_reason(variant, smallest, lowest, margin)) for variant in variants]
 
 
-def _reason(variant: Variant, smallest: Variant, lowest: float) -> str:
+def _reason(variant: Variant, smallest: Variant, lowest: float, margin: float) -> str:
+    if margin == 0:
+        return "nothing is given up" if variant is smallest else "the margin is 0"
     if variant is smallest:
         return "the smallest that is not worse"
     if variant.low < lowest and variant.ndcg_change != 0:

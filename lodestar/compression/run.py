@@ -81,10 +81,11 @@ def _requests(built: Bundle, cases: Cases) -> list[list[str]]:
 
 def _report(folder: Path, weighed: list[Variant], num_users: int, recipe: Recipe) -> None:
     margin, samples = recipe.compression.margin, recipe.evaluation.bootstrap_samples
+    rule = f"the smallest that surely loses at most {margin:.1%}" if margin > 0 else "the uncompressed, as the margin is 0"
     claim = (
         f"NDCG@{K} over {num_users:,} users of the validation part (fp32: {weighed[0].ndcg_at_10:.4f}), all items ranked, seen left out; "
         f"95 % intervals of paired differences from {samples:,} bootstrap samples of users (seed {recipe.evaluation.seed}). "
-        f"Chosen: the smallest that surely loses at most {margin:.1%}. "
+        f"Chosen: {rule}. "
         f"Latency: {recipe.compression.latency_requests} single requests, interleaved, one thread."
     )
     measured = {"k": K, "split": "validation", "users": num_users, "margin": margin, "samples": samples, "seed": recipe.evaluation.seed}

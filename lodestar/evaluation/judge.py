@@ -69,7 +69,7 @@ class Judge:
             rival=rival,
             differences=ahead,
             slices=self._slices(values[MODEL], values[rival]),
-            verdict=verdict(quality[MODEL], baselines, self.skipped),
+            verdict=verdict(quality[MODEL], baselines, self.skipped, quality.get(UNCOMPRESSED)),
             rating_errors=rated.errors(self.source.ratings, self.found, self.recipe),
         )
 

@@ -141,6 +141,12 @@ def test_the_smallest_that_is_not_worse_is_chosen(lows: tuple[float, ...], sizes
     assert [place for place, made in enumerate(weighed) if made.is_chosen] == [expected]
 
 
+def test_without_a_margin_the_trained_bundle_goes_out_as_it_is() -> None:
+    weighed = choose([variant(size_bytes=100, change=0), variant(size_bytes=50, change=0), variant(low=0.01, size_bytes=20)], margin=0)
+    assert [made.is_chosen for made in weighed] == [True, False, False]
+    assert [made.reason for made in weighed] == ["nothing is given up", "the margin is 0", "the margin is 0"]
+
+
 def test_the_table_says_why() -> None:
     weighed = choose([variant(size_bytes=4000, change=0), variant(size_bytes=1000), variant(low=-0.01, size_bytes=500)], margin=0.01)
     whole, chosen, worse = markdown(weighed, "Measured so.").splitlines()[-3:]
