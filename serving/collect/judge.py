@@ -2,7 +2,8 @@
 
 The batch judges whole columns of text by SQL, which costs nothing per row of millions and far too much for a request of one; so
 `lodestar.data.rules` says once what a value must be, functions are made of it here and SQL there, and a test holds the two to the same
-verdicts. Stricter here is only that no value is nested but `attrs`, by one level.
+verdicts. Stricter here is only that no value is nested but `attrs`, by one level, and that a text is no number beyond 64 bits: the
+batch reads the digits of whole numbers as they stand.
 """
 
 import re
@@ -32,6 +33,7 @@ TRUTHS = frozenset((*rules.TRUE, *rules.FALSE))
 SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
 _NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
 _LARGE = 10**18
+_NOT_EXACT = 2.0**53
 _NESTED = frozenset((dict, list))
 
 Convert = Callable[[Any], Any]
@@ -144,7 +146,16 @@ def _written(value: Any) -> str:
         return value
     if type(value) in _NESTED:
         raise Offence(WRONG_TYPE)
+    _check_exact(value)
     return orjson.dumps(value).decode()
+
+
+def _check_exact(value: Any) -> None:
+    """Of numbers as large as that one stands for many that were sent, and two ids would be one."""
+    if type(value) is float and abs(value) >= _NOT_EXACT:
+        raise Offence(
+            WRONG_TYPE, "a number of more than 64 bits, or with a point and 2^53 or more, is not kept as it is: send it as a text"
+        )
 
 
 def _id(value: Any) -> str | None:
@@ -231,6 +242,8 @@ def _pairs(value: Any) -> Any:
             raise Offence(KEY_TWICE)
     if not isinstance(pairs, dict) or not _NESTED.isdisjoint(map(type, pairs.values())):
         raise Offence(WRONG_TYPE, "attrs is an object of plain values")
+    for one in pairs.values():
+        _check_exact(one)
     if len(pairs) > rules.MOST_PAIRS or len(orjson.dumps(pairs)) > rules.MOST_SENT_BYTES:
         raise Offence(TOO_LONG)
     return pairs

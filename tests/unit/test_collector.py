@@ -134,6 +134,16 @@ def test_a_bad_value_is_named(collected: Collected, row: dict[str, Any], code: s
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, code, field)
 
 
+@pytest.mark.parametrize("field", [schema.USER_ID, schema.SURFACE, schema.ATTRS])
+def test_numbers_that_would_become_others_are_refused_where_a_text_is_wanted(collected: Collected, field: str) -> None:
+    for number in ("12345678901234567890123", "-9223372036854775809", "9007199254740993.0", "1e300"):
+        for value in [f'{{"a":{number}}}', f'"{{\\"a\\":{number}}}"'] if field == schema.ATTRS else [number]:
+            answer = collected.post(orjson.dumps({**EVENT, field: 0}).replace(b'"%s":0' % field.encode(), f'"{field}":{value}'.encode()))
+            assert (answer.status_code, answer.json().get("code"), answer.json().get("field")) == (422, "E107", field), value
+    assert collected.post({**EVENT, schema.USER_ID: 2**64 - 1, schema.ATTRS: {"a": 2**64 - 1, "b": 0.5}}).status_code == 202
+    assert collected.rows()[0][schema.USER_ID] == str(2**64 - 1)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
