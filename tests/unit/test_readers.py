@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lodestar.data import readers
 from lodestar.data.readers import read
 from lodestar.errors import DataError, UsageError
 
@@ -119,3 +120,20 @@ def test_the_first_line_that_is_not_utf8_is_named(line: bytes, tmp_path: Path) -
 def test_a_name_of_no_known_kind_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="xlsx"):
         read(tmp_path / "events.xlsx", WANTED)
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_parquet_file_that_unpacks_to_much_is_read_in_pieces(tmp_path: Path, is_plain: bool) -> None:
+    long, file = "x" * (1 << 20), tmp_path / "bomb.parquet"
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 149 + [None], pa.int32()), pa.array([long]))
+    rows = pa.table({"user_id": [f"u{number}" for number in range(150)], "query_text": texts.cast(pa.string()) if is_plain else texts})
+    pq.write_table(rows, file, compression="zstd", store_schema=False, use_dictionary=not is_plain)
+    del rows, texts
+    source = read(file, ["user_id", "query_text"])
+    users: list[str] = []
+    for batch in source.batches():
+        assert batch.nbytes < 2 * readers.BATCH_BYTES
+        assert batch.schema.types == [pa.string(), pa.string()]
+        assert batch["query_text"].drop_null().to_pylist() == [long] * (len(batch) - batch["query_text"].null_count)
+        users += batch["user_id"].to_pylist()
+    assert users == [f"u{number}" for number in range(150)]
