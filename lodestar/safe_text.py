@@ -18,11 +18,22 @@ _UNFIT = re.compile(
 _MASK = "***"
 # A password before a host may hold anything but blanks and quotes; the last @ ends it.
 _USER_INFO = re.compile(r"(?<=://)([^\s/@:'\"]*):[^\s'\"]*@")
-_KEYS_OF_SECRETS = (
-    r"password|passwd|pwd|sslpassword|token|access_token|sig|signature|secret|x-amz-signature|x-amz-credential|x-amz-security-token"
-    r"|awsaccesskeyid|aws_secret_access_key|aws_session_token|secret_access_key"
+# Names of secrets: those that a longer name may end with, and those that stand alone or behind a sign.
+_ENDS_OF_NAMES = r"password|passwd|passphrase|secret|credential|(?:api|access|account|private|signing)[_-]?key"
+_NAMES = (
+    r"pwd|token|sig|signature|x-amz-signature|x-amz-security-token|awsaccesskeyid|aws_secret_access_key|aws_access_key_id|(?<=_)(?-i:KEY)"
 )
-_SECRET = re.compile(rf"(?<![A-Za-z0-9])({_KEYS_OF_SECRETS})(\s?[=:]\s?)(?!\s)[^\s&,;'\"]+", re.IGNORECASE)
+# Behind a name its closing quote and a sign; then what is in quotes, these escaped or not, or all up to what begins another setting.
+# In a query & begins another; a password of a setting may hold it.
+_QUOTED = r"""(?P<escaped>\\+["'])(?:(?!(?P=escaped)).)*|(?P<quote>["'])(?:\\.|(?!(?P=quote))[^\\])*"""
+_OPEN = r"""(?:[^\s&,;'"]|(?(query)(?!)|&)|[,;](?![\s]|[\w.-]+\s?[=:]|$))+"""
+_SECRET = re.compile(
+    rf"""(?P<name>(?P<query>[?&][\w.-]{{0,40}}?)?(?:{_ENDS_OF_NAMES}|(?<![A-Za-z0-9])(?:{_NAMES}))(?:\\*["'])?\s?[=:]\s?)"""
+    rf"""(?!\s)(?:{_QUOTED}|{_OPEN})""",
+    re.IGNORECASE | re.DOTALL,
+)
+# KEY stands for one in what is said to users.
+_TOKEN = re.compile(r"\b(Bearer|(?<=Authorization: )Basic)(\s+)(?!KEY\b)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 _MARKDOWN = re.compile(r"([\\`\[\]<|])")
 
 
@@ -38,7 +49,7 @@ def line(text: str) -> str:
 
 def masked(text: str) -> str:
     """The text with what looks like a password replaced by ***: in addresses, in their queries, and in settings."""
-    return _SECRET.sub(rf"\1\2{_MASK}", _USER_INFO.sub(rf"\1:{_MASK}@", text))
+    return _TOKEN.sub(rf"\1\2{_MASK}", _SECRET.sub(_without_value, _USER_INFO.sub(rf"\1:{_MASK}@", text)))
 
 
 def markdown(text: str) -> str:
@@ -84,6 +95,10 @@ def log_to_stderr(level: int = logging.WARNING) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("%(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def _without_value(found: "re.Match[str]") -> str:
+    return f"{found['name']}{found['escaped'] or found['quote'] or ''}{_MASK}"
 
 
 def _quoted(word: str) -> str:

@@ -59,12 +59,31 @@ def test_characters_that_are_not_to_be_seen_are_shown_as_codes(text: str, seen: 
         ("username=me,password=s3cr3t,ssl=true", "username=me,password=***,ssl=true"),
         ("AWS_SECRET_ACCESS_KEY=s3cr3t; done", "AWS_SECRET_ACCESS_KEY=***; done"),
         ("sasl.password: s3cr3t", "sasl.password: ***"),
+        ("{'sasl.password': 's3cr3t'}", "{'sasl.password': '***'}"),
+        ('{"password": "s3 \\" cr3t", "a": 1}', '{"password": "***", "a": 1}'),
+        ('"{\\"token\\": \\"s3cr3t\\", 1}"', '"{\\"token\\": \\"***\\", 1}"'),
+        ("LODESTAR_COLLECT_KEY=s3cr3t", "LODESTAR_COLLECT_KEY=***"),
+        ("Authorization: Bearer s3cr3t.x-1", "Authorization: Bearer ***"),
+        ("{'authorization': 'Bearer s3cr3t'}", "{'authorization': 'Bearer ***'}"),
+        ("authorization: Basic czNjcjN0", "authorization: Basic ***"),
+        ("send Authorization: Bearer KEY, or", "send Authorization: Bearer KEY, or"),
+        ("api_key=s3cr3t client_secret='s3cr3t' dbPassword=s3cr3t", "api_key=*** client_secret='***' dbPassword=***"),
+        ("AccountName=me;AccountKey=s3cr3t==;x=1", "AccountName=me;AccountKey=***;x=1"),
+        ("password=s3cr3t&s3cr3t", "password=***"),
+        ("password=s3cr3t,s3cr3t;s3cr3t, and more", "password=***, and more"),
+        ("the key: user_id, foreign_key=item_id", "the key: user_id, foreign_key=item_id"),
         ("http://host:8080/v1?user=u1", "http://host:8080/v1?user=u1"),
         ("s3://bucket/events", "s3://bucket/events"),
     ],
 )
 def test_passwords_are_masked(text: str, seen: str) -> None:
     assert masked(text) == seen
+
+
+def test_masking_takes_no_longer_than_reading() -> None:
+    """Signs that could begin or end a secret anywhere; what grows with their square would take minutes."""
+    for sign in ("password=", "a_", "password=\\", "&", "password='", "Bearer ", "sig"):
+        masked(sign * 50_000)
 
 
 def test_an_error_shows_neither_passwords_nor_what_moves_a_cursor() -> None:
