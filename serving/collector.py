@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KEY, PASSWORD = "LODESTAR_COLLECT_KEY", "LODESTAR_KAFKA_PASSWORD"
 GROUP, BATCH_ROWS, PART_S = "lodestar", 10_000, 30.0
 HASH_DIGITS = 16
+LEAST_KEY_CHARACTERS = 16
 WITH_HTTP, WITH_KAFKA = ("spool", "allow_origin", "metrics_port"), ("topic", "group", "rows", "kafka_option", "metrics")
 
 
@@ -76,7 +77,15 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _check_key(host: str, key: str) -> None:
-    """Whoever reaches the collector can write into what a model is trained on: UsageError where others can, and no key is asked for."""
+    """Whoever reaches the collector can write into what a model is trained on: UsageError where others can, and no key is asked for.
+
+    So is a key that is short, or that no header can hold (E582), wherever it is asked for.
+    """
+    if key and (len(key) < LEAST_KEY_CHARACTERS or not (key.isascii() and key.isprintable() and key == key.strip())):
+        raise UsageError(
+            f"E582 what {KEY} holds is no key: it has {len(key)} characters, and needs at least {LEAST_KEY_CHARACTERS} of printable ASCII, "
+            "without blanks around them. Set it to what this prints: openssl rand -hex 32"
+        )
     try:
         is_loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from lodestar import schema
+from lodestar.errors import UsageError
+from serving import collector
 from tests.contract.collecting import collecting, rows_in, wait_until
 from tests.contract.conftest import ROOT
 
@@ -68,12 +70,12 @@ def test_a_killed_process_loses_nothing_that_it_answered_for(tmp_path: Path, sec
                 assert answer.status_code == 202
                 acknowledged.append(name)
 
-    with collecting(tmp_path, "--http", "127.0.0.1:0", "--seconds", seconds) as collector:
-        threads = [threading.Thread(target=send, args=(sender, collector.address)) for sender in range(SENDERS)]
+    with collecting(tmp_path, "--http", "127.0.0.1:0", "--seconds", seconds) as process:
+        threads = [threading.Thread(target=send, args=(sender, process.address)) for sender in range(SENDERS)]
         for thread in threads:
             thread.start()
         wait_until(lambda: len(acknowledged) > 300 and (seconds == "3600" or len(rows_in(tmp_path, "events")) > 100))
-        collector.process.kill()
+        process.process.kill()
         for thread in threads:
             thread.join()
     assert seconds != "3600" or rows_in(tmp_path, "events") == []
@@ -86,11 +88,11 @@ def test_a_killed_process_loses_nothing_that_it_answered_for(tmp_path: Path, sec
 
 
 def test_parts_show_before_the_process_ends(tmp_path: Path) -> None:
-    with collecting(tmp_path, "--http", "127.0.0.1:0", "--seconds", "0.1") as collector:
-        assert httpx.post(f"{collector.address}/v1/events", json=event("e1")).status_code == 202
+    with collecting(tmp_path, "--http", "127.0.0.1:0", "--seconds", "0.1") as process:
+        assert httpx.post(f"{process.address}/v1/events", json=event("e1")).status_code == 202
         wait_until(lambda: len(rows_in(tmp_path, "events")) == 1)
-        assert 'lodestar_collect_parts_total{table="events"} 1.0' in httpx.get(f"{collector.address}/metrics").text
-        assert collector.stop() == (0, "")
+        assert 'lodestar_collect_parts_total{table="events"} 1.0' in httpx.get(f"{process.address}/metrics").text
+        assert process.stop() == (0, "")
 
 
 def test_parts_go_to_an_object_store_and_wait_while_it_is_away(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +114,9 @@ def test_parts_go_to_an_object_store_and_wait_while_it_is_away(bucket: str, tmp_
 
 
 def test_a_key_from_the_environment_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LODESTAR_COLLECT_KEY", "s3cret")
-    with collecting(tmp_path, "--http", "127.0.0.1:0") as collector, httpx.Client(base_url=collector.address) as client:
-        for key, status in (("", 401), ("Bearer s3cre", 401), ("Bearer s3cret", 202)):
+    monkeypatch.setenv("LODESTAR_COLLECT_KEY", "s3cret-of-senders")
+    with collecting(tmp_path, "--http", "127.0.0.1:0") as process, httpx.Client(base_url=process.address) as client:
+        for key, status in (("", 401), ("Bearer s3cret-of-sender", 401), ("Bearer s3cret-of-senders", 202)):
             assert client.post("/v1/events", json=event("e1"), headers={"authorization": key}).status_code == status
         assert client.get("/v2/health/ready").status_code == 200
 
@@ -124,13 +126,13 @@ def test_a_disk_that_refuses_is_503_and_heals(tmp_path: Path) -> None:
     limit = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     )
-    with collecting(tmp_path, "--http", "127.0.0.1:0", before=limit) as collector, httpx.Client(base_url=collector.address) as client:
+    with collecting(tmp_path, "--http", "127.0.0.1:0", before=limit) as process, httpx.Client(base_url=process.address) as client:
         small, large = event("small"), {**event("large"), schema.QUERY_TEXT: "x" * 8000}
         assert client.post("/v1/events", json=small).status_code == 202
         refused = client.post("/v1/events", json=large)
         assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "E506", "5")
         assert client.post("/v1/events", json={**small, schema.EVENT_ID: "after"}).status_code == 202
-        assert collector.stop()[0] == 0
+        assert process.stop()[0] == 0
     assert [row[schema.EVENT_ID] for row in rows_in(tmp_path, "events")] == ["small", "after"]
 
 
@@ -147,8 +149,8 @@ def test_what_cannot_be_collected_is_said_by_code(tmp_path: Path) -> None:
             ([tmp_path, "--http", "127.0.0.1:0", "--seconds", "0"], 2, "0 is not above 0"),
         ]
         for options, code, text in cases:
-            with collecting(*options) as collector:
-                ended, said = collector.ended()
+            with collecting(*options) as process:
+                ended, said = process.ended()
             assert (ended, text in said, "Traceback" in said) == (code, True, False), said
 
 
@@ -161,9 +163,24 @@ def test_the_command_line_knows_it() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_a_collector_that_others_can_reach_needs_a_key(tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LODESTAR_COLLECT_KEY", raising=False)
-    with collecting(tmp_path, "--http", f"{host}:0") as collector:
-        code, said = collector.ended()
+    with collecting(tmp_path, "--http", f"{host}:0") as process:
+        code, said = process.ended()
     assert (code, "E581" in said, "LODESTAR_COLLECT_KEY" in said) == (2, True, True)
     monkeypatch.setenv("LODESTAR_COLLECT_KEY", "a long random text")
-    with collecting(tmp_path, "--http", f"{host}:0", "--metrics-port", "0") as collector:
-        assert collector.address.startswith("http://")
+    with collecting(tmp_path, "--http", f"{host}:0", "--metrics-port", "0") as process:
+        assert process.address.startswith("http://")
+
+
+def test_a_key_that_is_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LODESTAR_COLLECT_KEY", "fifteen-letters")
+    with collecting(tmp_path, "--http", "127.0.0.1:0") as process:
+        code, said = process.ended()
+    assert (code, "E582" in said, "fifteen-letters" in said, "Traceback" in said) == (2, True, False, False)
+
+
+@pytest.mark.parametrize("key", ["fifteen-letters", "sixteen-letters\n", " sixteen-letters", "sixteen-lettérs."])
+def test_a_key_that_no_header_holds_is_refused_and_the_remedy_makes_one(key: str) -> None:
+    with pytest.raises(UsageError, match=r"E582 .* openssl rand -hex 32$") as refused:
+        collector._check_key("127.0.0.1", key)
+    command = str(refused.value).rpartition(": ")[2]
+    collector._check_key("0.0.0.0", subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout.rstrip("\n"))
