@@ -19,13 +19,20 @@ def check_rights(service: str) -> None:
         check_form(service)
 
 
-def deploy(address: str, service: str) -> None:
-    """Begin a canary of the service with the bundle at an `s3://` address; nothing where none is named.
+def deploy(address: str, destination: str, service: str) -> None:
+    """Begin a canary of the service with the bundle at an `s3://` address; nothing where no service or no destination is named.
 
+    Nothing either, and that is said, where the destination's current bundle is another one by now, or an operator has decided on this one.
     EnvironmentFault E537 before anything is made where a right is missing; what SIGTERM or a fault ends is taken back.
     """
-    if service:
-        from serving.rollout import start_canary
+    if not (service and destination):
+        return
+    from lodestar import storage
+    from lodestar.progress import log_event
+    from serving.rollout import offer
 
-        check_rights(service)
-        start_canary(service, address)
+    check_rights(service)
+    if (current := storage.resolve(destination)) != address:
+        log_event("rollout", service=service, bundle=address, state="left alone: another bundle is current by now", current=current)
+        return
+    offer(service, address)

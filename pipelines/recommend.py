@@ -32,7 +32,7 @@ ROLES = {"version": "features", "ingest": "features", "build_features": "feature
     "gate": "launcher",
     "deploy": "launcher",
 }
-READS_STORE = ("version", "ingest", "train", "publish")
+READS_STORE = ("version", "ingest", "train", "publish", "deploy")
 READS_SETTING = {"train": TRAINING, "publish": REDIS}
 
 
@@ -80,7 +80,7 @@ def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-unty
             where = {"destination": destination, "service": service, "started_at": begun.outputs["started_at"]}
             out = on(publish(bundle=small, features=features, **where))
             out.set_caching_options(enable_caching=False)
-            on(deploy(address=out.output, service=service)).set_caching_options(enable_caching=False)
+            on(deploy(address=out.output, destination=destination, service=service)).set_caching_options(enable_caching=False)
         return Outputs(
             evaluation=judged.outputs["evaluation"],
             report=judged.outputs["report"],

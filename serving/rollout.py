@@ -6,6 +6,7 @@ beside them is an annotation of the route: one of the service goes into its pods
 
 import argparse
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
 from serving.canary import canary, check, form_of, promote, put_back, replace, roll_back, state
 from serving.cluster import NOT_FOUND, ApiServer, Step, connect
+from serving.verdicts import note, rolled_back
 
 PERCENT = 10  # of a hundred requests, where nothing else is asked for
+VERSIONED = re.compile(r"s3://[^/\s]+/(\S+/)?versions/[0-9a-f]{64}")
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -64,6 +67,34 @@ def check_form(service: str) -> None:
         check(live, PERCENT)
 
 
+def offer(service: str, address: str) -> None:
+    """`start_canary` for a run that nobody watches: what an operator has decided on this bundle stays.
+
+    One that is being tried keeps its share, whatever that is by now, and one that was rolled back is not tried again.
+    """
+    live = connect(service).live()
+    now = state(live)
+    if now.candidate == address and now.percent:
+        log_event("rollout", service=service, bundle=address, percent=now.percent, state="is tried already; its share stays")
+    elif address in rolled_back(live) and now.bundle != address:
+        log_event(
+            "rollout", service=service, bundle=address, state="left alone: it was rolled back; `python -m serving.rollout start` tries it"
+        )
+    else:
+        start_canary(service, address)
+
+
+def start(service: str, address: str, percent: int) -> None:
+    """`start_canary` as an operator asks for it, of a bundle that was rolled back too.
+
+    UsageError where the address is not the own one of a published bundle: no pod could fetch it.
+    """
+    if not VERSIONED.fullmatch(address):
+        raise UsageError(f"{address!r} is no published bundle's own address: write s3://BUCKET/…/versions/DIGEST, as publish says it")
+    connect(service).make([note(address, is_taken_back=False)])
+    start_canary(service, address, percent)
+
+
 def finish(service: str, *, take: bool) -> None:
     """Promote the candidate, or roll it back; UsageError where there is none to promote."""
     api = connect(service)
@@ -75,6 +106,8 @@ def finish(service: str, *, take: bool) -> None:
             raise UsageError(f"there is no canary of {service}; `start` one first")
         api.make(promote(form, now.candidate))
     elif now.candidate is not None or form != "knative":
+        if now.candidate is not None:
+            api.make([note(now.candidate, is_taken_back=True)])
         api.make(roll_back(form, now.candidate, now.bundle))
     log_event("rollout", service=service, bundle=state(api.live()).bundle, percent=100, form=form)
 
@@ -99,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         if options.command == "start":
-            start_canary(options.service, options.bundle, options.percent)
+            start(options.service, options.bundle, options.percent)
         elif options.command == "status":
             sys.stdout.write(json.dumps(asdict(state(connect(options.service).live()))) + "\n")
         else:

@@ -12,7 +12,7 @@ from serving.cluster import SOURCE, Object
 from tests.contract.kustomize import OVERLAYS, merged, objects
 
 SERVING, TRAINING = "lodestar", "lodestar-training"
-OLD, NEW = "s3://b/old", "s3://b/new"
+OLD, NEW = "s3://b/old", f"s3://b/versions/{64 * 'e'}"
 PATH = re.compile(r"/apis?/(?P<group>[^/]+/)?v[^/]+/namespaces/(?P<namespace>[^/]+)/(?P<resource>[^/]+)(/(?P<name>[^/]+))?(?P<part>/.*)?")
 REVIEWS = re.compile(r"/self\w+reviews$")
 VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}

@@ -73,7 +73,7 @@ def test_a_run_that_could_not_be_rolled_out_ends_with_its_first_step(
     group, resource, verb = right
     said = rf"E537.*pipeline-runner may not {verb} {resource}\.{group} in namespace {SERVING}\."
     with pytest.raises(EnvironmentFault, match=said):
-        deploy("s3://bundles/new", f"{SERVING}/recommend")
+        deploy("s3://bundles/new", "s3://bundles", f"{SERVING}/recommend")
     with pytest.raises(SystemExit) as ended:
         version.python_func(data="simulator", recipe="tiny", overrides={}, destination="s3://bundles", service=f"{SERVING}/recommend")
     assert ended.value.code == EnvironmentFault.exit_code

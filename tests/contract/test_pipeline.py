@@ -51,6 +51,7 @@ def test_credentials_are_named_and_may_be_absent(documents: list[dict[str, Any]]
         "exec-ingest",
         "exec-train",
         "exec-publish",
+        "exec-deploy",
     }
     sources = [source for settings in executors.values() for kind in ("secretAsEnv", "configMapAsEnv") for source in settings.get(kind, ())]
     assert all(source["optional"] for source in sources)

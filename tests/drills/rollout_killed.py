@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from serving.cluster import Object
+from serving.verdicts import ROLLED_BACK
 from tests.contract.api_server import NEW, OLD, SERVING, Server
 from tests.drills.drills import Figures
 
@@ -67,6 +68,7 @@ class Cluster:
         found = copy.deepcopy(self.server.objects)
         for thing in found.values():
             thing["metadata"].pop("resourceVersion")
+            (thing["metadata"].get("annotations") or {}).pop(ROLLED_BACK, None)
             if not thing["metadata"].get("annotations"):
                 thing["metadata"].pop("annotations", None)
         return found

@@ -10,7 +10,7 @@ from serving.canary import FORM
 from serving.cluster import ROUTE, SERVICE, Live, Object, Step
 from tests.contract.kustomize import merged
 
-OLD, NEW = "s3://b/old", "s3://b/new"
+OLD, NEW = "s3://b/old", f"s3://b/versions/{64 * 'e'}"
 NAME, CANARY = "recommend", "recommend-canary"
 
 

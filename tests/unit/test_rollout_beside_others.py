@@ -1,5 +1,6 @@
 """What others have in the route, write meanwhile, or begin beside a rollout, stays; a rollout that is ended takes back what it began."""
 
+import json
 import signal
 from typing import Any, get_args
 
@@ -9,6 +10,7 @@ from lodestar.errors import EnvironmentFault, LodestarError
 from serving import rollout
 from serving.canary import Form, State, state
 from serving.cluster import ROUTE, SERVICE, is_routed
+from serving.verdicts import ROLLED_BACK
 from tests.unit.rollouts import CANARY, NAME, NEW, OLD, Api, contents, start
 
 
@@ -37,7 +39,8 @@ def test_rules_for_other_services_and_what_others_wrote_into_a_rule_stay(use: An
     ]
     rollout.finish(NAME, take=False)
     assert api.route()["spec"] == before["spec"]
-    assert api.route()["metadata"].get("annotations", {}) == {}
+    assert json.loads(api.route()["metadata"]["annotations"][ROLLED_BACK]) == [NEW]
+    assert api.route()["metadata"]["annotations"].keys() == {ROLLED_BACK}
 
 
 def test_a_route_that_does_not_send_to_the_service_is_refused_and_left_alone(use: Any) -> None:
