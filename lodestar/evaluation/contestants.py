@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lodestar import memory
+from lodestar.config import Device
 from lodestar.data.splits import Cases, Split
 from lodestar.evaluation.metrics import Ranking, Score, ndcg, rank, rank_shared
 from lodestar.models import ease
@@ -52,22 +53,25 @@ def work(split: Split, names: Sequence[str]) -> int:
     return len(split.validation) * len(ease.REGULARISATIONS) if EASE_NAME in names else 0
 
 
-def fitted(name: str, split: Split, num_items: int, progress: Progress) -> Contestant:
+def fitted(name: str, split: Split, num_items: int, progress: Progress, device: Device) -> Contestant:
     """The baseline of that name, knowing what came before the test."""
-    if name == EASE_NAME and len(split.validation):
-        regularisation = _tuned(split, num_items, progress)
-        tuned = EASE(regularisation=regularisation).fit(split.before_test, num_items)
-        return Contestant(score=tuned.score, setting=f"regularisation {regularisation:g}, chosen on the validation items")
+    if name == EASE_NAME:
+        chosen, solved = "", f"solved on {ease.solver(device, num_items).type}"
+        tuned = EASE(device=device)
+        if len(split.validation):
+            tuned.regularisation = _tuned(split, num_items, progress, device)
+            chosen = f"regularisation {tuned.regularisation:g}, chosen on the validation items; "
+        return Contestant(score=tuned.fit(split.before_test, num_items).score, setting=chosen + solved)
     model = BASELINES[name]().fit(split.before_test, num_items)
     shared = model.counts if isinstance(model, Popularity) else None
     return Contestant(score=model.score, shared=shared, setting=getattr(model, "kept", ""))
 
 
-def _tuned(split: Split, num_items: int, progress: Progress) -> float:
+def _tuned(split: Split, num_items: int, progress: Progress, device: Device) -> float:
     """The regularisation whose NDCG@10 on the validation items is highest."""
     quality = {}
     for regularisation in ease.REGULARISATIONS:
-        model = EASE(regularisation=regularisation).fit(split.train, num_items)
+        model = EASE(regularisation=regularisation, device=device).fit(split.train, num_items)
         ranking = rank(model.score, split.validation, num_items, CUTOFF, progress)
         quality[regularisation] = float(np.mean(ndcg(ranking, CUTOFF)))
         log_event("tuned", model=EASE_NAME, regularisation=regularisation, ndcg_at_10=round(quality[regularisation], 5))

@@ -91,7 +91,7 @@ class Judge:
         with Progress("evaluate", total) as progress:
             rankings = {name: self._ranked(bundle, progress) for name, bundle in judged.items()}
             for name in names:
-                fitted = contestants.fitted(name, self.split, num_items, progress)
+                fitted = contestants.fitted(name, self.split, num_items, progress, self.recipe.train.device)
                 rankings[name] = fitted.rank(cases, num_items, self.cutoffs[-1], progress)
                 self.settings[name] = fitted.setting
         return rankings

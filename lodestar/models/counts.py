@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lodestar.config import Device
 from lodestar.data.histories import packed
 
 Sequences = Sequence[NDArray[np.int32]]
@@ -17,11 +18,15 @@ Counts = Any  # scipy's compressed rows, which carry no types
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is learnt from: each user's items, oldest first, and moments (UTC µs), of which theirs are the first ones."""
+    """What is learnt from: each user's items, oldest first, and moments (UTC µs), of which theirs are the first ones.
+
+    `device` is where matrices are solved.
+    """
 
     sequences: Sequences
     moments: Sequence[NDArray[np.int64]]
     num_items: int
+    device: Device = "cpu"
 
 
 def user_item(sequences: Sequences, num_items: int) -> Counts:

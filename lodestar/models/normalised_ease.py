@@ -12,9 +12,10 @@ import numpy as np
 from scipy import sparse
 
 from lodestar import memory
+from lodestar.config import Device
 from lodestar.errors import ConfigError
 from lodestar.models.counts import Floats, Sequences, taken_once
-from lodestar.models.ease import SMALLER, bytes_needed, inverse
+from lodestar.models.ease import SMALLER, bytes_needed, inverse, products
 from lodestar.neighbours import ALL, Neighbours, in_steps
 
 LARGEST_CATALOGUE = 50_000  # a number per pair of items, twice: 20 GB, and half an hour of a core or seconds of a GPU
@@ -26,7 +27,7 @@ class NormalisedEASE:
     """Counts are divided by how often an item was taken to the power `item`, a user's by how much they took to the power `user`.
 
     `ridge` is added to the diagonal as a multiple of its mean, `own` as one of each item's own; an item's score is multiplied by how often
-    it was taken to the power `popular`.
+    it was taken to the power `popular`. Solved on `device`.
     """
 
     item: float = 0.25
@@ -34,6 +35,7 @@ class NormalisedEASE:
     ridge: float = 10.0
     own: float = 0.3
     popular: float = 0.125
+    device: Device = "cpu"
 
     def fit(self, sequences: Sequences, num_items: int) -> Self:
         """ConfigError E186 for a catalogue too large for a number per pair of items, EnvironmentFault E185 where its memory is not free."""
@@ -44,10 +46,10 @@ class NormalisedEASE:
         taken = taken_once(sequences, num_items)
         of_user, of_item = (np.maximum(np.asarray(taken.sum(axis=axis), dtype=np.float32).ravel(), 1) for axis in (1, 0))
         evened = (sparse.diags(of_user**-self.user) @ taken @ sparse.diags(of_item**-self.item)).astype(np.float32).tocsr()
-        gram: Floats = (evened.T @ evened).toarray()
+        gram = products(evened)
         own = gram.diagonal()
         gram[np.diag_indices(num_items)] = own * (1 + self.own) + self.ridge * own.mean()
-        weights = _solved(gram)
+        weights = _solved(gram, self.device)
         weights *= (of_item**-self.item)[:, None]
         weights *= of_item**self.popular
         self.weights = weights
@@ -72,9 +74,9 @@ class NormalisedEASE:
         return in_steps(item, affinity, 1.0, recent=ALL, decay=1.0)
 
 
-def _solved(gram: Floats) -> Floats:
-    """EASE's map, in the memory of the gram matrix and of one more."""
-    precision = inverse(gram)
+def _solved(gram: Floats, device: Device) -> Floats:
+    """EASE's map."""
+    precision = inverse(gram, device)
     weights: Floats = np.divide(precision, -np.diag(precision), out=precision)
     np.fill_diagonal(weights, 0)
     return weights

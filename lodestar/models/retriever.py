@@ -222,7 +222,12 @@ def pearson(known: Known, rank: int, _seed: int) -> Make:
 
 def normalised_ease(known: Known, rank: int, _seed: int) -> Make:
     """EASE on counts that are evened out."""
-    return lambda setting: _by_neighbours(NormalisedEASE(**setting).fit(known.sequences, known.num_items).neighbours(rank), known)({})
+
+    def made(setting: Setting) -> Retriever:
+        model = NormalisedEASE(**setting, device=known.device).fit(known.sequences, known.num_items)
+        return _by_neighbours(model.neighbours(rank), known)({})
+
+    return made
 
 
 Family = Callable[[Known, int, int], Make]  # what is learnt from, directions, seed

@@ -87,10 +87,10 @@ class Blending:
     def _tuned(self, name: str) -> tuple[Retriever, Callable[[Sequences], Retriever]]:
         """A family without a loop as fitted on the training part, and how to fit it with the same setting on more."""
         rank, seed = self.recipe.model.dim * DIRECTIONS_OF_ONE.get(name, DIRECTIONS), self.recipe.train.seed
-        make, setting, _ = tuned(name, self.split, self.num_items, rank, seed, self.recipe.model.max_length)
+        make, setting, _ = tuned(name, self.split, self.num_items, rank, self.recipe)
 
         def again(sequences: Sequences) -> Retriever:
-            known = Known(sequences=sequences, moments=self.split.moments, num_items=self.num_items)
+            known = Known(sequences=sequences, moments=self.split.moments, num_items=self.num_items, device=self.recipe.train.device)
             refitted: Make = FAMILIES[name][0](known, rank, seed)
             return refitted(setting)
 

@@ -15,11 +15,11 @@ from lodestar.training.settings import tuned
 
 def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
     """Fill a bundle's folder with a family that needs no loop."""
-    split, num_items, max_length = found.split(recipe.data), len(found.items), recipe.model.max_length
+    split, num_items = found.split(recipe.data), len(found.items)
     split = replace(split, validation=affordable(split.validation, num_items, recipe.evaluation, "validation"))
     shape, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
-    _, setting, quality = tuned(name, split, num_items, *shape, max_length)
-    known = Known(sequences=split.before_test, moments=split.moments, num_items=num_items)
+    _, setting, quality = tuned(name, split, num_items, recipe.model.dim, recipe)
+    known = Known(sequences=split.before_test, moments=split.moments, num_items=num_items, device=recipe.train.device)
     with Progress(f"fit {name}", 1) as progress:
         model = FAMILIES[name][0](known, *shape)(setting)
         progress.advance()

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from lodestar.config import Recipe
 from lodestar.data.splits import Cases, Split
 from lodestar.models.counts import Known
 from lodestar.models.retriever import FAMILIES, LATELY, Make, Retriever, Setting
@@ -12,14 +13,14 @@ from lodestar.training.batches import padded
 from lodestar.training.validation import SCORES_AT_ONCE, SUMS, Answers, Quality, means, quality_sums
 
 
-def tuned(name: str, split: Split, num_items: int, rank: int, seed: int, max_length: int) -> tuple[Make, Setting, Quality]:
+def tuned(name: str, split: Split, num_items: int, rank: int, recipe: Recipe) -> tuple[Make, Setting, Quality]:
     """A family fitted on the training part, its setting with the best NDCG@10 on the validation items, and what that gives."""
     fit, settings = FAMILIES[name][0], _tried(name, split.validation)
-    known = Known(sequences=split.train, moments=split.moments, num_items=num_items)
-    make, best = fit(known, rank, seed), (settings[0], Quality(hit_rate=0.0, ndcg=0.0, accuracy=0.0))
+    known = Known(sequences=split.train, moments=split.moments, num_items=num_items, device=recipe.train.device)
+    make, best = fit(known, rank, recipe.train.seed), (settings[0], Quality(hit_rate=0.0, ndcg=0.0, accuracy=0.0))
     with Progress(f"tune {name}", len(settings)) as progress:
         for setting in settings if len(split.validation) else ():
-            quality = judged(made := make(setting), split.validation, max_length, made.neighbours)
+            quality = judged(made := make(setting), split.validation, recipe.model.max_length, made.neighbours)
             log_event("tuned", family=name, **setting, ndcg_at_10=round(quality.ndcg, 5))
             best = max(best, (setting, quality), key=lambda tried: tried[1].ndcg)
             progress.advance()

@@ -1,13 +1,16 @@
 """Where there are too many users and items for the full cross: what is counted in ranges, ranked once for all, or drawn by chance."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 from lodestar import memory
 from lodestar.config import Recipe, override
@@ -18,10 +21,10 @@ from lodestar.evaluation.guard import EVALUATION
 from lodestar.evaluation.metrics import rank, rank_shared
 from lodestar.evaluation.run import CARD, REPORT, evaluate
 from lodestar.features import store
-from lodestar.models import large
+from lodestar.models import ease, large
 from lodestar.models.cooccurrence import CoOccurrence
 from lodestar.models.counts import Sequences
-from lodestar.models.ease import EASE, inverse
+from lodestar.models.ease import EASE, inverse, products, solver
 from lodestar.models.item_knn import ItemKNN, Similarity
 from lodestar.models.normalised_ease import NormalisedEASE
 from lodestar.progress import Progress
@@ -125,6 +128,26 @@ def test_memory_that_is_short_is_an_error_and_lets_no_model_past_a_baseline(monk
     with pytest.raises(EnvironmentFault, match=r"^E185 the baseline EASE of 10,000 items"):
         contestants.skipped(10_000)
     assert list(contestants.skipped(20_001)) == ["ease"]
+
+
+def test_a_gpu_is_taken_only_where_it_is_allowed_and_has_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100_000_000, 100_000_000))
+    assert [solver("cpu", 1000).type, solver("auto", 1000).type, solver("auto", 5000).type] == ["cpu", "cuda", "cpu"]
+    with pytest.raises(EnvironmentFault, match=r"^E185 the inverse takes 0\.3 GB of a GPU"):
+        solver("cuda", 5000)
+    np.testing.assert_allclose(inverse(2 * np.eye(3, dtype=np.float32)), np.eye(3) / 2)
+
+
+def test_products_take_no_more_than_the_memory_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "PRODUCTS_AT_ONCE", 3 * 300)
+    taken = sparse.csr_matrix((np.random.default_rng(0).random((40, 300)) < 0.3).astype(np.float32))
+    tracemalloc.start()
+    found = products(taken)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, (taken.T @ taken).toarray())
+    assert peak < 1.7 * found.nbytes  # a sparse product of all pairs alone takes twice as much
 
 
 def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
