@@ -20,6 +20,10 @@ SETTINGS: dict[str, type] = {"kind": str, "namespace": str, "service_account": s
 SETTINGS |= {"workers": int, "min_workers": int, "gpus": int, "cpu": str, "memory": str, "shm": str}
 # A launcher gives each attempt at a step a folder of its own for what it leaves.
 ATTEMPT = re.compile(r"/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=/[^/]+$)")
+REMEDY = (
+    "give Pipelines a root in S3 (defaultPipelineRoot: s3://BUCKET/PREFIX in its ConfigMap kfp-launcher), "
+    "or have the step train in its own pod (LODESTAR_TRAINING: local in the ConfigMap lodestar-settings)"
+)
 OWN = "lodestar-"  # Secrets and ConfigMaps of the step's namespace, for the step; a job has its own Secret
 
 
@@ -46,8 +50,7 @@ def job_of(setting: str, step: Step, task: "TaskConfig | None" = None) -> Traini
     wanted = _wanted(setting)
     for address in (step.features, step.bundle):
         if not is_remote(address):
-            remedy = "set LODESTAR_TRAINING to local, or leave it out"
-            raise ConfigError(f"a training job reads and writes s3:// addresses, and {address} is none: {remedy}")
+            raise ConfigError(f"a training job reads and writes s3:// addresses, and {address} is none: {REMEDY}")
     lasting = ATTEMPT.sub("", step.bundle)
     what = " ".join((step.features, step.features_digest, lasting, step.recipe, step.overrides))
     digest = hashlib.sha256(what.encode()).hexdigest()[:10]

@@ -1,7 +1,7 @@
 """Where a train step trains: in its own process, or on a cluster as a job that it follows.
 
 A step is on a cluster where Kubernetes runs it and its artifacts lie in S3; the same compiled file on a laptop, or in a notebook's pod with
-local artifacts, trains where it is.
+local artifacts, trains where it is. In a store of another kind a job cannot reach them, and a step's own pod has no resources for training.
 """
 
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.job_settings import Step, job_of
+from components.job_settings import REMEDY, Step, job_of
 from components.jobs import StepPod, TrainingJob
 from components.launch import launch
 from lodestar import storage
@@ -45,17 +45,25 @@ class Surroundings:
         )
 
     def job_setting(self, *addresses: str) -> str:
-        """The JSON object for a job that works on these addresses, or empty where the step trains itself."""
-        if self.setting == LOCAL:
-            return ""
+        """The JSON object for a job that works on these addresses, or empty where the step trains itself.
+
+        EnvironmentFault E592 where that is nowhere said, Kubernetes runs the step, and an address is in a store other than S3.
+        """
+        if self.setting:
+            return "" if self.setting == LOCAL else self.setting
+        other = next((address for address in addresses if "://" in address and not storage.is_remote(address)), "")
+        if self.is_on_kubernetes and other:
+            message = f"a training job reads and writes s3:// addresses, and {other} is none"
+            raise EnvironmentFault("E592", message, remedy=f"Either {REMEDY}.")
         is_cluster = self.is_on_kubernetes and all(map(storage.is_remote, addresses))
-        return self.setting or ("{}" if is_cluster else "")
+        return "{}" if is_cluster else ""
 
 
 def train(features: "Dataset", bundle: "Model", how: tuple[str, str, str], task: "TaskConfig | None") -> None:
     """Train by recipe, overrides and image, which are `how`, and leave a whole bundle at the artifact's path.
 
-    EnvironmentFault E532 where a job ends without a bundle; otherwise as `components.launch.launch` and `lodestar.training.run.train`.
+    EnvironmentFault E532 where a job ends without a bundle, E592 where none could reach the artifacts; otherwise as
+    `components.launch.launch` and `lodestar.training.run.train`.
     """
     recipe, overrides, image = how
     chosen, here = configured(recipe, overrides), Surroundings.of(os.environ)

@@ -20,7 +20,7 @@ from tests.unit.test_launch import Server
         ("", False, "/tmp/f", ""),
         ("", True, "s3://b/f", "{}"),
         ("", True, "/tmp/f", ""),  # a notebook's pod, or CI
-        ("", True, "minio://b/f", ""),
+        ("local", True, "minio://b/f", ""),
         ("", False, "s3://b/f", ""),
         ("local", True, "s3://b/f", ""),
         ('{"gpus": 1}', True, "s3://b/f", '{"gpus": 1}'),
@@ -32,6 +32,14 @@ def test_on_a_cluster_a_step_trains_by_a_job_unless_it_is_told_otherwise(
 ) -> None:
     environment = {"LODESTAR_TRAINING": setting} | ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"} if is_on_kubernetes else {})
     assert Surroundings.of(environment).job_setting(address, address) == expected
+
+
+@pytest.mark.parametrize("address", ["minio://b/f", "gs://b/f"])
+def test_on_a_cluster_without_s3_a_step_does_not_train_in_its_own_pod_unasked(address: str) -> None:
+    surroundings = Surroundings.of({"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    for addresses in ((address, address), ("s3://b/f", address)):
+        with pytest.raises(EnvironmentFault, match=rf"E592 .*{address} is none.*defaultPipelineRoot: s3://.*LODESTAR_TRAINING: local"):
+            surroundings.job_setting(*addresses)
 
 
 def staged(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> list[str]:
