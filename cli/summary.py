@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from rich.console import Console
 from rich.table import Table
 
+from components.local_release import CURRENT, current_bundle
 from lodestar import storage
 from lodestar.bundle import COST
 from lodestar.errors import GateRefused
@@ -32,7 +33,7 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
     evaluation = json.loads((outputs["evaluation"] / "evaluation.json").read_text())
     for name, source in ((REPORT, outputs["report"]), (CARD, outputs["card"]), (INGESTED, outputs["ingested"])):
         storage.put(source.read_bytes(), str(output / name))
-    released = output / BUNDLE
+    passes, online = evaluation["verdict"]["passes"], output / ONLINE_STORE
     return {
         "verdict": evaluation["verdict"],
         "metrics": {name: _figures(model) for name, model in evaluation["models"].items()},
@@ -41,8 +42,9 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
         "report": str(output / REPORT),
         "model_card": str(output / CARD),
         "cost": json.loads((outputs["bundle"] / COST).read_text()),
-        "bundle": str(released) if evaluation["verdict"]["passes"] else None,
-        "online_store": str(output / ONLINE_STORE),
+        "bundle": str(output / BUNDLE) if passes else None,
+        "online_store": str(online) if passes and online.is_file() else None,
+        "still_current": None if passes else current_bundle(output) or None,
         "example_user": _example_user(outputs["features"]),
     }
 
@@ -67,15 +69,20 @@ def shown(result: Result) -> str:
 
 def _next_commands(result: Result) -> list[list[str]]:
     """What to type next, as words."""
-    served = ["serve", "--bundle", result["bundle"], "--features", f"sqlite:{result['online_store']}"]
+    features = ["--features", f"sqlite:{result['online_store']}"] if result["online_store"] else []
+    served = ["serve", "--bundle", result["bundle"], *features]
     query = urlencode({"user": result["example_user"], "k": 10})
     return [[_program(), *served], ["curl", f"http://127.0.0.1:8080/v1/recommend?{query}"]]
 
 
 def refusal(result: Result) -> GateRefused | None:
     """The error that a model which loses to a baseline ends with."""
-    verdict = result["verdict"]
-    return None if verdict["passes"] else GateRefused(f"the gate refused the model: {verdict['reason']} Nothing was released.")
+    verdict, current = result["verdict"], result["still_current"]
+    if verdict["passes"]:
+        return None
+    folder = Path(result["report"]).parent / CURRENT
+    earlier = f" {folder} still serves the earlier release, bundle {current}." if current else ""
+    return GateRefused(f"the gate refused the model: {verdict['reason']} Nothing was released.{earlier}")
 
 
 def _cost(cost: dict[str, Any]) -> str:

@@ -61,6 +61,13 @@ def release_here(bundle: Path, features: Path, destination: Path, started_at: st
     return str(releases / name / BUNDLE)
 
 
+def current_bundle(destination: Path) -> str:
+    """The digest of the bundle that is current in a folder, empty where none is."""
+    link = destination / CURRENT
+    name = Path(os.readlink(link)).name if link.is_symlink() else ""
+    return name.rpartition("-")[2] if NAME.fullmatch(name) else ""
+
+
 def _refuse_older(destination: Path, started_at: str, name: str) -> None:
     """EnvironmentFault E565 where the current release is another one, of a run that began later."""
     current = _current(destination)
