@@ -1,6 +1,7 @@
 """The kubernetes client against a server that notes each request: roles allow these and no others, and refusals are told apart."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -11,7 +12,7 @@ from kubernetes import config
 
 from components import job_server
 from components.publish import publish
-from components.rollout import deploy
+from components.rollout import check_rights, deploy
 from components.version import version
 from lodestar.errors import EnvironmentFault
 from serving import cluster, rollout
@@ -79,6 +80,38 @@ def test_a_run_that_could_not_be_rolled_out_ends_with_its_first_step(
     assert ended.value.code == EnvironmentFault.exit_code
     assert re.search(said, capsys.readouterr().err)
     assert server.writes == 0
+
+
+def _unsplit(server: Server) -> None:
+    del server.objects[ROUTE]
+
+
+def _elsewhere(server: Server) -> None:
+    server.objects[ROUTE]["spec"]["rules"] = [{"backendRefs": [{"name": "other", "port": 80}]}]
+
+
+def _gone(server: Server) -> None:
+    del server.objects[SERVICE]
+
+
+ROUTE = f"/apis/gateway.networking.k8s.io/v1/namespaces/{SERVING}/httproutes/recommend-split"
+SERVICE = f"/apis/serving.kserve.io/v1beta1/namespaces/{SERVING}/inferenceservices/recommend"
+
+
+@pytest.mark.parametrize(("damage", "said"), [(_unsplit, "E540"), (_elsewhere, "E570"), (_gone, "E541.*recommend.* 404 ")])
+def test_a_run_whose_service_could_not_take_a_canary_ends_with_its_first_step(
+    server: Server, damage: Callable[[Server], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.serve(OLD)
+    check_rights(f"{SERVING}/recommend")
+    damage(server)
+    with pytest.raises(SystemExit) as ended:
+        version.python_func(data="simulator", recipe="tiny", overrides={}, destination="s3://bundles", service=f"{SERVING}/recommend")
+    assert ended.value.code == EnvironmentFault.exit_code
+    assert re.search(said, capsys.readouterr().err)
+    assert {verb for *_, verb in server.rights} == {"get"}
+    server.is_reachable = False  # who does not answer refuses nothing
+    check_rights(f"{SERVING}/recommend")
 
 
 def test_nothing_is_published_where_a_right_is_taken_away_meanwhile(server: Server, bucket: str, tmp_path: Path) -> None:

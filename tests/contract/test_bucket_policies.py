@@ -21,7 +21,7 @@ BUCKET = "s3://lodestar"
 PREFIXES = ("events", "landing", "impressions", "artifacts", "bundles")
 # What this server calls otherwise than Amazon's.
 OWN_NAMES = {"s3:ListBucketMultipartUploads": "s3:ListMultipartUploads", "s3:PutObject": "s3:CreateMultipartUpload"}
-READS = {"predictor": {"bundles"}, "collector": set[str](), "trainer": {"artifacts"}, "pipeline": set(PREFIXES)}
+READS = {"predictor": {"bundles"}, "collector": set[str](), "trainer": {"artifacts", "bundles"}, "pipeline": set(PREFIXES)}
 WRITES = {"predictor": {"impressions"}, "collector": {"landing"}, "trainer": {"artifacts"}, "pipeline": {"artifacts", "bundles"}}
 
 

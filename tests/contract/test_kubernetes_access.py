@@ -43,7 +43,7 @@ def test_every_missing_right_is_named_with_account_and_command(monkeypatch: pyte
     said = str(refused.value)
     assert "system:serviceaccount:kubeflow:pipeline-runner may not create pytorchjobs.kubeflow.org in namespace lodestar-training" in said
     assert "nor get pods/log in namespace lodestar-training" in said
-    assert "kubectl apply -k manifests/overlays/pipelines" in said
+    assert "`kubectl apply -f manifests/overlays/pipelines/rights.yaml`" in said
 
 
 def test_what_is_allowed_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:

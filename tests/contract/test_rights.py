@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from components.jobs import TrainingJob
-from pipelines.recommend import SETTINGS, STORAGE, STORAGE_KEYS, compile_to
-from tests.contract.kustomize import OVERLAYS, Object, objects, rendered
+from components.kubernetes_access import GRANT
+from feature_repo.store import REGISTRY
+from pipelines.recommend import REDIS, SETTINGS, STORAGE, STORAGE_KEYS, compile_to
+from tests.contract.kustomize import OVERLAYS, objects, rendered
 
 MANIFESTS = OVERLAYS.parent
 # By role: namespace and name of its Secret, and who reads it.
@@ -71,12 +73,24 @@ def test_steps_get_the_roles_that_train_and_deploy_need_and_no_other_right() -> 
     found = rendered(OVERLAYS / "pipelines")
     bindings = [thing for thing in found if thing["kind"] == "RoleBinding"]
     assert {(thing["metadata"]["namespace"], thing["roleRef"]["name"]) for thing in bindings} == roles
-    assert {thing["kind"] for thing in found} == {"RoleBinding", "ConfigMap"}
+    assert {thing["kind"] for thing in found} == {"RoleBinding"}
     for binding in bindings:
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
         assert binding["roleRef"]["kind"] == "Role"
 
 
-def test_the_overlays_files_are_applied_one_by_one_as_well() -> None:
-    plain: list[Object] = [thing for file in ("rights", "settings") for thing in objects(OVERLAYS / "pipelines" / f"{file}.yaml")]
-    assert plain == rendered(OVERLAYS / "pipelines")
+def test_the_remedy_grants_rights_and_changes_no_setting() -> None:
+    file = Path(GRANT.removeprefix("kubectl apply -f "))
+    assert objects(MANIFESTS.parent / file) == rendered(OVERLAYS / "pipelines")
+
+
+def test_the_settings_name_no_store_that_may_not_be_there() -> None:
+    (settings,) = objects(OVERLAYS / "pipelines" / "settings.yaml")
+    assert settings["data"] == {REDIS: ""}
+
+
+def test_publishing_is_told_the_registry_from_the_secret(tmp_path: Path) -> None:
+    compile_to(tmp_path / "pipeline.yaml")
+    compiled = (tmp_path / "pipeline.yaml").read_text()
+    assert compiled.count(f"envVar: {REGISTRY}") == 1
+    assert REGISTRY in template("pipeline")

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,10 @@ def test_a_recurring_run_is_switched_on_and_begins_one_run_at_a_time(
     assert capsys.readouterr().out == "recurringruns-1\n"
 
 
+ODD = Path(tempfile.mkdtemp(prefix="lodestar-odd-"))
+(ODD / "my shop").mkdir()
+(ODD / "day1").mkdir()
+(ODD / "day1" / "events.csv").touch()
 TOO_MANY = json.dumps({"train": {"start": f"pretrained:s3://b/{'x' * 10_000}"}})
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a service without a destination": (("--service", "lodestar/recommend"), "--destination"),
@@ -86,6 +91,25 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a destination in a pod": (("--destination", "/tmp/x"), "s3://BUCKET/bundles"),
     "a local file": (("--data", str(ROOT / "README.md")), f"aws s3 cp {ROOT}/README.md s3://BUCKET/README.md"),
     "a local folder": (("--data", str(ROOT / "docs")), "aws s3 cp --recursive"),
+    "a name with blanks": (("--data", str(ODD / "my shop")), f"aws s3 cp --recursive '{ODD}/my shop' 's3://BUCKET/my shop'"),
+    "a wildcard": (
+        ("--data", str(ODD / "day*" / "*.csv")),
+        f"aws s3 cp --recursive {ODD} s3://BUCKET/{ODD.name} --exclude '*' --include 'day*/*.csv'",
+    ),
+    "nothing": (("--data", str(ODD / "none")), f"there is no file or folder {ODD}/none"),
+    "the folder where one stands": (("--data", "."), f"aws s3 cp --recursive {Path.cwd()} s3://BUCKET/{Path.cwd().name}`"),
+    "a bundle of this machine to begin from": (
+        ("--overrides", json.dumps({"train": {"warm_start": str(ODD / "my shop")}})),
+        "give train.warm_start 's3://BUCKET/my shop'",
+    ),
+    "vectors that are not there": (
+        ("--overrides", json.dumps({"train": {"start": f"pretrained:{ODD}/none.parquet"}})),
+        f"there is no file or folder {ODD}/none.parquet; give train.start",
+    ),
+    "a service that no cluster has": (
+        ("--service", "lodestar/Recommend!/x", "--destination", "s3://b/bundles"),
+        "'lodestar/Recommend!/x' names no InferenceService",
+    ),
     "too many characters": (("--overrides", TOO_MANY), "10,000"),
     "an unknown recipe": (("--recipe", "sasrek"), "sasrec"),
     "an option of the other place": (("--output", "here"), "--output"),

@@ -1,13 +1,18 @@
 """A version of the data stays while nothing that is read changes, and changes with what is read, on disk and in a bucket."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+import cli.local
+from cli.main import main
+from lodestar import storage
 from lodestar.data.address import parse
 from lodestar.data.ingest import ingest
 from lodestar.data.version import data_version
@@ -136,6 +141,50 @@ def test_a_folder_of_tables_is_told_by_what_its_manifest_names(folder: Path, tmp
     before = data_version(f"s3://{BUCKET}/held")
     put("held/events/left-behind.parquet", "not named")
     assert data_version(f"s3://{BUCKET}/held") == before
+
+
+def test_what_training_begins_from_counts_with_what_it_holds(tmp_path: Path) -> None:
+    vectors, bundle = tmp_path / "vectors.parquet", tmp_path / "bundle"
+    bundle.mkdir()
+    seen = {data_version("simulator"), data_version("simulator", [str(vectors)])}
+    for file in (vectors, bundle / "weights.npz"):
+        for content in (b"one", b"two"):
+            file.write_bytes(content)
+            seen.add(data_version("simulator", [str(vectors), str(bundle)]))
+    assert len(seen) == 6
+    assert data_version("simulator", [str(vectors), str(bundle)]) in seen
+
+
+@pytest.mark.usefixtures("store")
+def test_what_training_begins_from_in_a_bucket_counts_with_what_it_holds(tmp_path: Path) -> None:
+    begins_from = [f"s3://{BUCKET}/begin/vectors.parquet", f"s3://{BUCKET}/begin/bundle"]
+    (tmp_path / "weights.npz").write_text("one")
+    put("begin/vectors.parquet", "one")
+    storage.upload(tmp_path, begins_from[1])
+    first = data_version("simulator", begins_from)
+    put("begin/vectors.parquet", "two")
+    second = data_version("simulator", begins_from)
+    (tmp_path / "weights.npz").write_text("two")
+    storage.upload(tmp_path, begins_from[1])
+    assert len({first, second, data_version("simulator", begins_from)}) == 3
+    with pytest.raises(EnvironmentFault, match="E510"):
+        data_version("simulator", [f"s3://{BUCKET}/begin/none"])
+
+
+def test_a_file_whose_name_begins_as_the_simulators_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("simulator-logs.csv").write_text(rows())
+    assert ingest(str(tmp_path / "simulator-logs.csv"), tmp_path / "tables").source == "simulator-logs.csv"
+    asked: list[Mapping[str, Any]] = []
+
+    def noted(_file: Path, parameters: Mapping[str, Any], *_: object, **__: object) -> None:
+        asked.append(parameters)
+        sys.exit(0)
+
+    monkeypatch.setattr(cli.local, "run", noted)
+    with pytest.raises(SystemExit):
+        main(["run", "--data", "simulator-logs.csv"])
+    assert asked[0]["recipe"] == "sasrec"
 
 
 @pytest.mark.usefixtures("store")
