@@ -188,7 +188,8 @@ class RateConfig:
 class EvaluationConfig:
     """What is reported, and with how many bootstrap samples of users.
 
-    A model gives at most `max_scores`, one for each user and item: where there are more, so many users are drawn by `seed`.
+    A model gives at most `max_scores`, one for each user and item: where there are more, so many users are drawn by `seed`, and never
+    fewer than 1,000 (or all).
     """
 
     cutoffs: Annotated[tuple[int, ...], Between(low=1, high=10_000)] = (5, 10, 20, 50)

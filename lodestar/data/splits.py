@@ -21,6 +21,7 @@ Times = NDArray[np.int64]  # UTC µs
 
 HOUR_US = 3_600_000_000
 AT_ONCE = 1 << 20
+FEWEST_JUDGED = 1_000  # users that are drawn at least: an interval of NDCG@10 is then some 0.03 wide
 SHORTEST_JUDGED = 3  # one item to learn from, one to validate, one to test
 
 
@@ -75,8 +76,11 @@ def split(interactions: Interactions, config: DataConfig) -> Split:
 
 
 def affordable(cases: Cases, num_items: int, config: EvaluationConfig, part: str) -> Cases:
-    """The cases, or as many of them, drawn by the seed, as give no more than `max_scores` scores of items; that is logged."""
-    most = max(1, config.max_scores // max(1, num_items))
+    """The cases, or as many of them, drawn by the seed, as give no more than `max_scores` scores of items; that is logged.
+
+    FEWEST_JUDGED are kept, or all where there are fewer, whatever `max_scores`: fewer tell no model from another.
+    """
+    most = max(FEWEST_JUDGED, config.max_scores // max(1, num_items))
     if len(cases) <= most:
         return cases
     log_event("sampled", part=part, users=most, of=len(cases), items=num_items)

@@ -71,7 +71,7 @@ def _protocol(evaluation: Evaluation) -> str:
 
 
 def _figures(evaluation: Evaluation) -> str:
-    rows = [["model", *map(metric_title, SHOWN), "Coverage@10"]]
+    rows = [["model", *map(metric_title, SHOWN), f"Coverage@10 {evaluation.protocol.shown_to}".rstrip()]]
     for name, figures in evaluation.models.items():
         rows.append([title(name), *(_interval(figures.metrics[metric]) for metric in SHOWN), f"{figures.catalogue['coverage_at_10']:.1%}"])
     lead = evaluation.differences[JUDGED_BY]
@@ -103,10 +103,11 @@ def _is_weak(found: Slice, overall: float) -> bool:
 
 
 def _limits(evaluation: Evaluation) -> str:
-    tail = evaluation.model.catalogue["coverage_at_10"]
+    drawn = evaluation.protocol.shown_to
+    tail, shown_to = evaluation.model.catalogue["coverage_at_10"], f" {drawn}" if drawn else ""
     limits = [
         "Figures come from a log: users could take only what they had found, so an item that was never shown counts as wrong.",
-        f"The first ten places reach {tail:.1%} of the catalogue; an item that nobody has taken is hardly ever shown.",
+        f"The first ten places{shown_to} reach {tail:.1%} of the catalogue; an item that nobody has taken is hardly ever shown.",
         f"At most the latest {evaluation.bundle.max_length} items of a history are looked at.",
         "Slices are many and some are small: a lead whose interval just misses nought may be chance.",
         "Tastes change: figures hold for the time of the log.",

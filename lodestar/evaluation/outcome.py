@@ -31,6 +31,11 @@ class Protocol:
     seed: int
     refit: bool
 
+    @property
+    def shown_to(self) -> str:
+        """Of whom figures of the catalogue speak, where not of everyone; empty where they do."""
+        return f"to the {self.users:,} drawn users" if self.drawn_from > self.users else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:

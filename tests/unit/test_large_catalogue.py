@@ -14,6 +14,7 @@ from scipy import sparse
 
 from lodestar import memory
 from lodestar.config import Recipe, override
+from lodestar.data import splits
 from lodestar.data.splits import Cases, affordable
 from lodestar.errors import EnvironmentFault
 from lodestar.evaluation import contestants
@@ -85,7 +86,15 @@ def test_neighbours_counted_in_ranges_are_the_same(similarity: Similarity, monke
     assert np.array_equal(ItemKNN(similarity=similarity).fit(taken, 40).neighbours(3).item, whole.neighbours(3).item)
 
 
-def test_users_are_drawn_where_there_are_too_many_and_the_report_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_verdict_is_of_a_few_users() -> None:
+    cases = Cases(user=np.arange(1_200, dtype=np.int32), history=shop(0, 1_200), relevant=shop(1, 1_200), moment=np.arange(1_200))
+    assert len(affordable(cases, 40, replace(Recipe(name="any").evaluation, max_scores=1), "test")) == 1_000
+
+
+def test_users_are_drawn_where_there_are_too_many_and_the_report_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splits, "FEWEST_JUDGED", 1)
     features = walkers(tmp_path / "features")
     bundle = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=store.load(features).digest)
     few = override(RECIPE, json.dumps({"evaluation": {"max_scores": 10 * NUM_ITEMS}}))
@@ -97,10 +106,13 @@ def test_users_are_drawn_where_there_are_too_many_and_the_report_says_so(tmp_pat
         in (tmp_path / "evaluation" / CARD).read_text()
     )
     assert "drawn by chance of 30" in (tmp_path / "evaluation" / REPORT).read_text()
+    assert "Coverage@10 to the 10 drawn users" in (tmp_path / "evaluation" / CARD).read_text()
+    assert (tmp_path / "evaluation" / REPORT).read_text().count("to the 10 drawn users") == 3
     assert '{"lodestar": "sampled", "part": "test", "users": 10, "of": 30, "items": 12}' in capsys.readouterr().err
 
 
-def test_the_same_seed_draws_the_same_users_in_their_order() -> None:
+def test_the_same_seed_draws_the_same_users_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "FEWEST_JUDGED", 1)
     cases = Cases(user=np.arange(50, dtype=np.int32), history=shop(0, 50), relevant=shop(1, 50), moment=np.arange(50))
     config = replace(Recipe(name="any").evaluation, max_scores=400)
     first, again = affordable(cases, 40, config, "test"), affordable(cases, 40, config, "test")
