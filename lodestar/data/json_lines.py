@@ -171,12 +171,18 @@ def _check_objects(path: Path) -> None:
         begin = content.read(lines.SHOWN_BYTES).removeprefix(lines.BYTE_ORDER_MARK).strip()
     if not begin:
         raise empty(path)
-    if begin.startswith(b"[") or begin.partition(b"\n")[0].strip() == b"{":
+    if begin.startswith(b"[") or _is_begun(begin):
         what, query = ("a JSON array", ".[]") if begin.startswith(b"[") else ("JSON over several lines", ".")
         unpack = "gzip -dc" if unpacked.is_packed(path) else "cat"
         target = shlex.quote("lines-" + path.name.removesuffix(".gz"))
-        remedy = f"Convert it: {unpack} {shlex.quote(path.name)} | jq -c {shlex.quote(query)} > {target}"
+        remedy = f"Convert it: {unpack} -- {shlex.quote(str(path))} | jq -c {shlex.quote(query)} > {target}"
         raise DataError("E175", f"the file is {what}, and not an object on each line", remedy=remedy, place=Place(file=path.name, line=1))
+
+
+def _is_begun(begin: bytes) -> bool:
+    """Whether the first line begins an object and does not end it."""
+    first, newline, _ = begin.partition(b"\n")
+    return bool(newline) and first.startswith(b"{") and first.rstrip().endswith((b"{", b",", b"[", b":"))
 
 
 def _escaped(name: str) -> str:

@@ -104,11 +104,17 @@ def test_a_file_says_by_its_first_bytes_how_it_is_written(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "what"), [(b'[{"user_id": "u1"}]', "a JSON array"), (b'{\n "user_id": "u1"\n}\n', "JSON over several lines")]
+    ("content", "what"),
+    [
+        (b'[{"user_id": "u1"}]', "a JSON array"),
+        (b'{\n "user_id": "u1"\n}\n', "JSON over several lines"),
+        (b'{"user_id":\n"u1"\n}\n', "JSON over several lines"),
+    ],
 )
 def test_json_of_another_form_is_said_with_the_command_that_converts(content: bytes, what: str, tmp_path: Path) -> None:
-    (tmp_path / "own events.jsonl").write_bytes(content)
+    (tmp_path / "in" / "-x").mkdir(parents=True)
+    (tmp_path / "in" / "-x" / "own events.jsonl").write_bytes(content)
     with pytest.raises(DataError, match=rf"E175 own events\.jsonl, line 1: the file is {what}") as caught:
-        validate(str(tmp_path / "own events.jsonl"))
+        validate(str(tmp_path / "in" / "-x" / "own events.jsonl"))
     subprocess.run(["bash", "-c", caught.value.remedy.removeprefix("Convert it: ")], cwd=tmp_path, check=True)
     assert (tmp_path / "lines-own events.jsonl").read_bytes() == b'{"user_id":"u1"}\n'
