@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from lodestar.errors import DataError, Place
 
 LINES = "lines"
 MOST_OTHERS = 1000
+MOST_BAD_LINES, FETCHED = 10_000, 1000
+MORE = "further lines of parts that are no rows"
 _BLANK = r"trim(line, ' ' || chr(9) || chr(10) || chr(13)) = ''"
 _IS_OBJECT = "json_valid(line) AND json_type(CASE WHEN json_valid(line) THEN line ELSE '0' END) = 'OBJECT'"
 _KEYS = "json_keys(CASE WHEN is_object THEN line ELSE '{}' END)"
@@ -50,14 +53,15 @@ def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
     elif not names:
         _check_objects(path)
     columns = tuple(name for name in names if name in wanted)
-    seen = _Seen()
+    seen, left_out = _Seen(), dict[str, int]()
     return Source(
         file=path.name,
         names=names,
         columns=columns,
         batches=partial(_batches, path, columns, seen, is_landed),
         lines=partial(_lines, seen),
-        malformed=lambda: _malformed(path, is_landed) if seen.is_bad else (),
+        malformed=lambda: _malformed(path, is_landed, left_out) if seen.is_bad else (),
+        left_out=left_out,
         is_landed=is_landed,
     )
 
@@ -139,24 +143,41 @@ def _mark(seen: _Seen) -> None:
     seen.is_bad = True
 
 
-def _malformed(path: Path, is_landed: bool) -> Iterator[Malformed]:
-    """Each line that is no row, in order; another reading, so that none need be remembered."""
+def _malformed(path: Path, is_landed: bool, left_out: dict[str, int]) -> Iterator[Malformed]:
+    """Each line that is no row, in order; another reading, so that none need be remembered.
+
+    Of a landed part no more than `MOST_BAD_LINES`: how many more there are is in `left_out` when all are given.
+    """
+    left_out.clear()
+    for num_told, one in enumerate(_all_malformed(path, is_landed), start=1):
+        if is_landed and num_told > MOST_BAD_LINES:
+            left_out[MORE] = num_told - MOST_BAD_LINES
+        else:
+            yield one
+
+
+def _all_malformed(path: Path, is_landed: bool) -> Iterator[Malformed]:
     import duckdb
 
     told: list[Malformed] = []
-    rows = 0
+    rows = num_bad = 0
     with duckdb.connect() as database:
         for block in _blocks(path, told.append, is_landed=is_landed):
             _objects(database, block)
-            bad = database.execute(f"""
-                SELECT number, line[:{SHOWN_BYTES}], is_object FROM objects WHERE NOT is_good ORDER BY number""").fetchall()
-            told += [_no_object(line, text, twice=is_object) for line, text, is_object in bad]
-            rows += len(block.lines)
-            yield from sorted(told, key=lambda one: one.line)
+            found = database.execute(f"SELECT number, line[:{SHOWN_BYTES}], is_object FROM objects WHERE NOT is_good ORDER BY number")
+            bad = (
+                _no_object(line, text, twice=twice) for some in iter(partial(found.fetchmany, FETCHED), []) for line, text, twice in some
+            )
+            rows, num_bad = rows + len(block.lines), num_bad + len(told)
+            yield from merge(sorted(told, key=_line), bad, key=_line)
             told.clear()
     yield from told
-    if is_landed and not rows and not told:
+    if is_landed and not rows and not num_bad and not told:
         yield Malformed(line=1, text="", message="the part is empty", code="E174")
+
+
+def _line(one: Malformed) -> int:
+    return one.line
 
 
 def _no_object(line: int, text: str, *, twice: bool) -> Malformed:

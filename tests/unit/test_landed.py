@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lodestar import schema
+from lodestar.data import json_lines
 from lodestar.data.ingest import add
 from lodestar.data.landed import is_part, new_part
 from lodestar.data.report import Report
@@ -149,3 +150,11 @@ def test_a_collectors_name_is_known_and_no_other() -> None:
     assert not any(
         is_part(Path(name)) for name in ("part-0000.parquet", "part-00000-3f9a0c1d2e4b.jsonl.gz", "events.jsonl.gz", f"x{PARTS[0]}")
     )
+
+
+def test_of_many_bad_lines_some_are_written_down_and_the_others_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "MOST_BAD_LINES", 100)
+    report = added(tmp_path, gzip.compress(lines(*[b"x"] * 1000, row(20)))).tables["events"]
+    assert report.dropped == {"E107": 100, json_lines.MORE: 900}
+    assert (report.rows_in, report.kept) == (1011, 11)
+    assert len((tmp_path / "tables/quarantine.jsonl").read_bytes().splitlines()) == 100
