@@ -53,6 +53,7 @@ BAD = {
     "no cutoff": '{"evaluation": {"cutoffs": []}}',
     "a cutoff of nothing": '{"evaluation": {"cutoffs": [0]}}',
     "a cutoff in letters": '{"evaluation": {"cutoffs": ["5"]}}',
+    "lists that fill the memory": '{"evaluation": {"cutoffs": [1001]}}',
     "a cutoff twice": '{"evaluation": {"cutoffs": [5, 5]}}',
     "no sample": '{"evaluation": {"bootstrap_samples": 0}}',
     "a negative margin": '{"compression": {"margin": -1}}',
