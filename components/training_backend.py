@@ -62,7 +62,7 @@ class Surroundings:
 def train(features: "Dataset", bundle: "Model", how: tuple[str, str, str], task: "TaskConfig | None") -> None:
     """Train by recipe, overrides and image, which are `how`, and leave a whole bundle at the artifact's path.
 
-    EnvironmentFault E532 where a job ends without a bundle, E592 where none could reach the artifacts; otherwise as
+    EnvironmentFault E594 where a job ends without a bundle, E592 where none could reach the artifacts; otherwise as
     `components.launch.launch` and `lodestar.training.run.train`.
     """
     recipe, overrides, image = how
@@ -91,9 +91,9 @@ def train_by_job(job: TrainingJob, target: Path) -> None:
         storage.download(job.bundle, target)
     except EnvironmentFault as error:
         remedy = "Run the same step again: it goes on from the last checkpoint."
-        raise EnvironmentFault("E532", f"training job {job.name} succeeded and left no whole bundle ({error})", remedy=remedy) from error
+        raise EnvironmentFault("E594", f"training job {job.name} succeeded and left no whole bundle ({error})", remedy=remedy) from error
     if not (target / INFO).is_file():
-        raise EnvironmentFault("E532", f"training job {job.name} left no bundle at {job.bundle}", remedy="Run the same step again.")
+        raise EnvironmentFault("E594", f"training job {job.name} left no bundle at {job.bundle}", remedy="Run the same step again.")
     log_event("bundle", job=job.name, files=sum(1 for _ in target.rglob("*")))
     for address in (job.bundle, job.follower):
         storage.remove(address)

@@ -70,7 +70,10 @@ def current(location: Location) -> Pointer | None:
 
 
 def publish(files: Mapping[str, Path], location: Location, pointer: Pointer) -> Location:
-    """Bring files up as the pointer's version and make it current; EnvironmentFault E565 where a later run has published another."""
+    """Bring files up as the pointer's version and make it current.
+
+    EnvironmentFault E516 where others remove what is brought, E565 where a later run has published another.
+    """
     target, mark = version(location, pointer.digest), location.below(f"{FINISHED}/{pointer.digest}")
     refuse_older(location, pointer)
     _remove_unfinished(location)
@@ -92,7 +95,7 @@ def _bring_up(files: Mapping[str, Path], target: Location, mark: Location) -> No
         put_object(mark, b"")
         if files.keys() <= entries(target).keys():  # or what was unfinished was removed while it was being finished
             return
-    raise EnvironmentFault("E512", f"{target} does not keep what is brought there", remedy="See who else removes objects there.")
+    raise EnvironmentFault("E516", f"{target} does not keep what is brought there", remedy="See who else removes objects there.")
 
 
 def is_finished(location: Location) -> bool:

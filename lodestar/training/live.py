@@ -19,7 +19,7 @@ class Live:
             _writer()
 
     def show(self, line: dict[str, float | str]) -> None:
-        """EnvironmentFault E505 where TensorBoard is asked for and not installed."""
+        """EnvironmentFault E593 where TensorBoard is asked for and not installed."""
         if self._folder is None:
             return
         stage, epoch = str(line["stage"]), int(line["epoch"])
@@ -37,5 +37,5 @@ def _writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         remedy = f"Install tensorboard, or do not set {FOLDER}."
-        raise EnvironmentFault("E505", f"{FOLDER} is set and TensorBoard is not installed", remedy=remedy) from error
+        raise EnvironmentFault("E593", f"{FOLDER} is set and TensorBoard is not installed", remedy=remedy) from error
     return SummaryWriter

@@ -109,6 +109,14 @@ def test_a_version_on_its_way_is_said_to_be_unfinished(address: str, folder: Fol
         storage.download(version, tmp_path / "back")
 
 
+def test_a_store_that_keeps_nothing_is_told_from_an_upload_without_end(
+    address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_versions, "upload_file", lambda *_: None)
+    with pytest.raises(EnvironmentFault, match=r"E516.*does not keep"):
+        storage.upload(folder("lost"), address)
+
+
 def test_what_nobody_finished_goes_after_a_day_and_nothing_else(address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     finished, current = (storage.upload(folder(content), address) for content in ("finished", "current"))
     half = f"{address}/versions/{'0' * 64}"

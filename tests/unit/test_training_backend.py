@@ -70,7 +70,7 @@ def test_the_staged_bundle_is_brought_to_the_artifact_and_the_staging_goes(monke
 @pytest.mark.parametrize("files", [{}, {"other.json": "{}"}])
 def test_a_job_that_leaves_no_bundle_is_an_error(files: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     removed = staged(monkeypatch, files)
-    with pytest.raises(EnvironmentFault, match=r"E532.*s3://b/o"):
+    with pytest.raises(EnvironmentFault, match=r"E594.*s3://b/o"):
         train_by_job(job(), tmp_path / "bundle")
     assert removed == []
 

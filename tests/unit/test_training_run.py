@@ -144,7 +144,7 @@ def test_epochs_are_shown_in_tensorboard_where_a_folder_is_named(tmp_path: Path,
 def test_tensorboard_that_is_not_there_is_said_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LODESTAR_TENSORBOARD", str(tmp_path / "live"))
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(EnvironmentFault, match="E505"):
+    with pytest.raises(EnvironmentFault, match="E593"):
         run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
     assert not (tmp_path / "bundle").exists()
 
