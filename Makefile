@@ -24,8 +24,8 @@ endef
 run: $(READY)  ## the whole pipeline on a simulated shop
 	$(BIN)/lodestar run --output $(RUN)
 
-test: $(READY)  ## all tests but those that need a cluster
-	$(BIN)/python -m pytest
+test: $(READY)  ## all tests but those that need a cluster, on two cores or more
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-cluster: $(READY)  ## the whole way on the Kubernetes that KUBECONFIG names
 	$(BIN)/python -m pytest -m cluster tests/cluster
