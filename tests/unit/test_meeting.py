@@ -1,5 +1,6 @@
 """Workers that were started together wait for one another, and not for ever."""
 
+import secrets
 from datetime import timedelta
 
 import pytest
@@ -29,7 +30,7 @@ def test_rank_zero_answers_who_is_there(store: TCPStore, monkeypatch: pytest.Mon
 
 
 def test_a_worker_goes_on_when_it_is_answered(store: TCPStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed.secrets, "token_hex", lambda _bytes: "me")
+    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: "me")
     store.set("meeting/3/1/me", "seen")
     distributed.meet()
     assert store.get("meeting/3/1") == b"me"
