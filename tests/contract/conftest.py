@@ -165,3 +165,12 @@ def _wait(port: int) -> None:
                 return
         time.sleep(0.02)
     pytest.fail("the server did not start")
+
+
+@contextmanager
+def feast(features: Path, tmp_path: Path) -> Iterator[Any]:
+    """As another process has it, with a registry of its own."""
+    (tmp_path / "registry" / store.ONLINE).mkdir(parents=True)
+    with store.opened(features, in_redis=True, state=tmp_path / "registry") as opened:
+        yield opened
+    shutil.rmtree(tmp_path / "registry")

@@ -1,7 +1,6 @@
 """Generations of rows in Redis: each model reads its own, all of it or nothing; what nobody reads goes, and what is live is pushed to."""
 
 import contextlib
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ import pytest
 import redis as redis_client
 
 from components.release import release
-from feature_repo import publication, push, store
+from feature_repo import publication, push
 from feature_repo.generations import Generations
 from feature_repo.moments import microseconds
 from feature_repo.packed import PackedRedisOnlineStore
@@ -22,7 +21,7 @@ from lodestar import bundle, schema, storage
 from lodestar.errors import EnvironmentFault
 from lodestar.schema.places import KEPT_S, STATE, rows_key
 from serving.features import GenerationMissing, Histories
-from tests.contract.conftest import StartRedis, free_port
+from tests.contract.conftest import StartRedis, feast, free_port
 from tests.contract.generations import EARLY, LATE, USERS, Made, asked, counts, expected, histories, made, newest, times_left_s
 
 FIRST, SECOND, THIRD = (f"2026-01-0{day}T00:00:00+00:00" for day in (1, 2, 3))
@@ -210,15 +209,6 @@ def test_an_older_run_that_is_overtaken_half_way_leaves_the_newer_one(
     assert min(times_left_s(redis, before)) > 0  # it will go
 
 
-@contextlib.contextmanager
-def feast(features: Path, tmp_path: Path) -> Iterator[Any]:
-    """As another process has it, with a registry of its own."""
-    (tmp_path / "registry" / store.ONLINE).mkdir(parents=True)
-    with store.opened(features, in_redis=True, state=tmp_path / "registry") as opened:
-        yield opened
-    shutil.rmtree(tmp_path / "registry")
-
-
 def test_a_push_reaches_what_is_live_and_the_next_request(
     before: Made, after: Made, redis: Any, port: int, destination: str, tmp_path: Path
 ) -> None:
@@ -265,17 +255,7 @@ def test_an_hours_rows_of_a_generation_that_is_not_there_are_refused(
         opened.materialize(publication.BEFORE_ALL, datetime.now(UTC))
 
 
-def test_a_redis_that_does_not_answer_stops_the_release_before_the_bundle_moves(
-    before: Made, after: Made, redis: Any, destination: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address = release(*before, destination, FIRST)
-    monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{free_port()}")
-    with pytest.raises(EnvironmentFault, match=r"E553.*LODESTAR_REDIS"):
-        release(*after, destination, SECOND)
-    assert storage.resolve(destination) == address
-
-
-def test_a_redis_without_memory_stops_it_too(before: Made, redis: Any, destination: str) -> None:
+def test_a_redis_without_memory_stops_the_release(before: Made, redis: Any, destination: str) -> None:
     redis.config_set("maxmemory", "1mb")
     try:
         with pytest.raises(EnvironmentFault, match=r"E553.*memory"):
@@ -305,11 +285,6 @@ def test_a_fill_that_fails_half_way_takes_back_what_it_brought(
     with pytest.raises(SystemExit):
         release(*before, destination, SECOND)
     assert histories(port, before) == expected(before)  # which was complete
-
-
-def test_without_a_destination_nothing_is_published(before: Made, redis: Any) -> None:
-    assert release(*before, "", FIRST) == ""
-    assert redis.keys("*") == []
 
 
 def test_a_state_is_no_row_of_anyone(before: Made, redis: Any, port: int, destination: str) -> None:

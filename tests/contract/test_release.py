@@ -10,10 +10,10 @@ import pytest
 from components.release import release
 from feature_repo import store
 from lodestar import bundle, storage
-from lodestar.errors import DataError, UsageError
+from lodestar.errors import DataError, EnvironmentFault, UsageError
 from lodestar.schema.places import GENERATION
 from serving.features import SqliteFeatures
-from tests.contract.conftest import ROOT, generation_of
+from tests.contract.conftest import ROOT, free_port, generation_of
 from tests.factories import small_bundle
 from tests.unit.test_features import built
 
@@ -81,3 +81,21 @@ def test_a_bundle_goes_out_with_the_features_that_it_was_trained_on(features: Pa
 def test_when_a_run_started_is_a_moment_with_its_offset(started_at: str, features: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"2026-01-31T06:00:00Z"):
         release(small_bundle(tmp_path / "made", features=generation_of(features)), features, str(tmp_path / "out"), started_at)
+
+
+def test_a_redis_that_does_not_answer_stops_the_release_before_the_bundle_moves(
+    bucket: str, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination, generation = f"{bucket}/{tmp_path.name}", generation_of(features)
+    made = [small_bundle(tmp_path / "a", features=generation), small_bundle(tmp_path / "b", precision="int8", features=generation)]
+    address = release(made[0], features, destination, STARTED_AT)
+    monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{free_port()}")
+    with pytest.raises(EnvironmentFault, match=r"E553.*LODESTAR_REDIS"):
+        release(made[1], features, destination, STARTED_AT)
+    assert storage.resolve(destination) == address
+
+
+def test_without_a_destination_nothing_is_published(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor brought online, which a Redis that does not answer would refuse."""
+    monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{free_port()}")
+    assert release(small_bundle(tmp_path / "made", features=generation_of(features)), features, "", STARTED_AT) == ""
