@@ -31,6 +31,7 @@ DRILLS: dict[str, Plan] = {
     "rollout_killed": Plan(seeds=(0, 1, 2), cases=100, sample=2),
     "load": Plan(seeds=(0,), cases=11, sample=2),
     "kills": Plan(seeds=(0, 1, 2), cases=98, sample=5),
+    "large_catalogue": Plan(seeds=(0,), cases=200, sample=2),
     "killed_runs": Plan(seeds=(0,), cases=7, sample=0),
 }
 
