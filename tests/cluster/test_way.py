@@ -8,13 +8,11 @@ import boto3
 import httpx
 import pytest
 
-from components.release import release
-from lodestar import bundle
-from lodestar.compression.run import compress
+from lodestar import bundle, storage
 from lodestar.features import store
-from lodestar.recipes import configured
 from tests.cluster import objects
-from tests.cluster.steps import BUCKET, OVERRIDES, eventually, run
+from tests.cluster.backend.driver import Run
+from tests.cluster.steps import BUCKET, eventually, run
 
 pytestmark = pytest.mark.cluster
 
@@ -67,12 +65,13 @@ def test_bad_requests_are_refused_through_the_gateway_as_well(served: str, clien
 
 
 def test_a_second_bundle_takes_a_tenth_and_the_first_takes_all_again(
-    images: dict[str, str], served: str, prefix: str, features: Path, first: Path, client: httpx.Client, tmp_path: Path
+    images: dict[str, str], served: str, prefix: str, first_run: Run, client: httpx.Client, tmp_path: Path
 ) -> None:
-    compress(features, first, tmp_path / "second", configured("shop", OVERRIDES))
-    second = bundle.load(tmp_path / "second").digest
+    """The second is what was trained: of the first's generation, and not compressed."""
+    trained = objects.brought(first_run.uri("train", "bundle"), tmp_path / "second")
+    second = bundle.load(trained).digest
     assert second != served
-    address = release(tmp_path / "second", features, f"{prefix}/bundles", "")
+    address = storage.upload(trained, f"{prefix}/second")
     run(objects.rollout_pod(images["launcher"], "start", "--bundle", address, "--percent", f"{100 * SHARE:.0f}"))
     try:
         answered = digests(client, REQUESTS)
