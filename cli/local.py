@@ -83,19 +83,22 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cach
         warnings.simplefilter("ignore")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=is_cached)
         try:
-            loaded = components.load_component_from_file(str(pipeline))
-            _once(loaded.pipeline_spec)
-            outputs = loaded(**parameters).outputs
+            outputs = components.load_component_from_text(_without_retries(pipeline.read_text()))(**parameters).outputs
         except RuntimeError as error:
             raise _failure(view, output / LOG) from error
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
 
 
-def _once(spec: Any) -> None:
-    """Take retries out: they are for nodes that go away, and here a bad row would be refused three times."""
-    for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):
-        for task in dag.tasks.values():
-            task.ClearField("retry_policy")
+def _without_retries(compiled: str) -> str:
+    """The compiled file's documents without retries: they are for nodes that go away, and here a bad row would be refused three times."""
+    import yaml
+
+    documents = list(yaml.safe_load_all(compiled))
+    spec = documents[0]
+    dags = [spec["root"]["dag"], *(component["dag"] for component in spec["components"].values() if "dag" in component)]
+    for task in [task for dag in dags for task in dag["tasks"].values()]:
+        task.pop("retryPolicy", None)
+    return yaml.safe_dump_all(documents, sort_keys=False)
 
 
 def _failure(view: RunView, log: Path) -> StepFailedError:
