@@ -80,7 +80,7 @@ def test_an_empty_password_starts_nothing(empty: str, tmp_path: Path) -> None:
     command, arguments = started(tmp_path, free_port(), passwords)
     ended = subprocess.run([*command, *arguments], env=os.environ | passwords, capture_output=True, text=True, timeout=10, check=False)
     assert ended.returncode != 0
-    assert f"{empty}: is empty in the Secret online-store: fill in online-store.env" in ended.stderr
+    assert f"{empty} is empty in the Secret online-store: fill in online-store.env" in ended.stderr
 
 
 def test_what_the_container_runs_is_redis_with_its_arguments(tmp_path: Path) -> None:
