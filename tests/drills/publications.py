@@ -198,7 +198,7 @@ def servers() -> Iterator[int]:
     os.environ.update(keys | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[1]}", "LODESTAR_REDIS": f"127.0.0.1:{ports[0]}"})
     try:
         for port in ports:
-            while socket.socket().connect_ex(("127.0.0.1", port)):
+            while not _answers(port):
                 time.sleep(0.05)
         boto3.client("s3").create_bucket(Bucket=BUCKET.removeprefix("s3://"))
         yield ports[0]
@@ -214,3 +214,8 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
