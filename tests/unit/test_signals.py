@@ -49,6 +49,7 @@ def test_a_way_of_starting_that_is_not_known_is_refused() -> None:
 
 
 def test_a_second_signal_does_not_stop_the_undoing() -> None:
+    before = signal.getsignal(signal.SIGTERM)
     undone = []
 
     def undo() -> None:
@@ -58,7 +59,7 @@ def test_a_second_signal_does_not_stop_the_undoing() -> None:
     with pytest.raises(SystemExit) as ended, taken_back(undo):
         os.kill(os.getpid(), signal.SIGTERM)
     assert (ended.value.code, undone) == (TERMINATED, ["all of it"])
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_what_ends_well_is_kept() -> None:
