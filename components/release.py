@@ -8,8 +8,9 @@ from components.local_release import release_here
 from components.step import has_redis
 from lodestar import storage
 from lodestar.bundle import load
-from lodestar.errors import DataError, UsageError
+from lodestar.errors import DataError
 from lodestar.progress import log_event
+from lodestar.s3_versions import parse_started_at
 from lodestar.schema.places import GENERATION
 
 NAME = re.compile(r"[0-9a-f]{16}")
@@ -52,10 +53,6 @@ def check_generation(trained_on: str, features: Path) -> None:
 
 
 def _microseconds(started_at: str) -> int:
-    try:
-        moment = datetime.fromisoformat(started_at)
-    except ValueError as error:
-        raise UsageError(f"{started_at!r} is no moment: write it as 2026-01-31T06:00:00Z") from error
-    if moment.tzinfo is None:
-        raise UsageError(f"{started_at!r} does not say its offset from UTC: write it as 2026-01-31T06:00:00Z")
+    """UTC microseconds since 1970; UsageError where the text is no moment."""
+    moment = parse_started_at(started_at)
     return int((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1_000_000)

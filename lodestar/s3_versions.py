@@ -47,10 +47,10 @@ class Pointer:
         if not DIGEST.fullmatch(self.digest):
             raise ValueError(f"{self.digest!r} is no digest")
         if self.started_at:
-            _moment(self.started_at)
+            parse_started_at(self.started_at)
 
     def is_after(self, started_at: str) -> bool:
-        return bool(self.started_at and started_at) and _moment(self.started_at) > _moment(started_at)
+        return bool(self.started_at and started_at) and parse_started_at(self.started_at) > parse_started_at(started_at)
 
 
 def pinned(location: Location) -> str:
@@ -173,8 +173,8 @@ def _abort_uploads(location: Location, before: datetime) -> None:
             location.client.abort_multipart_upload(Bucket=location.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
-def _moment(text: str) -> datetime:
-    """UsageError where a text is no moment with its offset from UTC."""
+def parse_started_at(text: str) -> datetime:
+    """When a run began, ISO 8601 with its offset from UTC; UsageError where it is anything else."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
