@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from components.job_pods import End, Failure, Pod, cause, own_line
 from components.job_server import KINDS, JobServer, Object, Unreachable, conditions, connect
 from components.jobs import SPEC, TrainingJob, manifest
-from components.signals import taken_back
 from lodestar import storage
 from lodestar.errors import EnvironmentFault
 from lodestar.progress import log_event
+from lodestar.termination import undo_on_termination
 from lodestar.training.follower import SILENT_S, WORKER, tell
 
 PENDING_S, POLL_S = 900.0, 2.0
@@ -48,7 +48,7 @@ def launch(job: TrainingJob) -> None:
 def follow(server: JobServer, job: TrainingJob, patience: Patience | None = None) -> None:
     """What `launch` does, on a given server."""
     server.check_rights()
-    with taken_back(lambda: _take_back(server, job)):
+    with undo_on_termination(lambda: _abandon(server, job)):
         try:
             start(server, job)
             _Follower(server, job, patience or Patience()).until_it_ends()
@@ -57,7 +57,7 @@ def follow(server: JobServer, job: TrainingJob, patience: Patience | None = None
 
 
 def start(server: JobServer, job: TrainingJob) -> None:
-    """Create the job; one of the same name is taken over if it is the same job, is not over, and has its bundle if it is done."""
+    """Create the job; one of the same name is adopted where it is the same job, still runs, or has ended with its bundle."""
     body = manifest(job)
     name, digest = job.name, body["metadata"]["annotations"][SPEC]
     try:
@@ -69,7 +69,7 @@ def start(server: JobServer, job: TrainingJob) -> None:
         return
     other = server.read(name)
     if other["metadata"].get("annotations", {}).get(SPEC) != digest:
-        remedy = f"Delete it (`{_delete(job)}`), or give this one another name."
+        remedy = f"Delete it (`{_delete_command(job)}`), or give this one another name."
         raise EnvironmentFault("E533", f"another training job is called {name}", remedy=remedy)
     facts = conditions(other)
     is_over = "deletionTimestamp" in other["metadata"] or "Failed" in facts
@@ -212,22 +212,22 @@ def _given_up(server: JobServer, job: TrainingJob, why: Lost) -> EnvironmentFaul
     try:
         server.delete(job.name, wait=False)
     except EnvironmentFault as error:
-        remedy = f"Delete it: `{_delete(job)}`. Without a step that follows it, it ends by itself within {SILENT_S / 60:.0f} minutes."
+        remedy = f"Delete it: `{_delete_command(job)}`. Without a step that follows it, it ends by itself within {SILENT_S / 60:.0f} minutes."
         return EnvironmentFault("E591", f"{message}, nor deleted ({error})", remedy=remedy)
     return EnvironmentFault("E591", f"{message}, and was deleted", remedy="The same step starts it again, from the last checkpoint.")
 
 
-def _take_back(server: JobServer, job: TrainingJob) -> None:
+def _abandon(server: JobServer, job: TrainingJob) -> None:
     """Delete the job of a launcher that is ending; there is no time to wait until it is gone."""
     try:
         server.delete(job.name, wait=False)
     except EnvironmentFault as error:
-        sys.stderr.write(f"{error}\nDelete the job: {_delete(job)}\n")
+        sys.stderr.write(f"{error}\nDelete the job: {_delete_command(job)}\n")
         return
     log_event("job", name=job.name, state="deleted")
 
 
-def _delete(job: TrainingJob) -> str:
+def _delete_command(job: TrainingJob) -> str:
     return f"kubectl -n {job.namespace} delete {job.kind.lower()} {job.name}"
 
 

@@ -23,7 +23,7 @@ def deploy(address: str, destination: str, service: str) -> None:
     """Begin a canary of the service with the bundle at an `s3://` address; nothing where no service or no destination is named.
 
     Nothing either, and that is said, where the destination's current bundle is another one by now, or an operator has decided on this one.
-    EnvironmentFault E537 before anything is made where a right is missing; what SIGTERM or a fault ends is taken back.
+    EnvironmentFault E537 before anything is made where a right is missing; what SIGTERM or a fault interrupts is undone.
     """
     if not (service and destination):
         return

@@ -1,4 +1,4 @@
-"""SIGTERM unwinds: what is under way is taken back by its own `finally`, and no child is left behind.
+"""SIGTERM ends a step as an exception does: each `finally` cleans up, and no child process is left behind.
 
 A step that `lodestar run` started ends with it: where the one that PARENT names is gone, the step is terminated.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from components.signals import TERMINATED
+from lodestar.termination import TERMINATED
 
 CHILDREN_S, POLL_S = 5.0, 0.02
 PARENT = "LODESTAR_PARENT"

@@ -31,7 +31,7 @@ KNATIVE = ("Knative", "Serverless")
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
 NOT_FOUND, CONFLICT = 404, 409
 READY_S, POLL_S = 600.0, 2.0
-# A pod that is terminated has 30 s: what it began is taken back within them, whether or not the gateway has said so.
+# A pod that is terminated has 30 s: what it began is undone within them, whether or not the gateway has said so.
 TAKE_BACK_S = 8.0
 # Controllers write what they found into the same objects: a change that met one is made again of what is there then.
 CONFLICT_S, CONFLICT_POLL_S = 60.0, 0.2
@@ -66,7 +66,7 @@ class ApiServer(Protocol):
         EnvironmentFault E572 where that goes on for a minute.
         """
 
-    def take_back(self, steps: list[Step]) -> None:
+    def undo(self, steps: list[Step]) -> None:
         """Make changes as far as that can be done in seconds; one that is refused is said, and does not keep the next from being made."""
 
 
@@ -117,12 +117,12 @@ class Kubernetes:
         for step in steps:
             self._make(step, READY_S)
 
-    def take_back(self, steps: list[Step]) -> None:
+    def undo(self, steps: list[Step]) -> None:
         for step in steps:
             try:
                 self._make(step, TAKE_BACK_S)
             except LodestarError as error:
-                log_event("rollout", service=f"{self.namespace}/{self.name}", state="not taken back", error=str(error))
+                log_event("rollout", service=f"{self.namespace}/{self.name}", state="not undone", error=str(error))
 
     def _make(self, step: Step, ready_s: float) -> None:
         deadline = time.monotonic() + min(ready_s, CONFLICT_S)

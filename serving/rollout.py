@@ -12,18 +12,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from types import FrameType
-from typing import NoReturn
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
+from lodestar.termination import terminate
 from serving.canary import canary, check, form_of, promote, put_back, replace, roll_back, state
 from serving.cluster import NOT_FOUND, ApiServer, Step, connect
 from serving.verdicts import note, rolled_back
 
 PERCENT = 10  # of a hundred requests, where nothing else is asked for
 VERSIONED = re.compile(r"s3://[^/\s]+/(\S+/)?versions/[0-9a-f]{64}")
-TERMINATED = 128 + signal.SIGTERM
 
 
 def start_canary(service: str, address: str, percent: int = PERCENT) -> None:
@@ -38,13 +36,13 @@ def start_canary(service: str, address: str, percent: int = PERCENT) -> None:
     if now.bundle == address:
         log_event("rollout", service=service, bundle=address, state="serves already")
     elif not api.answers(live.service):
-        with _taken_back(api, put_back(address, now.bundle)):
+        with _undone_on_failure(api, put_back(address, now.bundle)):
             api.make(replace(address))
         log_event("rollout", service=service, bundle=address, percent=100)
     else:
         form = form_of(live)
         steps = canary(form, address, percent)
-        with _taken_back(api, roll_back(form, address, now.bundle)):
+        with _undone_on_failure(api, roll_back(form, address, now.bundle)):
             api.make(steps)
         log_event("rollout", service=service, bundle=address, percent=percent, form=form)
 
@@ -91,7 +89,7 @@ def start(service: str, address: str, percent: int) -> None:
     """
     if not VERSIONED.fullmatch(address):
         raise UsageError(f"{address!r} is no published bundle's own address: write s3://BUCKET/…/versions/DIGEST, as publish says it")
-    connect(service).make([note(address, is_taken_back=False)])
+    connect(service).make([note(address, is_rolled_back=False)])
     start_canary(service, address, percent)
 
 
@@ -107,29 +105,24 @@ def finish(service: str, *, take: bool) -> None:
         api.make(promote(form, now.candidate))
     elif now.candidate is not None or form != "knative":
         if now.candidate is not None:
-            api.make([note(now.candidate, is_taken_back=True)])
+            api.make([note(now.candidate, is_rolled_back=True)])
         api.make(roll_back(form, now.candidate, now.bundle))
     log_event("rollout", service=service, bundle=state(api.live()).bundle, percent=100, form=form)
 
 
 @contextmanager
-def _taken_back(api: ApiServer, steps: list[Step]) -> Iterator[None]:
+def _undone_on_failure(api: ApiServer, steps: list[Step]) -> Iterator[None]:
     try:
         yield
     except (LodestarError, SystemExit, KeyboardInterrupt):
-        api.take_back(steps)
+        api.undo(steps)
         raise
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is being taken back goes to its end
-    raise SystemExit(TERMINATED)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; what it did is one structured line on the error stream."""
     options = _parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         if options.command == "start":
             start(options.service, options.bundle, options.percent)

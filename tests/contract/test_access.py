@@ -167,13 +167,13 @@ def test_an_object_that_others_keep_changing_is_given_up(server: Server, monkeyp
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
 
 
-def test_taking_back_goes_on_where_one_change_is_refused(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_undoing_goes_on_where_one_change_is_refused(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.serve(OLD)
     rollout.start_canary("recommend", NEW)
     server.refused = {"httproutes/patch": 403}
-    cluster.connect("recommend").take_back(roll_back("two-services", NEW, OLD))
+    cluster.connect("recommend").undo(roll_back("two-services", NEW, OLD))
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
-    assert "not taken back" in capsys.readouterr().err
+    assert "not undone" in capsys.readouterr().err
 
 
 def test_what_is_gone_already_is_deleted(server: Server) -> None:

@@ -69,7 +69,7 @@ class Api:
         for step in steps:
             self._make(step)
 
-    def take_back(self, steps: list[Step]) -> None:
+    def undo(self, steps: list[Step]) -> None:
         self.refuses = ""
         self.make(steps)
 

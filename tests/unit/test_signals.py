@@ -9,15 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.signals import TERMINATED, reachable, taken_back
+from components.signals import reachable
 from components.train import train
+from lodestar.termination import TERMINATED, undo_on_termination
 
 # The signal goes to the process that was started, as Kubernetes sends it to the first one of a container.
 BODY = """
 import os, signal, sys
 from pathlib import Path
-from components.signals import taken_back
-with taken_back(lambda: Path(sys.argv[-1]).write_text("taken back")):
+from lodestar.termination import undo_on_termination
+with undo_on_termination(lambda: Path(sys.argv[-1]).write_text("taken back")):
     os.kill(PARENT, signal.SIGTERM)
     signal.sigtimedwait([signal.SIGUSR1], 5)
 """
@@ -56,12 +57,12 @@ def test_a_second_signal_does_not_stop_the_undoing() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         undone.append("all of it")
 
-    with pytest.raises(SystemExit) as ended, taken_back(undo):
+    with pytest.raises(SystemExit) as ended, undo_on_termination(undo):
         os.kill(os.getpid(), signal.SIGTERM)
     assert (ended.value.code, undone) == (TERMINATED, ["all of it"])
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_what_ends_well_is_kept() -> None:
-    with taken_back(lambda: pytest.fail("nothing was to be undone")):
+    with undo_on_termination(lambda: pytest.fail("nothing was to be undone")):
         pass
