@@ -20,7 +20,7 @@ FORWARDED = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 4 gate, 5 environment)."""
-    os.umask(0o077)  # what is written is its user's alone: events, and what is learnt of them, are personal
+    os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in FORWARDED:
         module, _ = FORWARDED[arguments[0]]

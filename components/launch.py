@@ -212,7 +212,7 @@ def _given_up(server: JobServer, job: TrainingJob, why: Lost) -> EnvironmentFaul
     try:
         server.delete(job.name, wait=False)
     except EnvironmentFault as error:
-        remedy = f"Delete it: `{_delete_command(job)}`. Without a step that follows it, it ends by itself within {SILENT_S / 60:.0f} minutes."
+        remedy = f"Delete it: `{_delete_command(job)}`. Without a step that follows it, it ends within {SILENT_S / 60:.0f} minutes."
         return EnvironmentFault("E591", f"{message}, nor deleted ({error})", remedy=remedy)
     return EnvironmentFault("E591", f"{message}, and was deleted", remedy="The same step starts it again, from the last checkpoint.")
 

@@ -1,4 +1,4 @@
-"""Step: what lies at the address now; never cached, so that later steps are taken from the cache only where the data are the same."""
+"""Step: hash the data at the address; never cached, so that later steps are cache hits only for unchanged data."""
 
 from typing import Any, NamedTuple
 

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 5 environment)."""
     options = _parser().parse_args(arguments)
     log_to_stderr()
-    os.umask(0o077)  # what is written is its user's alone: events, and what is learnt of them, are personal
+    os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
     stopping.stop_on_signals("lodestar serve")
     try:
         _serve(options)
