@@ -11,9 +11,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from lodestar.termination import TERMINATED
+
 OUT_OF_MEMORY = "OOMKilled"
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)")
-KILLED, TERMINATED = 137, 143
+KILLED = 137
 # An error's last line as Python prints it, or our own: the first word ends as errors do, or the line begins with our program's name.
 ERROR_LINE = re.compile(
     r"(\[rank\d+\]:\s*)?(lodestar\.training: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Fault|Mismatch|Refused|Exit)\b)"
@@ -45,7 +47,6 @@ class Pod:
 
     name: str
     created: datetime
-    is_leader: bool
     memory: str
     ends: tuple[End, ...]
     reason: str = ""
@@ -98,7 +99,7 @@ def own_line(text: str) -> str:
     return (errors or own or [""])[-1]
 
 
-def pod_of(thing: Any, container: str, is_leader: bool) -> Pod:
+def pod_of(thing: Any, container: str) -> Pod:
     """Of a pod as the kubernetes client has it."""
     status = next((status for status in thing.status.container_statuses or () if status.name == container), None)
     spec = next((part for part in thing.spec.containers if part.name == container), None)
@@ -106,7 +107,6 @@ def pod_of(thing: Any, container: str, is_leader: bool) -> Pod:
     return Pod(
         name=thing.metadata.name,
         created=thing.metadata.creation_timestamp,
-        is_leader=is_leader,
         memory=limits.get("memory", ""),
         ends=tuple(_ends(status)) if status is not None else (),
         reason=" ".join(filter(None, (thing.status.reason, thing.status.message))),

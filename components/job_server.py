@@ -28,7 +28,7 @@ class Unreachable(EnvironmentFault):
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What of following a job depends on who runs it; `pods` selects a job's, and `leaders` are the labels of those that speak for all."""
+    """What of following a job depends on who runs it; `pods` selects a job's, and `rank_zero` are the labels of those that log for all."""
 
     group: str
     version: str
@@ -37,7 +37,7 @@ class Kind:
     container: str
     operator: str
     pods: str
-    leaders: tuple[tuple[str, str], ...]
+    rank_zero: tuple[tuple[str, str], ...]
 
 
 # Of an elastic PyTorchJob, which has no master, torchrun gives rank 0 to the first of the workers that are there, by name.
@@ -50,7 +50,7 @@ KINDS = {
         container="pytorch",
         operator="the training-operator",
         pods="training.kubeflow.org/job-name={name}",
-        leaders=(("training.kubeflow.org/replica-type", "master"), ("training.kubeflow.org/replica-index", "0")),
+        rank_zero=(("training.kubeflow.org/replica-type", "master"), ("training.kubeflow.org/replica-index", "0")),
     ),
     "TrainJob": Kind(
         group="trainer.kubeflow.org",
@@ -60,7 +60,7 @@ KINDS = {
         container="node",
         operator="Kubeflow Trainer",
         pods="jobset.sigs.k8s.io/jobset-name={name}",
-        leaders=(("batch.kubernetes.io/job-completion-index", "0"),),
+        rank_zero=(("batch.kubernetes.io/job-completion-index", "0"),),
     ),
 }
 
@@ -152,7 +152,7 @@ class KubernetesJobs:
         with _refusals(f"the pods of training job {name}"):
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector).items
         rank = {thing.metadata.name: _rank(thing.metadata.labels or {}, self._kind) for thing in found}
-        made = [pod_of(thing, self._kind.container, is_leader=rank[thing.metadata.name] == min(rank.values())) for thing in found]
+        made = [pod_of(thing, self._kind.container) for thing in found]
         return sorted(made, key=lambda pod: (rank[pod.name], -pod.created.timestamp()))
 
     def log(self, pod: str, *, is_before: bool = False) -> str:
@@ -179,7 +179,7 @@ class KubernetesJobs:
 
 def _rank(labels: dict[str, str], kind: Kind) -> int:
     """Place among those that may speak for all."""
-    return next((place for place, (label, value) in enumerate(kind.leaders) if labels.get(label) == value), len(kind.leaders))
+    return next((place for place, (label, value) in enumerate(kind.rank_zero) if labels.get(label) == value), len(kind.rank_zero))
 
 
 def conditions(job: Object) -> dict[str, str]:

@@ -66,8 +66,8 @@ class TrainingJob:
     """One distributed training: addresses are `s3://`, `secret` names the Secret whose keys become the AWS environment.
 
     `workers` counts pods, each with `gpus` processes (one where there is no GPU); with `min_workers` a PyTorchJob is elastic and goes on
-    with as few. `queue` is Kueue's, or empty. `features_digest` is checked where features are read, and a job whose `follower`, an address,
-    is no longer written to ends. `memory` is where a pod is stopped, `shm` the size of its /dev/shm, which counts as memory. `kind` says
+    with as few. `queue` is Kueue's, or empty. `features_digest` is checked where features are read, and a job ends when nobody writes to
+    the address `heartbeat` any more. `memory` is where a pod is stopped, `shm` the size of its /dev/shm, which counts as memory. `kind` says
     who runs it; a TrainJob takes account and Secret from the TrainingRuntime `lodestar` of its namespace.
     """
 
@@ -79,7 +79,7 @@ class TrainingJob:
     features_digest: str = ""
     bundle: str
     checkpoints: str
-    follower: str = ""
+    heartbeat: str = ""
     recipe: str
     overrides: str = "{}"
     workers: int = 2
@@ -223,7 +223,7 @@ def _container(job: TrainingJob) -> Object:
         "checkpoints": job.checkpoints,
         "recipe": job.recipe,
         "overrides": job.overrides,
-        "follower": job.follower,
+        "heartbeat": job.heartbeat,
     }
     return {
         "name": CONTAINER,

@@ -12,12 +12,12 @@ from lodestar import storage
 from lodestar.errors import EnvironmentFault
 from lodestar.progress import log_event
 from lodestar.termination import undo_on_termination
-from lodestar.training.follower import SILENT_S, WORKER, tell
+from lodestar.training.heartbeat import SILENT_S, WORKER, beat
 
 PENDING_S, POLL_S = 900.0, 2.0
 # The API server may be away for as long before a step gives its job up.
 LOST_S = 600.0
-# Shorter than `lodestar.training.follower.SILENT_S`, after which a job ends that no step writes to.
+# Shorter than `lodestar.training.heartbeat.SILENT_S`, after which a job ends that no step writes to.
 BEAT_S = 60.0
 SHOWN_LINES = 20
 
@@ -27,7 +27,7 @@ class Lost(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class FollowTimeouts:
     """How long a launcher waits: for a place to run, for an API server that is away, and between two looks."""
 
     pending_s: float = PENDING_S
@@ -45,13 +45,13 @@ def launch(job: TrainingJob) -> None:
     follow(connect(job.namespace, job.kind), job)
 
 
-def follow(server: JobServer, job: TrainingJob, patience: Patience | None = None) -> None:
+def follow(server: JobServer, job: TrainingJob, timeouts: FollowTimeouts | None = None) -> None:
     """What `launch` does, on a given server."""
     server.check_rights()
     with undo_on_termination(lambda: _abandon(server, job)):
         try:
             start(server, job)
-            _Follower(server, job, patience or Patience()).until_it_ends()
+            _JobWatcher(server, job, timeouts or FollowTimeouts()).until_it_ends()
         except Lost as error:
             raise _given_up(server, job, error) from error
 
@@ -82,15 +82,15 @@ def start(server: JobServer, job: TrainingJob) -> None:
     log_event("job", name=name, state="created again")
 
 
-class _Follower:
+class _JobWatcher:
     """Looks at a job until it has ended."""
 
-    def __init__(self, server: JobServer, job: TrainingJob, patience: Patience) -> None:
-        self._server, self._job, self._patience = server, job, patience
+    def __init__(self, server: JobServer, job: TrainingJob, timeouts: FollowTimeouts) -> None:
+        self._server, self._job, self._timeouts = server, job, timeouts
         self._relay, self._due = _Relay(server, job.name), 0.0
 
     def until_it_ends(self) -> None:
-        deadline = time.monotonic() + self._patience.pending_s
+        deadline = time.monotonic() + self._timeouts.pending_s
         while True:
             facts = conditions(self._read())
             self._relay.pass_on()
@@ -100,14 +100,14 @@ class _Follower:
             if "Failed" in facts:
                 raise self._failed(facts["Failed"])
             if facts.keys() & {"Running", "Suspended"}:
-                deadline = time.monotonic() + self._patience.pending_s
+                deadline = time.monotonic() + self._timeouts.pending_s
             if time.monotonic() > deadline:
                 raise self._pending()
-            time.sleep(self._patience.poll_s)
+            time.sleep(self._timeouts.poll_s)
 
     def _pending(self) -> EnvironmentFault:
         """Of a job that is deleted for want of a place; Lost where it cannot be deleted."""
-        message = f"training job {self._job.name} was pending for {self._patience.pending_s:.0f} s{self._relay.tail()}"
+        message = f"training job {self._job.name} was pending for {self._timeouts.pending_s:.0f} s{self._relay.tail()}"
         try:
             self._server.delete(self._job.name)
         except EnvironmentFault as error:
@@ -116,7 +116,7 @@ class _Follower:
 
     def _read(self) -> Object:
         """The job as it is now; Lost where the API server is away, or refuses, for too long: one that starts refuses for a while."""
-        deadline = time.monotonic() + self._patience.lost_s
+        deadline = time.monotonic() + self._timeouts.lost_s
         while True:
             self._beat()
             try:
@@ -127,12 +127,12 @@ class _Follower:
                 if time.monotonic() > deadline:
                     raise Lost(str(error)) from error
                 log_event("warning", message=str(error))
-            time.sleep(self._patience.poll_s)
+            time.sleep(self._timeouts.poll_s)
 
     def _beat(self) -> None:
         """Tell the job that it is followed."""
-        if self._job.follower and time.monotonic() >= self._due:
-            tell(self._job.follower)
+        if self._job.heartbeat and time.monotonic() >= self._due:
+            beat(self._job.heartbeat)
             self._due = time.monotonic() + BEAT_S
 
     def _failed(self, said: str) -> EnvironmentFault:

@@ -27,8 +27,8 @@ ON_KUBERNETES = "KUBERNETES_SERVICE_HOST"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a pod or a shell says of training: `setting` is `local`, empty, or a JSON object of `components.job_settings`."""
+class TrainingEnvironment:
+    """Environment variables of a train step: `setting` is `local`, empty, or a JSON object of `components.job_settings`."""
 
     setting: str
     is_on_kubernetes: bool
@@ -36,7 +36,7 @@ class Surroundings:
     pod: StepPod
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> "Surroundings":
+    def of(cls, environment: Mapping[str, str]) -> "TrainingEnvironment":
         return cls(
             setting=environment.get("LODESTAR_TRAINING", ""),
             is_on_kubernetes=bool(environment.get(ON_KUBERNETES)),
@@ -66,7 +66,7 @@ def train(features: "Dataset", bundle: "Model", how: tuple[str, str, str], task:
     `components.launch.launch` and `lodestar.training.run.train`.
     """
     recipe, overrides, image = how
-    chosen, here = configured(recipe, overrides), Surroundings.of(os.environ)
+    chosen, here = configured(recipe, overrides), TrainingEnvironment.of(os.environ)
     setting = here.job_setting(features.uri, bundle.uri)
     if not setting:
         from lodestar.training.run import train as train_here
@@ -95,5 +95,5 @@ def train_by_job(job: TrainingJob, target: Path) -> None:
     if not (target / INFO).is_file():
         raise EnvironmentFault("E594", f"training job {job.name} left no bundle at {job.bundle}", remedy="Run the same step again.")
     log_event("bundle", job=job.name, files=sum(1 for _ in target.rglob("*")))
-    for address in (job.bundle, job.follower):
+    for address in (job.bundle, job.heartbeat):
         storage.remove(address)

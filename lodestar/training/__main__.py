@@ -13,7 +13,7 @@ from lodestar.private import workspace
 from lodestar.recipes import configured
 from lodestar.safe_text import log_to_stderr
 from lodestar.training.distributed import meet
-from lodestar.training.follower import last_line_kept, watch
+from lodestar.training.heartbeat import last_line_kept, watch
 from lodestar.training.run import train
 
 FEATURES, BUNDLE = "features", "bundle"
@@ -43,15 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", default="sasrec", metavar="NAME", help="default: %(default)s")
     parser.add_argument("--overrides", default="{}", metavar="JSON", help="values that replace the recipe's")
     parser.add_argument("--recipe-file", type=Path, metavar="FILE", help="a whole recipe as JSON, instead of a name")
-    parser.add_argument("--follower", default="", metavar="ADDRESS", help="end when nobody writes there any more: a step follows this job")
+    parser.add_argument("--heartbeat", default="", metavar="ADDRESS", help="end when nobody writes there any more: a step follows this job")
     parser.add_argument("--error-file", type=Path, metavar="FILE", help="where the line of an error goes that ends this worker")
     return parser
 
 
 def _train(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
-    if options.follower:
-        watch(options.follower)
+    if options.heartbeat:
+        watch(options.heartbeat)
     meet()
     with workspace() as work:
         features = Path(options.features)

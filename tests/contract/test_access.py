@@ -43,7 +43,6 @@ def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> 
         assert jobs.read("train-1")["metadata"]["name"] == "train-1"
         found = jobs.pods("train-1")
         assert [pod.name for pod in found] == ["master-new", "master-old", "worker-0"]
-        assert [pod.is_leader for pod in found] == [True, True, False]
         assert [(end.reason, end.exit_code, end.is_before) for pod in found for end in pod.ends] == [("OOMKilled", 137, True)] * 3
         assert jobs.log(found[0].name).endswith("a line")
         assert jobs.warnings("train-1") == ["FailedScheduling train-1-worker-0: no room"]

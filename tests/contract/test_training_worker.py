@@ -46,9 +46,9 @@ def test_features_that_are_not_what_the_step_was_given_are_refused_in_the_worker
 
 def test_a_worker_that_nobody_follows_ends_well_in_the_middle_of_training(given: tuple[str, str], bucket: str, tmp_path: Path) -> None:
     """As one whose step was killed: after a quarter of an hour, which is a second here."""
-    endless = ["--overrides", '{"train": {"epochs": 100000, "patience": 100000}}', f"--follower={bucket}/nobody"]
+    endless = ["--overrides", '{"train": {"epochs": 100000, "patience": 100000}}', f"--heartbeat={bucket}/nobody"]
     program = (
-        "import sys; from lodestar.training import follower; follower.SILENT_S, follower.LOOK_S = 1.0, 0.1; "
+        "import sys; from lodestar.training import heartbeat; heartbeat.SILENT_S, heartbeat.LOOK_S = 1.0, 0.1; "
         "from lodestar.training.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, *options(*given, bucket, "endless", tmp_path / "error"), *endless]

@@ -11,19 +11,19 @@ import pytest
 from components.job_pods import End, Pod
 from components.job_server import Object, Unreachable
 from components.jobs import TrainingJob
-from components.launch import SHOWN_LINES, Patience, follow, start
+from components.launch import SHOWN_LINES, FollowTimeouts, follow, start
 from lodestar import storage
 from lodestar.errors import EnvironmentFault
 from tests.unit.test_jobs import job
 
-AT_ONCE, LOST_AT_ONCE = Patience(poll_s=0.0), Patience(poll_s=0.0, lost_s=0.0)
+AT_ONCE, LOST_AT_ONCE = FollowTimeouts(poll_s=0.0), FollowTimeouts(poll_s=0.0, lost_s=0.0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AWAY = Unreachable("E534", "the API server does not answer (reading): connection refused", remedy="Run it again.")
 FORBIDDEN = EnvironmentFault("E534", "the API server refused reading training job train-1: 403 Forbidden", remedy="Check rights.")
 
 
 def pod(name: str, *ends: End, **changes: Any) -> Pod:
-    return Pod(**{"name": name, "created": NOW, "is_leader": name.endswith("master-0"), "memory": "2Gi", "ends": ends, **changes})
+    return Pod(**{"name": name, "created": NOW, "memory": "2Gi", "ends": ends, **changes})
 
 
 def ended(message: str = "", exit_code: int = 1, *, second: int = 0, reason: str = "Error", is_before: bool = False) -> End:
@@ -103,26 +103,26 @@ def test_a_job_without_a_place_that_cannot_be_deleted_says_so() -> None:
     server = Server("Created")
     server.refusal = FORBIDDEN
     with pytest.raises(EnvironmentFault, match=r"E591[\s\S]*was pending[\s\S]*kubectl -n here delete pytorchjob train-1"):
-        follow(server, job(), Patience(pending_s=0.0, poll_s=0.0))
+        follow(server, job(), FollowTimeouts(pending_s=0.0, poll_s=0.0))
 
 
 def test_a_job_that_finds_no_place_is_taken_away() -> None:
     server = Server("Created")
     with pytest.raises(EnvironmentFault, match=r"E531[\s\S]*no room"):
-        follow(server, job(), Patience(pending_s=0.05, poll_s=0.01))
+        follow(server, job(), FollowTimeouts(pending_s=0.05, poll_s=0.01))
     assert server.deleted == ["train-1"]
 
 
 @pytest.mark.parametrize("state", ["Suspended", "Running"])
 def test_a_job_that_waits_in_a_queue_or_runs_has_time(state: str) -> None:
     server = Server(*(state,) * 10, "Succeeded")
-    follow(server, job(queue="night"), Patience(pending_s=0.03, poll_s=0.01))
+    follow(server, job(queue="night"), FollowTimeouts(pending_s=0.03, poll_s=0.01))
     assert server.deleted == []
 
 
 def test_a_job_that_its_queue_let_in_must_find_a_place_as_well() -> None:
     with pytest.raises(EnvironmentFault, match="E531"):
-        follow(Server("Suspended", "Created"), job(queue="night"), Patience(pending_s=0.03, poll_s=0.01))
+        follow(Server("Suspended", "Created"), job(queue="night"), FollowTimeouts(pending_s=0.03, poll_s=0.01))
 
 
 @pytest.mark.parametrize("story", [("Created", "Complete"), ("Suspended", "Complete")])
@@ -229,7 +229,7 @@ def test_a_terminated_launcher_takes_the_job_along() -> None:
     server = Server("Running")
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
     with pytest.raises(SystemExit) as stopped:
-        follow(server, job(), Patience(poll_s=0.01))
+        follow(server, job(), FollowTimeouts(poll_s=0.01))
     assert stopped.value.code == 128 + signal.SIGTERM
     assert server.deleted == ["train-1"]
 
@@ -237,5 +237,5 @@ def test_a_terminated_launcher_takes_the_job_along() -> None:
 def test_a_job_is_told_that_it_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(storage, "put", lambda _content, address: told.append(address))
-    follow(Server("Running", "Running", "Succeeded"), job(follower="s3://b/alive"), AT_ONCE)
+    follow(Server("Running", "Running", "Succeeded"), job(heartbeat="s3://b/alive"), AT_ONCE)
     assert told == ["s3://b/alive"]

@@ -7,7 +7,7 @@ import pytest
 
 from components import launch, training_backend
 from components.jobs import manifest
-from components.training_backend import Surroundings, train_by_job
+from components.training_backend import TrainingEnvironment, train_by_job
 from lodestar import storage
 from lodestar.errors import EnvironmentFault
 from tests.unit.test_jobs import job
@@ -31,12 +31,12 @@ def test_on_a_cluster_a_step_trains_by_a_job_unless_it_is_told_otherwise(
     setting: str, is_on_kubernetes: bool, address: str, expected: str
 ) -> None:
     environment = {"LODESTAR_TRAINING": setting} | ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"} if is_on_kubernetes else {})
-    assert Surroundings.of(environment).job_setting(address, address) == expected
+    assert TrainingEnvironment.of(environment).job_setting(address, address) == expected
 
 
 @pytest.mark.parametrize("address", ["minio://b/f", "gs://b/f"])
 def test_on_a_cluster_without_s3_a_step_does_not_train_in_its_own_pod_unasked(address: str) -> None:
-    surroundings = Surroundings.of({"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    surroundings = TrainingEnvironment.of({"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     for addresses in ((address, address), ("s3://b/f", address)):
         with pytest.raises(EnvironmentFault, match=rf"E592 .*{address} is none.*defaultPipelineRoot: s3://.*LODESTAR_TRAINING: local"):
             surroundings.job_setting(*addresses)
@@ -62,9 +62,9 @@ def staged(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> list[str]:
 
 def test_the_staged_bundle_is_brought_to_the_artifact_and_the_staging_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     removed = staged(monkeypatch, {"bundle.json": "{}"})
-    train_by_job(job(bundle="s3://b/o.staging", follower="s3://b/o.follower"), tmp_path / "bundle")
+    train_by_job(job(bundle="s3://b/o.staging", heartbeat="s3://b/o.heartbeat"), tmp_path / "bundle")
     assert (tmp_path / "bundle" / "bundle.json").is_file()
-    assert removed == ["s3://b/o.staging", "s3://b/o.follower"]
+    assert removed == ["s3://b/o.staging", "s3://b/o.heartbeat"]
 
 
 @pytest.mark.parametrize("files", [{}, {"other.json": "{}"}])

@@ -7,8 +7,8 @@ import pytest
 
 from components.launch import BEAT_S
 from lodestar.errors import EnvironmentFault
-from lodestar.training import follower
-from lodestar.training.follower import LOOK_S, MOST_BYTES, SILENT_S, last_line_kept
+from lodestar.training import heartbeat
+from lodestar.training.heartbeat import LOOK_S, MOST_BYTES, SILENT_S, last_line_kept
 
 
 class Clock:
@@ -33,9 +33,9 @@ class Clock:
 def ended_s(monkeypatch: pytest.MonkeyPatch, *answers: bytes | None) -> float:
     """When a worker ends that hears these answers, one at each look."""
     clock = Clock(*answers)
-    monkeypatch.setattr(follower, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
-    monkeypatch.setattr(follower, "content", clock.answer)
-    follower.look("s3://b/alive", clock.end)
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
+    monkeypatch.setattr(heartbeat, "content", clock.answer)
+    heartbeat.look("s3://b/alive", clock.end)
     return clock.end_s
 
 

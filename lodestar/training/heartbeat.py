@@ -1,7 +1,7 @@
-"""What a worker of a job and the step that follows the job say to one another, by way of the store that both reach.
+"""Heartbeat of the step that follows a training job, by way of the store that both reach.
 
-A step that is killed cannot take its job back, and a job on a cluster holds GPUs that others wait for: so the step writes to an address
-as long as it follows, and workers to whom nobody writes any more end. What they had learnt is in the checkpoint.
+A step that is killed cannot delete its job, and a job on a cluster holds GPUs that others wait for: so the step writes to an address
+as long as it follows, and workers that see no heartbeat any more end. What they had trained is in the checkpoint.
 """
 
 import os
@@ -41,7 +41,7 @@ def look(address: str, end: Callable[[], None]) -> None:
     end()
 
 
-def tell(address: str) -> None:
+def beat(address: str) -> None:
     """Write there that this process follows the job; where the store does not answer, the next time will do."""
     from botocore.exceptions import BotoCoreError, ClientError
 
