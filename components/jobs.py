@@ -67,8 +67,8 @@ class TrainingJob:
 
     `workers` counts pods, each with `gpus` processes (one where there is no GPU); with `min_workers` a PyTorchJob is elastic and goes on
     with as few. `queue` is Kueue's, or empty. `features_digest` is checked where features are read, and a job ends when nobody writes to
-    the address `heartbeat` any more. `memory` is where a pod is stopped, `shm` the size of its /dev/shm, which counts as memory. `kind` says
-    who runs it; a TrainJob takes account and Secret from the TrainingRuntime `lodestar` of its namespace.
+    the address `heartbeat` any more. `memory` is where a pod is stopped, `shm` the size of its /dev/shm, which counts as memory. `kind`
+    says who runs it; a TrainJob takes account and Secret from the TrainingRuntime `lodestar` of its namespace.
     """
 
     kind: str = "PyTorchJob"

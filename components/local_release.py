@@ -16,7 +16,6 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from lodestar.bundle import load
@@ -24,6 +23,7 @@ from lodestar.durable import make_folder, sync_all, sync_folder
 from lodestar.errors import EnvironmentFault
 from lodestar.folder_locks import lock
 from lodestar.publication import FULL
+from lodestar.run_order import check_run_order, is_newer
 
 RELEASES, CURRENT, ABOUT = "releases", "current", "release.json"
 BUNDLE, ONLINE, STARTED_AT = "bundle", "online", "started_at"
@@ -49,7 +49,7 @@ def release_here(bundle: Path, features: Path, destination: Path, started_at: st
         sync_all(work)
         with _turn(releases):
             _refuse_older(destination, started_at, name)
-            if _is_after(held := _held(releases / name), started_at):
+            if is_newer(held := _held(releases / name), started_at):
                 (work / name / ABOUT).write_text(json.dumps({STARTED_AT: held}) + "\n")
                 sync_all(work / name)
             _place(work / name, releases / name)
@@ -73,20 +73,13 @@ def _refuse_older(destination: Path, started_at: str, name: str) -> None:
     current = _current(destination)
     if current in {"", name}:
         return
-    held = _held(destination / RELEASES / current)
-    if _is_after(held, started_at):
-        message = f"{destination} holds what a run made that started at {held}, after this one ({started_at})"
-        raise EnvironmentFault("E565", message, remedy="Nothing is to be done: the newer one stays.")
+    check_run_order(destination, _held(destination / RELEASES / current), started_at)
 
 
 def _held(release: Path) -> str:
     """When the newest run began that made a release, empty where that is not known."""
     about = release / ABOUT
     return str(json.loads(about.read_text())[STARTED_AT]) if about.is_file() else ""
-
-
-def _is_after(held: str, started_at: str) -> bool:
-    return bool(held) and datetime.fromisoformat(held) > datetime.fromisoformat(started_at)
 
 
 def _current(destination: Path) -> str:

@@ -10,7 +10,7 @@ from lodestar import storage
 from lodestar.bundle import load
 from lodestar.errors import DataError
 from lodestar.progress import log_event
-from lodestar.s3_versions import parse_started_at
+from lodestar.run_order import parse_started_at
 from lodestar.schema.places import GENERATION
 
 NAME = re.compile(r"[0-9a-f]{16}")

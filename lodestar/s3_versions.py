@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from lodestar.errors import EnvironmentFault, UsageError
+from lodestar.errors import EnvironmentFault
+from lodestar.run_order import check_run_order, is_newer, parse_started_at
 from lodestar.s3_objects import (
     Location,
     entries,
@@ -48,9 +49,6 @@ class Pointer:
             raise ValueError(f"{self.digest!r} is no digest")
         if self.started_at:
             parse_started_at(self.started_at)
-
-    def is_after(self, started_at: str) -> bool:
-        return bool(self.started_at and started_at) and parse_started_at(self.started_at) > parse_started_at(started_at)
 
 
 def pinned(location: Location) -> str:
@@ -111,7 +109,7 @@ def _make_current(location: Location, pointer: Pointer) -> None:
         if found:
             held = _pointer(location, found.content)
             _check_order(location, held, pointer)
-            if held.digest == pointer.digest and (held.is_after(pointer.started_at) or not pointer.started_at):
+            if held.digest == pointer.digest and (is_newer(held.started_at, pointer.started_at) or not pointer.started_at):
                 return  # it is current already, and so is the time of the newest run that has made it
         if swap_object(location.below(CURRENT), json.dumps(asdict(pointer)).encode(), expected=found):
             return
@@ -126,9 +124,8 @@ def refuse_older(location: Location, pointer: Pointer) -> None:
 
 
 def _check_order(location: Location, found: Pointer, pointer: Pointer) -> None:
-    if found.digest != pointer.digest and found.is_after(pointer.started_at):
-        message = f"{location} holds what a run made that started at {found.started_at}, after this one ({pointer.started_at})"
-        raise EnvironmentFault("E565", message, remedy="Nothing is to be done: the newer one stays.")
+    if found.digest != pointer.digest:
+        check_run_order(location, found.started_at, pointer.started_at)
 
 
 def _pointer(location: Location, content: bytes) -> Pointer:
@@ -171,14 +168,3 @@ def _abort_uploads(location: Location, before: datetime) -> None:
     for upload in [upload for page in pages for upload in page.get("Uploads", ())]:
         if upload["Initiated"] < before:
             location.client.abort_multipart_upload(Bucket=location.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-
-
-def parse_started_at(text: str) -> datetime:
-    """When a run began, ISO 8601 with its offset from UTC; UsageError where it is anything else."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no moment: write it as 2026-01-31T06:00:00Z") from error
-    if moment.tzinfo is None:
-        raise UsageError(f"{text!r} does not say its offset from UTC: write it as 2026-01-31T06:00:00Z")
-    return moment

@@ -14,7 +14,7 @@ from serving import asks
 from serving.asks import Refused
 from serving.collect import keys
 from serving.collect.judge import Fault, Judge
-from serving.collect.offence import KEY_TWICE, WRONG_TYPE
+from serving.collect.row_error import KEY_TWICE, WRONG_TYPE
 
 MOST_ROWS = 1000
 ID_BYTES = 12

@@ -21,7 +21,7 @@ from lodestar.data import offences, rules
 from lodestar.errors import Place
 from serving.collect import keys
 from serving.collect.moments import Time, moment
-from serving.collect.offence import BAD_ID, IN_FUTURE, KEY_TWICE, OUT_OF_RANGE, TOO_LONG, UNKNOWN_TYPE, WRONG_TYPE, Offence
+from serving.collect.row_error import BAD_ID, IN_FUTURE, KEY_TWICE, OUT_OF_RANGE, TOO_LONG, UNKNOWN_TYPE, WRONG_TYPE, RowError
 
 MOST_BYTES_EACH = 4  # of a character in UTF-8
 LATEST_AFTER = timedelta(microseconds=rules.LATEST_AFTER_US)
@@ -77,7 +77,7 @@ class Judge:
             name, time = "", kept[self._moment]
             kept[self._moment] = time.text
             self._check_across(kept, time.when, now)
-        except Offence as offence:
+        except RowError as offence:
             return self._fault(offence, offence.field or name, given)
         kept[schema.INGESTED_AT] = said_at
         # A reader of the part asks for these columns, even where no row of it has a value.
@@ -92,18 +92,18 @@ class Judge:
     def _check_across(self, row: Mapping[str, Any], when: datetime, now: datetime) -> None:
         """What more than one column decides, in the batch's order."""
         if when > now + LATEST_AFTER:
-            raise Offence(IN_FUTURE, field=self._moment)
+            raise RowError(IN_FUTURE, field=self._moment)
         if schema.USER_ID not in row and schema.SESSION_ID not in row:
-            raise Offence(BAD_ID, field=schema.USER_ID)
+            raise RowError(BAD_ID, field=schema.USER_ID)
         if self.table is schema.EVENTS:
             needs = self._needs.get(row[schema.EVENT_TYPE])
             if needs is None:
-                raise Offence(UNKNOWN_TYPE, field=schema.EVENT_TYPE)
+                raise RowError(UNKNOWN_TYPE, field=schema.EVENT_TYPE)
             for need in needs:
                 if need.column not in row:
-                    raise Offence(need.code, field=need.column)
+                    raise RowError(need.code, field=need.column)
 
-    def _fault(self, offence: Offence, field: str, given: Mapping[str, Any]) -> Fault:
+    def _fault(self, offence: RowError, field: str, given: Mapping[str, Any]) -> Fault:
         if offence.message:
             return Fault(offence.code, field, offence.message)
         value = given.get(field)
@@ -120,11 +120,11 @@ def _if_missing(column: schema.Column) -> str:
 
 
 def _refuse(code: str) -> None:
-    raise Offence(code)
+    raise RowError(code)
 
 
 def _conversion(column: schema.Column) -> Convert:
-    """From a value that is there to what is written: None where it says nothing, Offence where it is bad."""
+    """From a value that is there to what is written: None where it says nothing, RowError where it is bad."""
     if column.kind is schema.Kind.TEXT and column.choices:
         return partial(_choice, frozenset(column.choices))
     if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
@@ -145,7 +145,7 @@ def _written(value: Any) -> str:
     if isinstance(value, str):
         return value
     if type(value) in _NESTED:
-        raise Offence(WRONG_TYPE)
+        raise RowError(WRONG_TYPE)
     _check_exact(value)
     return orjson.dumps(value).decode()
 
@@ -153,7 +153,7 @@ def _written(value: Any) -> str:
 def _check_exact(value: Any) -> None:
     """Of numbers as large as that one stands for many that were sent, and two ids would be one."""
     if type(value) is float and abs(value) >= _NOT_EXACT:
-        raise Offence(
+        raise RowError(
             WRONG_TYPE, "a number of more than 64 bits, or with a point and 2^53 or more, is not kept as it is: send it as a text"
         )
 
@@ -163,7 +163,7 @@ def _id(value: Any) -> str | None:
     if text in NOT_AN_ID or not text.strip(SPACES):
         return None
     if len(text) * MOST_BYTES_EACH > schema.MAX_ID_BYTES and len(text.encode()) > schema.MAX_ID_BYTES:
-        raise Offence(BAD_ID)
+        raise RowError(BAD_ID)
     return text
 
 
@@ -175,13 +175,13 @@ def _text(value: Any) -> str | None:
 
 def _check_length(text: str) -> None:
     if len(text) * MOST_BYTES_EACH > rules.MOST_SENT_BYTES and len(text.encode()) > rules.MOST_SENT_BYTES:
-        raise Offence(TOO_LONG)
+        raise RowError(TOO_LONG)
 
 
 def _choice(choices: frozenset[str], value: Any) -> str | None:
     text = _text(value)
     if text is not None and text not in choices:
-        raise Offence(OUT_OF_RANGE)
+        raise RowError(OUT_OF_RANGE)
     return text
 
 
@@ -190,7 +190,7 @@ def _bool(value: Any) -> Any:
         return value
     text = _written(value).strip(SPACES).lower()
     if text and text not in TRUTHS:
-        raise Offence(WRONG_TYPE)
+        raise RowError(WRONG_TYPE)
     return text or None
 
 
@@ -200,10 +200,10 @@ def _float(low: float, high: float, value: Any) -> Any:
         if text is None:
             return None
         if not _NUMBER.fullmatch(text):
-            raise Offence(WRONG_TYPE)
+            raise RowError(WRONG_TYPE)
         value = float(text)
     if not low <= value <= high or value in (inf, -inf):
-        raise Offence(OUT_OF_RANGE)
+        raise RowError(OUT_OF_RANGE)
     return value
 
 
@@ -215,10 +215,10 @@ def _int(low: float, high: float, value: Any) -> Any:
         if text is None:
             return None
         if not _WHOLE.fullmatch(text):
-            raise Offence(WRONG_TYPE)
+            raise RowError(WRONG_TYPE)
         value = int(text.partition(".")[0])
     if not low <= value <= high:
-        raise Offence(OUT_OF_RANGE)
+        raise RowError(OUT_OF_RANGE)
     return value
 
 
@@ -237,15 +237,15 @@ def _pairs(value: Any) -> Any:
         try:
             pairs = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise Offence(WRONG_TYPE) from error
+            raise RowError(WRONG_TYPE) from error
         if not keys.is_deep(pairs) and keys.may_name_twice(text.encode(), pairs) and keys.rows_that_name_twice(text.encode()):
-            raise Offence(KEY_TWICE)
+            raise RowError(KEY_TWICE)
     if not isinstance(pairs, dict) or not _NESTED.isdisjoint(map(type, pairs.values())):
-        raise Offence(WRONG_TYPE, "attrs is an object of plain values")
+        raise RowError(WRONG_TYPE, "attrs is an object of plain values")
     for one in pairs.values():
         _check_exact(one)
     if len(pairs) > rules.MOST_PAIRS or len(orjson.dumps(pairs)) > rules.MOST_SENT_BYTES:
-        raise Offence(TOO_LONG)
+        raise RowError(TOO_LONG)
     return pairs
 
 

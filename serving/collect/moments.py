@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from lodestar.data import rules
-from serving.collect.offence import NAIVE, OUT_OF_RANGE, WRONG_TYPE, Offence
+from serving.collect.row_error import NAIVE, OUT_OF_RANGE, WRONG_TYPE, RowError
 
 _INTEGER, _MOMENT, _NAIVE = (re.compile(pattern, re.ASCII) for pattern in (rules.INTEGER, rules.MOMENT, rules.NAIVE))
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,12 +21,12 @@ class Time(NamedTuple):
 
 
 def moment(text: str) -> Time:
-    """What a text says; Offence E106 where it has no offset, E107 where it is no time, E102 where the year is out of range."""
+    """What a text says; RowError E106 where it has no offset, E107 where it is no time, E102 where the year is out of range."""
     found = _MOMENT.fullmatch(text)
     if found is None:
         if _INTEGER.fullmatch(text):
             return _counted(int(text))
-        raise Offence(NAIVE if _NAIVE.fullmatch(text) else WRONG_TYPE)
+        raise RowError(NAIVE if _NAIVE.fullmatch(text) else WRONG_TYPE)
     try:
         when = datetime.fromisoformat(text)
     except ValueError:  # an offset of a day, midnight as 24:00:00, or no time at all
@@ -36,7 +36,7 @@ def moment(text: str) -> Time:
 
 def _within(text: str, when: datetime) -> Time:
     if not _EARLIEST <= when < _END:
-        raise Offence(OUT_OF_RANGE)
+        raise RowError(OUT_OF_RANGE)
     return Time(text, when)
 
 
@@ -45,7 +45,7 @@ def _counted(number: int) -> Time:
     try:
         when = _1970 + timedelta(microseconds=number * unit_us)
     except OverflowError as error:
-        raise Offence(OUT_OF_RANGE) from error
+        raise RowError(OUT_OF_RANGE) from error
     return _within(when.isoformat(timespec="microseconds"), when)
 
 
@@ -56,9 +56,9 @@ def _unusual(found: "re.Match[str]") -> datetime:
     try:
         moment = datetime(year or _LEAP_YEAR, month, day, 0 if is_midnight else hour, minute, second, tzinfo=UTC)
     except ValueError as error:
-        raise Offence(WRONG_TYPE) from error
+        raise RowError(WRONG_TYPE) from error
     offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
     try:
         return moment + timedelta(days=is_midnight) - (-offset if found[8] == "-" else offset)
     except OverflowError as error:
-        raise Offence(OUT_OF_RANGE) from error
+        raise RowError(OUT_OF_RANGE) from error

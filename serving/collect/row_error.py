@@ -4,7 +4,7 @@ OUT_OF_RANGE, BAD_ID, IN_FUTURE, NAIVE = "E102", "E103", "E105", "E106"
 WRONG_TYPE, UNKNOWN_TYPE, TOO_LONG, KEY_TWICE = "E107", "E110", "E170", "E173"
 
 
-class Offence(Exception):
+class RowError(Exception):
     """A value that is not taken; without a message what its code says is said."""
 
     def __init__(self, code: str, message: str = "", field: str = "") -> None:
