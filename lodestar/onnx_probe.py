@@ -1,6 +1,7 @@
 """Run a graph once in a child process that may take no more than so much time and memory, before anyone is answered by it.
 
 `python -m lodestar.onnx_probe OUTPUT` is that child: it takes arrays (the graph's bytes and its inputs) on standard input.
+It ends with its parent.
 """
 
 import hashlib
@@ -39,16 +40,9 @@ def probe(graph: bytes, inputs: Mapping[str, NDArray[Any]], output: str, shape: 
     content = io.BytesIO()
     given: dict[str, Any] = {GRAPH: np.frombuffer(graph, dtype=np.uint8), **inputs}
     np.savez(content, **given)
-    command = [
-        sys.executable,
-        "-P",  # what lies in the working folder is not imported
-        "-m",
-        "lodestar.onnx_probe",
-        output,
-        ",".join(map(str, shape)),
-        str(MEMORY + COPIES * len(graph)),
-        str(int(limit_s)),
-    ]
+    python = (sys.executable, "-P", "-m", "lodestar.parents", str(os.getpid()), "-P")  # what lies in the working folder is not imported
+    limits = (str(MEMORY + COPIES * len(graph)), str(int(limit_s)))
+    command = [*python, "-m", "lodestar.onnx_probe", output, ",".join(map(str, shape)), *limits]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, input=content.getvalue(), capture_output=True, env=environment, timeout=limit_s, check=False)

@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from tests import damage
 from tests.damage import NUM_ITEMS
 from tests.damage_cases import CUT, DAMAGES, SLOW
 from tests.factories import counting_ranker, small_bundle
+from tests.unit.test_parents import is_there, waited
 from tests.unit.test_training_run import features as build
 
 Step = Callable[[Path, Path, Path, Recipe], Any]
@@ -87,6 +90,33 @@ def test_a_graph_that_takes_too_long_is_ended(root: Path) -> None:
     loaded = bundle.load(root)
     with pytest.raises(DataError, match=r"E184 .*(within 3 s|time)"):
         probe(loaded.graph, damage.inputs(), "user", (1, damage.DIM), limit_s=3)
+
+
+OPENED = """
+import sys
+from pathlib import Path
+from lodestar import bundle
+from lodestar.onnx_probe import probe
+from serving import stopping
+from tests import damage
+stopping.stop_on_signals("test")  # as a predictor does, whose children have its signals blocked
+probe(bundle.load(Path(sys.argv[1])).graph, damage.inputs(), "user", (1, damage.DIM))
+"""
+
+
+def test_a_graph_that_is_tried_ends_with_the_process_that_tries_it(root: Path) -> None:
+    SLOW["a graph of hours"][1](root)
+    with subprocess.Popen([sys.executable, "-c", OPENED, str(root)], stderr=subprocess.DEVNULL) as tried:
+        child = waited(lambda: next(iter(probes(tried.pid)), 0))
+        tried.kill()
+    assert child
+    assert waited(lambda: not is_there(child))
+
+
+def probes(parent: int) -> list[int]:
+    """Children that have read all of a graph and are about to run it."""
+    children = map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+    return [child for child in children if "onnxruntime_pybind" in Path(f"/proc/{child}/maps").read_text()]
 
 
 def test_a_bundle_that_needs_fewer_features_is_served_as_it_was_trained(root: Path, tmp_path: Path) -> None:

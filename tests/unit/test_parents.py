@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
+T = TypeVar("T")
 CHILD = "import time; print('up', flush=True); time.sleep(600)"
 PARENT = f"""
 import os, subprocess, sys
@@ -21,10 +24,7 @@ def test_a_process_ends_with_its_parent_that_is_killed() -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline().split()[0])
         parent.kill()
-    deadline_s = time.monotonic() + LIMIT_S
-    while _is_there(child) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert not _is_there(child)
+    assert waited(lambda: not is_there(child))
 
 
 def test_one_whose_parent_has_gone_already_does_not_begin() -> None:
@@ -32,10 +32,18 @@ def test_one_whose_parent_has_gone_already_does_not_begin() -> None:
     assert done.returncode == -signal.SIGTERM
 
 
-def _is_there(process: int) -> bool:
+def waited(found: Callable[[], T]) -> T:
+    """What is found at last, or was not until the time was over."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while not (last := found()) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return last
+
+
+def is_there(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+        with open(f"/proc/{process}/stat") as about:  # one that nobody has asked about yet is no longer there either
+            return about.read().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    with open(f"/proc/{process}/stat") as about:  # one that nobody has asked about yet is no longer there either
-        return about.read().rpartition(")")[2].split()[0] != "Z"
