@@ -20,6 +20,7 @@ from serving.flow import FairFlow, QuietTransport
 from serving.limits import REQUEST_BYTES, Load
 from serving.refusals import MOST_HEAD_BYTES, MOST_HEADERS, MOST_MESSAGE_BYTES, MOST_PIPELINED, MOST_URL_BYTES, Refusal
 
+HOST = b"host"
 PIECE_BYTES = 16 << 10  # how much is parsed before the bounds are looked at
 UNREAD_MARK_BYTES = 32 << 10  # of answers in memory, before the next request on the connection waits
 FIRST_S = 30  # for a caller who has connected to begin
@@ -42,7 +43,7 @@ class Protocol(HttpToolsProtocol):
         self._unsized = 0  # bytes that no whole request has got yet
         self._sizes: deque[int] = deque()  # of whole requests that are not answered
         self._is_whole = True  # nothing of a next request has come
-        self._has_head = self._is_answered_early = self._is_next = self._is_deaf = False
+        self._has_head = self._is_answered_early = self._is_next = self._is_deaf = self._is_hostless = False
         self._last_words = b""
         self._slow: TimerHandle | None = None
         self._unread_too_long: TimerHandle | None = None
@@ -135,6 +136,9 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("a bound is passed; which, is told where the parser's error is")
         if self.parser.should_upgrade():
             return
+        if [name for name, _ in self.headers].count(HOST) != 1 and self.parser.get_http_version() == "1.1":
+            self._is_hostless = True
+            raise ValueError("HTTP/1.1 asks for one field Host")
         self._hold(REQUEST_BYTES)
         before = self.cycle
         super().on_headers_complete()
@@ -212,6 +216,8 @@ class Protocol(HttpToolsProtocol):
             self.refuse(refusals.URL_TOO_LONG)
         elif len(self.headers or ()) > MOST_HEADERS:
             self.refuse(refusals.HEAD_TOO_LARGE)
+        elif self._is_hostless:
+            self.refuse(refusals.HOSTLESS)
         else:
             self.refuse(refusals.PIPELINED if len(self.pipeline) >= MOST_PIPELINED else refusals.NOT_HTTP)
 

@@ -36,3 +36,4 @@ PIPELINED = Refusal(
     "pipelined", HTTPStatus.TOO_MANY_REQUESTS, asks.PIPELINED, f"at most {MOST_PIPELINED} requests wait on a connection for their answers"
 )
 NOT_HTTP = Refusal("not_http", HTTPStatus.BAD_REQUEST, asks.NOT_HTTP, "this is not HTTP/1.1")
+HOSTLESS = Refusal("not_http", HTTPStatus.BAD_REQUEST, asks.NOT_HTTP, "name the host once: a head has one field Host")

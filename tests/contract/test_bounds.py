@@ -56,13 +56,23 @@ def test_a_head_of_too_many_headers_is_refused(address: str, count: int) -> None
     assert refusal["code"] == "E431"
 
 
+@pytest.mark.parametrize("hosts", [b"", b"host: a\r\nhost: a\r\n"])
+def test_a_head_that_does_not_name_one_host_is_refused(address: str, hosts: bytes) -> None:
+    lines, refusal = sent(address, b"GET / HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert [line.split()[1] for line in lines] == [b"400"]
+    assert (refusal["code"], "Host" in refusal["message"]) == ("E400", True)
+    with connection_to(address) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_head_of_many_headers_is_taken(address: str) -> None:
     with connection_to(address) as connection:
-        assert answered(connection, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 128 + b"\r\n") == (200, False)
+        assert answered(connection, b"GET / HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 127 + b"\r\n") == (200, False)
 
 
 def test_what_follows_a_chunked_body_is_bounded_as_a_head_is(address: str) -> None:
-    head = f"POST {PREDICT} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n".encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n".encode()
     lines, refusal = sent(address, head + b"a: b\r\n" * 150_000)
     assert [line.split()[1] for line in lines] == [b"431"]
     assert refusal["code"] == "E431"
@@ -100,7 +110,7 @@ def test_rows_that_are_deep_or_in_pieces_are_refused(tmp_path: Path) -> None:
 
 
 def test_requests_that_never_come_whole_take_nobodys_turn(address: str) -> None:
-    with many(address, 300, f"POST {PREDICT} HTTP/1.1\r\nContent-Length: 9\r\n\r\n{{".encode()):
+    with many(address, 300, f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{{".encode()):
         assert httpx.get(f"{address}/v1/recommend?user=u1").status_code == 200
 
 
@@ -123,7 +133,7 @@ def many(address: str, count: int, content: bytes) -> Iterator[list[socket.socke
         yield connections
 
 
-@pytest.mark.parametrize("content", [b"", b"GET /", READY, f"POST {PREDICT} HTTP/1.1\r\nContent-Length: 9\r\n\r\n{{".encode()])
+@pytest.mark.parametrize("content", [b"", b"GET /", READY, f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{{".encode()])
 def test_connections_that_give_nothing_to_do_keep_nobody_out(small_address: str, content: bytes) -> None:
     """Neither silent ones nor those that stop in the midst, nor those that are kept without need."""
     with many(small_address, 100, content), connection_to(small_address) as caller:
@@ -132,7 +142,7 @@ def test_connections_that_give_nothing_to_do_keep_nobody_out(small_address: str,
 
 
 def test_bodies_that_never_end_are_given_up_oldest_first(small_address: str) -> None:
-    head = f"POST {PREDICT} HTTP/1.1\r\nContent-Length: 400000\r\n\r\n".encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n".encode()
     with many(small_address, 3, b"") as connections:
         for connection in connections:
             connection.sendall(head)

@@ -43,7 +43,7 @@ print(asyncio.run(ask()), *sorted({{name.partition(".")[0] for name in sys.modul
 def test_a_caller_who_never_finishes_is_left(made: Path, start_serving: StartServing) -> None:
     server = start_serving("--bundle", made, before="import serving.refusals; serving.refusals.SLOW_S = 0.3")
     address = server.address
-    for part in (b"GET /v2/health", b"POST /v1/models/recommend:predict HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"\r\n"):
+    for part in (b"GET /v2/health", b"POST /v1/models/recommend:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{", b"\r\n"):
         with connection_to(address) as connection:
             connection.sendall(part)
             answer = connection.makefile("rb").read()
@@ -69,7 +69,7 @@ def test_a_process_that_is_told_to_stop_keeps_what_it_logged(
 def test_a_request_on_its_way_is_answered_before_the_process_stops(made: Path, start_serving: StartServing) -> None:
     server, body = start_serving("--bundle", made), b'{"instances": ["u1"]}'
     with connection_to(server.address) as connection:
-        connection.sendall(b"POST /v1/models/recommend:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body[:5]))
+        connection.sendall(b"POST /v1/models/recommend:predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body[:5]))
         time.sleep(0.2)
         server.process.terminate()
         time.sleep(0.3)
