@@ -3,9 +3,9 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster.steps import kubectl
 from tests.contract.guide import commands
@@ -63,4 +63,8 @@ def test_the_server_takes_every_overlay(overlay: str) -> None:
     missing = {thing["kind"] for thing in rendered(OVERLAYS / overlay)} - known()
     if missing:
         pytest.skip(f"this cluster has no {', '.join(sorted(missing))}")
-    dry("apply", "--server-side", "--force-conflicts", "-k", str(Path("manifests") / "overlays" / overlay))
+    things = list(yaml.safe_load_all(kubectl("kustomize", str(OVERLAYS / overlay))))
+    for thing in things:
+        if thing["kind"] == "InferenceService":  # KServe changes no mode of one that is there
+            thing["metadata"]["name"] += "-anew"
+    dry("apply", "--server-side", "--force-conflicts", "-f", "-", content={"apiVersion": "v1", "kind": "List", "items": things})

@@ -13,15 +13,6 @@ from serving.cluster import ROUTE, SERVICE
 from tests.unit.rollouts import CANARY, NAME, NEW, OLD, Api, contents, start
 
 
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def used(api: Api) -> Api:
-        monkeypatch.setattr(rollout, "connect", lambda _service: api)
-        return api
-
-    return used
-
-
 def test_two_services_share_by_the_routes_weights(use: Any) -> None:
     api = use(Api())
     start()

@@ -14,15 +14,6 @@ from serving.verdicts import ROLLED_BACK
 from tests.unit.rollouts import CANARY, NAME, NEW, OLD, Api, contents, start
 
 
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def used(api: Api) -> Api:
-        monkeypatch.setattr(rollout, "connect", lambda _service: api)
-        return api
-
-    return used
-
-
 def test_rules_for_other_services_and_what_others_wrote_into_a_rule_stay(use: Any) -> None:
     api = use(Api())
     events = {"matches": [{"path": {"value": "/v1/events"}}], "backendRefs": [{"name": "collector", "port": 80}]}

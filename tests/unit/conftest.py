@@ -1,0 +1,19 @@
+"""What several unit tests stand on."""
+
+from typing import Any
+
+import pytest
+
+from serving import rollout
+from tests.unit.rollouts import Api
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A rollout's commands speak to the API server in memory that this is called with; it is returned."""
+
+    def used(api: Api) -> Api:
+        monkeypatch.setattr(rollout, "connect", lambda _service: api)
+        return api
+
+    return used
