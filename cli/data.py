@@ -12,6 +12,10 @@ PATH = "folder of tables or of a collector's parts, a data set's folder, files o
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `lodestar data` with `validate`, `profile`, `ingest` and `fetch` to the command line's parsers.
+
+    Each leaves in `command` the function that takes the parsed options and returns the exit code; libraries are imported when it runs.
+    """
     data = commands.add_parser(
         "data", help="check data, and bring them in", description="Look at data before a run, and keep them in tables."
     )

@@ -9,6 +9,10 @@ from lodestar.safe_text import command, say
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `lodestar tune` to the command line's parsers: a hyperparameter search here, or with `--katib` a Katib Experiment as YAML.
+
+    It leaves in `command` the function that takes the parsed options and returns the exit code.
+    """
     tune = commands.add_parser(
         "tune",
         help="look for better settings of a recipe",

@@ -19,6 +19,8 @@ TAIL_LINES = 30
 
 @dataclass
 class StepView:
+    """A step's line of the display: its status, one of WAITING, RUNNING, DONE, CACHED and FAILED, and the text behind it."""
+
     mark: str = WAITING
     text: str = ""
 
@@ -56,9 +58,11 @@ class RunView:
         return len(text)
 
     def flush(self) -> None:
+        """Flush the log file; a line whose end has not come yet is not displayed."""
         self.log.flush()
 
     def isatty(self) -> bool:
+        """False, whatever standard error is: what writes here sends neither colours nor cursor movements into the log."""
         return False
 
     def cached(self, step: str) -> None:
