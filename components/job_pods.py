@@ -62,6 +62,10 @@ class Failure:
 
     @property
     def is_out_of_memory(self) -> bool:
+        """Whether the worker ran out of memory: OOMKilled, or SIGKILL without an eviction, preemption or shutdown of its node.
+
+        A SIGKILL shows as the container's exit code 137, or as torchrun's exit code -9 in what the worker left.
+        """
         was_killed = self.end.exit_code == KILLED or _signal(self.end.message) == signal.SIGKILL
         return self.end.reason == OUT_OF_MEMORY or (was_killed and not self.pod.reason)
 

@@ -123,9 +123,15 @@ class KubernetesJobs:
         self._objects, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
 
     def check_rights(self) -> None:
+        """Ask for each right by a SelfSubjectAccessReview: E537 names those that are missing; where the server does not answer, none is."""
         require(rights(self.namespace, self._kind), self._api)
 
     def create(self, body: Object) -> bool:
+        """POST the job; False where its name exists (HTTP 409).
+
+        EnvironmentFault E539 where the namespace or the kind of job is not there, E534 where it is refused; Unreachable (E534) where the
+        server is busy or does not answer: a POST is not retried.
+        """
         with _refusals("the training job", CONFLICT, NOT_FOUND) as refused:
             self._objects.create_namespaced_custom_object(**self._place, body=body)
         if NOT_FOUND in refused:
@@ -133,12 +139,17 @@ class KubernetesJobs:
         return not refused
 
     def read(self, name: str) -> Object:
+        """GET the job, retried for about a minute; E538 where it is gone, E534 where refused, Unreachable (E534) where nobody answers."""
         with _refusals(f"reading training job {name}", NOT_FOUND):
             return dict(self._objects.get_namespaced_custom_object(**self._place, name=name))
         remedy = "Who deleted it? The same step goes on from the last checkpoint."
         raise EnvironmentFault("E538", f"training job {name} is no longer in namespace {self.namespace}", remedy=remedy)
 
     def delete(self, name: str, *, wait: bool = True) -> None:
+        """Delete in the foreground, pods before the job; with `wait` look each second until it is gone, for 60 s at most, then return.
+
+        EnvironmentFault E534 where it is refused, Unreachable (E534) where the server is busy or does not answer.
+        """
         place = {**self._place, "name": name}
         with _refusals(f"deleting training job {name}", NOT_FOUND):
             self._objects.delete_namespaced_custom_object(**place, propagation_policy="Foreground")
@@ -148,6 +159,7 @@ class KubernetesJobs:
                 time.sleep(1)
 
     def pods(self, name: str) -> list[Pod]:
+        """List the pods that bear the operator's label of the job, rank zero first, of equal ones the newest first; E534 as `read`."""
         selector = self._kind.pods.format(name=name)
         with _refusals(f"the pods of training job {name}"):
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector).items
@@ -156,12 +168,17 @@ class KubernetesJobs:
         return sorted(made, key=lambda pod: (rank[pod.name], -pod.created.timestamp()))
 
     def log(self, pod: str, *, is_before: bool = False) -> str:
+        """Lines of the last 30 s, or with `is_before` the last 200 of the container's run before; each begins with its RFC 3339 time.
+
+        Empty where there is no log for now: no container runs (HTTP 400, 404) or the node does not answer (5xx). E534 for other refusals.
+        """
         span: dict[str, Any] = {"previous": True, "tail_lines": LAST_LINES} if is_before else {"since_seconds": LOG_S}
         with _refusals(f"the log of {pod}", *NO_LOG):
             return str(self._core.read_namespaced_pod_log(pod, self.namespace, container=self._kind.container, timestamps=True, **span))
         return ""
 
     def warnings(self, name: str) -> list[str]:
+        """Warning events of the job and of objects named `NAME-…`, such as its pods, as `REASON OBJECT: MESSAGE`; E534 as `read`."""
         with _refusals("its events"):
             events = self._core.list_namespaced_event(self.namespace, field_selector="type=Warning").items
         about = (event for event in events if event.involved_object.name == name or event.involved_object.name.startswith(f"{name}-"))

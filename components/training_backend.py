@@ -37,6 +37,10 @@ class TrainingEnvironment:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "TrainingEnvironment":
+        """Read LODESTAR_TRAINING, LODESTAR_CHECKPOINTS (a folder below /tmp without it), KUBERNETES_SERVICE_HOST and LODESTAR_POD_*.
+
+        What is not set is empty; nothing is checked here.
+        """
         return cls(
             setting=environment.get("LODESTAR_TRAINING", ""),
             is_on_kubernetes=bool(environment.get(ON_KUBERNETES)),
