@@ -19,6 +19,8 @@ from feature_repo.packed import PackedRedisOnlineStore
 
 
 class StreamingEngineConfig(LocalComputeEngineConfig):
+    """`batch_engine` of feature_store.yaml: Feast's options of its local engine, with the type that names StreamingEngine."""
+
     type: Literal["feature_repo.engine.StreamingEngine"] = "feature_repo.engine.StreamingEngine"  # type: ignore[assignment]
 
 

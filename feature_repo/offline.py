@@ -167,14 +167,17 @@ class AsOfRetrievalJob(RetrievalJob):
 
     @property
     def full_feature_names(self) -> bool:
+        """Whether columns are named `VIEW__FEATURE` and not `FEATURE`, as the caller of Feast asked."""
         return self._full_names
 
     @property
     def on_demand_feature_views(self) -> list[Any]:
+        """The requested on-demand feature views, which Feast computes from the joined rows; none of a job that pulls a table."""
         return self._derived
 
     @property
     def metadata(self) -> Any:
+        """Feast's RetrievalMetadata: features, entity columns, the entity rows' first and last event time; None of a pulled table."""
         return self._metadata
 
     def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:

@@ -23,6 +23,8 @@ from lodestar.schema.places import generation_table, layouts_table, rows_table
 
 
 class PackedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
+    """`online_store` of feature_store.yaml: Feast's options of its SQLite store, of which `path` alone is read here."""
+
     type: Literal["feature_repo.online.PackedSqliteOnlineStore"] = "feature_repo.online.PackedSqliteOnlineStore"  # type: ignore[assignment]
 
 
@@ -35,6 +37,10 @@ class PackedSqliteOnlineStore(OnlineStore):
     def online_write_batch(
         self, config: Any, table: FeatureView, data: list[Any], progress: Callable[[int], Any] | None, *_: Any, **__: Any
     ) -> None:
+        """Pack Feast's messages and write them in one transaction, into whichever generation the file holds; `progress` is called once.
+
+        ValueError where a feature of the view is of a type that this store does not keep.
+        """
         self.write_rows(config, table, rows.from_messages(config, table, data))
         if progress:
             progress(len(data))
@@ -64,11 +70,16 @@ class PackedSqliteOnlineStore(OnlineStore):
             database.execute(f'INSERT INTO "{generation_table(config.project)}" VALUES (?)', (generation,))
 
     async def online_write_batch_async(self, *args: Any, **options: Any) -> None:
+        """`online_write_batch` in a thread, so that the disk does not hold up the event loop."""
         await asyncio.to_thread(self.online_write_batch, *args, **options)
 
     def online_read(
         self, config: Any, table: FeatureView, entity_keys: list[Any], requested_features: list[str] | None = None, *_: Any, **__: Any
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Event time and values of each entity, in the order of `entity_keys`, by a SELECT each; (None, None) where none is within its TTL.
+
+        A row that an older version of the view wrote is decoded by its own layout; features that it lacks are null.
+        """
         database, name = self._opened(config), rows_table(config.project, table.name)
         query = f'SELECT row FROM "{name}" WHERE entity = ?'
         found = [database.execute(query, (rows.entity_bytes(config, entity),)).fetchone() for entity in entity_keys]
@@ -79,6 +90,7 @@ class PackedSqliteOnlineStore(OnlineStore):
         return [rows.to_messages(table, layouts, row[0] if row else None, requested_features) for row in found]
 
     async def online_read_async(self, *args: Any, **options: Any) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """`online_read` in a thread, so that the disk does not hold up the event loop."""
         return await asyncio.to_thread(self.online_read, *args, **options)
 
     def update(self, config: Any, tables_to_delete: Any, tables_to_keep: Any, *_: Any, **__: Any) -> None:
@@ -105,6 +117,7 @@ class PackedSqliteOnlineStore(OnlineStore):
         _path(config).unlink(missing_ok=True)
 
     async def close(self) -> None:
+        """Close the connection to the file, if there is one; the next read or write opens it again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -75,6 +75,10 @@ class PackedRedisOnlineStore(RedisOnlineStore):
     def online_write_batch(
         self, config: Any, table: FeatureView, data: list[Any], progress: Callable[[int], Any] | None, *_: Any, **__: Any
     ) -> None:
+        """Pack Feast's messages and write them to every live generation, as a push of new values does; `progress` is called once.
+
+        ValueError where a feature of the view is of a type that this store does not keep.
+        """
         self.write_rows(config, table, rows.from_messages(config, table, data))
         if progress:
             progress(len(data))
@@ -107,9 +111,11 @@ class PackedRedisOnlineStore(RedisOnlineStore):
         self._get_client(config.online_store).eval(FILLED, 1, key, STATE, microseconds(until))
 
     def generations(self, config: Any) -> Generations:
+        """The feature generations of the project in this Redis, over the connection that the store has."""
         return Generations(self._get_client(config.online_store), config.project)
 
     async def online_write_batch_async(self, *args: Any, **options: Any) -> None:
+        """`online_write_batch` in a thread, so that Redis' answers do not hold up the event loop."""
         await asyncio.to_thread(self.online_write_batch, *args, **options)
 
     def online_read(
@@ -126,6 +132,7 @@ class PackedRedisOnlineStore(RedisOnlineStore):
         return [rows.to_messages(table, layouts, row, requested_features) for row in found]
 
     async def online_read_async(self, *args: Any, **options: Any) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """`online_read` in a thread, so that Redis' answers do not hold up the event loop."""
         return await asyncio.to_thread(self.online_read, *args, **options)
 
     def update(self, config: Any, tables_to_delete: Any, *_: Any, **__: Any) -> None:
@@ -134,6 +141,7 @@ class PackedRedisOnlineStore(RedisOnlineStore):
             self.delete_table(config, table)
 
     def teardown(self, config: Any, tables: Sequence[FeatureView], entities: Any) -> None:
+        """Delete the views' rows of all live generations, and their layouts; which generation is current stays written."""
         for table in tables:
             self.delete_table(config, table)
 
