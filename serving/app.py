@@ -68,6 +68,11 @@ class App:
             self._routes[f"{base}/infer"] = ("v2/infer", {"POST": self._infer})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application: lifespan opens and closes the predictor; an HTTP request is answered, and counted by route and status.
+
+        No exception leaves it for a request: unknown paths are 404 (E404), other methods 405 (E405), faults of ours 500 (E500 or a bundle's
+        code), logged with their stack trace.
+        """
         if scope["type"] == "lifespan":
             await asgi.live(receive, send, self.predictor.open, self.predictor.close)
         elif scope["type"] == "http":

@@ -53,6 +53,7 @@ async def live(receive: Receive, send: Send, opened: Callable[[], Awaitable[None
 
 
 async def answer(send: Send, reply: Reply) -> None:
+    """Send a reply as ASGI messages, its body in one piece, with `content-length` and `cache-control: no-store`."""
     headers = [reply.content_type, (LENGTH, b"%d" % len(reply.body)), NOT_KEPT, *reply.more_headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
@@ -65,6 +66,7 @@ class Operators:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer GET and HEAD on the routes; 404 (E404) for another path, 405 (E405) with `allow` for another method."""
         handler, request = self._routes.get(scope["path"]), Request(scope, receive)
         if handler is None:
             message = f"there is nothing here; there are {', '.join(self._routes)}"
@@ -131,6 +133,7 @@ async def body(request: Request, most_bytes: int) -> bytes:
 
 
 def header(request: Request, name: bytes) -> str | None:
+    """The first value of a request's header, as Latin-1, None where there is none; `name` in lower case, as ASGI has them."""
     return next((value.decode("latin-1") for key, value in request.scope["headers"] if key == name), None)
 
 

@@ -102,6 +102,7 @@ class Kubernetes:
     name: str
 
     def live(self) -> Live:
+        """GET both services and the route; a canary that is being deleted counts as none. E541 where refused or not answered."""
         with _refusals(f"InferenceService {self.namespace}/{self.name}"):
             service = self._read(SERVICE, self.name)
             second = self._found(SERVICE, f"{self.name}-{CANARY}")
@@ -111,13 +112,16 @@ class Kubernetes:
             return Live(service=service, route=self._found(ROUTE, f"{self.name}-split"), second=second)
 
     def answers(self, service: Object) -> bool:
+        """Whether the condition `Ready` that KServe wrote into `service` is True; no request is sent."""
         return condition(service, "Ready")
 
     def make(self, steps: list[Step]) -> None:
+        """Send each change, then look every 2 s until it took effect: E542 after 600 s, E541 if refused, E572 after 60 s of conflicts."""
         for step in steps:
             self._make(step, READY_S)
 
     def undo(self, steps: list[Step]) -> None:
+        """As `make` with 8 s for each change, since a terminated pod has 30 s; what a change raises is logged as a `rollout` event."""
         for step in steps:
             try:
                 self._make(step, TAKE_BACK_S)

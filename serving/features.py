@@ -88,13 +88,15 @@ class NoFeatures:
     """Everyone is new."""
 
     async def histories(self, users: Sequence[str]) -> Histories:
+        """No items for anyone: every user is a cold-start user."""
         return [NOBODY for _ in users]
 
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
+        """NaN for every count, float64 [users, USER_COUNTS] and [items, ITEM_COUNTS]."""
         return decoded({}, [None] * len(users), USER_COUNTS), decoded({}, [None] * len(items), ITEM_COUNTS)
 
     async def close(self) -> None:
-        pass
+        """There is no connection."""
 
 
 class SqliteFeatures:
@@ -119,15 +121,21 @@ class SqliteFeatures:
             raise EnvironmentFault("E504", f"there is no online store at {path} ({error})", remedy=remedy) from error
 
     async def histories(self, users: Sequence[str]) -> Histories:
+        """A SELECT for each user, on the event loop; nothing of a user without a row or with one past its TTL.
+
+        StoreFailed where the file or a row cannot be read.
+        """
         with self._read() as database:
             return [self._history(database, user) for user in users]
 
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
+        """A SELECT for up to 10,000 entities of each view, on the event loop; StoreFailed where the file or a row cannot be read."""
         with self._read() as database:
             of_users = self._numbers(database, schema.USER_ACTIVITY_VIEW, users, USER_COUNTS)
             return of_users, self._numbers(database, schema.ITEM_STATS_VIEW, items, ITEM_COUNTS)
 
     async def close(self) -> None:
+        """Close the file, if it is open."""
         if self._database is not None:
             self._database.close()
 
@@ -217,6 +225,10 @@ class RedisFeatures:
         self._keeping: asyncio.Task[None] | None = None
 
     async def histories(self, users: Sequence[str]) -> Histories:
+        """One HMGET for all users, answered within TIMEOUT_S; the first call starts the task that keeps the generation from expiring.
+
+        GenerationMissing where Redis has no complete rows of the generation, StoreFailed where it does not answer in time or as it should.
+        """
         if self._keeping is None and self._generation:
             self._keeping = asyncio.get_running_loop().create_task(self._keep())
         try:
@@ -238,6 +250,7 @@ class RedisFeatures:
         return of_users, of_items
 
     async def close(self) -> None:
+        """Cancel the task that keeps the generation from expiring, and close the connection."""
         if self._keeping is not None:
             self._keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):

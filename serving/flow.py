@@ -18,10 +18,12 @@ class FairFlow(FlowControl):
         self._load, self._is_in_queue, self._is_wanted = load, False, False
 
     def pause_reading(self) -> None:
+        """Stop reading from the connection, and withdraw a `resume_reading` that has not had its turn."""
         self._is_wanted = False
         super().pause_reading()
 
     def resume_reading(self) -> None:
+        """Queue the connection to be read again by `Load.run_later`; nothing where it is queued already or was never paused."""
         self._is_wanted = True
         if self.read_paused and not self._is_in_queue:
             self._is_in_queue = True
@@ -42,5 +44,6 @@ class QuietTransport:
         self.write_eof, self.get_write_buffer_size = transport.write_eof, transport.get_write_buffer_size
 
     def write(self, content: bytes) -> None:
+        """Write to the transport, and drop the bytes where it is closing."""
         if not self.is_closing():
             self._write(content)

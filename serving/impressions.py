@@ -107,6 +107,7 @@ class FileLog:
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def close(self) -> None:
+        """Close the file, and with it give up the lock; rows are written already, and are not synced."""
         os.close(self._file)
 
 
@@ -124,6 +125,7 @@ class BucketLog:
         self._thread.start()
 
     def append(self, rows: bytes) -> None:
+        """Append to the open part in the spool; one of 8 MiB or of 30 s is uploaded by a thread. OSError where the spool's disk fails."""
         with self._lock:
             self._part.append(rows)
             self._size += len(rows)

@@ -30,11 +30,14 @@ class Connection(Protocol):
     unread_bytes: int
 
     @property
-    def rank(self) -> int | None: ...
+    def rank(self) -> int | None:
+        """Order in which connections are dropped, lowest first; None while a request is being answered."""
 
-    def refuse(self, refusal: Refusal) -> None: ...
+    def refuse(self, refusal: Refusal) -> None:
+        """Send a refusal behind the responses that are owed, then close."""
 
-    def drop(self, reason: str) -> None: ...
+    def drop(self, reason: str) -> None:
+        """Close without a response; `reason` is the label of the metric."""
 
 
 class Load:
@@ -73,6 +76,7 @@ class Load:
 
     @property
     def is_too_full(self) -> bool:
+        """Whether requests that are not whole or not answered hold more than 32 MiB in all."""
         return self.waiting_bytes > MOST_WAITING_BYTES
 
     def shed_waiting(self) -> bool:

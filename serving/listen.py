@@ -47,6 +47,7 @@ def run(app: Any, load: Load, listeners: Listeners, who: str, path: str) -> None
 
 
 def address(listener: socket.socket) -> str:
+    """The URL of a bound socket, `http://HOST:PORT`, with an IPv6 host in brackets."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -37,18 +37,23 @@ class Metrics:
         self.dropped = Counter("lodestar_impression_parts_dropped", "Parts of the impression log given up.", registry=self._registry)
 
     def request(self, route: str, status: int) -> None:
+        """Count a request in `lodestar_requests`; `route` names a route and is no path, so callers cannot make labels."""
         self._requests(route, int(status)).inc()
 
     def refused(self, reason: str) -> None:
+        """Count a caller refused or dropped before an answer in `lodestar_connections_refused`."""
         self._refused(reason).inc()
 
     def fault(self, code: str) -> None:
+        """Count a request that failed by a fault of ours in `lodestar_faults`, under the error's code."""
         self._faults(code).inc()
 
     def predicted(self, seconds: float) -> None:
+        """Observe the seconds from a checked request to its answer in `request_predict_seconds`."""
         self._seconds.observe(seconds)
 
     def answer(self, retriever: str) -> None:
+        """Count a list in `lodestar_answers`, under the retriever that made it."""
         self._answers(retriever).inc()
 
     def page(self) -> bytes:

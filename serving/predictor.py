@@ -38,11 +38,13 @@ class Trouble:
     _lasts: bool = False
 
     def begins(self, error: Exception) -> None:
+        """Log the error as a warning if this is the first since it last worked."""
         if not self._lasts:
             logger.warning("%s fails: %s", self.what, error)
         self._lasts = True
 
     def ends(self) -> None:
+        """Log that it works again if it had failed."""
         if self._lasts:
             logger.warning("%s works again", self.what)
         self._lasts = False
@@ -74,6 +76,7 @@ class Predictor:
 
     @property
     def digest(self) -> str:
+        """The digest of the bundle, which names the model's version in answers, metrics and the impression log."""
         return self.recommender.bundle.digest
 
     async def open(self) -> None:

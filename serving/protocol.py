@@ -1,9 +1,8 @@
 """HTTP/1.1 as uvicorn speaks it on llhttp's parser, with bounds on what they leave open.
 
-Neither has settings for how long a head is, how many headers it has, how long a caller may take to send or to read, or how many requests
-may come before their answers: uvicorn's connection is extended here by counting what passes, and parses nothing itself. Refusals are in
-the same words as the application's, and what a refused caller still sends is read away for a while, since an answer is lost where a
-connection closes on unread data.
+Neither bounds the length of a head, the number of its headers, the time to send or to read, or the requests that come before their
+answers: uvicorn's connection is extended here by counting what passes, and parses nothing itself. What a refused caller still sends is
+discarded for a while, since an answer is lost where a connection closes on unread data.
 """
 
 from asyncio import TimerHandle, Transport
@@ -11,9 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from httptools import HttpParserError
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving import refusals, upgrades
 from serving.flow import FairFlow, QuietTransport
@@ -23,8 +21,7 @@ from serving.refusals import MOST_HEAD_BYTES, MOST_HEADERS, MOST_MESSAGE_BYTES, 
 HOST = b"host"
 PIECE_BYTES = 16 << 10  # how much is parsed before the bounds are looked at
 UNREAD_MARK_BYTES = 32 << 10  # of answers in memory, before the next request on the connection waits
-FIRST_S = 30  # for a caller who has connected to begin
-UNREAD_S = 30  # for an answer to be read
+FIRST_S, UNREAD_S = 30, 30  # for a caller who has connected to begin, and for an answer to be read
 LINGER_S, LINGER_BYTES = 2.0, 4 << 20  # for a refusal to be read
 
 
@@ -80,6 +77,7 @@ class Protocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(FIRST_S, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Give back to the process's sums what the connection held, and cancel its timers."""
         self._load.connections.discard(self)
         self._release(self.held_bytes)
         self._unread(0)
@@ -89,6 +87,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse in pieces of 16 KiB; E410 (503) where all connections hold too much. After a refusal up to 4 MiB are discarded."""
         if self._is_deaf:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > LINGER_BYTES:
@@ -123,10 +122,12 @@ class Protocol(HttpToolsProtocol):
             self._slow = self.loop.call_later(refusals.SLOW_S, self.refuse, refusals.TOO_SLOW)
 
     def on_message_begin(self) -> None:
+        """Called by the parser: a request has begun, and is not whole."""
         self._is_whole = self._has_head = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
+        """Called by the parser for each piece of the URL; nothing is appended past `MOST_URL_BYTES`."""
         if len(self.url) <= MOST_URL_BYTES:
             super().on_url(url)
 
@@ -149,10 +150,12 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
+        """Called by the parser for each piece of the body, whose bytes the bound on the head leaves out."""
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """Called by the parser: the request is whole; its timer stops, and its bytes are held until it is answered."""
         if self.parser.should_upgrade():
             return
         self._is_whole = True
@@ -167,6 +170,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Release the answered request's bytes, start the next pipelined one, or send the refusal that came meanwhile."""
         if self._sizes:
             self._release(self._sizes.popleft())
         else:
@@ -199,11 +203,13 @@ class Protocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
+        """Called at 32 KiB of unread answers: start the 30 s for reading them, and drop others where all together are too much."""
         super().pause_writing()
         self._unread(self.transport.get_write_buffer_size())
         self._load.shed_unread()
 
     def resume_writing(self) -> None:
+        """Called when the caller has read enough: cancel the 30 s, and start the request that waited for it, in its turn."""
         super().resume_writing()
         self._unread(0)
         if self._held_back is not None:
@@ -228,9 +234,7 @@ class Protocol(HttpToolsProtocol):
         self._is_deaf = True
         self._load.refused(refusal.reason)
         self._in_time()
-        body = orjson.dumps({"code": refusal.code, "field": "", "message": refusal.message})
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        words = STATUS_LINE[int(refusal.status)] + head + body
+        words = refusal.response()
         is_begun = self._has_head and not self._is_whole and self.cycle is not None
         if is_begun and (self.cycle.response_started or self.cycle.response_complete):
             words = b""  # it has its answer

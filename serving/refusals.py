@@ -3,6 +3,8 @@
 from http import HTTPStatus
 from typing import NamedTuple
 
+import orjson
+
 from serving import asks
 
 MOST_URL_BYTES = 0xFFFF - 1  # what the parser can point into
@@ -20,6 +22,12 @@ class Refusal(NamedTuple):
     status: int
     code: str
     message: str
+
+    def response(self) -> bytes:
+        """The whole HTTP/1.1 response, JSON of `code`, `field` and `message`, after which the connection closes."""
+        body, status = orjson.dumps({"code": self.code, "field": "", "message": self.message}), HTTPStatus(self.status)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        return b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) + head + body
 
 
 BUSY = Refusal("busy", HTTPStatus.SERVICE_UNAVAILABLE, asks.BUSY, "too much is under way; ask again in a moment")

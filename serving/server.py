@@ -51,6 +51,7 @@ class Server(uvicorn.Server):
         self._load, self._words = load, words
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start uvicorn's server and the application's lifespan, then write `words` to standard error: requests are answered now."""
         await super().startup(sockets)
         warn(self._words)
 

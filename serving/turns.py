@@ -21,7 +21,8 @@ class Asked(Protocol):
     """What a request holds, whatever its protocol."""
 
     @property
-    def asks(self) -> Sequence[Ask]: ...
+    def asks(self) -> Sequence[Ask]:
+        """The requests for a list each, at least one, in the order of the answers."""
 
 
 A = TypeVar("A", bound=Asked)

@@ -51,6 +51,10 @@ class App:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application: its end waits for the journal's last batch; an HTTP request is answered and counted.
+
+        No exception leaves it for a request: unknown paths are 404 (E404), other methods 405 (E405), faults of ours 500 (E500) and logged.
+        """
         if scope["type"] == "lifespan":
             await asgi.live(receive, send, _nothing, self._journal.close)
         elif scope["type"] == "http":

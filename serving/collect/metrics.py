@@ -28,19 +28,24 @@ class Metrics:
         self.waiting = Gauge("lodestar_collect_waiting_bytes", "Closed parts that the landing has not taken.", registry=self.registry)
 
     def request(self, route: str, status: int) -> None:
+        """Count a request in `lodestar_collect_requests`; `route` is a known path or `none`, so callers cannot make labels."""
         self._requests(route, int(status)).inc()
 
     def dropped(self, reason: str) -> None:
+        """Count a caller refused or dropped before an answer in `lodestar_connections_refused`."""
         self._dropped(reason).inc()
 
     def kept(self, table: str, num_rows: int) -> None:
+        """Count durable rows in `lodestar_collect_rows` as `accepted`."""
         self._rows(table, ACCEPTED).inc(num_rows)
 
     def refused(self, table: str, faults: Iterable[Fault]) -> None:
+        """Count each refused row in `lodestar_collect_rows` under the code of its fault."""
         for fault in faults:
             self._rows(table, fault.code).inc()
 
     def published(self, table: str) -> None:
+        """Count a part that the landing has in `lodestar_collect_parts`."""
         self._parts(table).inc()
 
     def page(self) -> bytes:

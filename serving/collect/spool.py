@@ -46,6 +46,7 @@ class Spool:
 
     @property
     def is_full(self) -> bool:
+        """Whether closed parts that wait for the landing have 1 GiB or more; the journal takes no rows then. Open parts are not counted."""
         return self.waiting_bytes >= SPOOL_BYTES
 
     def append(self, rows: Mapping[str, bytes]) -> None:
