@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -20,6 +21,18 @@ from lodestar.safe_text import command
 from lodestar.storage import is_pattern, is_remote
 
 MOST_CHARACTERS = 10_000  # of all parameters together: the API server refuses more
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+# What each field of a schedule counts, from and to, and names for these numbers.
+CRON: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
+    ("seconds", 0, 59, ()),
+    ("minutes", 0, 59, ()),
+    ("hours", 0, 23, ()),
+    ("days", 1, 31, ()),
+    ("months", 1, 12, MONTHS),
+    ("weekdays", 0, 6, WEEKDAYS),
+)
+CRON_PART = re.compile(r"(?:[*?]|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +102,32 @@ def check(parameters: Mapping[str, Any]) -> None:
         )
     for name, start in configured(parameters["recipe"], parameters["overrides"]).train.addresses.items():
         _refuse_local(start, f"train.{name}")
+
+
+def check_cron(cron: str) -> None:
+    """UsageError where a schedule has not the six fields that Pipelines takes, or a field has what it cannot be.
+
+    The first of five fields, as crontab has them, may be taken for seconds: what was meant for every night begins every hour.
+    """
+    fields = cron.split()
+    if len(fields) != len(CRON):
+        way = command(["--cron", f"0 {' '.join(fields)}"]) if len(fields) == len(CRON) - 1 else "--cron '0 0 3 * * *' for every night at 3"
+        names = ", ".join(name for name, *_ in CRON)
+        raise UsageError(f"the schedule {cron!r} has {len(fields)} fields, and Pipelines takes six ({names}): give {way}")
+    for field, (name, low, high, words) in zip(fields, CRON, strict=True):
+        if not all(_is_in(part, low, high, words) for part in field.split(",")):
+            named = f" or {words[0]}-{words[-1]}" if words else ""
+            raise UsageError(f"{field!r} is none of the {name} of a schedule: give {low}-{high}{named}, *, or lists and steps of these")
+
+
+def _is_in(part: str, low: int, high: int, words: tuple[str, ...]) -> bool:
+    """Whether it is `*`, a number or a range between these, with or without a step."""
+    found = CRON_PART.fullmatch(part)
+    if found is None or (found["step"] and int(found["step"]) == 0):
+        return False
+    number = {word: low + place for place, word in enumerate(words)} | {str(value): value for value in range(low, high + 1)}
+    ends = [number.get(end.lower().lstrip("0") or "0", low - 1) for end in (found["first"], found["last"]) if end]
+    return ends == sorted(ends) and all(end >= low for end in ends)
 
 
 def _refuse_local(path: str, option: str) -> None:

@@ -37,7 +37,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     there.add_argument("--namespace", metavar="NAME", help="the profile's namespace, where Pipelines has several users")
     there.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
     there.add_argument("--run-name", metavar="NAME", help="what the run is called (default: by the time)")
-    there.add_argument("--cron", metavar="FIELDS", help='begin a run by this schedule, such as "0 0 3 * * *" for every night at 3 (UTC)')
+    there.add_argument(
+        "--cron", metavar="FIELDS", help='begin a run by this schedule, seconds first: "0 0 3 * * *" for every night at 3 (UTC)'
+    )
     there.add_argument("--destination", metavar="ADDRESS", help="s3:// address for bundles (default: none, and nothing is published)")
     there.add_argument("--service", metavar="NAME", help="InferenceService to update, as NAMESPACE/NAME")
     run.set_defaults(command=_run)
@@ -67,9 +69,11 @@ def _run(options: argparse.Namespace) -> int:
         "service": options.service or "",
     }
     if options.cluster:
-        from cli.cluster import check
+        from cli.cluster import check, check_cron
 
         check(parameters)
+        if options.cron is not None:
+            check_cron(options.cron)
     check_run(recipe=recipe, overrides=options.overrides, destination=parameters["destination"], service=parameters["service"])
     with _pipeline(options) as pipeline:
         print(f"Pipeline    {options.pipeline or 'compiled now'}, sha256 {_sha256(pipeline)}", file=sys.stderr)

@@ -80,6 +80,12 @@ def test_a_recurring_run_is_switched_on_and_begins_one_run_at_a_time(
     assert capsys.readouterr().out == "recurringruns-1\n"
 
 
+@pytest.mark.parametrize("cron", ["0 0 3 * * *", "0 */30 8-18/2 1,15 JAN-mar mon-fri", "00 5/15 03 ? * 0"])
+def test_a_schedule_as_pipelines_takes_it_is_submitted(cron: str, server: PipelinesServer, pipeline: Path) -> None:
+    assert submit(server, pipeline, "--cron", cron) == 0
+    assert server.submitted[0]["trigger"]["cron_schedule"]["cron"] == cron
+
+
 ODD = Path(tempfile.mkdtemp(prefix="lodestar-odd-"))
 (ODD / "my shop").mkdir()
 (ODD / "day1").mkdir()
@@ -112,6 +118,16 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "too many characters": (("--overrides", TOO_MANY), "10,000"),
     "an unknown recipe": (("--recipe", "sasrek"), "sasrec"),
+    "a schedule of five fields, as crontab has it": (
+        ("--cron", "30 3 * * *"),
+        "takes six (seconds, minutes, hours, days, months, weekdays)",
+    ),
+    "five fields, with what to give": (("--cron", "30 3 * * *"), "give --cron '0 30 3 * * *'"),
+    "an empty schedule": (("--cron", ""), "has 0 fields"),
+    "an hour that is none": (("--cron", "0 0 24 * * *"), "'24' is none of the hours of a schedule: give 0-23"),
+    "a range that goes back": (("--cron", "0 0 3 * * fri-mon"), "'fri-mon' is none of the weekdays"),
+    "a step of nothing": (("--cron", "0 */0 * * * *"), "'*/0' is none of the minutes"),
+    "days without a number": (("--cron", "0 0 3 , * *"), "',' is none of the days"),
     "an option of the other place": (("--output", "here"), "--output"),
 }
 
