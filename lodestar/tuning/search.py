@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
 
 from lodestar import storage
@@ -49,12 +50,24 @@ class Trial:
     values: Mapping[str, Value]
 
 
+class Draws(NamedTuple):
+    """What a process of a search draws its values by: how many trials the study had, and which of how many processes it is."""
+
+    begun: int
+    process: int
+    processes: int
+
+    def seed(self, recipe: Recipe) -> int:
+        """Another for each process and for each time that a search is gone on with, so that none draws again what was drawn; 32 bits."""
+        return int(np.random.SeedSequence((recipe.train.seed, self.begun, self.process)).generate_state(1)[0])
+
+
 def tune(features: Path, recipe: Recipe, fixed: str, folder: Path, trials: int, jobs: int) -> list[Trial]:
     """Try settings until there are `trials` that were finished or ended early; all of them, the best first.
 
     `recipe` has the overrides `fixed` already, which no trial changes. `folder` keeps the journal, what the processes said, and best.json,
-    the overrides of the best and those. UsageError where it holds the study of another recipe or of other features; DataError E201
-    where there is nothing to validate on.
+    the overrides of the best and those. Where one process tries (`jobs` 1), the recipe's seed decides what is tried. UsageError where
+    it holds the study of another recipe or of other features; DataError E201 where there is nothing to validate on.
     """
     found = store.load(features)
     check_enough(found.interactions, recipe.data)
@@ -62,8 +75,11 @@ def tune(features: Path, recipe: Recipe, fixed: str, folder: Path, trials: int, 
         raise DataError("E201", "no user has a validation item", remedy="Bring more events, or a larger data.validation_share.")
     space, study = space_of(recipe, fixed), _study(folder, recipe, found.digest)
     context, left = multiprocessing.get_context("spawn"), max(0, trials - len(ranked(study)))
-    tickets = context.Value("l", left)
-    workers = [context.Process(target=_work, args=(features, recipe, space, folder, tickets, jobs)) for _ in range(min(jobs, left))]
+    tickets, begun = context.Value("l", left), len(study.get_trials(deepcopy=False))
+    workers = [
+        context.Process(target=_work, args=(features, recipe, space, folder, tickets, Draws(begun, number, jobs)))
+        for number in range(min(jobs, left))
+    ]
     for worker in workers:
         worker.start()
     try:
@@ -112,7 +128,7 @@ def _show(study: "optuna.Study", progress: Progress) -> None:
         progress.advance(len(tried) - progress.done, best_ndcg_at_10=tried[0].ndcg)
 
 
-def _study(folder: Path, recipe: Recipe, digest: str) -> "optuna.Study":
+def _study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "optuna.Study":
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -124,7 +140,7 @@ def _study(folder: Path, recipe: Recipe, digest: str) -> "optuna.Study":
         study_name=recipe.name,
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=recipe.train.seed + os.getpid(), multivariate=True, constant_liar=True),
+        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=WARM_UP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
     )
     about = f"{to_json(recipe)} {digest}"
@@ -134,14 +150,14 @@ def _study(folder: Path, recipe: Recipe, digest: str) -> "optuna.Study":
     return study
 
 
-def _work(features: Path, recipe: Recipe, space: Space, folder: Path, tickets: "Synchronized[int]", jobs: int) -> None:
+def _work(features: Path, recipe: Recipe, space: Space, folder: Path, tickets: "Synchronized[int]", draws: Draws) -> None:
     if (parent := multiprocessing.parent_process()) and parent.pid:
         end_with_parent(parent.pid)
     with (folder / LOG).open("a") as said:
         os.dup2(said.fileno(), sys.stderr.fileno())
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // draws.processes))
     found = store.load(features)
-    study = _study(folder, recipe, found.digest)
+    study = _study(folder, recipe, found.digest, draws.seed(recipe))
     while _has_ticket(tickets):
         study.optimize(lambda trial: _tried(trial, found, recipe, space), n_trials=1)
 

@@ -74,6 +74,18 @@ def test_a_search_is_gone_on_with_and_ends_with_its_best(
         tune(found, recipe("tiny"), "{}", tmp_path / "study", 1, 1)
 
 
+def test_the_same_seed_gives_the_same_search_and_going_on_draws_anew(tmp_path: Path) -> None:
+    found, quick = features(tmp_path / "features"), override(recipe("tiny"), QUICK)
+
+    def values(name: str, trials: int) -> list[Any]:
+        tried = tune(found, quick, QUICK, tmp_path / name, trials, 1)
+        return [trial.values for trial in sorted(tried, key=lambda trial: trial.number)]
+
+    first = values("first", 2)
+    assert values("second", 1) == first[:1]
+    assert values("second", 2)[1] not in first
+
+
 def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) -> None:
     short = override(recipe("tiny"), '{"data": {"min_interactions": 1, "min_users": 1, "min_items": 1}}')
     found = features(tmp_path / "features")
