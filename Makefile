@@ -28,7 +28,7 @@ test: $(READY)  ## all tests but those that need a cluster, on two cores or more
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-cluster: $(READY)  ## the whole way on the Kubernetes that KUBECONFIG names
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m cluster --timeout 1800 tests/cluster
 
 drills: $(READY)  ## what takes longer than ten seconds: goes on where it was, one result for each drill and seed
 	$(BIN)/python -m tests.drills
