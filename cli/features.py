@@ -3,11 +3,12 @@
 import argparse
 import re
 import sys
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from lodestar.private import workspace
-from lodestar.safe_text import line, say
+from lodestar.safe_text import line, say, warn
 
 DEFAULT_OUTPUT = "lodestar-run"
 SHOWN, SUBMITTED = 20, "submitted"
@@ -64,8 +65,9 @@ def _add_prove(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     log = f"{DEFAULT_OUTPUT}/proof.jsonl"
     meaning = f"what `lodestar serve --proof` wrote: a file, a folder or s3:// (default: {log})"
     proof.add_argument("log", nargs="?", default=log, metavar="LOG", help=meaning)
-    proof.add_argument("--tables", type=Path, metavar="PATH", help="what the features were built from (default: the last run's)")
-    meaning = "whose scale counts are held to, where a ranker was given any; one for each generation served (default: those of all runs)"
+    meaning = "where tables lie that no run here has; a generation whose own are nowhere is held to these if one PATH is given (repeatable)"
+    proof.add_argument("--tables", type=Path, action="append", default=[], metavar="PATH", help=meaning)
+    meaning = "features of each generation served: they note which tables are theirs, and the scale of counts (default: those of all runs)"
     proof.add_argument("--features", type=Path, action="append", default=[], metavar="PATH", help=meaning)
     proof.add_argument("--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help="like 90m, 24h, 7d (default: 24h)")
     proof.set_defaults(command=_prove)
@@ -111,37 +113,49 @@ def _prove(options: argparse.Namespace) -> int:
     from lodestar.data.tables import Tables
     from lodestar.errors import GateRefused, UsageError
     from lodestar.features import skew
-    from lodestar.features.store import generation_of, scalers
 
     with workspace() as folder:
         source = storage.fetch(options.log, Path(folder)) if storage.is_remote(options.log) else Path(options.log)
         files = sorted(source.rglob("*.jsonl")) if source.is_dir() else [source]
         if not files or not files[0].is_file():
             raise UsageError(f"there is no proof log at {options.log}; serve with --proof to write one")
-        log, run = skew.read(files), Path(DEFAULT_OUTPUT)
-        tables = options.tables or _all(run, "ingest/tables", "--tables what the features were built from")[-1]
-        scales: dict[str, dict[str, float]] = {}
-        if any(vector.counts for vector in log.vectors):
-            folders = options.features or _all(run, "build-features/features", "--features where the features are")
-            scales = {generation_of(one): scalers(one) for one in folders}
-        proof = skew.prove(log, Tables(root=tables), options.last, scales)
-    found = f"{proof.identical:,}/{proof.requests:,} identical"
+        log, features = skew.read(files), options.features or _of_runs("build-features/features")
+        scales = dict(map(_scale, features))
+        found = _tables(log.generations(options.last), options.tables, features)
+        proof = skew.prove(log, {generation: Tables(root=root) for generation, root in found.items()}, options.last, scales)
+    identical = f"{proof.identical:,}/{proof.requests:,} identical"
     age = f"what was served was {_rounded(proof.median_age)} old in the median, {_rounded(proof.oldest)} at most"
     if not proof.differences:
-        sys.stdout.write(f"{found}; {age}\n")
+        sys.stdout.write(f"{identical}; {age}\n")
         return 0
     say("".join(f"{line(str(difference))}\n" for difference in proof.differences[:SHOWN]))
-    raise GateRefused(f"{found}; {age}")
+    raise GateRefused(f"{identical}; {age}")
 
 
-def _all(run: Path, what: str, option: str) -> list[Path]:
-    """What a step of the runs on this machine left, the last one's last."""
+def _tables(generations: Collection[str], named: Sequence[Path], features: Sequence[Path]) -> dict[str, Path]:
+    """For each generation the folder of the tables that it was built from, which is said; those that are named go before the runs'."""
     from lodestar.errors import UsageError
+    from lodestar.features import origin
 
-    found = sorted(run.glob(f".pipeline/*/{what}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"no run is in {run}; say with {option}")
+    if not (tables := [*named, *_of_runs("ingest/tables")]):
+        raise UsageError(f"no run is in {DEFAULT_OUTPUT}; say with --tables what the features were built from")
+    found = origin.find(generations, features, tables, named[0] if len(named) == 1 else None)
+    for generation, root in found.items():
+        warn(f"{line(f'feature generation {generation}: {root}')}\n")
     return found
+
+
+def _of_runs(what: str) -> list[Path]:
+    """What a step of the runs on this machine left."""
+    return sorted(Path(DEFAULT_OUTPUT).glob(f".pipeline/*/{what}"))
+
+
+def _scale(features: Path) -> tuple[str, dict[str, float]]:
+    """The generation of a folder of features, and the scale of its counts; DataError E151 where it is none."""
+    from lodestar.features.store import generation_of, scalers
+
+    scale = scalers(features)
+    return generation_of(features), scale
 
 
 def _duration(text: str) -> timedelta:

@@ -21,7 +21,7 @@ from lodestar.config import Recipe
 from lodestar.data.interactions import check_counts
 from lodestar.data.splits import last_trained, training_end
 from lodestar.data.tables import Tables
-from lodestar.features import content, generation, labels, rated, sequences, store, taken, windows
+from lodestar.features import content, generation, labels, origin, rated, sequences, store, taken, windows
 from lodestar.features.relations import opened
 from lodestar.progress import Progress
 from lodestar.schema.places import RATINGS
@@ -52,6 +52,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
             _save(database, query, folder, name)
             progress.advance()
         (folder / store.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
+        origin.write(folder, found)
         generation.write(folder, database)
 
 

@@ -30,7 +30,7 @@ NOTHING = "nothing"
 class Vector(NamedTuple):
     """What was served: to whom, as of when, which items, the seconds between them where a model looks at time, and a ranker's counts.
 
-    Counts are on the scale of the feature generation that they were read from.
+    `generation` is the feature generation that all of it was read from, on whose scale counts are; empty where the log names none.
     """
 
     user: str
@@ -90,6 +90,11 @@ class Log:
         shown_us = np.asarray(self.shown_us, dtype=np.int64)
         return np.flatnonzero(shown_us >= shown_us.max(initial=0) - last // timedelta(microseconds=1))
 
+    def generations(self, last: timedelta) -> set[str]:
+        """The feature generations that requests of the last hours were answered from."""
+        served = np.asarray(self.vector, dtype=np.int64)[self.since(last)]
+        return {self.vectors[place].generation for place in np.unique(served)}
+
 
 def read(files: Sequence[Path]) -> Log:
     """Proof logs as JSON lines; DataError E101 or E107 names the line that is none."""
@@ -113,7 +118,7 @@ def _parsed(line: bytes, place: Place) -> tuple[str, int, Vector]:
         shown = datetime.fromisoformat(row[schema.SHOWN_AT])
         counts = tuple(_counted(*one) for one in row.get(schema.COUNTS, ()))
         items, gaps_s = tuple(map(str, row[schema.RECENT_ITEMS])), tuple(map(float, row.get(schema.RECENT_GAPS_S, ())))
-        generation = str(row.get(schema.FEATURE_GENERATION, "")) if counts else ""
+        generation = str(row.get(schema.FEATURE_GENERATION, ""))
         vector = Vector(str(row[schema.USER_ID]), int(row[schema.KNOWN_US]), items, gaps_s, counts, generation)
         return str(row[schema.REQUEST_ID]), _us(shown), vector
     except KeyError as error:
@@ -137,24 +142,26 @@ def _us(moment: datetime) -> int:
     return (moment - datetime.fromtimestamp(0, moment.tzinfo)) // timedelta(microseconds=1)
 
 
-def prove(log: Log, found: Tables, last: timedelta, scales: Mapping[str, Mapping[str, float]]) -> Proof:
-    """Compare what the requests of the last hours were served with what the tables give as of the same moments.
+def prove(log: Log, found: Mapping[str, Tables], last: timedelta, scales: Mapping[str, Mapping[str, float]]) -> Proof:
+    """Compare what the requests of the last hours were served with what their generation's tables give as of the same moments.
 
-    `scales` are those of the counts (`scalers.json`) by feature generation; without counts in the log they are not looked at.
-    UsageError where counts were served of a generation that is none of them.
+    `found` has the tables of each feature generation of `log.generations`, and `scales` those of the counts (`scalers.json`); without
+    counts in the log they are not looked at. UsageError where counts were served of a generation that is none of them.
     """
     requests = log.since(last)
     served = np.asarray(log.vector, dtype=np.int64)[requests]
     wanted = [log.vectors[place] for place in np.unique(served)]
-    history = dict(_rebuilt(found, wanted))
-    counts = {generation: rebuilt(found, keys, _scale(scales, generation)) for generation, keys in _by_generation(wanted).items()}
+    history, counts = {}, {}
+    for generation, vectors in _by_generation(wanted).items():
+        history[generation] = dict(_rebuilt(found[generation], vectors))
+        keys = [key for vector in vectors for key, _ in vector.counts]
+        counts[generation] = rebuilt(found[generation], keys, _scale(scales, generation)) if keys else {}
     shown_us = np.asarray(log.shown_us, dtype=np.int64)[requests]
     differences, ages_us = [], []
     for request, place, moment_us in zip(requests, served, shown_us, strict=True):
         vector = log.vectors[place]
-        different = _difference(vector, history[vector.user, vector.known_us], int(moment_us)) or _miscounted(
-            vector, counts.get(vector.generation, {}), int(moment_us)
-        )
+        past = history[vector.generation][vector.user, vector.known_us]
+        different = _difference(vector, past, int(moment_us)) or _miscounted(vector, counts[vector.generation], int(moment_us))
         if different is not None:
             differences.append(Difference(request_id=log.request[request], user=vector.user, **different))
         if vector.known_us:
@@ -168,18 +175,20 @@ def prove(log: Log, found: Tables, last: timedelta, scales: Mapping[str, Mapping
     )
 
 
-def _by_generation(wanted: Sequence[Vector]) -> dict[str, list[Key]]:
-    keys: dict[str, list[Key]] = {}
+def _by_generation(wanted: Sequence[Vector]) -> dict[str, list[Vector]]:
+    vectors: dict[str, list[Vector]] = {}
     for vector in wanted:
-        if vector.counts:
-            keys.setdefault(vector.generation, []).extend(key for key, _ in vector.counts)
-    return keys
+        vectors.setdefault(vector.generation, []).append(vector)
+    return vectors
 
 
 def _scale(scales: Mapping[str, Mapping[str, float]], generation: str) -> Mapping[str, float]:
     if generation not in scales:
         given = ", ".join(scales) or "none"
-        raise UsageError(f"counts were served of feature generation {generation or 'without a name'}, and --features gives {given}")
+        raise UsageError(
+            f"counts were served of feature generation {generation or 'without a name'}, and --features gives {given}; "
+            "add --features with the folder of that generation's features"
+        )
     return scales[generation]
 
 

@@ -26,7 +26,7 @@ from lodestar.config import Recipe
 from lodestar.data.interactions import check_counts
 from lodestar.data.splits import last_trained, training_end
 from lodestar.data.tables import Tables
-from lodestar.features import batches, build, content, generation, labels, rated, relations, store, taken, windows
+from lodestar.features import batches, build, content, generation, labels, origin, rated, relations, store, taken, windows
 from lodestar.features.batches import FIRST, NTH, PLACE
 from lodestar.progress import Progress
 from lodestar.schema import View
@@ -63,6 +63,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe, session: "SparkSe
         spark.save(labels.TABLE, spark.query(labels.query(wanted)))
         spark.save(RATINGS, spark.query(rated.query()))
         (folder / store.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
+        origin.write(folder, found)
         generation.write(folder)
 
 

@@ -5,6 +5,7 @@ data/*.parquet  feature tables, for Feast; and who rated what
 training_set.parquet  labels with what was known at their moments
 scalers.json    how raw statistics became numbers in 0–1
 generation      what all of these are called together
+built_from      the digest of the tables that they were built from
 """
 
 import hashlib

@@ -2,6 +2,7 @@
 
 TRAINING_SET = "training_set.parquet"  # in a folder of features: labels with what was known at their moments
 GENERATION = "generation"  # there too: the name of all that was built together
+BUILT_FROM = "built_from"  # there too: the digest of the tables that it was built from
 RATINGS = "ratings"  # a table beside the views: who rated what
 # In Redis, among the rows of a view under a name that no entity has (it is no UTF-8): how far the generation is filled, and until when.
 STATE, COMPLETE, FILLING = b"\xff", b"complete", b"filling"

@@ -218,7 +218,8 @@ def proven(features: Path, made: Path, start_serving: StartServing, tmp_path_fac
 def proof(features: Path, rows: list[dict[str, Any]], log: Path) -> skew.Proof:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     scales = {generation_of(features): features_store.scalers(features)}
-    return skew.prove(skew.read([log]), Tables(root=features.parent / "tables"), timedelta(hours=1), scales)
+    read, last = skew.read([log]), timedelta(hours=1)
+    return skew.prove(read, dict.fromkeys(read.generations(last), Tables(root=features.parent / "tables")), last, scales)
 
 
 def test_the_counts_of_an_answer_are_what_history_gives(features: Path, proven: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.features import DEFAULT_OUTPUT
 from cli.main import main
+from components.release import release
 from lodestar import schema, storage
 from lodestar.data.tables import Tables
 from lodestar.errors import DataError
 from lodestar.features import skew
 from tests.contract.conftest import StartServing, generation_of, publish
+from tests.contract.generations import EARLY, LATE, made
 from tests.factories import EPOCH_US, SECOND_US, small_bundle
 from tests.unit.test_features import built
 
@@ -50,7 +53,8 @@ def served(folder: Path, start_serving: StartServing, tmp_path_factory: pytest.T
 
 def proof(folder: Path, rows: list[Row], log: Path, last: timedelta = DAY) -> skew.Proof:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return skew.prove(skew.read([log]), Tables(root=folder / "tables"), last, {})
+    read = skew.read([log])
+    return skew.prove(read, dict.fromkeys(read.generations(last), Tables(root=folder / "tables")), last, {})
 
 
 def test_what_a_process_serves_is_what_history_gives(folder: Path, served: list[Row], tmp_path: Path) -> None:
@@ -166,7 +170,7 @@ def test_beside_a_run_the_command_needs_no_more_than_how_far_back(
     folder: Path, served: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "lodestar-run"
-    shutil.copytree(folder / "tables", run / ".pipeline" / "recommend-1" / "ingest" / "tables")
+    lay(folder, run / ".pipeline" / "recommend-1")
     monkeypatch.chdir(tmp_path)
     assert main(["features", "prove", "--last", "24h"]) == 2  # nothing was served yet
     (run / "proof.jsonl").write_text("".join(json.dumps(row) + "\n" for row in served))
@@ -174,6 +178,80 @@ def test_beside_a_run_the_command_needs_no_more_than_how_far_back(
     assert capsys.readouterr().out.startswith("8/8 identical")
     shutil.rmtree(run / ".pipeline")
     assert main(["features", "prove", "--last", "24h"]) == 2
+
+
+def lay(made: Path, run: Path) -> None:
+    """Tables and features as steps of a run leave them."""
+    shutil.copytree(made / "tables", run / "ingest" / "tables")
+    shutil.copytree(made / "features", run / "build-features" / "features")
+
+
+@pytest.fixture(scope="module")
+def released_twice(tmp_path_factory: pytest.TempPathFactory, start_serving: StartServing) -> Path:
+    """A folder with `lodestar-run`, in which two generations were released one after another; `proof.jsonl` is of the first alone."""
+    folder = tmp_path_factory.mktemp("twice")
+    output = folder / DEFAULT_OUTPUT
+    for day, rows in enumerate((EARLY, LATE), 1):
+        (folder / f"day{day}").mkdir()
+        one = made(folder / f"day{day}", rows)
+        lay(folder / f"day{day}", output / ".pipeline" / f"recommend-{day}")
+        release(one.bundle, one.features, str(output), f"2026-01-0{day}T00:00:00Z")
+        if day == 1:
+            online, log = output / "current" / "online" / "online.db", output / "proof.jsonl"
+            server = start_serving("--bundle", output / "current" / "bundle", "--features", f"sqlite:{online}", "--proof", log)
+            for user in ("u0", "u1", "nobody"):
+                httpx.get(f"{server.address}/v1/recommend", params={"user": user}).raise_for_status()
+            assert server.stop() == (0, "")
+    return folder
+
+
+@pytest.fixture
+def twice(released_twice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to change, in which we are."""
+    shutil.copytree(released_twice, tmp_path / "twice", symlinks=True)
+    monkeypatch.chdir(tmp_path / "twice")
+    return tmp_path / "twice"
+
+
+def test_what_was_served_is_held_to_the_tables_of_its_own_generation(twice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not to those of the release after it, which know of a visit that was not known then."""
+    assert main(["features", "prove"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("3/3 identical")
+    assert f"feature generation {generation_of(twice / 'day1' / 'features')}: " in said.err
+    assert "recommend-1/ingest/tables" in said.err
+    log = twice / DEFAULT_OUTPUT / "proof.jsonl"
+    first, second = (generation_of(twice / f"day{day}" / "features") for day in (1, 2))
+    log.write_text(log.read_text() + log.read_text().replace(first, second))
+    assert main(["features", "prove"]) == 4  # as it would be had the second generation served the same
+    assert "4/6 identical" in capsys.readouterr().err
+
+
+def test_a_generation_whose_tables_are_gone_is_held_to_no_others(twice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = twice / DEFAULT_OUTPUT / ".pipeline" / "recommend-1" / "ingest" / "tables"
+    tables.rename(twice / "moved")
+    assert main(["features", "prove"]) == 5
+    said = capsys.readouterr().err
+    generation = generation_of(twice / "day1" / "features")
+    assert f"E575 the tables that feature generation {generation} was built from are in none of 1 folders. Add `--tables PATH`" in said
+    assert main(["features", "prove", "--tables", "moved"]) == 0
+    assert main(["features", "prove", "--tables", "moved", "--tables", "day2/tables"]) == 0
+    assert main(["features", "prove", "--tables", "day2/tables"]) == 4  # a person's word
+    shutil.rmtree(twice / DEFAULT_OUTPUT / ".pipeline" / "recommend-1")
+    assert main(["features", "prove"]) == 5
+    assert "no features at hand note which they were" in capsys.readouterr().err
+    assert main(["features", "prove", "--tables", "moved"]) == 0
+    assert main(["features", "prove", "--tables", "day2/tables", "--tables", "moved", "--features", "day1/features"]) == 0
+    assert main(["features", "prove", "--tables", "moved", "--features", "moved"]) == 3
+
+
+def test_a_row_that_names_no_generation_is_held_to_tables_that_are_named(twice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = twice / DEFAULT_OUTPUT / "proof.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps({name: row[name] for name in row if name != schema.FEATURE_GENERATION}) + "\n" for row in rows))
+    assert main(["features", "prove"]) == 5
+    assert "E575 the tables that feature generation without a name was built from" in capsys.readouterr().err
+    assert main(["features", "prove", "--tables", "day1/tables"]) == 0
 
 
 @pytest.mark.parametrize(

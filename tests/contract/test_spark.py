@@ -20,7 +20,7 @@ from lodestar.errors import DataError
 from lodestar.features import spark
 from lodestar.features.build import build_features
 from lodestar.features.store import SCALERS, SEQUENCES
-from lodestar.schema.places import GENERATION
+from lodestar.schema.places import BUILT_FROM, GENERATION
 from tests.contract.conftest import ROOT
 from tests.contract.kustomize import OVERLAYS, rendered
 from tests.factories import EPOCH_US, table
@@ -43,6 +43,7 @@ def assert_equal(ours: Path, theirs: Path) -> None:
     assert (ours / SEQUENCES).read_bytes() == (theirs / SEQUENCES).read_bytes()
     assert (ours / SCALERS).read_bytes() == (theirs / SCALERS).read_bytes()
     assert (ours / GENERATION).read_text() == (theirs / GENERATION).read_text()
+    assert (ours / BUILT_FROM).read_text() == (theirs / BUILT_FROM).read_text()
     for file in sorted((theirs / "data").iterdir()):
         found, expected = (ordered(pq.read_table(folder / "data" / file.name)) for folder in (ours, theirs))
         assert found.column_names == expected.column_names

@@ -55,6 +55,19 @@ def held(root: Path) -> manifest.Manifest:
     return found
 
 
+def test_tables_have_a_digest_until_something_is_added(tmp_path: Path) -> None:
+    root, data = tmp_path / "store", save(tmp_path / "a.csv", *views(1, "x", "y"))
+    add(str(data), root)
+    digest = Tables(root=root).digest()
+    add(str(data), root)
+    assert Tables(root=shutil.copytree(root, tmp_path / "moved")).digest() == digest
+    add(str(save(tmp_path / "b.csv", *views(2, "z"))), root)
+    assert Tables(root=root).digest() != digest
+    (root / Tables(root=root).names(schema.EVENTS)[0]).unlink()
+    with pytest.raises(DataError, match="E151"):
+        Tables(root=root).digest()
+
+
 def test_the_same_file_twice_adds_nothing(tmp_path: Path) -> None:
     data, root = save(tmp_path / "a.csv", *views(1, "x", "y")), tmp_path / "store"
     add(str(data), root)
