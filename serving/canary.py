@@ -214,7 +214,8 @@ def _claimed(live: Live, address: str, percent: int) -> Object:
 def _canary_predictor(service: Object, address: str) -> Object:
     """KServe merges it over the stable one; the name is new with each bundle, since a promotion takes it over."""
     name = f"{CANARY}-{hashlib.sha256(address.encode()).hexdigest()[:SHOWN_DIGITS]}"
-    return {"name": name, "minReplicas": 1, "model": _tried(service["spec"]["predictor"]["model"], address)}
+    # The schema asks for the model's name here, where it does not for the stable one; KServe has no use for it.
+    return {"name": name, "minReplicas": 1, "model": {"name": ""} | _tried(service["spec"]["predictor"]["model"], address)}
 
 
 def _tried(model: Object, address: str) -> Object:

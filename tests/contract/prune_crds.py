@@ -19,10 +19,6 @@ def prune(schema: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {
         key: schema[key] for key in ("type", "enum", "required", "minimum", "maximum", "x-kubernetes-int-or-string") if key in schema
     }
-    if "modelFormat" in schema.get("properties", {}) and "required" in kept:
-        kept["required"] = [
-            name for name in kept["required"] if name != "name"
-        ]  # KServe's webhook fills it in before the schema is applied
     kept |= OPEN if schema.get("x-kubernetes-preserve-unknown-fields") else {}
     if "properties" in schema:
         kept["properties"] = {name: prune(part) if name in DEEP else _stub(part) for name, part in schema["properties"].items()}
