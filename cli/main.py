@@ -4,8 +4,10 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 from cli import data, features, run, tuning
+from lodestar import DISTRIBUTION
 from lodestar.errors import LodestarError
 from lodestar.safe_text import Parser
 
@@ -25,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments and arguments[0] in FORWARDED:
         module, _ = FORWARDED[arguments[0]]
         return int(import_module(module).main(arguments[1:]))
+    if arguments == ["--version"]:
+        print(f"lodestar {version(DISTRIBUTION)}")
+        return 0
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
@@ -42,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Behaviour logs and a catalogue in; personalised recommendations out, on a laptop or on Kubernetes.",
         epilog="Exit codes: 0 ok, 2 usage, 3 data, 4 a gate refused, 5 environment.",
     )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run.add(commands)
     data.add(commands)

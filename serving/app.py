@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from lodestar import schema
+from lodestar import DISTRIBUTION, schema
 from lodestar.engine.recommender import Recommendation
 from lodestar.errors import DataError
 from serving import asgi, asks, metrics, tensors
@@ -59,7 +59,7 @@ class App:
             "/v1/models": ("/v1/models", {"GET": says({"models": [model]})}),
             f"/v1/models/{model}": ("v1", {"GET": says_ready(load, {"name": model})}),
             f"/v1/models/{model}:predict": ("v1:predict", {"POST": self._predict}),
-            "/v2": ("/v2", {"GET": says({"name": SERVER, "version": version(SERVER), "extensions": ["binary_tensor_data"]})}),
+            "/v2": ("/v2", {"GET": says({"name": SERVER, "version": version(DISTRIBUTION), "extensions": ["binary_tensor_data"]})}),
             "/v2/models": ("/v2/models", {"GET": says({"models": [model]})}),
         }
         for base in (f"/v2/models/{model}", f"/v2/models/{model}/versions/{predictor.digest}"):

@@ -110,7 +110,7 @@ def _read(options: argparse.Namespace) -> None:
     try:
         from serving.collect.kafka import Config, Reader
     except ModuleNotFoundError as error:
-        raise UsageError(f"--kafka needs the package {error.name}: pip install 'lodestar[collect]'") from error
+        raise UsageError(f"--kafka needs the package {error.name}: in a checkout of Lodestar, pip install '.[collect]'") from error
     from serving.collect.landing import Landing
     from serving.collect.metrics import Metrics
 

@@ -7,6 +7,8 @@ import subprocess
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import cli.main
 from cli.main import FORWARDED
 from lodestar.recipes import MEASURED, RECIPES
@@ -69,6 +71,14 @@ def test_every_command_of_the_documents_is_one() -> None:
             import_module(FORWARDED[words[0]][0])._parser().parse_args(words[1:])
         else:
             cli.main._parser().parse_args(words)
+
+
+def test_what_is_to_be_installed_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    """`lodestar` on package indexes is somebody else's; the checkout is ours, and what it installs goes by another name."""
+    told = [file.read_text() for file in (*DOCUMENTS, *_sources())]
+    assert not re.findall(r"pip install [^\n`]*[ '\"]lodestar\b", "\n".join(told))
+    assert cli.main.main(["--version"]) == 0
+    assert re.fullmatch(r"lodestar \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
