@@ -136,7 +136,8 @@ def fetch(address: str, folder: Path) -> Path:
     """Bring an object, all objects under a prefix, or those that a wildcard names, into a folder; nobody need have published them.
 
     The path of what came; of a wildcard, the same wildcard there.
-    What a call that was killed has brought is not brought again. Each object is checked against the checksum that the store keeps.
+    What a call that was killed has brought is not brought again. Each object is checked against the checksum that the store keeps, and
+    what `upload` has published against its digest, as `download` does it.
     """
     with coded(address):
         return _fetch(locate(address), address, folder)
@@ -147,6 +148,8 @@ def _fetch(place: Location, address: str, folder: Path) -> Path:
         root, wanted = _root(place)
         return _fetched(root, [name for name in entries(root) if _matches(name, wanted)], folder / _name(root), address) / wanted
     target = folder / _name(place)
+    if s3_versions.pinned(place):
+        return download(address, target)
     names = list(entries(place))
     if s3_versions.CURRENT in names and any(name.startswith(f"{s3_versions.VERSIONS}/") for name in names):
         return download(address, target)
