@@ -19,6 +19,8 @@ def _is_list(kind: "pa.DataType") -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
+# DuckDB takes no map that names a key twice, or none, not even to say so.
+_ENTRIES = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
 # What a column takes from a typed file as it stands.
 _TYPED: dict[schema.Kind, tuple[tuple[Callable[["pa.DataType"], bool], "pa.DataType"], ...]] = {
     schema.Kind.TIME: ((lambda kind: pa.types.is_timestamp(kind) and kind.tz is not None, pa.timestamp("us", tz="UTC")),),
@@ -27,7 +29,7 @@ _TYPED: dict[schema.Kind, tuple[tuple[Callable[["pa.DataType"], bool], "pa.DataT
     schema.Kind.BOOL: ((pa.types.is_boolean, pa.bool_()),),
     schema.Kind.TEXTS: ((_is_list, pa.list_(pa.string())),),
     schema.Kind.FLOATS: ((_is_list, pa.list_(pa.float32())),),
-    schema.Kind.PAIRS: ((pa.types.is_map, pa.map_(pa.string(), pa.string())),),
+    schema.Kind.PAIRS: ((pa.types.is_map, _ENTRIES),),
 }
 
 
@@ -89,8 +91,34 @@ def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None,
         return Conversion(value=value, fault=_fault(f"{name} IS NULL", column, *_beyond(value, column)))
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         return _bounded(f"nullif({name}, 'nan')" if pa.types.is_floating(kind) else name, column)
-    cases = [f"WHEN {_has_no_number(name)} THEN 'E102'"] if column.kind is schema.Kind.FLOATS else []
+    return _nested(name, column, most_bytes)
+
+
+def _nested(name: str, column: schema.Column, most_bytes: int) -> Conversion:
+    """Lists and maps of a typed file, as long as their values and one byte between each."""
+    if column.kind is schema.Kind.PAIRS:
+        return _entries(name, column, most_bytes)
+    if column.kind is schema.Kind.FLOATS:
+        cases = [f"WHEN 4 * len({name}) > {most_bytes} THEN 'E170'", f"WHEN {_has_no_number(name)} THEN 'E102'"]
+    else:
+        cases = [f"WHEN {_length(name, 'one')} > {most_bytes} THEN 'E170'"] if column.kind is schema.Kind.TEXTS else []
     return Conversion(value=name, fault=_fault(f"{name} IS NULL", column, *cases))
+
+
+def _entries(name: str, column: schema.Column, most_bytes: int) -> Conversion:
+    keys = f"list_transform({name}, lambda one: one.key)"
+    is_good = f"len({keys}) = len(list_distinct({keys}))"
+    cases = [
+        f"WHEN {_length(name, 'one.key', 'one.value')} > {most_bytes} THEN 'E170'",
+        f"WHEN len({keys}) > len(list_filter({keys}, lambda one: one IS NOT NULL)) THEN 'E107'",
+        f"WHEN NOT {is_good} THEN 'E173'",
+    ]
+    return Conversion(value=f"CASE WHEN {is_good} THEN map_from_entries({name}) END", fault=_fault(f"{name} IS NULL", column, *cases))
+
+
+def _length(values: str, *parts: str) -> str:
+    length = " + ".join(f"1 + coalesce(strlen({part}), 0)" for part in parts)
+    return f"list_sum(list_transform({values}, lambda one: {length}))"
 
 
 def _has_no_number(values: str) -> str:
