@@ -20,6 +20,7 @@ from tests.unit.test_training_run import features
 pytestmark = pytest.mark.cluster
 
 SMALL = {"workers": 2, "cpu": "100m", "memory": "2Gi"}
+JOB_NAME = "training.kubeflow.org/job-name"
 TOLERATION = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
 EPOCHS, LONG = {"train": {"epochs": 2}}, {"train": {"epochs": 100_000, "patience": 100_000}}
 
@@ -49,20 +50,21 @@ def test_what_is_set_on_the_task_reaches_the_workers_and_the_bundle_comes_back_w
     seen: dict[str, Any] = {}
 
     def look(pod: str) -> None:
-        seen.update({worker["metadata"]["name"]: worker["spec"] for worker in workers()})
+        seen.update({worker["metadata"]["name"]: worker for worker in workers()})
         seen.setdefault("step", json.loads(kubectl("-n", "kubeflow", "get", "pod", pod, "-o", "json"))["spec"])
 
     ended = step.run(SMALL, EPOCHS, look)
     assert ended.exit_code == 0, ended.log[-4000:]
     asked = seen.pop("step")["containers"][0]["resources"]
     assert GPU not in {**asked.get("limits", {}), **asked.get("requests", {})}
-    assert len(seen) == 2
-    for spec in seen.values():
+    (made,) = [job for job in jobs() if _option(job, "bundle").startswith(ended.bundle.rpartition("/")[0].rpartition("/")[0])]
+    specs = [worker["spec"] for worker in seen.values() if worker["metadata"]["labels"][JOB_NAME] == made["metadata"]["name"]]
+    assert len(specs) == 2
+    for spec in specs:
         assert spec["containers"][0]["resources"]["limits"][GPU] == "1"
         assert (spec["nodeSelector"], spec["serviceAccountName"]) == ({POOL: "gpu"}, "trainer")
         assert TOLERATION in spec["tolerations"]
     assert bundle.load(objects.brought(ended.bundle, tmp_path / "bundle")).info.recipe == "tiny"
-    (made,) = [job for job in jobs() if _option(job, "bundle").startswith(ended.bundle.rpartition("/")[0].rpartition("/")[0])]
     assert storage.resolve(_option(made, "bundle")) == _option(made, "bundle")  # what was staged is gone
 
 
