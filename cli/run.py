@@ -26,7 +26,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     run.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="the data call our column theirs (repeatable)")
     run.add_argument("--quarantine", action="store_true", help="set bad rows aside and go on with the good ones")
     run.add_argument("--recipe", metavar="NAME", help="see `lodestar recipes` (default: shop for the simulator, else sasrec)")
-    run.add_argument("--overrides", default="{}", metavar="JSON", help='values to replace, such as {"train": {"epochs": 3}}')
+    run.add_argument(
+        "--overrides", action="append", default=[], metavar="JSON", help='values to replace, such as {"train": {"epochs": 3}} (repeatable)'
+    )
     run.add_argument("--registry", metavar="HOST/PATH", help="registry of the images, where no FILE says it")
     run.add_argument("--output", type=Path, metavar="DIR", help=f"where results go on this machine (default: {DEFAULT_OUTPUT})")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -57,14 +59,16 @@ def _run(options: argparse.Namespace) -> int:
     from components.run_checks import check_run
     from lodestar.data.address import parse
     from lodestar.data.simulator import is_simulated
+    from lodestar.recipes import merge_overrides
 
     _check_options(options)
+    overrides = merge_overrides(options.overrides)
     recipe = options.recipe or ("shop" if is_simulated(parse(options.data).path) else "sasrec")
     parameters = {
         "data": _data(options),
         "quarantine": options.quarantine,
         "recipe": recipe,
-        "overrides": _overrides(options.overrides),
+        "overrides": json.loads(overrides),
         "destination": options.destination or "",
         "service": options.service or "",
     }
@@ -74,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
         check(parameters)
         if options.cron is not None:
             check_cron(options.cron)
-    check_run(recipe=recipe, overrides=options.overrides, destination=parameters["destination"], service=parameters["service"])
+    check_run(recipe=recipe, overrides=overrides, destination=parameters["destination"], service=parameters["service"])
     with _pipeline(options) as pipeline:
         print(f"Pipeline    {options.pipeline or 'compiled now'}, sha256 {_sha256(pipeline)}", file=sys.stderr)
         return _submit(pipeline, parameters, options) if options.cluster else _run_here(pipeline, parameters, options)
@@ -98,13 +102,6 @@ def _data(options: argparse.Namespace) -> str:
 
     asked = parse(options.data)
     return str(replace(asked, mapping={**asked.mapping, **pairs(options.map)}))
-
-
-def _overrides(text: str) -> Any:
-    try:
-        return json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise UsageError(f"overrides are not JSON: {error}") from error
 
 
 @contextmanager

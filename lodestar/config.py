@@ -248,9 +248,14 @@ class Recipe:
 
 def override(recipe: Recipe, overrides: str) -> Recipe:
     """The recipe with values replaced by a JSON object such as `{"train": {"epochs": 3}}`; ConfigError E180 where it is none."""
-    changes = _parsed(overrides or "{}")
-    require(isinstance(changes, dict), "overrides must be a JSON object", changes)
-    return dataclasses.replace(recipe, **{section: _replaced(recipe, section, values) for section, values in changes.items()})
+    changes = parse_overrides(overrides).items()
+    return dataclasses.replace(recipe, **{section: _replaced(recipe, section, values) for section, values in changes})
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """The object that overrides are, in which no name comes twice; ConfigError E180 where they are none."""
+    require(isinstance(changes := _parsed(text or "{}"), dict), "overrides must be a JSON object", changes)
+    return dict(changes)
 
 
 def to_json(recipe: Recipe) -> str:

@@ -1,7 +1,7 @@
 """Named runs: a recipe is a function returning a complete value; a variant replaces what differs."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -17,6 +17,7 @@ from lodestar.config import (
     Recipe,
     TrainConfig,
     override,
+    parse_overrides,
 )
 from lodestar.errors import ConfigError
 
@@ -248,6 +249,16 @@ def recipe(name: str) -> Recipe:
 def configured(name: str, overrides: str | Mapping[str, Any]) -> Recipe:
     """The named recipe with overrides applied: a JSON object as text, or as Pipelines gives it to a step, without whole numbers."""
     return override(recipe(name), overrides_text(overrides))
+
+
+def merge_overrides(texts: Sequence[str]) -> str:
+    """Several overrides as one: a value that comes again replaces the one before; ConfigError E180 where one is no JSON object."""
+    merged: dict[str, Any] = {}
+    for changes in map(parse_overrides, texts):
+        for section, values in changes.items():
+            before = merged.get(section)
+            merged[section] = {**before, **values} if isinstance(before, dict) and isinstance(values, dict) else values
+    return json.dumps(merged)
 
 
 def overrides_text(overrides: str | Mapping[str, Any]) -> str:

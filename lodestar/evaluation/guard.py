@@ -64,7 +64,7 @@ def _compared(model: float, baselines: Mapping[str, float], uncompressed: float 
         losses = ", ".join(f"{title(name)} ({value:.4f})" for name, value in sorted(ahead.items(), key=lambda pair: (-pair[1], pair[0])))
         reason = f"NDCG@10 is {model:.4f}, and {losses} {'do' if len(ahead) > 1 else 'does'} better for less."
         if uncompressed is not None and uncompressed >= max(baselines.values()):
-            reason += f" Uncompressed it is {uncompressed:.4f}, which would pass: run it with `compression.margin` 0, as in {KEEP_WHOLE}."
+            reason += f" Uncompressed it is {uncompressed:.4f}, which would pass: run it again with {KEEP_WHOLE} added."
         return Verdict(passes=False, reason=reason)
     if not baselines:
         return Verdict(passes=False, reason=f"NDCG@10 is {model:.4f}, and there is no baseline to compare it with.")

@@ -5,12 +5,13 @@ import json
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lodestar.config import Recipe, from_json, override, to_json
 from lodestar.errors import ConfigError
-from lodestar.recipes import RECIPES, recipe
+from lodestar.recipes import RECIPES, merge_overrides, recipe
 
 SECTIONS = {
     entry.name: [field.name for field in dataclasses.fields(getattr(Recipe(name="any"), entry.name))]
@@ -95,3 +96,10 @@ def test_an_override_is_refused_with_a_code_or_gives_a_whole_recipe(name: str, t
 def test_any_text_is_refused_with_a_code_or_changes_nothing(text: str) -> None:
     found = changed("tiny", text)
     assert found.startswith("E180 ") if isinstance(found, str) else found == recipe("tiny")
+
+
+def test_of_several_overrides_the_later_value_stands() -> None:
+    texts = ['{"train": {"epochs": 3, "seed": 1}}', "{}", '{"train": {"seed": 2}, "compression": {"margin": 0}}']
+    assert json.loads(merge_overrides(texts)) == {"train": {"epochs": 3, "seed": 2}, "compression": {"margin": 0}}
+    with pytest.raises(ConfigError, match="name a value twice"):
+        merge_overrides(["{}", '{"train": {"seed": 1, "seed": 2}}'])

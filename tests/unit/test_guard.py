@@ -53,8 +53,8 @@ def test_a_baseline_that_was_left_out_is_named(tmp_path: Path) -> None:
 def test_a_model_that_only_its_compression_makes_lose_says_how_it_passes(tmp_path: Path) -> None:
     found = judged(evaluation(tmp_path, model=0.11, uncompressed=0.12, cooccurrence=0.12, popularity=0.04))
     assert not found.passes
-    assert "Uncompressed it is 0.1200, which would pass: run it with `compression.margin` 0" in found.reason
-    assert found.reason.endswith("""as in --overrides '{"compression": {"margin": 0}}'.""")
+    assert "Uncompressed it is 0.1200, which would pass: run it again with " in found.reason
+    assert found.reason.endswith("""--overrides '{"compression": {"margin": 0}}' added.""")
     for uncompressed in (0.119, math.nan):
         assert "ncompressed" not in verdict(0.11, {"cooccurrence": 0.12}, uncompressed=uncompressed).reason
 
