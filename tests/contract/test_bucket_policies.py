@@ -1,14 +1,23 @@
-"""What each role may do in the bucket, held by a server that enforces the policies: its own work goes through, the others' is refused."""
+"""What each role may do in the bucket: its own work goes through, the others' is refused.
+
+Two things hold it. A server of S3 (moto) enforces which action is allowed on which object, by the statements without their conditions, of
+which it knows nothing; so to it a role that may list some prefix may list all. What the conditions on `s3:prefix` allow is worked out here,
+as IAM documents StringLike, for each listing that the roles' work was seen to ask that server for, and for prefixes that are others'. No
+policy is tried at Amazon's own IAM, nor at a store's that is not moto: a deployment does that with its own keys.
+"""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
 import pytest
+from botocore.client import BaseClient
 
 from lodestar import storage
 from lodestar.errors import EnvironmentFault
@@ -108,16 +117,78 @@ def test_a_trainer_hands_its_bundle_back_beside_the_artifacts(act: Callable[[str
         storage.upload(tmp_path / "bundle", f"{BUCKET}/bundles/mine")
 
 
+def may_list(role: str, prefix: str | None) -> bool:
+    """Whether the role's policy allows to list keys with the prefix, None for a request that names none.
+
+    As IAM documents it: a statement allows where the action, the resource and each condition fit; in StringLike `*` is any characters,
+    also `/`, and `?` one; a key that the request does not have fits nothing.
+    """
+    return any(
+        statement["Effect"] == "Allow"
+        and any(_is_like(action, "s3:ListBucket") for action in statement["Action"])
+        and any(_is_like(resource, "arn:aws:s3:::lodestar") for resource in statement["Resource"])
+        and all(_fits(operator, condition, prefix) for operator, condition in statement.get("Condition", {}).items())
+        for statement in json.loads((POLICIES / f"{role}.json").read_text())["Statement"]
+    )
+
+
+def _fits(operator: str, condition: dict[str, list[str]], prefix: str | None) -> bool:
+    assert (operator, list(condition)) == ("StringLike", ["s3:prefix"]), "this test knows no other condition"
+    return prefix is not None and any(_is_like(pattern, prefix) for pattern in condition["s3:prefix"])
+
+
+def _is_like(pattern: str, value: str) -> bool:
+    parts = {"*": ".*", "?": "."}
+    return re.fullmatch("".join(parts.get(character, re.escape(character)) for character in pattern), value, re.DOTALL) is not None
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The prefixes of the listings that are asked for."""
+    found: list[str | None] = []
+    call = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def recorded(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation in {"ListObjects", "ListObjectsV2", "ListObjectVersions"}:
+            found.append(parameters.get("Prefix"))
+        return call(client, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
+    return found
+
+
+def test_each_listing_of_a_roles_work_is_one_that_its_condition_allows(
+    act: Callable[[str], None], listed: list[str | None], tmp_path: Path
+) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "file").write_text("content")
+    work: dict[str, Callable[[], object]] = {
+        "predictor": lambda: storage.download(f"{BUCKET}/bundles/first", tmp_path / "fetched"),
+        "trainer": lambda: (
+            storage.upload(tmp_path / "bundle", f"{BUCKET}/artifacts/run/bundle.staging"),
+            storage.fetch(f"{BUCKET}/artifacts", tmp_path / "artifacts"),
+        ),
+        "pipeline": lambda: (
+            storage.upload(tmp_path / "bundle", f"{BUCKET}/bundles/third"),
+            storage.fetch(f"{BUCKET}/events", tmp_path / "events"),
+        ),
+    }
+    for role, done in work.items():
+        act(role)
+        listed.clear()
+        done()
+        assert listed, role
+        assert [prefix for prefix in listed if not may_list(role, prefix)] == [], role
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_keys_are_listed_only_where_they_are_read(role: str) -> None:
+    for prefix in PREFIXES:
+        for asked in (prefix, f"{prefix}/", f"{prefix}/a/b"):
+            assert may_list(role, asked) == (prefix in READS[role]), asked
+    others = (None, "", "/", "bundle", "others/", "Bundles/", "bundles2/", "artifacts.old/")
+    assert [asked for asked in others if may_list(role, asked)] == []
     statements = json.loads((POLICIES / f"{role}.json").read_text())["Statement"]
-    listed = {
-        entry.removesuffix("/*")
-        for statement in statements
-        if statement["Action"] == ["s3:ListBucket"]
-        for entry in statement["Condition"]["StringLike"]["s3:prefix"]
-    }
-    assert listed == READS[role]
     assert not [statement for statement in statements if "*" in "".join(statement["Action"])]
 
 
