@@ -57,7 +57,8 @@ def prepared(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa
     place = Place(file=file, column=column.name)
     wanted = next((arrow for is_like, arrow in _TYPED.get(column.kind, ()) if is_like(kind)), pa.string())
     try:
-        plain = values.cast(wanted, safe=not pa.types.is_timestamp(kind))
+        # Of whole numbers that a float does not keep the row's judge speaks.
+        plain = values.cast(wanted, safe=not (pa.types.is_timestamp(kind) or pa.types.is_integer(kind)))
         plain.validate(full=True)
     except pa.ArrowNotImplementedError as error:
         raise DataError("E107", f"{kind} is no type for it", remedy="Write text, numbers or lists of text.", place=place) from error
@@ -143,11 +144,20 @@ def _written(text: str, column: schema.Column, counts: Epoch | None, most_bytes:
     }
     value = values[column.kind]
     cases = [f"WHEN {value} IS NULL THEN 'E107'"]
+    if column.kind is schema.Kind.TEXTS:
+        cases.append(f"WHEN {_has_inexact(text, json, '$[*]')} THEN 'E107'")
     if column.kind is schema.Kind.FLOATS:
         cases.append(f"WHEN {_has_no_number(value)} THEN 'E102'")
     if column.choices:
         cases.append(f"WHEN {value} NOT IN ({texts(column.choices)}) THEN 'E102'")
     return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+
+
+def _has_inexact(text: str, json: str, path: str) -> str:
+    """Whether a number within JSON may be another than was written."""
+    is_one = f"json_type(one) = 'DOUBLE' AND regexp_matches(one::VARCHAR, '[.eE]') AND abs(TRY_CAST(one AS DOUBLE)) >= {rules.NOT_EXACT}"
+    has_one = f"len(list_filter(json_extract({json}, '{path}'), lambda one: {is_one})) > 0"
+    return f"CASE WHEN regexp_matches({text}, '{rules.LARGE_ELEMENT}') THEN {has_one} ELSE false END"
 
 
 def _pairs(text: str, json: str, column: schema.Column, most_bytes: int) -> Conversion:
@@ -157,6 +167,7 @@ def _pairs(text: str, json: str, column: schema.Column, most_bytes: int) -> Conv
     is_unique = f"len({keys}) = len(list_distinct({keys}))"
     value = f"CASE WHEN {is_object} AND {is_unique} THEN TRY_CAST({json} AS MAP(VARCHAR, VARCHAR)) END"
     cases = [f"WHEN NOT {is_unique} THEN 'E173'", f"WHEN {value} IS NULL THEN 'E107'"]
+    cases.append(f"WHEN {_has_inexact(text, json, '$.*')} THEN 'E107'")
     if most_bytes == rules.MOST_SENT_BYTES:
         cases.append(f"WHEN len({keys}) > {rules.MOST_PAIRS} THEN 'E170'")
     return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
@@ -186,7 +197,7 @@ def _number(text: str, column: schema.Column) -> Conversion:
 
 def _bounded(value: str, column: schema.Column, *cases: str) -> Conversion:
     """A number within the column's bounds, or the code of why it is none."""
-    endless = [f"WHEN NOT isfinite({value}) THEN 'E102'"] if column.kind is schema.Kind.FLOAT else []
+    endless = [f"WHEN NOT isfinite({value}) OR abs({value}) >= {rules.NOT_EXACT} THEN 'E102'"] if column.kind is schema.Kind.FLOAT else []
     absent = "'E107'" if column.required else "NULL"
     whens = (*cases, *endless, *_beyond(value, column), f"WHEN {value} IS NULL THEN {absent}")
     return Conversion(value=value, fault=f"CASE {' '.join(whens)} END")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lodestar.data import lines, unpacked
+from lodestar.data import lines, rules, unpacked
 from lodestar.data.landed import MOST_PART_BYTES, is_part
 from lodestar.data.lines import SHOWN_BYTES, Block, Tell
 from lodestar.data.source import Malformed, Source, empty, unreadable
@@ -37,6 +37,7 @@ class _Seen:
 
     is_bad: bool = False
     shifts: list[NDArray[np.int64]] = field(default_factory=list)
+    inexact: dict[str, list[int]] = field(default_factory=dict)
 
 
 def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
@@ -63,6 +64,7 @@ def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
         malformed=lambda: _malformed(path, is_landed, left_out) if seen.is_bad else (),
         left_out=left_out,
         is_landed=is_landed,
+        inexact=lambda name: seen.inexact.get(name, ()),
     )
 
 
@@ -134,9 +136,23 @@ def _batches(path: Path, columns: Sequence[str], seen: _Seen, is_landed: bool) -
             changed = np.flatnonzero(np.diff(shift, prepend=-1))
             seen.shifts.append(np.stack([changed + row, shift[changed]]))
             row += len(rows)
+            seen.inexact = _inexact(database, rows["number"].to_numpy(), columns, pointers)
             yield rows.drop_columns(["number"])
     if is_landed and not row:
         _mark(seen)
+
+
+def _inexact(database: Any, numbers: NDArray[np.int64], columns: Sequence[str], pointers: str) -> dict[str, list[int]]:
+    """By column the rows in which DuckDB has read a number with a point that is too large to be told from its neighbours."""
+    found: dict[str, list[int]] = {}
+    rows = database.execute(f"""
+        SELECT number, json_type(line, [{pointers}]::VARCHAR[]), json_extract_string(line, [{pointers}]::VARCHAR[])
+        FROM objects WHERE is_good AND regexp_matches(line, '{rules.LARGE_NUMBER}')""").fetchall()
+    for number, kinds, texts in rows:
+        for name, kind, text in zip(columns, kinds, texts, strict=True):
+            if kind == "DOUBLE" and not text.lstrip("-").isdigit() and abs(float(text)) >= rules.NOT_EXACT:
+                found.setdefault(name, []).append(int(np.searchsorted(numbers, number)))
+    return found
 
 
 def _mark(seen: _Seen) -> None:

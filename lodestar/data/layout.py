@@ -136,4 +136,5 @@ def _renamed(path: Path, table: schema.Table, mapping: Mapping[str, str]) -> Sou
     def batches() -> "Iterator[pa.Table]":
         return (rows.select(list(taken.values())).rename_columns(list(taken)) for rows in source.batches())
 
-    return replace(source, batches=batches, columns=tuple(taken), names=(*taken, *left))
+    inexact = lambda ours: source.inexact(taken[ours])  # noqa: E731
+    return replace(source, batches=batches, columns=tuple(taken), names=(*taken, *left), inexact=inexact)

@@ -120,7 +120,8 @@ def _bounds(column: schema.Column) -> str:
     if column.kind is schema.Kind.TIME:
         return f"within {rules.FIRST_YEAR}–{rules.END_YEAR - 1}"
     if column.high is None:
-        return f"within {column.low:g} and above" if column.low is not None else "finite"
+        low = f"{column.low:g}" if column.low is not None else f"-{rules.NOT_EXACT - 1:,}"
+        return f"within {low} and {rules.NOT_EXACT - 1:,}, from where on numbers are not kept exactly"
     return f"within {column.low:g}–{column.high:g}"
 
 

@@ -1,10 +1,12 @@
 """Judge rows one by one: a batch becomes typed rows of the contract, each with the code and column of its first offence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.data import rules
@@ -15,6 +17,7 @@ from lodestar.data.rules import Epoch
 from lodestar.data.source import Source
 
 RAW = "raw"
+INEXACT = "!"  # behind a column's name: whether its number may have been another
 
 
 class Judge:
@@ -31,6 +34,9 @@ class Judge:
         """Put a batch of the source into the table; the number, offence and value of each bad row."""
         own = [column for column in self._columns if column.name in source.columns]
         rows = pa.table({column.name: prepared(column, batch[column.name], source.file) for column in own})
+        odd = {column.name: flags for column in own if (flags := _inexact(column, source, batch[column.name])) is not None}
+        for name, flags in odd.items():
+            rows = rows.append_column(name + INEXACT, pa.array(flags))
         rows = rows.append_column(ROW, pa.array(np.arange(self.num_rows, self.num_rows + len(batch))))
         first, self.num_rows = self.num_rows, self.num_rows + len(batch)
         self._database.register(RAW, rows)
@@ -52,7 +58,10 @@ class Judge:
         for column in own:
             kind = shape.field(column.name).type
             counts = self._epoch(source, column) if column.kind is schema.Kind.TIME and pa.types.is_string(kind) else None
-            conversions[column.name] = conversion(_required_here(column, names), kind, counts, most_bytes)
+            found = conversion(_required_here(column, names), kind, counts, most_bytes)
+            if column.name + INEXACT in shape.names:
+                found = replace(found, fault=f"CASE WHEN {quoted(column.name + INEXACT)} THEN 'E107' ELSE ({found.fault}) END")
+            conversions[column.name] = found
         values = "".join(f", {found.value} AS {quoted(name)}" for name, found in conversions.items())
         faults = "".join(f", ({found.fault}) || ':{name}' AS {quoted(name + '?')}" for name, found in conversions.items())
         verdicts = ", ".join([*(quoted(name + "?") for name in names), *_across(self._table, names, self._now_us), "NULL"])
@@ -70,6 +79,17 @@ class Judge:
                 return None
             self._epochs[key] = epoch(self._database, RAW, column)
         return self._epochs[key]
+
+
+def _inexact(column: schema.Column, source: Source, values: "pa.ChunkedArray") -> NDArray[np.bool_] | None:
+    """Where a number stands for a text, or a whole number, that may have been another one; None where nowhere."""
+    if column.kind not in {schema.Kind.ID, schema.Kind.TEXT, schema.Kind.INT}:
+        return None
+    flags = np.zeros(len(values), np.bool_)
+    flags[list(source.inexact(column.name))] = True
+    if pa.types.is_floating(values.type):
+        flags |= np.abs(values.cast(pa.float64()).fill_null(0).to_numpy()) >= rules.NOT_EXACT
+    return flags if flags.any() else None
 
 
 def _required_here(column: schema.Column, names: Sequence[str]) -> schema.Column:

@@ -21,6 +21,11 @@ LATEST_AFTER_US = 5 * 60 * 1_000_000  # an event may be ahead of when it was ing
 # A required time outside these years is a broken clock or a filler such as 0000-01-01 or 9999-12-31; events are kept by month.
 FIRST_YEAR, END_YEAR = 1900, 2200
 EARLIEST_US, END_US = -2_208_988_800_000_000, 7_258_118_400_000_000
+# From here on a float has no digits behind the point, and one stands for many numbers that were written.
+NOT_EXACT = 2**52
+_MAY_BE_LARGE = r"-?(\d{16,}\.|\d+(\.\d+)?[eE])"
+LARGE_NUMBER = rf":\s*{_MAY_BE_LARGE}"  # in JSON, behind a key
+LARGE_ELEMENT = rf"[:,\[]\s*{_MAY_BE_LARGE}"  # in a list as well
 MOST_VALUE_BYTES = 1 << 20  # of any value of a file
 MOST_LINE_BYTES = 1 << 22  # of a row of text: more is a row without an end
 # Of what a stranger sends, and so of what a collector has landed.

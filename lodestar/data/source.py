@@ -1,7 +1,7 @@
 """Rows as a file gives them, before any check, with a way back from a row to its line."""
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 Lines = Callable[[Iterable[int]], Iterable[int]]
 Batches = Callable[[], "Iterator[pa.Table]"]
+
+
+def _none(_column: str) -> Collection[int]:
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,8 @@ class Source:
     A value has the type that the file gives it, which is text but in Parquet. `lines` turns ascending row numbers (from 0) into line
     numbers (from 1, header included); `malformed` is to be asked when the batches have been read. `left_out` counts rows that a known
     data set's reader did not pass on, by the reason; `notes` is what else a person should know. Of a part that a collector landed
-    (`is_landed`) what is bad is set aside, and never a reason to stop.
+    (`is_landed`) what is bad is set aside, and never a reason to stop. `inexact` says of a column in which rows of the batch that was given
+    last a number stands that is not kept as it was written; a column of numbers refuses those itself.
     """
 
     file: str
@@ -45,6 +50,7 @@ class Source:
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     is_landed: bool = False
+    inexact: Callable[[str], Collection[int]] = _none
 
     def read(self) -> "pa.Table":
         """All rows at once, for what is known to be small."""

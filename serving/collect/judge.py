@@ -33,7 +33,6 @@ TRUTHS = frozenset((*rules.TRUE, *rules.FALSE))
 SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
 _NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
 _LARGE = 10**18
-_NOT_EXACT = 2.0**53
 _NESTED = frozenset((dict, list))
 
 Convert = Callable[[Any], Any]
@@ -152,9 +151,9 @@ def _written(value: Any) -> str:
 
 def _check_exact(value: Any) -> None:
     """Of numbers as large as that one stands for many that were sent, and two ids would be one."""
-    if type(value) is float and abs(value) >= _NOT_EXACT:
+    if type(value) is float and abs(value) >= rules.NOT_EXACT:
         raise RowError(
-            WRONG_TYPE, "a number of more than 64 bits, or with a point and 2^53 or more, is not kept as it is: send it as a text"
+            WRONG_TYPE, "a number of more than 64 bits, or with a point and 2^52 or more, is not kept as it is: send it as a text"
         )
 
 
@@ -202,13 +201,13 @@ def _float(low: float, high: float, value: Any) -> Any:
         if not _NUMBER.fullmatch(text):
             raise RowError(WRONG_TYPE)
         value = float(text)
-    if not low <= value <= high or value in (inf, -inf):
+    if not low <= value <= high or abs(value) >= rules.NOT_EXACT:
         raise RowError(OUT_OF_RANGE)
     return value
 
 
 def _int(low: float, high: float, value: Any) -> Any:
-    if type(value) is float and value.is_integer() and abs(value) < _LARGE:
+    if type(value) is float and value.is_integer() and abs(value) < rules.NOT_EXACT:
         value = int(value)
     if type(value) is not int or abs(value) >= _LARGE:
         text = _numeral(value)

@@ -83,6 +83,7 @@ NUMBERS = (
     "9" * 18,
     "9" * 19,
 )
+LARGE = (2.0**52 - 0.5, 2.0**52, -(2.0**52), 2.0**53 + 2, 1e16, 1e22, 1e300, 2**52, 2**53 + 1, "9007199254740993.0", "9007199254740993")
 ODD: Mapping[Kind, tuple[Any, ...]] = {
     Kind.ID: ("nan", "None", "<NA>", " ", "\t", "\u3000", " x ", "x" * 128, "x" * 129, "é" * 64, "é" * 65, 5, 5.5, True, 2**64 - 1),
     Kind.TEXT: (*schema.EventType, " view ", "VIEW", "veiw", "\u00a0", "\n", "x" * 8192, "x" * 8193, "é" * 4097 + " ", "a\0b", 5, False),
@@ -121,6 +122,7 @@ ODD: Mapping[Kind, tuple[Any, ...]] = {
     Kind.PAIRS: (
         *({str(number): 1 for number in range(64)}, {str(number): 1 for number in range(65)}, {"a": "x" * 8192}),
         *('{"a": 1, "a": 2}', '{"a" : 1, "b": "\\":"}', '{"a": 1, "\\u0061": 2}', json.dumps({"a": "x" * 8192})),
+        *({"a": 2.0**53}, {"a": 1, "b": -1e22}, '{"a": 9007199254740993.0}', '{"a": "9007199254740993.0"}', {"a": 2**53 + 1}),
         *({}, '{"a": "b"}', " {} ", "{", "[]", "text", 5, True),
     ),
 }
@@ -129,9 +131,8 @@ ODD: Mapping[Kind, tuple[Any, ...]] = {
 def odd_values(column: schema.Column) -> st.SearchStrategy[Any]:
     """A value that may be good or bad; a count from 1970 is not among them, since a file's counts are judged together."""
     plain = st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=6))
-    most = None if column.kind in {Kind.FLOAT, Kind.INT, Kind.BOOL} else 2.0**52  # larger ones are kept by the batch, and not here
-    floats = st.floats(None if most is None else -most, most, allow_nan=False, allow_infinity=False)
-    numbers = st.one_of(st.integers(-(2**63), 2**64 - 1), floats)
+    floats = st.floats(allow_nan=False, allow_infinity=False)
+    numbers = st.one_of(st.integers(-(2**63), 2**64 - 1), floats, st.floats(2.0**51, 2.0**54), st.sampled_from(LARGE))
     chosen = st.sampled_from(ODD[column.kind])
     return st.one_of(chosen, chosen, plain) if column.kind is Kind.TIME else st.one_of(chosen, chosen, plain, numbers)
 
