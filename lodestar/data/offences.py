@@ -94,7 +94,7 @@ def bad_row(code: str, table: schema.Table, place: Place) -> DataError:
         "E103": (_id_fault(place.value), f"Give an id of 1–{schema.MAX_ID_BYTES} bytes."),
         "E105": ("the time is in the future: more than 5 minutes after the row was ingested", "Check the clock and offset of its writer."),
         "E106": ("the time has no offset", f"Write {place.value}Z if it is UTC, or its offset such as +02:00."),
-        "E107": (_type_fault(column, place.value), FORMS.get(column.kind, "Give one.")),
+        "E107": (_type_fault(column, place.value), _form(column, place.value)),
         "E110": (f"there is no such event type{_meant(place.value)}", f"Use one of {', '.join(schema.EventType)}."),
         "E111": (f"an event of its type needs a {column.name}", "Give it, or another event_type."),
         "E130": ("the embedding is not as long as its dim, or as the others of its encoder version", "Embed everything by one model."),
@@ -132,6 +132,12 @@ def _id_fault(value: str | None) -> str:
 
 def _type_fault(column: schema.Column, value: str | None) -> str:
     return f"the value is no {KINDS[column.kind]}" if (value or "").strip() else f"a {KINDS[column.kind]} is required here"
+
+
+def _form(column: schema.Column, value: str | None) -> str:
+    if column.kind in {schema.Kind.ID, schema.Kind.TEXT} and (value or "").strip():
+        return "Write it as a text, in quotes: as a number so large it is not kept exactly."
+    return FORMS.get(column.kind, "Give one.")
 
 
 def _meant(value: str | None) -> str:

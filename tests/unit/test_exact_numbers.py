@@ -119,3 +119,10 @@ def test_a_list_of_json_is_refused_for_a_number_that_may_be_another(tmp_path: Pa
     (tmp_path / "items.jsonl").write_text(json.dumps({**item, "tags": [2.0**53]}))
     with pytest.raises(DataError, match=r"E107 items\.jsonl, line 1, column tags"):
         validate(str(tmp_path))
+
+
+def test_the_remedy_for_an_id_is_to_write_it_as_a_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Write it as a text, in quotes") as caught:
+        validate(str(lines(tmp_path, "user_id", REFUSED)))
+    assert "the value is no id" in str(caught.value)
+    assert first_value(lines(tmp_path, "user_id", f'"{REFUSED}"'), "user_id", tmp_path) == REFUSED
