@@ -54,7 +54,9 @@ def reading(path: Path, columns: Sequence[str]) -> Reading:
     }
     long = {name for name in coded - delta if _is_long(name, longest[_column(name)], most_values[name])}
     short_bytes = sum(longest[_column(name)] for name in coded - delta - long)
-    at_once = [BATCH_BYTES * num_rows // max(1, sum(map(_unpacked_bytes, group))) for group, num_rows in zip(chunks, rows, strict=True)]
+    at_once = [
+        BATCH_BYTES * num_rows // max(1, sum(map(_unpacked_bytes, group))) for group, num_rows in zip(chunks, rows, strict=True) if num_rows
+    ]
     most = min(BATCH_ROWS, BATCH_BYTES // max(1, short_bytes), *at_once, *([_DELTA_ROWS] if delta else []))
     return Reading(dictionaries=sorted(long), num_rows=max(1, most))
 

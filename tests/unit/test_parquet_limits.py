@@ -174,3 +174,11 @@ def test_what_is_large_and_of_short_values_is_read(tmp_path: Path, monkeypatch: 
     pq.write_table(pa.table({"embedding": vectors}), tmp_path / "item_content.parquet", use_dictionary=False)
     monkeypatch.setattr(parquet_encodings, "TRUSTED_BYTES", MB)
     assert read_parquet(tmp_path / "item_content.parquet", ("embedding",)).read()["embedding"].to_pylist() == vectors.to_pylist()
+
+
+def test_a_row_group_without_rows_slows_no_other(tmp_path: Path) -> None:
+    rows = pa.table({"query_text": ["red"] * 5})
+    with pq.ParquetWriter(tmp_path / "events.parquet", rows.schema) as writer:
+        writer.write_table(rows)
+        writer.write_table(rows.slice(0, 0))
+    assert [len(batch) for batch in read_parquet(tmp_path / "events.parquet", ("query_text",)).batches()] == [5]
