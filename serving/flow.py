@@ -6,6 +6,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from serving.limits import Load
 
+ANSWER, CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
+
 
 class FairFlow(FlowControl):
     """Reading goes on in turn: a few connections each time that the event loop has looked at all.
@@ -36,14 +38,39 @@ class FairFlow(FlowControl):
 
 
 class QuietTransport:
-    """A transport that takes nothing more when it is closing, where uvloop's raises: callers may go at any time."""
+    """A transport that takes nothing more when it is closing, where uvloop's raises: callers may go at any time.
+
+    The head of an answer waits for the body, which uvicorn writes by itself right after: one system call sends both.
+    """
 
     def __init__(self, transport: Transport) -> None:
-        self._write = transport.write
-        self.is_closing, self.close, self.abort = transport.is_closing, transport.close, transport.abort
-        self.write_eof, self.get_write_buffer_size = transport.write_eof, transport.get_write_buffer_size
+        self._transport = transport
+        self._head = b""
+        self.is_closing, self.abort = transport.is_closing, transport.abort
+        self.get_write_buffer_size = transport.get_write_buffer_size
 
     def write(self, content: bytes) -> None:
         """Write to the transport, and drop the bytes where it is closing."""
-        if not self.is_closing():
-            self._write(content)
+        if self._head:
+            head, self._head = self._head, b""
+            if not self.is_closing():
+                self._transport.writelines((head, content))
+        elif content.startswith(ANSWER) and not content.startswith(CONTINUE):
+            self._head = content
+        elif not self.is_closing():
+            self._transport.write(content)
+
+    def flush(self) -> None:
+        """Write the head of an answer that has no body."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close when all is written."""
+        self.flush()
+        self._transport.close()
+
+    def write_eof(self) -> None:
+        """Say that nothing more comes."""
+        self.flush()
+        self._transport.write_eof()

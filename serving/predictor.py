@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -163,7 +163,7 @@ class Predictor:
 
     def _shown(self, ask: Ask, history: Recent, places: list[Recommendation]) -> Answer:
         retriever = places[0].retriever if places else POPULAR
-        answer = Answer(request_id=uuid.uuid4().hex, user=ask.user, retriever=retriever, places=places)
+        answer = Answer(request_id=secrets.token_hex(16), user=ask.user, retriever=retriever, places=places)
         self.metrics.answer(retriever)
         if self.log is not None:
             shown = Shown(

@@ -171,6 +171,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Release the answered request's bytes, start the next pipelined one, or send the refusal that came meanwhile."""
+        self.transport.flush()  # type: ignore[attr-defined]  # the answer to HEAD has no body
         if self._sizes:
             self._release(self._sizes.popleft())
         else:

@@ -24,6 +24,7 @@ Rows = NDArray[np.signedinteger[Any]]
 HISTORIES_AT_ONCE = 64
 PERSONAL, POPULAR = "personal", "popular"
 GROUP = 64
+USUAL_LENGTH = 20  # of a history
 LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -62,7 +63,9 @@ class Recommender:
         self._session = session(bundle.graph, threads)
         self._row = bundle.items.rows()
         self._inactive = np.flatnonzero(~bundle.items.is_active)
-        self._personal([np.arange(bundle.info.max_length) % len(bundle.items)])
+        # A short history first: the runtime lays its memory out by the first that comes, and after a long one short ones take 15 % longer.
+        for length in (min(USUAL_LENGTH, bundle.info.max_length), bundle.info.max_length):
+            self._personal([np.arange(length) % len(bundle.items)])
 
     def scores(self, histories: Sequence[Rows]) -> Floats:
         """Of every item for every history, [histories, items]; popularity where it is empty.
