@@ -13,7 +13,7 @@ from lodestar.errors import shorten
 from serving import asks
 from serving.asks import Refused
 from serving.collect import keys
-from serving.collect.judge import Fault, Judge
+from serving.collect.judge import LATEST_AFTER, Fault, Judge
 from serving.collect.row_error import KEY_TWICE, WRONG_TYPE
 
 MOST_ROWS = 1000
@@ -50,24 +50,30 @@ class Intake:
     def take(self, rows: Sequence[Any], names: Sequence[str] = (), faults: Mapping[int, Fault] = NO_FAULTS) -> Taken:
         """Rows as they came, and what names one that has no id: without `names` its content, so that sending it again changes nothing.
 
-        Those with `faults` are not looked at.
+        Those with `faults` are not looked at. Refused (E107) where a row is nested too deeply to be looked at.
         """
         now = datetime.now(UTC)
-        said_at = now.isoformat(timespec="microseconds")
+        said_at, latest = now.isoformat(timespec="microseconds"), now + LATEST_AFTER
         lines: list[bytes] = []
         refused: list[tuple[int, Fault]] = []
+        judged: dict[str, Any] | Fault | None
         ignored: frozenset[str] = frozenset()
         for place, row in enumerate(rows):
-            judged = faults.get(place) or self._judge.row(self._named(row, names[place] if names else None), now, said_at)
-            if isinstance(judged, Fault):
+            judged = faults.get(place) if faults else None
+            if judged is None:
+                has_id = type(row) is not dict or row.get(schema.EVENT_ID) is not None
+                judged = self._judge.row(row if has_id else self._named(row, names[place] if names else None), latest, said_at)
+            if type(judged) is dict:
+                lines.append(orjson.dumps(judged, option=orjson.OPT_APPEND_NEWLINE))
+                ignored |= self._judge.ignored(row)
+            elif isinstance(judged, Fault):
                 refused.append((place, judged))
-                continue
-            lines.append(orjson.dumps(judged, option=orjson.OPT_APPEND_NEWLINE))
-            ignored |= self._judge.ignored(row)
+        if refused or ignored:
+            _check_depth(rows)
         return Taken(b"".join(lines), len(lines), refused, ignored)
 
-    def _named(self, row: Any, name: str | None) -> Any:
-        if not self._has_ids or not isinstance(row, dict) or row.get(schema.EVENT_ID) is not None:
+    def _named(self, row: dict[str, Any], name: str | None) -> dict[str, Any]:
+        if not self._has_ids:
             return row
         return {**row, schema.EVENT_ID: name or name_of(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))}
 
@@ -104,14 +110,19 @@ def unfit(text: bytes, row: Any) -> Fault | None:
     return None
 
 
+def _check_depth(rows: Sequence[Any]) -> None:
+    """Refused where a row is nested too deeply; of rows that are taken with all their fields none is."""
+    if keys.is_deep(list(rows)):
+        raise Refused(WRONG_TYPE, "", TOO_DEEP)
+
+
 def _twice(text: bytes, rows: list[Any]) -> dict[int, Fault]:
-    """The rows of a text that name a key twice; Refused where a row is so deep that nobody looks."""
+    """The rows of a text that name a key twice; Refused where one should look closer, and a row is so deep that nobody does."""
     if len(rows) > MOST_ROWS:
         return {}
-    if keys.is_deep(rows):
-        raise Refused(WRONG_TYPE, "", TOO_DEEP)
     if not keys.may_name_twice(text, rows):
         return {}
+    _check_depth(rows)
     return dict.fromkeys(keys.rows_that_name_twice(text), Fault(KEY_TWICE, "", TWICE))
 
 

@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+import orjson
+
 MOST_DEPTH = 64
-_SPACES_BEFORE = tuple(space + b":" for space in (b" ", b"\t", b"\n", b"\r"))
+_QUOTE, _QUOTE_BY_NUMBER, _ESCAPE = b'"', b"\\u0022", b"\\"
 _NESTED = frozenset((dict, list))
 
 
@@ -14,16 +16,24 @@ class _Pairs(tuple[tuple[str, Any], ...]):
 
 def is_deep(found: Any) -> bool:
     """Whether values lie within each other more than `MOST_DEPTH` levels deep."""
-    return _num_keys(found) is None
+    level = [found] if type(found) in _NESTED else []
+    for _ in range(MOST_DEPTH):
+        level = [one for value in level for one in (value.values() if type(value) is dict else value) if type(one) in _NESTED]
+        if not level:
+            return False
+    return True
 
 
 def may_name_twice(text: bytes, found: Any) -> bool:
-    """Whether one should look closer at a text, of which `found` was read and is not deep.
+    """Whether one should look closer at a text, of which `found` was read.
 
-    Each key that was read stands before a quote and a colon, whose number is soon known. Where there are no more of these than keys, none
-    came twice; within a text there may be others.
+    Of a key that came twice one is left, so what was read, written anew, has fewer quotes than the text, unless some were none in it.
     """
-    return text.count(b'":') != _num_keys(found) or any(space in text for space in _SPACES_BEFORE)
+    try:
+        anew = orjson.dumps(found)
+    except orjson.JSONEncodeError:  # deeper than it writes
+        return True
+    return text.count(_QUOTE) != anew.count(_QUOTE) or (_ESCAPE in text and _QUOTE_BY_NUMBER in text)
 
 
 def rows_that_name_twice(text: bytes) -> set[int]:
@@ -43,17 +53,3 @@ def _is_twice(found: Any) -> bool:
         elif type(value) is list:
             waiting += value
     return False
-
-
-def _num_keys(found: Any) -> int | None:
-    """Keys of all objects, None where these are too deep to say."""
-    count, level = 0, [found] if type(found) in _NESTED else []
-    for _ in range(MOST_DEPTH):
-        inner: list[Any] = []
-        for value in level:
-            count += len(value) if type(value) is dict else 0
-            inner += [one for one in (value.values() if type(value) is dict else value) if type(one) in _NESTED]
-        if not inner:
-            return count
-        level = inner
-    return None

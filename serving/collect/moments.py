@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from lodestar.data import rules
 from serving.collect.row_error import NAIVE, OUT_OF_RANGE, WRONG_TYPE, RowError
@@ -13,11 +12,7 @@ _EARLIEST, _END = (_1970 + timedelta(microseconds=moment_us) for moment_us in (r
 _LEAP_YEAR = 400  # stands for the year 0, which has no datetime
 
 
-class Time(NamedTuple):
-    """A moment as it is written, and when it is."""
-
-    text: str
-    when: datetime
+Time = tuple[str, datetime]  # a moment as it is written, and when it is; a NamedTuple takes as long to make as half of the rest
 
 
 def moment(text: str) -> Time:
@@ -31,13 +26,9 @@ def moment(text: str) -> Time:
         when = datetime.fromisoformat(text)
     except ValueError:  # an offset of a day, midnight as 24:00:00, or no time at all
         when = _unusual(found)
-    return _within(text, when)
-
-
-def _within(text: str, when: datetime) -> Time:
     if not _EARLIEST <= when < _END:
         raise RowError(OUT_OF_RANGE)
-    return Time(text, when)
+    return text, when
 
 
 def _counted(number: int) -> Time:
@@ -46,7 +37,7 @@ def _counted(number: int) -> Time:
         when = _1970 + timedelta(microseconds=number * unit_us)
     except OverflowError as error:
         raise RowError(OUT_OF_RANGE) from error
-    return _within(when.isoformat(timespec="microseconds"), when)
+    return moment(when.isoformat(timespec="microseconds"))
 
 
 def _unusual(found: "re.Match[str]") -> datetime:
