@@ -156,7 +156,7 @@ def _database(folder: Path) -> Iterator[Any]:
     with duckdb.connect(str(folder / "ingest.duckdb")) as database:
         database.execute(f"""
             SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
-            SET autoinstall_known_extensions = false;
+            SET autoinstall_known_extensions = false; PRAGMA disable_checkpoint_on_shutdown;
             SET memory_limit = '{MEMORY}'; SET temp_directory = '{str(folder / "spill").replace("'", "''")}'""")
         yield database
 
