@@ -75,11 +75,14 @@ def _absolute(data: str) -> str:
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:
     from kfp import components, local
 
-    os.environ[PARENT] = str(os.getpid())
-    os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
-    # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with (output / LOG).open("w") as log, RunView(log) as view, _captured(view), _exit_codes(view), warnings.catch_warnings():
+    with (
+        _environment(output),
+        (output / LOG).open("w") as log,
+        RunView(log) as view,
+        _captured(view),
+        _exit_codes(view),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=is_cached)
         try:
@@ -87,6 +90,21 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cach
         except RuntimeError as error:
             raise _failure(view, output / LOG) from error
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
+
+
+@contextlib.contextmanager
+def _environment(output: Path) -> Iterator[None]:
+    """What steps find in their environment: they import nothing of the working folder, which may hold anybody's data."""
+    before = dict(os.environ)
+    os.environ[PARENT], os.environ["PYTHONSAFEPATH"] = str(os.getpid()), "1"
+    os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
+    # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _without_retries(compiled: str) -> str:

@@ -40,7 +40,7 @@ class Protocol(HttpToolsProtocol):
         self._unsized = 0  # bytes that no whole request has got yet
         self._sizes: deque[int] = deque()  # of whole requests that are not answered
         self._is_whole = True  # nothing of a next request has come
-        self._has_head = self._is_answered_early = self._is_next = self._is_deaf = self._is_hostless = False
+        self._has_head = self._is_answered_early = self._is_next = self._is_deaf = self._is_hostless = self._is_kept_with_body = False
         self._last_words = b""
         self._slow: TimerHandle | None = None
         self._unread_too_long: TimerHandle | None = None
@@ -94,12 +94,9 @@ class Protocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         self._hold(len(data))
-        if len(data) <= PIECE_BYTES:
-            self._feed(data)
-        else:
-            for start in range(0, len(data), PIECE_BYTES):
-                if not self._is_deaf:
-                    self._feed(data[start : start + PIECE_BYTES])
+        for start in range(0, len(data), PIECE_BYTES):
+            if not self._is_deaf:
+                self._feed(data[start : start + PIECE_BYTES])
         if self._load.is_too_full and not self._load.shed_waiting() and self.rank is not None:
             self.refuse(refusals.BUSY)
 
@@ -144,6 +141,8 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         self._has_head = True
+        if self.expect_100_continue and self.cycle.keep_alive:  # answered without its body, what follows would be taken for that
+            self.cycle.keep_alive, self._is_kept_with_body = False, True
         if self._load.is_draining:
             if before is not None and not before.response_started:
                 before.keep_alive = True
@@ -159,6 +158,9 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._is_whole = True
+        if self._is_kept_with_body and not (self.cycle.response_started or self._load.is_draining):
+            self.cycle.keep_alive = True
+        self._is_kept_with_body = False
         if self._slow is not None:
             self._in_time()
         self._message_bytes = self._body_bytes = 0
@@ -179,12 +181,9 @@ class Protocol(HttpToolsProtocol):
             self._release(self._unsized)
             self._unsized = 0
         self.since_s = self.loop.time()
-        if self.pipeline:
-            self._is_next = True
-            super().on_response_complete()
-            self._is_next = False
-        else:
-            super().on_response_complete()
+        self._is_next = bool(self.pipeline)
+        super().on_response_complete()
+        self._is_next = False
         if self._last_words and not self.pipeline and self.cycle.response_complete:
             self._end(self._last_words)
 

@@ -57,7 +57,10 @@ def pieces(path: Path, columns: Sequence[str]) -> Iterator["pa.Table"]:
     with pq.ParquetFile(path) as file:
         shape = file.schema_arrow
     with pq.ParquetFile(path, pre_buffer=False, read_dictionary=dictionaries) as file:
-        for batch in file.iter_batches(num_rows, columns=list(columns)):
+        # Arrow makes no dictionaries of lists where a batch holds rows of two groups.
+        is_by_group = any("." in name for name in dictionaries)
+        parts = [[group] for group in range(file.num_row_groups)] if is_by_group else [list(range(file.num_row_groups))]
+        for batch in (batch for groups in parts for batch in file.iter_batches(num_rows, row_groups=groups, columns=list(columns))):
             short = pa.table({name: shortened(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)})
             for piece in _of_bounded_size(short):
                 yield piece.cast(pa.schema([_plain(shape.field(name)) for name in piece.column_names]))
@@ -85,7 +88,8 @@ def _of_bounded_size(rows: "pa.Table") -> Iterator["pa.Table"]:
 
 def _try(path: Path, columns: Sequence[str]) -> None:
     """DataError E176 where a process with `MOST_READING_BYTES` does not come to the file's end."""
-    command = [sys.executable, "-m", "lodestar.data.parquet_trial", str(path), str(MOST_READING_BYTES), *columns]
+    python = (sys.executable, "-P", "-m", "lodestar.parents", str(os.getpid()), "-P")  # what lies in the working folder is not imported
+    command = [*python, "-m", "lodestar.data.parquet_trial", str(path), str(MOST_READING_BYTES), *columns]
     env = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # the others take a GiB ahead
     trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=env)
     if trial.returncode == TOO_MUCH or trial.returncode < 0:

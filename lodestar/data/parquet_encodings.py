@@ -76,7 +76,7 @@ def _longest(path: Path, leaves: Sequence[str], num_groups: int) -> dict[str, in
         for group in range(num_groups):
             for batch in file.iter_batches(1, row_groups=[group], columns=columns, use_threads=False):
                 for name in columns:
-                    longest[name] = max(longest[name], *(_longest_of(texts) for texts in _dictionaries(batch[name])))
+                    longest[name] = max([longest[name], *(_longest_of(texts) for texts in _dictionaries(batch[name]))])
                 break
     return longest
 
@@ -87,7 +87,9 @@ def _longest_of(texts: "pa.Array") -> int:
 
 def _dictionaries(values: "pa.Array") -> Iterator["pa.Array"]:
     kind = values.type
-    if pa.types.is_dictionary(kind):
+    if isinstance(values, pa.ExtensionArray):
+        yield from _dictionaries(values.storage)
+    elif pa.types.is_dictionary(kind):
         yield values.dictionary
     elif pa.types.is_struct(kind):
         for place in range(kind.num_fields):

@@ -143,10 +143,11 @@ def _start_workers(features: Path, target: Path, recipe: Recipe, checkpoints: st
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(to_json(recipe))
         file.flush()
-        ending_with_us = (sys.executable, "-m", "lodestar.parents", str(os.getpid()))
+        # It ends with us, and imports no module of the working folder.
+        ending_with_us = (sys.executable, "-P", "-m", "lodestar.parents", str(os.getpid()), "-P")
         torchrun = (*ending_with_us, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
         options = ("--features", features, "--bundle", target, "--recipe-file", file.name, "--checkpoints", checkpoints)
-        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1"}  # of the workers that torchrun starts
         done = subprocess.run([*torchrun, "-m", "lodestar.training", *map(str, options)], env=environment, check=False)
     if done.returncode != 0:
         message = f"a training worker ended with {done.returncode}"

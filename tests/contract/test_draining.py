@@ -137,6 +137,18 @@ def test_requests_that_wait_for_their_turn_are_all_answered_before_the_end(made:
     assert server.ended() == (0, "")
 
 
+def test_a_signal_that_comes_twice_at_once_is_one(made: Path, start_serving: StartServing) -> None:
+    """As `timeout` sends it, to its child and then to the group."""
+    server = start_serving("--bundle", made, before=f"exec({SLOW!r})")
+    with connection_to(server.address) as connection:
+        connection.sendall(ASKED)
+        connection.recv(1)
+        for _ in range(2):
+            server.process.terminate()
+            time.sleep(0.05)
+    assert server.ended() == (0, "")
+
+
 @pytest.mark.parametrize(("short_asks", "number"), [(0, signal.SIGTERM), (9, signal.SIGTERM), (9, signal.SIGINT)])
 def test_a_model_that_does_not_return_does_not_hold_the_process(
     made: Path, start_serving: StartServing, short_asks: int, number: signal.Signals

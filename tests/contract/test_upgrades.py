@@ -97,3 +97,19 @@ def test_a_tunnel_is_refused(posted: tuple[str, bytes]) -> None:
         received = connection.makefile("rb").read()
     assert received.startswith(b"HTTP/1.1 400 ")
     assert received.count(b"HTTP/1.1 ") == 1
+
+
+def expecting(path: bytes) -> bytes:
+    return head(path, 4, b"expect: 100-continue\r\n")
+
+
+def test_who_is_answered_without_the_body_it_offered_is_left(posted: tuple[str, bytes]) -> None:
+    """The body may never come, and what comes in its place would be taken for it; with the body the connection goes on."""
+    address, path = posted
+    with connection_to(address) as connection:
+        connection.settimeout(5)
+        connection.sendall(expecting(b"/nope"))
+        received = connection.makefile("rb").read()
+    assert received.startswith(b"HTTP/1.1 404 ")
+    assert b"connection: close" in received
+    assert statuses(address, expecting(path), b"[1]\n") in ([100, 422], [100, 400])

@@ -153,3 +153,13 @@ def _kill_while_training(command: list[str]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.stderr.close()
     process.wait()
+
+
+def test_a_step_imports_nothing_of_the_working_folder(tmp_path: Path) -> None:
+    """Which may be somebody's data, with a `secrets.py` beside it."""
+    (tmp_path / "secrets.py").write_text('open("planted", "w").close()\n')
+    (tmp_path / "nothing.csv").write_text("user_id,item_id,event_type,event_time\n")
+    python, *program = _command("run", "--data", "nothing.csv", "--recipe", "tiny", "--output", "out")
+    done = subprocess.run([python, "-P", *program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert not (tmp_path / "planted").exists()

@@ -182,3 +182,25 @@ def test_a_row_group_without_rows_slows_no_other(tmp_path: Path) -> None:
         writer.write_table(rows)
         writer.write_table(rows.slice(0, 0))
     assert [len(batch) for batch in read_parquet(tmp_path / "events.parquet", ("query_text",)).batches()] == [5]
+
+
+def test_lists_with_a_long_text_are_read_over_many_row_groups(tmp_path: Path) -> None:
+    tags = pa.array([["a"], ["b" * 5_000]] * 10, TEXTS)
+    pq.write_table(pa.table({"item_id": [f"i{row}" for row in range(20)], "tags": tags}), tmp_path / "t.parquet", row_group_size=10)
+    assert read_parquet(tmp_path / "t.parquet", {"item_id", "tags"}).read()["tags"].to_pylist() == tags.to_pylist()
+
+
+def test_a_column_of_json_is_read_as_its_text(tmp_path: Path) -> None:
+    """As DuckDB writes one."""
+    attrs = pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(['{"a": "1"}'] * 8))
+    report = validate(str(write_events(tmp_path / "events.parquet", attrs=attrs))).tables["events"]
+    assert (report.rows_in, report.kept) == (8, 8)
+
+
+def test_a_trial_imports_nothing_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("resource", "ctypes", "secrets"):
+        (tmp_path / f"{name}.py").write_text('open("planted", "w").close()\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(parquet_encodings, "TRUSTED_BYTES", 0)
+    assert read_parquet(write_events(tmp_path / "e.parquet"), {"user_id"}).read().num_rows == 8
+    assert not (tmp_path / "planted").exists()
