@@ -46,22 +46,22 @@ bench: $(READY)  ## ours beside a named peer, as ratios
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 image: $(READY)  ## build and push one role's image: make image ROLE=serve REGISTRY=registry.example.com/team
-	reference=$$($(BIN)/python -c 'import sys; from components.image import reference; print(reference(*sys.argv[1:]))' $(ROLE) $(REGISTRY)) && \
+	reference=$$($(BIN)/python -c 'import sys; from components.images.image import image_reference; print(image_reference(*sys.argv[1:]))' $(ROLE) $(REGISTRY)) && \
 	buildah build --layers --network host --tls-verify=$(TLS_VERIFY) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
 		--build-arg BASE_DIGEST=$(BASE_DIGEST) $(MOUNTED) \
 		--target $(ROLE) --tag $$reference . && \
 	buildah push --tls-verify=$(TLS_VERIFY) $$reference && echo $$reference
 
 manifests: $(READY)  ## write which images they run: make manifests REGISTRY=registry.example.com/team [TAG=…, the code's hash]
-	$(BIN)/python -m components.manifests --registry $(REGISTRY) $(if $(TAG),--tag $(TAG))
+	$(BIN)/python -m components.kubernetes.manifests --registry $(REGISTRY) $(if $(TAG),--tag $(TAG))
 
 lock: $(READY)  ## pin what images install, with hashes, as constraints.txt has it
 	$(foreach role,serve launcher features train,$(call PINNED,pyproject.toml --extra $(role),$(role)))
 	$(call PINNED,requirements/torch.in,torch)
 	$(call PINNED,requirements/build.in,build)
 	sha256=$$(cat requirements/*.txt | $(BIN)/python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())') && \
-	printf '"""What images install is part of their tags: sha256 of requirements/*.txt, written by `make lock`."""\n\nLOCKED = "%s"\n' \
-		$$sha256 > components/locked.py
+	printf '"""What images install is part of their tags: sha256 of requirements/*.txt, written by `make lock`."""\n\nREQUIREMENTS_HASH = "%s"\n' \
+		$$sha256 > components/images/locked.py
 
 audit: $(READY)  ## known vulnerabilities in what images install
 	.ci/audit

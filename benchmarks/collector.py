@@ -137,7 +137,7 @@ def event_as_pydantic() -> type:
 
     identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
     text = Annotated[str, StringConstraints(max_length=8192)]
-    kinds = {str(kind): needs for kind, needs in schema.NEEDS.items()}
+    kinds = {str(kind): needs for kind, needs in schema.REQUIRED_COLUMNS.items()}
 
     class Event(BaseModel):
         model_config = ConfigDict(extra="ignore")
@@ -183,9 +183,9 @@ def serve_as_fastapi(landing: str, port: str) -> None:
     from fastapi import FastAPI
     from pydantic import Field
 
-    from serving.collect.journal import Journal
-    from serving.collect.landing import Landing
-    from serving.collect.spool import Spool
+    from serving.collector.journal import Journal
+    from serving.collector.landing import Landing
+    from serving.collector.spool import Spool
 
     event: Any = event_as_pydantic()
     app = FastAPI()

@@ -18,7 +18,7 @@ from typing import TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from lodestar.training.rows import RowTable
+from lodestar.training.distributed.rowwise_adagrad import RowwiseAdagradTable
 
 IDS, DIM, TURNS, TURNS_ALONE, WARM_UP, RATE = 8_192, 64, 15, 45, 3, 0.05
 OURS, DENSE, SPARSE = "ours", "dense fused Adam", "SparseAdam"
@@ -30,11 +30,11 @@ Name = TypeVar("Name", str, int)
 
 
 def ours(weight: Tensor) -> Step:
-    table = RowTable(weight)
+    table = RowwiseAdagradTable(weight)
 
     def step(ids: Tensor, gradient: Tensor) -> None:
         named, place = torch.unique(ids, return_inverse=True)
-        lent = table.lend(named)
+        lent = table.gather(named)
         torch.nn.functional.embedding(place, lent).backward(gradient)  # type: ignore[no-untyped-call]
         table.step(RATE)
 
@@ -50,7 +50,7 @@ def torchs(weight: Tensor, optimiser: torch.optim.Optimizer, *, sparse: bool) ->
     return step
 
 
-def contestants(rows: int, most_dense: int) -> dict[str, Step]:
+def implementations(rows: int, most_dense: int) -> dict[str, Step]:
     made = {OURS: ours(torch.randn(rows, DIM))}
     own = torch.randn(rows, DIM, requires_grad=True)
     made[SPARSE] = torchs(own, torch.optim.SparseAdam([own], lr=RATE), sparse=True)
@@ -62,7 +62,7 @@ def contestants(rows: int, most_dense: int) -> dict[str, Step]:
 
 def beside(rows: int, most_dense: int) -> dict[str, float]:
     """Median CPU seconds of a step, the contestants taking turns."""
-    return turns({name: (rows, step) for name, step in contestants(rows, most_dense).items()}, TURNS)
+    return turns({name: (rows, step) for name, step in implementations(rows, most_dense).items()}, TURNS)
 
 
 def alone(sizes: list[int]) -> dict[int, float]:
@@ -72,10 +72,10 @@ def alone(sizes: list[int]) -> dict[int, float]:
 
 
 def turns(made: dict[Name, tuple[int, Step]], count: int, between: Callable[[], object] = lambda: None) -> dict[Name, float]:
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     took: dict[Name, list[float]] = {name: [] for name in made}
     for turn in range(WARM_UP + count):
-        share, gradient = torch.rand(IDS, generator=chance, dtype=torch.float64), torch.randn(IDS, DIM, generator=chance)
+        share, gradient = torch.rand(IDS, generator=rng, dtype=torch.float64), torch.randn(IDS, DIM, generator=rng)
         for name, (rows, step) in made.items():
             ids = (share * rows).long()
             between()

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from lodestar import arrays
-from lodestar.catalogue import Catalogue
-from lodestar.data.interactions import Interactions
-from lodestar.features import store
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.data.split.interactions import Interactions
+from lodestar.features.batch import feature_set
+from lodestar.io import npz
 
 MILLION, EVENTS_PER_USER, EVENTS_PER_ITEM = 1_000_000, 50, 200
-ROUNDS, LONGEST, PLACES = 3, 100, 2_048
+ROUNDS, MAX_HISTORY, PLACES = 3, 100, 2_048
 OURS, PEER = "ours", "pandas and DataLoader"
 
 
@@ -63,20 +63,20 @@ def report(millions: int, runs: dict[str, list[dict[str, Any]]], first: dict[str
 
 def make(count: int, folder: Path) -> None:
     """Histories of very different lengths, as they are."""
-    chance = np.random.default_rng(0)
-    share = chance.gamma(0.5, size=count // EVENTS_PER_USER)
-    user = np.sort(chance.choice(len(share), count, p=share / share.sum()).astype(np.int32))
+    rng = np.random.default_rng(0)
+    share = rng.gamma(0.5, size=count // EVENTS_PER_USER)
+    user = np.sort(rng.choice(len(share), count, p=share / share.sum()).astype(np.int32))
     users, number = np.unique(user, return_inverse=True)
-    time_us = np.cumsum(chance.choice([0, 60_000_000, 86_400_000_000], count))
+    time_us = np.cumsum(rng.choice([0, 60_000_000, 86_400_000_000], count))
     ids = [f"i{item}" for item in range(count // EVENTS_PER_ITEM)]
     taken = Interactions(
         users=[f"u{name}" for name in users],
         items=ids,
         user=number.astype(np.int32),
-        item=chance.integers(0, len(ids), count, dtype=np.int32),
+        item=rng.integers(0, len(ids), count, dtype=np.int32),
         time=time_us,
     )
-    store.save(taken, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(len(ids), dtype=np.bool_)), folder)
+    feature_set.save(taken, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(len(ids), dtype=np.bool_)), folder)
 
 
 def measured(way: str, folder: Path) -> dict[str, Any]:
@@ -94,17 +94,17 @@ def ours(folder: Path, *, warm: bool = False) -> tuple[int, int, int]:
     """How many targets and places, and the memory; `warm` only imports."""
     import torch
 
-    from lodestar.training.batches import cut, gathered, packs
-    from lodestar.training.order import Order, steps
+    from lodestar.training.loop.batches import bucket_batches, cut_windows, gather_batch
+    from lodestar.training.loop.order_jitter import OrderJitter, gap_classes
 
     if warm:
         return 0, 0, 0
-    taken, chance = store.load(folder).interactions, np.random.default_rng(0)
-    order = Order(taken.histories(), steps(taken), 2.0, torch.device("cpu"))
-    items, most = order.jittered(chance), anonymous()
-    made, targets, places = packs(cut(order.lengths, LONGEST, chance), PLACES, chance), 0, 0
+    taken, rng = feature_set.load(folder).interactions, np.random.default_rng(0)
+    order = OrderJitter(taken.histories(), gap_classes(taken), 2.0, torch.device("cpu"))
+    items, most = order.jittered(rng), anonymous()
+    made, targets, places = bucket_batches(cut_windows(order.lengths, MAX_HISTORY, rng), PLACES, rng), 0, 0
     for pack in made:
-        batch = gathered(items, torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width)
+        batch = gather_batch(items, torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width)
         targets, places = targets + int(pack.windows.count.sum()), places + batch.mask.numel()
     return targets, places, max(most, anonymous())
 
@@ -117,10 +117,10 @@ def usual(folder: Path, *, warm: bool = False) -> tuple[int, int, int]:
 
     if warm:
         return 0, 0, 0
-    content = arrays.load(folder / store.SEQUENCES)
+    content = npz.load(folder / feature_set.SEQUENCE_FILE)
     rows = pd.DataFrame({name: content[name] for name in ("user", "item", "time")})
     histories = rows.sort_values(["user", "time"], kind="stable").groupby("user")["item"].agg(list).tolist()
-    windows = [items[max(0, end - LONGEST - 1) : end] for items in histories for end in range(len(items), 1, -LONGEST)]
+    windows = [items[max(0, end - MAX_HISTORY - 1) : end] for items in histories for end in range(len(items), 1, -MAX_HISTORY)]
     most = anonymous()
 
     def padded(chosen: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,7 +131,7 @@ def usual(folder: Path, *, warm: bool = False) -> tuple[int, int, int]:
         return torch.from_numpy(history), torch.from_numpy(target)
 
     targets, places = sum(len(items) - 1 for items in windows), 0
-    loader: DataLoader[Any] = DataLoader(windows, batch_size=PLACES // LONGEST, shuffle=True, collate_fn=padded)  # type: ignore[arg-type]
+    loader: DataLoader[Any] = DataLoader(windows, batch_size=PLACES // MAX_HISTORY, shuffle=True, collate_fn=padded)  # type: ignore[arg-type]
     for history, _ in loader:
         places += history.numel()
     return targets, places, max(most, anonymous())

@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 sys.path.insert(0, os.path.dirname(sys.path[0]))
 
 from lodestar import schema
-from lodestar.data import tables
-from lodestar.data.tables import Tables
-from lodestar.features import asof, build, taken, windows
-from lodestar.features.history import History
-from lodestar.features.relations import opened
-from lodestar.features.windows import HOUR_US
+from lodestar.data.tables import tables
+from lodestar.features.asof import asof
+from lodestar.features.asof.history import FeatureSource
+from lodestar.features.batch import build, duckdb_views, windows
+from lodestar.features.batch import event_partitions as taken
+from lodestar.features.batch.windows import HOUR_US
 
 SIZES = (1_000_000, 10_000_000)
 EVENTS_PER_USER, EVENTS_PER_ITEM, DAYS, EVENTS_PER_ASKED = 50, 200, 60, 10
@@ -67,16 +67,16 @@ def main() -> None:
 
 def log(size: int, folder: Path) -> None:
     """The contract's tables; events are known when they happen, which is all that the peers' plain queries can take."""
-    chance = np.random.default_rng(0)
-    num_items, kinds = size // EVENTS_PER_ITEM, pa.array(sorted(schema.POSITIVE)[:3])
-    times = np.sort(START_US + chance.integers(0, DAYS * 24 * HOUR_US, size))
+    rng = np.random.default_rng(0)
+    num_items, num_asked, kinds = size // EVENTS_PER_ITEM, size // EVENTS_PER_ASKED, pa.array(sorted(schema.POSITIVE)[:3])
+    times = np.sort(START_US + rng.integers(0, DAYS * 24 * HOUR_US, size))
     names = pa.array(np.arange(num_items)).cast(pa.string())
     shape = tables.arrow_schema(schema.EVENTS)
     columns = {
         schema.EVENT_ID: pa.array(np.arange(size)).cast(pa.string()),
-        schema.USER_ID: pa.array(chance.integers(0, size // EVENTS_PER_USER, size)).cast(pa.string()),
-        schema.ITEM_ID: pa.array((num_items * chance.random(size) ** 2).astype(np.int64)).cast(pa.string()),
-        schema.EVENT_TYPE: kinds.take(pa.array(chance.integers(0, len(kinds), size))),
+        schema.USER_ID: pa.array(rng.integers(0, size // EVENTS_PER_USER, size)).cast(pa.string()),
+        schema.ITEM_ID: pa.array((num_items * rng.random(size) ** 2).astype(np.int64)).cast(pa.string()),
+        schema.EVENT_TYPE: kinds.take(pa.array(rng.integers(0, len(kinds), size))),
         schema.EVENT_TIME: pa.array(times, STAMP),
         schema.INGESTED_AT: pa.array(times, STAMP),
     }
@@ -86,12 +86,11 @@ def log(size: int, folder: Path) -> None:
     shape = tables.arrow_schema(schema.ITEMS)
     items = pa.table({field.name: about.get(field.name, pa.nulls(num_items, field.type)) for field in shape}, schema=shape)
     tables.write({"events": events, "items": items}, folder)
-    num_asked = size // EVENTS_PER_ASKED
     asked = {
         "row": np.arange(num_asked),
-        schema.USER_ID: pa.array(chance.integers(0, size // EVENTS_PER_USER, num_asked)).cast(pa.string()),
-        schema.ITEM_ID: pa.array(chance.integers(0, num_items, num_asked)).cast(pa.string()),
-        "moment": pa.array(START_US + chance.integers(0, DAYS * 24 * HOUR_US, num_asked), STAMP),
+        schema.USER_ID: pa.array(rng.integers(0, size // EVENTS_PER_USER, num_asked)).cast(pa.string()),
+        schema.ITEM_ID: pa.array(rng.integers(0, num_items, num_asked)).cast(pa.string()),
+        "moment": pa.array(START_US + rng.integers(0, DAYS * 24 * HOUR_US, num_asked), STAMP),
     }
     pq.write_table(pa.table(asked), folder / f"{ASKED}.parquet")
 
@@ -119,14 +118,17 @@ Part = tuple[str, Callable[[], object]]
 def ours(folder: Path) -> Sequence[Part]:
     views = [
         schema.View(
-            name=view, entity=entity, meaning="", features=tuple(schema.Count(name=name, window_h=hours) for name, hours in named(entity))
+            name=view,
+            entity=entity,
+            description="",
+            features=tuple(schema.Count(name=name, window_h=hours) for name, hours in named(entity)),
         )
         for entity, view in VIEWS.items()
     ]
     out = folder / "ours"
 
     def history() -> None:
-        with opened(Tables(root=folder), beside=out) as database:
+        with duckdb_views.connect(tables.Tables(root=folder), beside=out) as database:
             build.write_sequences(database, out / f"{SEQUENCES}.parquet")
             for view in views:
                 windows.count(database, view)
@@ -139,7 +141,7 @@ def ours(folder: Path) -> Sequence[Part]:
 
     def join() -> None:
         histories = [
-            History(
+            FeatureSource(
                 files=[str(out / f"{view}.parquet")],
                 filesystem=None,
                 keys={entity: entity},

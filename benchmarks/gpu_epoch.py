@@ -25,14 +25,22 @@ import torch
 
 from benchmarks.training import PEERS, RECTOOLS, save
 from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
-from lodestar.features import store
-from lodestar.features.store import FeatureSet
-from lodestar.training.checkpoints import State
-from lodestar.training.distributed import Group, choose_device
+from lodestar.features.batch import feature_set
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.training.distributed.distributed import Group, choose_device
+from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.stages import Training
 
 BATCH, EPOCHS, WARM_UP = 128, 9, 3
-SETTINGS: dict[str, Any] = {"dim": 64, "layers": 2, "heads": 2, "max_length": 200, "dropout": 0.2, "learning_rate": 1e-3, "batch": BATCH}
+SETTINGS: dict[str, Any] = {
+    "dim": 64,
+    "num_layers": 2,
+    "num_heads": 2,
+    "max_length": 200,
+    "dropout": 0.2,
+    "learning_rate": 1e-3,
+    "batch": BATCH,
+}
 OURS: dict[str, dict[str, Any]] = {
     "ours, TF32": {"precision": "fp32"},
     "ours, bfloat16": {"precision": "bf16"},
@@ -43,12 +51,12 @@ BF16_FLOP_S, BYTES_S = 790e12, 4.3e12  # seen on an H200: a product of 8,192 x 8
 
 
 def epoch_s(found: FeatureSet, how: dict[str, Any]) -> float:
-    shape = ModelConfig(**{name: SETTINGS[name] for name in ("dim", "layers", "heads", "max_length", "dropout")})
+    shape = ModelConfig(**{name: SETTINGS[name] for name in ("dim", "num_layers", "num_heads", "max_length", "dropout")})
     train = TrainConfig(
         learning_rate=SETTINGS["learning_rate"], batch_tokens=BATCH * shape.max_length, epochs=EPOCHS, validate_every=EPOCHS, **how
     )
     recipe = Recipe(name="epoch", model=shape, train=train)
-    state = Training(found, recipe, Group(device=choose_device("cuda")), lambda _: None).search(State(stage="search")).state
+    state = Training(found, recipe, Group(device=choose_device("cuda")), lambda _: None).search(TrainingState(stage="search")).state
     return median([float(line["seconds"]) for line in state.log[WARM_UP:]])
 
 
@@ -65,7 +73,7 @@ def theirs(python: str, file: Path, loss: str) -> float:
 def floor_s(places: int, num_items: int) -> float:
     """Products of the layers and of the softmax forward and backward, and scores written and read three times, two bytes each."""
     dim = SETTINGS["dim"]
-    flops = places * 6 * (12 * dim**2 * SETTINGS["layers"] + num_items * dim)
+    flops = places * 6 * (12 * dim**2 * SETTINGS["num_layers"] + num_items * dim)
     return float(flops / BF16_FLOP_S + places * num_items * 2 * 6 / BYTES_S)
 
 
@@ -77,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not torch.cuda.is_available():
         sys.stdout.write("there is no GPU here\n")
         return 0
-    found = store.load(options.features)
+    found = feature_set.load(options.features)
     split = found.split(DataConfig())
     places = sum(max(0, len(items) - 1) for items in split.train)
     took: dict[str, float] = {}

@@ -3,7 +3,7 @@
     python benchmarks/holdout.py FEATURES [--models NAME …] [--neighbours K …]
 
 FEATURES is what `lodestar features build` wrote; order and time play no part. The graph filter (GF-CF, with its authors' 256 frequencies
-and a weight of 0.3) is the peer. Of `normalised_ease` the whole map is asked, and then what is served of it: K neighbours of each item.
+and a weight of 0.3) is the peer. Of `dan_ease` the whole map is asked, and then what is served of it: K neighbours of each item.
 The map of 40,000 items takes 14 GB and a quarter of an hour of a core, or seconds of a GPU.
 """
 
@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lodestar.data.splits import Cases
+from lodestar.data.split.splits import EvalCases
 from lodestar.evaluation.intervals import intervals
 from lodestar.evaluation.metrics import Score, per_case, rank
-from lodestar.features import store
-from lodestar.models.counts import Floats, Sequences
-from lodestar.models.graph_filter import GraphFilter
-from lodestar.models.ials import IALS
-from lodestar.models.normalised_ease import NormalisedEASE
-from lodestar.models.popularity import Popularity
+from lodestar.features.batch import feature_set
+from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.dan_ease import NormalisedEASE
+from lodestar.models.closed_form.gf_cf import GFCF
+from lodestar.models.closed_form.ials import IALS
+from lodestar.models.closed_form.popularity import Popularity
 from lodestar.progress import Progress
 
 HELD, CUTOFF, SAMPLES = 0.1, 20, 1000
@@ -35,21 +35,21 @@ METRICS, TITLES = (f"recall_at_{CUTOFF}", f"ndcg_at_{CUTOFF}"), (f"Recall@{CUTOF
 SERVED = (128, 256, 512)
 
 
-def split(histories: Sequences, seed: int) -> tuple[Sequences, Cases]:
+def split(histories: Sequences, seed: int) -> tuple[Sequences, EvalCases]:
     """What is known of each user, and what is to be found of those of whom both is there."""
-    chance = np.random.default_rng(seed)
-    held = [chance.random(len(items)) < HELD for items in histories]
+    rng = np.random.default_rng(seed)
+    held = [rng.random(len(items)) < HELD for items in histories]
     known = [items[~is_held] for items, is_held in zip(histories, held, strict=True)]
     asked = [user for user, is_held in enumerate(held) if is_held.any() and not is_held.all()]
     relevant = [histories[user][held[user]] for user in asked]
-    return known, Cases(user=np.array(asked, dtype=np.int32), history=[known[user] for user in asked], relevant=relevant)
+    return known, EvalCases(user=np.array(asked, dtype=np.int32), history=[known[user] for user in asked], relevant=relevant)
 
 
 def models(chosen: list[str], kept: list[int], known: Sequences, num_items: int) -> Iterator[tuple[str, Score]]:
     """A name and what scores histories, one after the other."""
     made: dict[str, Callable[[], Score]] = {
         "popularity": lambda: Popularity().fit(known, num_items).score,
-        "graph_filter": lambda: GraphFilter(frequencies=256, ideal=0.3).fit(known, num_items).score,
+        "gf_cf": lambda: GFCF(frequencies=256, ideal_weight=0.3).fit(known, num_items).score,
         "ials": lambda: IALS(dim=128).fit(known, num_items).score,
     }
     for name in chosen:
@@ -72,11 +72,11 @@ def models(chosen: list[str], kept: list[int], known: Sequences, num_items: int)
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
-    parser.add_argument("--models", nargs="+", default=["popularity", "graph_filter", "normalised_ease"], metavar="NAME")
+    parser.add_argument("--models", nargs="+", default=["popularity", "gf_cf", "dan_ease"], metavar="NAME")
     parser.add_argument("--neighbours", type=int, nargs="+", default=list(SERVED), metavar="K")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    found = store.load(options.features)
+    found = feature_set.load(options.features)
     known, cases = split(found.interactions.histories(), options.seed)
     num_items, started = len(found.items), time.monotonic()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores"

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lodestar import onnx_runtime
-from lodestar.item_table import PRECISIONS, ItemTable, quantise
+from lodestar.bundle.item_table import PRECISIONS, ItemTable, quantise
+from lodestar.engine import onnx_runtime
 
 NUM_ITEMS, DIM = 100_000, 64
 BATCHES = (1, 16, 64)

@@ -1,8 +1,8 @@
 """An online read: 20 numbers of each of 100 users, from a Redis on this machine.
 
-Ours, `serving.packed`, beside Feast's SDK over Feast's own Redis store, and Feast's SDK over ours. Each reads in a process of
-its own, in turns; judged by the median of the CPU time a call, of that process alone. All three give the same bits, which is checked.
-The floor is the round trip itself: one HMGET of the same rows by the usual client, of which nothing is decoded.
+Ours, `serving.features.packed_reader`, beside Feast's SDK over Feast's own Redis store, and Feast's SDK over ours. Each reads in a
+process of its own, in turns; judged by the median of the CPU time a call, of that process alone. All three give the same bits, which is
+checked. The floor is the round trip itself: one HMGET of the same rows by the usual client, of which nothing is decoded.
 """
 
 import os
@@ -26,14 +26,14 @@ import pandas as pd
 
 from benchmarks.measuring.server import redis
 from lodestar import schema
-from lodestar.schema.places import STATE, rows_key
+from lodestar.schema.store_keys import STATE, rows_key
 
 NUM_KNOWN, NUM_ASKED, NUM_FEATURES = 2_000, 100, 20
 ROUNDS, CALLS = 5, {"ours": 1000, "feast": 40, "feast over ours": 40, "one HMGET": 1000}
 GENERATION = "0" * 16
 VIEW, NAMES = "measured", [f"f{place}" for place in range(NUM_FEATURES)]
 USERS = [f"user-{number}" for number in range(0, NUM_KNOWN, NUM_KNOWN // NUM_ASKED)]
-STORES = {"feast": "redis", "feast over ours": "feature_repo.packed.PackedRedisOnlineStore"}
+STORES = {"feast": "redis", "feast over ours": "feature_repo.stores.redis_store.PackedRedisOnlineStore"}
 Read: TypeAlias = Callable[[], Any]
 Values: TypeAlias = Callable[[Any], Any]
 
@@ -77,11 +77,11 @@ def measured(name: str, port: int, folder: Path) -> dict[str, Any]:
 
 async def ours(port: int) -> dict[str, Any]:
     """In a loop that runs, as a server's does."""
-    import serving.redis
-    from serving.packed import PackedView
-    from serving.redis import Redis, RedisAddress
+    import serving.features.redis
+    from serving.features.packed_reader import PackedView
+    from serving.features.redis import Redis, RedisAddress
 
-    serving.redis.TIMEOUT_S = 10.0  # a machine that does other work as well is slow, and not to be measured less for that
+    serving.features.redis.TIMEOUT_S = 10.0  # a machine that does other work as well is slow, and not to be measured less for that
     view = PackedView(Redis(RedisAddress.parse(f"redis://127.0.0.1:{port}")), VIEW, GENERATION)
     await view.numbers(USERS, NAMES)
     used, began = cpu_s(), time.perf_counter()
@@ -128,7 +128,7 @@ def write(store: Any) -> None:
     from feast.types import Float32
 
     from feature_repo import entities
-    from feature_repo.generations import Generations
+    from feature_repo.stores.generations import Generations
 
     table = FileSource(name="table", path="table.parquet", timestamp_field=schema.FEATURE_TIME, created_timestamp_column=schema.KNOWN_TIME)
     fields = [Field(name=name, dtype=Float32) for name in NAMES]

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 HERE, SEEDS = Path(__file__).parent, (0, 1, 2)
-RECIPES = {"movielens-1m": "sasrec-m", "amazon-beauty": "described", "amazon-sports": "described"}
+RECIPES = {"movielens-1m": "sasrec-m", "amazon-beauty": "sasrec_text", "amazon-sports": "sasrec_text"}
 HELD_OUT, EPOCH = "gowalla", "movielens-1m"
 
 

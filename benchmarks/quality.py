@@ -27,15 +27,15 @@ from typing import Any
 
 import torch
 
-from lodestar import bundle as bundles
-from lodestar.data.splits import Cases
+from lodestar.bundle import bundle as bundles
+from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender
 from lodestar.evaluation.intervals import intervals
+from lodestar.evaluation.metric_titles import MODEL, UNCOMPRESSED
 from lodestar.evaluation.metrics import Reorder, per_case, rank_by
-from lodestar.evaluation.names import MODEL, UNCOMPRESSED
-from lodestar.features import store
+from lodestar.features.batch import feature_set
 from lodestar.progress import Progress
-from lodestar.recipes import configured
+from lodestar.recipes import load_recipe
 
 RESULTS = Path(__file__).with_name("results")
 METRICS = ("hr_at_10", "ndcg_at_10")
@@ -68,7 +68,7 @@ def run(data: Path, recipe: str, overrides: dict[str, Any], work: Path) -> dict[
 
 def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) -> dict[str, Any]:
     """The same figures from features: what `lodestar run` trains, exported, loaded and asked for a ranking."""
-    bundle, chosen = work / "bundle", configured(recipe, json.dumps(overrides))
+    bundle, chosen = work / "bundle", load_recipe(recipe, json.dumps(overrides))
     options = ["--features", features, "--bundle", bundle, "--checkpoints", work / "checkpoints", "--recipe", recipe]
     command = [sys.executable, "-m", "lodestar.training", *map(str, options), "--overrides", json.dumps(overrides)]
     started = time.monotonic()
@@ -76,7 +76,7 @@ def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) 
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     seconds = time.monotonic() - started
-    found = store.load(features)
+    found = feature_set.load(features)
     cases = found.split(chosen.data).test
     with Progress("judge", len(cases)) as progress:
         model = Recommender(bundles.load(bundle))
@@ -91,11 +91,11 @@ def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) 
     }
 
 
-def reordered(model: Recommender, found: store.FeatureSet, cases: Cases) -> Reorder | None:
+def reordered(model: Recommender, found: feature_set.FeatureSet, cases: EvalCases) -> Reorder | None:
     """By the bundle's ranker where it has one, which needs published features and what reads them."""
     if model.reranker is None:
         return None
-    from lodestar.evaluation.reordering import reordering
+    from lodestar.evaluation.rerank_cases import reordering
 
     return reordering(model, found, cases)
 
@@ -116,7 +116,7 @@ def kept(result: Path, data: Path, recipe: str, overrides: dict[str, Any]) -> di
     before = json.loads(result.read_text()) if result.exists() else {}
     if before.get("overrides") != overrides:
         with tempfile.TemporaryDirectory() as work:
-            found = (trained if (data / store.SEQUENCES).is_file() else run)(data, recipe, overrides, Path(work))
+            found = (trained if (data / feature_set.SEQUENCE_FILE).is_file() else run)(data, recipe, overrides, Path(work))
         result.parent.mkdir(parents=True, exist_ok=True)
         result.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
     return dict(json.loads(result.read_text()))

@@ -18,24 +18,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.data.cells import Cells
-from lodestar.models.rating_factors import RatingFactors
-from lodestar.models.ratings import Biases, RatingNeighbours, rmse
+from lodestar.data.split.rating_triples import RatingTriples
+from lodestar.models.ratings.rating_factors import RatingFactors
+from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse
 
 NUM_USERS, NUM_ITEMS, SAMPLES = 943, 1682, 1000
 FIRST_YEAR, YEARS_AT_ONCE, YEAR_BINS, NUM_GENRES = 1930, 6, 12, 19
 Floats = NDArray[np.float64]
 
 
-def fold(folder: Path, number: int) -> tuple[Cells, Cells]:
+def fold(folder: Path, number: int) -> tuple[RatingTriples, RatingTriples]:
     """What is learnt from, and what is foretold."""
     known, asked = np.loadtxt(folder / "u.data", dtype=np.int64), np.loadtxt(folder / f"u{number}.test", dtype=np.int64)
     is_asked = np.isin(known[:, 0] * (NUM_ITEMS + 1) + known[:, 1], asked[:, 0] * (NUM_ITEMS + 1) + asked[:, 1])
     return cells(known[~is_asked]), cells(asked)
 
 
-def cells(rows: NDArray[np.int64]) -> Cells:
-    return Cells(user=rows[:, 0] - 1, item=rows[:, 1] - 1, value=rows[:, 2].astype(np.float64), time_s=rows[:, 3])
+def cells(rows: NDArray[np.int64]) -> RatingTriples:
+    return RatingTriples(user=rows[:, 0] - 1, item=rows[:, 1] - 1, value=rows[:, 2].astype(np.float64), time_s=rows[:, 3])
 
 
 def attributes(folder: Path) -> tuple[Floats, Floats]:
@@ -54,7 +54,7 @@ def one_of(values: list[str]) -> Floats:
     return np.eye(int(row.max()) + 1)[row]
 
 
-def interval(foretold: Floats, asked: Cells) -> tuple[float, float]:
+def interval(foretold: Floats, asked: RatingTriples) -> tuple[float, float]:
     squares = np.bincount(asked.user, weights=(foretold - asked.value) ** 2, minlength=NUM_USERS)
     counts = np.bincount(asked.user, minlength=NUM_USERS)
     known = np.flatnonzero(counts)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 MILLION = 1_000_000
-EVENTS_PER_USER, DAYS, EVENTS_PER_ITEM, MOST_ITEMS = 50, 60, 200, 100_000
+EVENTS_PER_USER, DAYS, EVENTS_PER_ITEM, MAX_ITEMS = 50, 60, 200, 100_000
 SIMULATE = """
-from lodestar.data.simulator import SimulatorConfig, simulate
+from lodestar.data.simulator.simulator import SimulatorConfig, simulate
 (folder / "data").mkdir()
 simulate(SimulatorConfig(users={users}, items={items}, events={events}, days={days}), folder / "data")
 """
@@ -27,14 +27,14 @@ from lodestar.data.ingest import ingest
 ingest(str(folder / "data"), folder / "tables")
 """,
     "build": """
-from lodestar.features.build import build_features
-from lodestar.recipes import recipe
-build_features(folder / "tables", folder / "features", recipe("shop"))
+from lodestar.features.batch.build import build_features
+from lodestar.recipes import get_recipe
+build_features(folder / "tables", folder / "features", get_recipe("shop"))
 """,
     "publish": """
 from feature_repo import publication, store
 store.write_training_set(folder / "features")
-publication.fill_file(folder / "features", folder / "release")
+publication.materialise_sqlite(folder / "features", folder / "release")
 """,
 }
 
@@ -45,7 +45,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             events = millions * MILLION
-            items = min(MOST_ITEMS, events // EVENTS_PER_ITEM)
+            items = min(MAX_ITEMS, events // EVENTS_PER_ITEM)
             run(SIMULATE.format(users=events // EVENTS_PER_USER, items=items, events=events, days=DAYS), folder)
             events = pq.read_metadata(folder / "data" / "events.parquet").num_rows
             for step, program in STEPS.items():

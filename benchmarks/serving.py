@@ -25,15 +25,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.server import HOST, Server, free_port, running
-from lodestar import bundle, schema
-from lodestar.catalogue import Catalogue
+from lodestar import schema
+from lodestar.bundle import bundle
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.bundle.item_table import quantise
+from lodestar.bundle.ranker import Ranker
 from lodestar.config import ModelConfig
 from lodestar.engine.recommender import Recommendation, Recommender
-from lodestar.item_table import quantise
-from lodestar.ranker import Ranker
-from lodestar.schema import places
+from lodestar.schema import store_keys as places
 from lodestar.schema.packed import Layout
-from serving import features
+from serving.features import feature_client
 
 MODEL, K = "recommend", 10
 GENERATION = "0" * 16  # that the bundle names, and the stores hold
@@ -148,7 +149,7 @@ def serve_as_kserve(made: str, store: str, port: str) -> None:
 
     from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 
-    recommender, client = Recommender(bundle.load(Path(made))), features.connect(f"sqlite:{store}", generation=GENERATION)
+    recommender, client = Recommender(bundle.load(Path(made))), feature_client.connect(f"sqlite:{store}", generation=GENERATION)
     digest = recommender.bundle.digest
 
     class Peer(Model):  # type: ignore[misc]
@@ -190,19 +191,19 @@ def make_bundle(folder: Path, ranker: Ranker | None = None) -> Path:
     """An untrained model of two layers: how long it takes does not depend on what it has learnt."""
     import torch
 
-    from lodestar.models.next_item import NextItem
-    from lodestar.training.export import graph_bytes
+    from lodestar.models.encoders.next_item import NextItemModel
+    from lodestar.training.publish.export import graph_bytes
 
     torch.manual_seed(0)
     config = ModelConfig(dim=DIM)
-    model = NextItem(NUM_ITEMS, config).eval()
+    model = NextItemModel(NUM_ITEMS, config).eval()
     catalogue = Catalogue(
         ids=[f"i{row}" for row in range(NUM_ITEMS)],
         titles=[f"Item {row}" for row in range(NUM_ITEMS)],
         categories=["a"] * NUM_ITEMS,
         is_active=np.ones(NUM_ITEMS, dtype=np.bool_),
     )
-    info = bundle.Info(
+    info = bundle.BundleInfo(
         family="sasrec",
         recipe="benchmark",
         dim=DIM,
@@ -214,7 +215,7 @@ def make_bundle(folder: Path, ranker: Ranker | None = None) -> Path:
         metrics={},
         files={},
     )
-    rows, encoder = model.served()
+    rows, encoder = model.export_parts()
     table = quantise(rows.numpy(), "fp32")
     folder.mkdir()
     popularity = np.arange(NUM_ITEMS, 0, -1, dtype=np.float32)
@@ -226,7 +227,7 @@ def make_store(file: Path) -> Path:
     """A store as ours, with a history for each user."""
     view = schema.VIEWS[schema.USER_SEQUENCE_VIEW]
     layout = Layout(names=tuple(one.name for one in view.features), kinds=tuple(one.kind for one in view.features))
-    chance, table = np.random.default_rng(0), places.rows_table(schema.FEAST_PROJECT, view.name)
+    rng, table = np.random.default_rng(0), places.rows_table(schema.FEAST_PROJECT, view.name)
     database = sqlite3.connect(file)
     database.execute(f'CREATE TABLE "{table}" (entity BLOB PRIMARY KEY, row BLOB, event_us INTEGER, known_us INTEGER)')
     database.execute(f'CREATE TABLE "{places.layouts_table(schema.FEAST_PROJECT)}" (signature BLOB PRIMARY KEY, layout TEXT)')
@@ -234,7 +235,7 @@ def make_store(file: Path) -> Path:
     database.execute(f'CREATE TABLE "{places.generation_table(schema.FEAST_PROJECT)}" (generation TEXT)')
     database.execute(f'INSERT INTO "{places.generation_table(schema.FEAST_PROJECT)}" VALUES (?)', (GENERATION,))
     for user in range(NUM_USERS):
-        items = [f"i{item}" for item in chance.choice(NUM_ITEMS, HISTORY, replace=False)]
+        items = [f"i{item}" for item in rng.choice(NUM_ITEMS, HISTORY, replace=False)]
         row = layout.pack([items, ["view"] * HISTORY, [0.0] * HISTORY], 0, 0)
         database.execute(f'INSERT INTO "{table}" VALUES (?, ?, 0, 0)', (f"u{user}".encode(), row))
     database.commit()

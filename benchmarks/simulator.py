@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from lodestar.data.simulator import SimulatorConfig, simulate
+from lodestar.data.simulator.simulator import SimulatorConfig, simulate
 
 USERS, ITEMS, EVENTS = 20_000, 5_000, 1_000_000
 SIZES = (1, 10)

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
-from lodestar.data.splits import Cases, Split
-from lodestar.features import store
-from lodestar.recipes import recipe
+from lodestar.data.split.splits import EvalCases, Split
+from lodestar.features.batch import feature_set
+from lodestar.recipes import get_recipe
 
 PEERS = Path(__file__).with_name("peers")
 RECTOOLS, RECBOLE = "rectools", "recbole"
@@ -40,8 +40,8 @@ PINNED = {
 }
 SETTINGS: dict[str, Any] = {
     "dim": 64,
-    "layers": 2,
-    "heads": 2,
+    "num_layers": 2,
+    "num_heads": 2,
     "max_length": 100,
     "dropout": 0.2,
     "learning_rate": 2e-3,
@@ -64,8 +64,8 @@ def like_for_like(loss: str, seed: int, epochs: int) -> Recipe:
     """Ours with the peer's settings: random start, constant order, nothing beside it."""
     shape = ModelConfig(
         dim=SETTINGS["dim"],
-        layers=SETTINGS["layers"],
-        heads=SETTINGS["heads"],
+        num_layers=SETTINGS["num_layers"],
+        num_heads=SETTINGS["num_heads"],
         max_length=SETTINGS["max_length"],
         dropout=SETTINGS["dropout"],
     )
@@ -84,12 +84,14 @@ def ours(features: Path, chosen: Recipe) -> Iterator[Point]:
     """Trains in this process, and says where it stands as often as the recipe validates."""
     import torch
 
-    from lodestar.training.checkpoints import State
-    from lodestar.training.distributed import Group
+    from lodestar.training.distributed.distributed import Group
+    from lodestar.training.loop.checkpoints import TrainingState
     from lodestar.training.stages import Training
 
     torch.set_num_threads(1)
-    log: list[dict[str, Any]] = Training(store.load(features), chosen, Group(), lambda _: None).search(State(stage="search")).state.log
+    log: list[dict[str, Any]] = (
+        Training(feature_set.load(features), chosen, Group(), lambda _: None).search(TrainingState(stage="search")).state.log
+    )
     cpu_s, places = 0.0, 0
     for line in log:
         cpu_s, places = cpu_s + line["cpu_seconds"], places + line["samples"]
@@ -115,7 +117,7 @@ def until(points: list[Point], ndcg: float) -> float:
 
 def save(split: Split, file: Path) -> None:
     """The sequences that are learnt from, and each user's item to foretell; only users who have one."""
-    cases: Cases = split.validation
+    cases: EvalCases = split.validation
     sequences = [split.train[user] for user in cases.user]
     bounds = np.cumsum([0, *(len(items) for items in sequences)])
     np.savez(file, bounds=bounds, items=np.concatenate(sequences), target=np.concatenate([items[:1] for items in cases.relevant]))
@@ -146,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     found: dict[str, list[list[Point]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sequences.npz"
-        save(store.load(options.features).split(DataConfig()), file)
+        save(feature_set.load(options.features).split(DataConfig()), file)
         for seed in range(options.rounds):
             for loss, name in (("softmax", "softmax"), ("bce", "BCE")):
                 own = like_for_like(loss, seed, options.epochs)
@@ -156,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
                 found.setdefault(f"RecTools, {name}", []).append(points)
             if recbole:
                 found.setdefault("RecBole, softmax", []).append(list(theirs(recbole, file, "CE", seed, options.recbole_epochs, 1)))
-            made = recipe("sasrec")
+            made = get_recipe("sasrec")
             found.setdefault("recipe", []).append(list(ours(options.features, replace(made, train=replace(made.train, seed=seed)))))
     shown(found)
     return 0
@@ -169,7 +171,7 @@ def shown(found: dict[str, list[list[Point]]]) -> None:
         cost[name] = median(run[-1].cpu_s / run[-1].places * 1e6 for run in runs)
         best = median(max(point.ndcg for point in run) for run in runs)
         print(f"{name:20}{cost[name]:>16.1f}{best:>14.4f}{median(run[-1].cpu_s for run in runs):>14.1f}")
-    floor = GEMM_FLOPS * SETTINGS["dim"] ** 2 * SETTINGS["layers"] / 1e6
+    floor = GEMM_FLOPS * SETTINGS["dim"] ** 2 * SETTINGS["num_layers"] / 1e6
     print(f"the layers' products are {floor:.2f} MFLOP a place\n")
     for peer in (name for name in found if name.startswith("Rec")):
         for name in (f"ours, {peer.partition(', ')[2]}", "recipe"):

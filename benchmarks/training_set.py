@@ -30,7 +30,7 @@ ROUNDS = 3
 START_US, SPAN_US, LATE_S = 1_767_225_600_000_000, 60 * 24 * 3600 * 1_000_000, 3600.0
 STAMP = pa.timestamp("us", tz="UTC")
 NAMES = [f"f{place}" for place in range(NUM_FEATURES)]
-STORES = {"ours": "feature_repo.offline.AsOfOfflineStore", "duckdb": "duckdb", "file": "dask"}
+STORES = {"ours": "feature_repo.stores.offline_store.AsOfOfflineStore", "duckdb": "duckdb", "file": "dask"}
 
 
 def main() -> None:
@@ -57,21 +57,21 @@ def compare(folder: Path, num_users: int) -> None:
 
 def write(folder: Path, num_users: int) -> None:
     """The feature rows in any order, the asked-for rows, and a few of both to begin with."""
-    chance = np.random.default_rng(0)
-    happened = START_US + chance.integers(0, SPAN_US, NUM_ROWS)
+    rng = np.random.default_rng(0)
+    happened = START_US + rng.integers(0, SPAN_US, NUM_ROWS)
     columns = {
-        schema.USER_ID: pa.array(chance.integers(0, num_users, NUM_ROWS)).cast(pa.string()),
-        **{name: chance.random(NUM_ROWS, dtype=np.float32) for name in NAMES},
+        schema.USER_ID: pa.array(rng.integers(0, num_users, NUM_ROWS)).cast(pa.string()),
+        **{name: rng.random(NUM_ROWS, dtype=np.float32) for name in NAMES},
         schema.FEATURE_TIME: pa.array(happened, STAMP),
-        schema.KNOWN_TIME: pa.array(happened + (1e6 * chance.exponential(LATE_S, NUM_ROWS)).astype(np.int64), STAMP),
+        schema.KNOWN_TIME: pa.array(happened + (1e6 * rng.exponential(LATE_S, NUM_ROWS)).astype(np.int64), STAMP),
     }
     pq.write_table(pa.table(columns), folder / "history.parquet")
     pq.write_table(pa.table(columns).slice(0, 1000), folder / "few.parquet")
     asked = {
         "row": np.arange(NUM_ASKED),
-        schema.USER_ID: pa.array(chance.integers(0, num_users, NUM_ASKED)).cast(pa.string()),
-        schema.FEATURE_TIME: pa.array(START_US + chance.integers(0, SPAN_US, NUM_ASKED), STAMP),
-        schema.LABEL: chance.integers(0, 2, NUM_ASKED),
+        schema.USER_ID: pa.array(rng.integers(0, num_users, NUM_ASKED)).cast(pa.string()),
+        schema.FEATURE_TIME: pa.array(START_US + rng.integers(0, SPAN_US, NUM_ASKED), STAMP),
+        schema.LABEL: rng.integers(0, 2, NUM_ASKED),
     }
     pq.write_table(pa.table(asked), folder / "asked.parquet")
 

@@ -1,4 +1,4 @@
-"""Submit the compiled pipeline to a Kubeflow Pipelines server."""
+"""Submission of the compiled pipeline to a Kubeflow Pipelines server, once or by a cron schedule."""
 
 import contextlib
 import json
@@ -12,18 +12,18 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from cli.compiled import check_parameters
+from cli.pipeline_file import check_parameters
 from lodestar.data import address
-from lodestar.data.simulator import is_simulated
+from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.recipes import configured
-from lodestar.safe_text import command
-from lodestar.storage import is_pattern, is_remote
+from lodestar.io.storage import is_pattern, is_remote
+from lodestar.process.safe_text import command
+from lodestar.recipes import load_recipe
 
-MOST_CHARACTERS = 10_000  # of all parameters together: the API server refuses more
+MAX_CHARACTERS = 10_000  # of all parameters together, a limit of the API server
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-# What each field of a schedule counts, from and to, and names for these numbers.
+# Fields of a schedule: name, lowest and highest number, and names of the numbers.
 CRON: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("seconds", 0, 59, ()),
     ("minutes", 0, 59, ()),
@@ -37,9 +37,9 @@ CRON_PART = re.compile(r"(?:[*?]|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Where a run goes and what it is called; empty texts leave it to kfp's own configuration.
+    """Server, namespace, experiment and name of a run; empty values leave them to kfp's own configuration.
 
-    With `cron` (seconds, minutes, hours, days, months, weekdays) it is a recurring run, of which one is under way at a time.
+    With `cron` (seconds, minutes, hours, days, months, weekdays) it is a recurring run, with one run at a time.
     """
 
     endpoint: str
@@ -51,26 +51,26 @@ class Submission:
 
 
 def submit(pipeline: Path, parameters: Mapping[str, Any], submission: Submission) -> str:
-    """The id of the run, or of the recurring run; what kfp prints goes to the error stream.
+    """Submit a run or a recurring run; returns its id. kfp's output goes to standard error.
 
-    UsageError where the file takes other parameters; EnvironmentFault E520 where the server does not take the run.
+    Raises UsageError if the file has other parameters, EnvironmentFault E520 if the server does not accept the run.
     """
     check_parameters(pipeline, parameters)
     from kfp import Client
 
     try:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # which servers kfp no longer speaks to, said on every use
-            return _created(Client(host=submission.endpoint or None), pipeline, parameters, submission)
+            warnings.simplefilter("ignore", FutureWarning)  # about servers that kfp no longer supports, on every use
+            return _create_run(Client(host=submission.endpoint or None), pipeline, parameters, submission)
     except Exception as error:  # an entry point: kfp and urllib3 raise many kinds
         raise EnvironmentFault(
-            "E520", f"the Pipelines server did not take the run: {error}", remedy="Check --endpoint and your access."
+            "E520", f"the Pipelines server did not accept the run: {error}", remedy="Check --endpoint and your access."
         ) from error
 
 
-def _created(client: Any, pipeline: Path, parameters: Mapping[str, Any], submission: Submission) -> str:
+def _create_run(client: Any, pipeline: Path, parameters: Mapping[str, Any], submission: Submission) -> str:
     experiment = client.create_experiment(name=submission.experiment, namespace=submission.namespace or None)
-    what = {
+    options = {
         "experiment_id": experiment.experiment_id,
         "job_name": submission.run_name or f"{submission.experiment} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         "pipeline_package_path": str(pipeline),
@@ -78,75 +78,77 @@ def _created(client: Any, pipeline: Path, parameters: Mapping[str, Any], submiss
         "enable_caching": None if submission.is_cached else False,
     }
     if submission.cron:
-        # kfp's own command makes one that is switched off, and catches up on nights that were missed.
-        made = client.create_recurring_run(**what, cron_expression=submission.cron, enabled=True, no_catchup=True, max_concurrency=1)
-        return str(made.recurring_run_id)
-    return str(client.run_pipeline(**what).run_id)
+        # By default kfp creates recurring runs disabled, and catches up on missed ones.
+        created = client.create_recurring_run(**options, cron_expression=submission.cron, enabled=True, no_catchup=True, max_concurrency=1)
+        return str(created.recurring_run_id)
+    return str(client.run_pipeline(**options).run_id)
 
 
 def check(parameters: Mapping[str, Any]) -> None:
-    """UsageError, with what to do, where a server would refuse the parameters, or pods could not read or write what they name."""
+    """Validate parameters for a cluster; raises UsageError if the server would refuse them, or pods could not reach their addresses."""
     path = address.parse(parameters["data"]).path
     if not is_simulated(path):
         _refuse_local(path, "--data")
     if parameters["destination"] and not is_remote(parameters["destination"]):
         raise UsageError(
-            f"{parameters['destination']} would be a folder of a pod, gone with it: give a destination such as s3://BUCKET/bundles"
+            f"{parameters['destination']} would be a folder in a pod, lost when it ends: give a destination such as s3://BUCKET/bundles"
         )
     length = len(json.dumps(parameters))
-    if length > MOST_CHARACTERS:
+    if length > MAX_CHARACTERS:
         overrides = len(json.dumps(parameters["overrides"]))
         raise UsageError(
-            f"the parameters have {length:,} characters, {overrides:,} of them overrides, and Pipelines takes {MOST_CHARACTERS:,}: "
-            "leave out what the recipe has already, or add a recipe of your own to lodestar/recipes.py"
+            f"the parameters have {length:,} characters, {overrides:,} of them overrides, and Pipelines allows {MAX_CHARACTERS:,}: "
+            "leave out overrides that equal the recipe's values, or add a recipe to lodestar/recipes.py"
         )
-    for name, start in configured(parameters["recipe"], parameters["overrides"]).train.addresses.items():
+    for name, start in load_recipe(parameters["recipe"], parameters["overrides"]).train.addresses.items():
         _refuse_local(start, f"train.{name}")
 
 
 def check_cron(cron: str) -> None:
-    """UsageError where a schedule has not the six fields that Pipelines takes, or a field has what it cannot be.
+    """Validate a schedule; raises UsageError unless it has the six fields of Pipelines with values in range.
 
-    The first of five fields, as crontab has them, may be taken for seconds: what was meant for every night begins every hour.
+    Five fields, as in crontab, are refused: Pipelines could read the first as seconds, so that a nightly run starts every hour.
     """
     fields = cron.split()
     if len(fields) != len(CRON):
-        way = command(["--cron", f"0 {' '.join(fields)}"]) if len(fields) == len(CRON) - 1 else "--cron '0 0 3 * * *' for every night at 3"
+        fix = command(["--cron", f"0 {' '.join(fields)}"]) if len(fields) == len(CRON) - 1 else "--cron '0 0 3 * * *' for every night at 3"
         names = ", ".join(name for name, *_ in CRON)
-        raise UsageError(f"the schedule {cron!r} has {len(fields)} fields, and Pipelines takes six ({names}): give {way}")
+        raise UsageError(f"the schedule {cron!r} has {len(fields)} fields, and Pipelines needs six ({names}): give {fix}")
     for field, (name, low, high, words) in zip(fields, CRON, strict=True):
         if not all(_is_in(part, low, high, words) for part in field.split(",")):
             named = f" or {words[0]}-{words[-1]}" if words else ""
-            raise UsageError(f"{field!r} is none of the {name} of a schedule: give {low}-{high}{named}, *, or lists and steps of these")
+            raise UsageError(
+                f"{field!r} is not valid for the {name} of a schedule: give {low}-{high}{named}, *, or lists and steps of these"
+            )
 
 
 def _is_in(part: str, low: int, high: int, words: tuple[str, ...]) -> bool:
-    """Whether it is `*`, a number or a range between these, with or without a step."""
+    """Whether a part of a field is `*`, a number or a range within the bounds, with or without a step."""
     found = CRON_PART.fullmatch(part)
     if found is None or (found["step"] and int(found["step"]) == 0):
         return False
-    number = {word: low + place for place, word in enumerate(words)} | {str(value): value for value in range(low, high + 1)}
+    number = {word: low + index for index, word in enumerate(words)} | {str(value): value for value in range(low, high + 1)}
     ends = [number.get(end.lower().lstrip("0") or "0", low - 1) for end in (found["first"], found["last"]) if end]
     return ends == sorted(ends) and all(end >= low for end in ends)
 
 
 def _refuse_local(path: str, option: str) -> None:
-    """UsageError with the command that copies a path of this machine to where pods read it, or that nothing is there."""
+    """Raise UsageError for a local path, with the command that copies it to S3; also if it does not exist."""
     if is_remote(path):
         return
-    is_one = Path(path).exists()
-    if not is_one and not (is_pattern(path) and glob(path, recursive=True)):
-        raise UsageError(f"there is no file or folder {path}; give {option} what is there, or an s3:// address")
-    place, pattern = (Path(path), "") if is_one else _above(Path(path))
-    copied = f"s3://BUCKET/{place.resolve().name}"
-    some = ["--recursive"] if place.is_dir() else []
-    chosen = ["--exclude", "*", "--include", pattern] if pattern else []
-    copy = command(["aws", "s3", "cp", *some, str(place.resolve()), copied, *chosen])
-    given = command([f"{copied}/{pattern}" if pattern else copied])
-    raise UsageError(f"{path} is on this machine, where no pod reads it: copy it with `{copy}`, and give {option} {given}")
+    exists = Path(path).exists()
+    if not exists and not (is_pattern(path) and glob(path, recursive=True)):
+        raise UsageError(f"there is no file or folder {path}; give {option} an existing path, or an s3:// address")
+    source, pattern = (Path(path), "") if exists else _split_pattern(Path(path))
+    target = f"s3://BUCKET/{source.resolve().name}"
+    recursive = ["--recursive"] if source.is_dir() else []
+    filters = ["--exclude", "*", "--include", pattern] if pattern else []
+    copy = command(["aws", "s3", "cp", *recursive, str(source.resolve()), target, *filters])
+    value = command([f"{target}/{pattern}" if pattern else target])
+    raise UsageError(f"{path} is on this machine, which pods cannot read: copy it with `{copy}`, and give {option} {value}")
 
 
-def _above(pattern: Path) -> tuple[Path, str]:
+def _split_pattern(pattern: Path) -> tuple[Path, str]:
     """The folder above the first wildcard, and the pattern below it."""
-    first = next(place for place, part in enumerate(pattern.parts) if is_pattern(part))
+    first = next(index for index, part in enumerate(pattern.parts) if is_pattern(part))
     return Path(*pattern.parts[:first]), str(Path(*pattern.parts[first:]))

@@ -1,4 +1,4 @@
-"""Run the compiled pipeline on this machine: kfp's local runner, no container, no cluster, unchanged steps taken from the cache."""
+"""Local run of the compiled pipeline with kfp's local runner: no container, no cluster, unchanged steps from the cache."""
 
 import contextlib
 import logging
@@ -12,26 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cli.compiled import check_parameters
-from cli.view import RunView
-from components.termination import PARENT
+from cli.pipeline_file import check_parameters
+from cli.progress_view import RunView
 from lodestar.data import address
-from lodestar.data.simulator import is_simulated
+from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import DataError, EnvironmentFault, LodestarError, UsageError
-from lodestar.storage import is_remote, locked
+from lodestar.io.storage import is_remote, lock_folder
+from lodestar.process.descendants import PARENT
 
 WORK = ".pipeline"
 LOG = "run.log"
 ADVICE = {
-    "SIGKILL": "Most often memory has run out: take fewer data, a smaller model or a larger machine; the same command goes on.",
-    "SIGILL": "A library was made for another processor: install the packages anew on this machine.",
-    "SIGBUS": "Most often a disk or /dev/shm is full, or a file became shorter while it was read: make room; the same command goes on.",
+    "SIGKILL": "Most often memory has run out: use less data, a smaller model or a larger machine; the same command resumes.",
+    "SIGILL": "A library was built for another processor: reinstall the packages on this machine.",
+    "SIGBUS": "Most often a disk or /dev/shm is full, or a file was truncated while it was read: free space; the same command resumes.",
 }
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 
 
 class StepFailedError(LodestarError):
-    """A step ended with an error that it named itself; its exit code is passed on."""
+    """A step failed; `exit_code` is the step's."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -39,26 +39,25 @@ class StepFailedError(LodestarError):
 
 
 def run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool = True) -> dict[str, Path]:
-    """Run that very file, with the output folder as destination; what the pipeline returns, as local paths by name.
+    """Run a compiled pipeline with the output folder as destination; returns the pipeline's output artifacts as local paths by name.
 
-    A failing step raises StepFailedError; when it was the data's or the caller's fault, what was made for this run is removed again.
-    EnvironmentFault E513 where another run has the output folder.
+    Raises StepFailedError if a step fails (after a usage or data error, files created by this run are removed), EnvironmentFault E513 if
+    another run uses the output folder.
     """
     check_parameters(pipeline, parameters)
-    here = {**parameters, "data": _absolute(parameters["data"]), "destination": str(output.resolve())}
-    made = [path for path in (output, output / WORK, output / LOG) if not path.exists()]
-    with locked(output / WORK):
+    local_parameters = {**parameters, "data": _absolute(parameters["data"]), "destination": str(output.resolve())}
+    new_paths = [path for path in (output, output / WORK, output / LOG) if not path.exists()]
+    with lock_folder(output / WORK):
         try:
-            return _run(pipeline, here, output, is_cached=is_cached)
+            return _run(pipeline, local_parameters, output, is_cached=is_cached)
         except StepFailedError as error:
             if error.exit_code in {UsageError.exit_code, DataError.exit_code}:
-                _remove(made)
+                _remove(new_paths)
             raise
 
 
-def _remove(made: Sequence[Path]) -> None:
-    """Of an output folder that was there before, what was in it stays."""
-    for path in made:
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -66,10 +65,10 @@ def _remove(made: Sequence[Path]) -> None:
 
 
 def _absolute(data: str) -> str:
-    """The address with a path that holds in any working folder."""
-    asked = address.parse(data)
-    is_elsewhere = is_simulated(asked.path) or is_remote(asked.path)
-    return data if is_elsewhere else str(replace(asked, path=str(Path(asked.path).resolve())))
+    """The data's address with an absolute path, since steps may run in another working directory."""
+    parsed = address.parse(data)
+    is_local = not (is_simulated(parsed.path) or is_remote(parsed.path))
+    return str(replace(parsed, path=str(Path(parsed.path).resolve()))) if is_local else data
 
 
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:
@@ -79,8 +78,8 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cach
         _environment(output),
         (output / LOG).open("w") as log,
         RunView(log) as view,
-        _captured(view),
-        _exit_codes(view),
+        _capture_output(view),
+        _record_exit_codes(view),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
@@ -108,7 +107,7 @@ def _environment(output: Path) -> Iterator[None]:
 
 
 def _without_retries(compiled: str) -> str:
-    """The compiled file's documents without retries: they are for nodes that go away, and here a bad row would be refused three times."""
+    """The compiled pipeline without retries: they are for lost nodes, and a local run would only repeat the same error."""
     import yaml
 
     documents = list(yaml.safe_load_all(compiled))
@@ -123,31 +122,31 @@ def _failure(view: RunView, log: Path) -> StepFailedError:
     if view.failure is not None:
         return StepFailedError(str(view.failure["error"]), int(view.failure["exit_code"]))
     if ended := _ended_by(view.exit_code):
-        advice = ADVICE.get(ended, "See its log; the same command goes on from the last step that ended.")
-        message = f"E188 {view.running or 'a step'} was ended by the signal {ended}, all it said is in {log}. {advice}"
+        advice = ADVICE.get(ended, "See its log; the same command resumes from the last finished step.")
+        message = f"E188 {view.running or 'a step'} was ended by the signal {ended}; its log is {log}. {advice}"
         return StepFailedError(message, EnvironmentFault.exit_code)
-    shown = "\n".join(view.tail)
-    return StepFailedError(f"a step ended unexpectedly; its last lines (all in {log}):\n{shown}", 1)
+    tail = "\n".join(view.tail)
+    return StepFailedError(f"a step ended unexpectedly; its last lines (complete log: {log}):\n{tail}", 1)
 
 
 def _ended_by(exit_code: int) -> str:
-    """The name of the signal that ended a process, or the last command of a shell; empty where none did."""
+    """Name of the signal that ended a process, from its (or a shell's) exit code; empty if none did."""
     number = -exit_code if exit_code < 0 else exit_code - 128
     return signal.Signals(number).name if number in set(signal.Signals) else ""
 
 
 @contextlib.contextmanager
-def _exit_codes(view: RunView) -> Iterator[None]:
-    """Keep the exit code of each step, of which kfp's runner says only whether it is 0."""
+def _record_exit_codes(view: RunView) -> Iterator[None]:
+    """Record the exit code of each step, since kfp's runner reports only success or failure."""
     from kfp.local import subprocess_task_handler as runner
 
     run_step = runner.run_local_subprocess
 
-    def kept(*arguments: Any, **options: Any) -> int:
+    def run_and_record(*arguments: Any, **options: Any) -> int:
         view.exit_code = run_step(*arguments, **options)
         return view.exit_code
 
-    runner.run_local_subprocess = kept
+    runner.run_local_subprocess = run_and_record
     try:
         yield
     finally:
@@ -155,7 +154,7 @@ def _exit_codes(view: RunView) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _captured(view: RunView) -> Iterator[None]:
+def _capture_output(view: RunView) -> Iterator[None]:
     handler = _CacheHits(view)
     root = logging.getLogger()
     level = root.level
@@ -170,6 +169,8 @@ def _captured(view: RunView) -> Iterator[None]:
 
 
 class _CacheHits(logging.Handler):
+    """Log handler that reports kfp's cache hits to the view."""
+
     def __init__(self, view: RunView) -> None:
         super().__init__()
         self._view = view

@@ -1,4 +1,4 @@
-"""The `lodestar` command: compile, run and serve."""
+"""The `lodestar` command line: its subcommands and exit codes."""
 
 import argparse
 import os
@@ -9,19 +9,19 @@ from importlib.metadata import version
 from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
 from lodestar.errors import LodestarError
-from lodestar.safe_text import Parser
+from lodestar.process.safe_text import Parser
 
-# Commands that read their own options: they are commands without `lodestar` as well, in images that hold nothing else.
+# Subcommands that parse their own options, since their modules also run without `lodestar`, in smaller images.
 FORWARDED = {
-    "serve": ("serving.__main__", "answer requests from a bundle"),
-    "collect": ("serving.collector", "take events in over HTTP or from Kafka"),
-    "simulate": ("lodestar.data.simulator", "write a simulated shop's tables, as large as you like"),
-    "rollout": ("serving.rollout", "move an InferenceService to a new bundle, by shares"),
+    "serve": ("serving.__main__", "serve recommendations from a bundle over HTTP"),
+    "collect": ("serving.collector.__main__", "collect events over HTTP or from Kafka"),
+    "simulate": ("lodestar.data.simulator.simulator", "write the tables of a simulated shop, of any size"),
+    "rollout": ("serving.rollout.rollout", "canary rollout of a new bundle to an InferenceService"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 4 gate, 5 environment)."""
+    """Run one command; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment, 130 after Ctrl-C)."""
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in FORWARDED:
@@ -37,15 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"lodestar: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("lodestar: stopped; the same command goes on from here", file=sys.stderr)
+        print("lodestar: stopped; the same command resumes from here", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = Parser(
         prog="lodestar",
-        description="Behaviour logs and a catalogue in; personalised recommendations out, on a laptop or on Kubernetes.",
-        epilog="Exit codes: 0 ok, 2 usage, 3 data, 4 a gate refused, 5 environment.",
+        description="Train, evaluate and serve recommendation models from behaviour logs and a catalogue, on a laptop or on Kubernetes.",
+        epilog="Exit codes: 0 ok, 2 usage, 3 data, 4 gate failed, 5 environment.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _recipes_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    recipes = commands.add_parser("recipes", help="list the recipes", description="Named runs, with what they are for.")
+    recipes = commands.add_parser(
+        "recipes", help="list the recipes", description="List the recipes: models with their hyperparameters, sizes and measured metrics."
+    )
     recipes.set_defaults(command=_recipes)
 
 
@@ -68,24 +70,24 @@ def _recipes(_options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from lodestar.config import COUNTED_FAMILIES
-    from lodestar.recipes import LARGER_MODEL, MEASURED, RECIPES, SIZED, SIZES
+    from lodestar.config import CLOSED_FORM_FAMILIES
+    from lodestar.recipes import LARGER_MODEL, MEASURED, RECIPES, SIZED_RECIPES, SIZES
 
-    larger = " and ".join(f"NAME-{name} (vectors of {size['dim']}, {size['layers']} layers)" for name, size in SIZES.items())
+    larger = " and ".join(f"NAME-{name} (vectors of {size['dim']}, {size['num_layers']} layers)" for name, size in SIZES.items())
     caption = (
-        "figures: HR@10 and NDCG@10 on MovieLens-100K, the last item of each user, all items ranked; size: numbers of an item, and counted "
-        f"neighbours beside a learnt model; events: the least to learn from\n{larger}, with histories of {LARGER_MODEL['max_length']} and "
-        f"for a GPU, are there of {', '.join(SIZED)}"
+        "metrics: HR@10 and NDCG@10 on MovieLens-100K, leave-one-out, full ranking; size: vector dimensions, plus neighbours per item; "
+        f"events: minimum number to train on\n{larger}, with histories of {LARGER_MODEL['max_length']}, for a GPU, exist for "
+        f"{', '.join(SIZED_RECIPES)}"
     )
     table = Table(caption=caption, caption_justify="left", box=None, pad_edge=False)
     table.add_column("recipe", no_wrap=True)
-    for heading in ("figures", "size", "events"):
+    for heading in ("metrics", "size", "events"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("description")
     for name, make in RECIPES.items():
-        made, figures = make(), " ".join(f"{value:.4f}".lstrip("0") for value in MEASURED.get(name, ()))
-        size = f"{'≤' * (made.model.family in COUNTED_FAMILIES)}{made.model.dim:,}"
-        size += f"+{made.model.neighbours}" if made.model.neighbours else ""
-        table.add_row(name, figures, size, f"{made.data.min_interactions:,}", (make.__doc__ or "").strip())
+        recipe, figures = make(), " ".join(f"{value:.4f}".lstrip("0") for value in MEASURED.get(name, ()))
+        size = f"{'≤' * (recipe.model.family in CLOSED_FORM_FAMILIES)}{recipe.model.dim:,}"
+        size += f"+{recipe.model.num_neighbours}" if recipe.model.num_neighbours else ""
+        table.add_row(name, figures, size, f"{recipe.data.min_interactions:,}", (make.__doc__ or "").strip())
     Console().print(table)
     return 0

@@ -11,54 +11,60 @@ from typing import Any
 
 from cli.features import DEFAULT_OUTPUT
 from lodestar.errors import UsageError
-from lodestar.private import workspace
+from lodestar.io.private_folders import workspace
 
-HERE, THERE = ("output", "json"), ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
+LOCAL_OPTIONS = ("output", "json")
+CLUSTER_OPTIONS = ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The two commands with their options."""
+    """Add `lodestar run` and `lodestar compile` to the command line's parsers.
+
+    Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
+    """
     run = commands.add_parser("run", help="run the whole pipeline, here or on a cluster", description="Run the compiled pipeline.")
     run.add_argument("pipeline", nargs="?", type=Path, metavar="FILE", help="a file that `lodestar compile` wrote (default: compile one)")
     run.add_argument(
         "--data", default="simulator", metavar="PATH", help="folder of tables, a dataset's folder, one file of events (default: simulator)"
     )
-    run.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="the data call our column theirs (repeatable)")
-    run.add_argument("--quarantine", action="store_true", help="set bad rows aside and go on with the good ones")
+    run.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS (repeatable)")
+    run.add_argument("--quarantine", action="store_true", help="quarantine rows with errors and go on with the valid ones")
     run.add_argument("--recipe", metavar="NAME", help="see `lodestar recipes` (default: shop for the simulator, else sasrec)")
     run.add_argument(
         "--overrides", action="append", default=[], metavar="JSON", help='values to replace, such as {"train": {"epochs": 3}} (repeatable)'
     )
-    run.add_argument("--registry", metavar="HOST/PATH", help="registry of the images, where no FILE says it")
-    run.add_argument("--output", type=Path, metavar="DIR", help=f"where results go on this machine (default: {DEFAULT_OUTPUT})")
+    run.add_argument("--registry", metavar="HOST/PATH", help="registry of the images (without FILE)")
+    run.add_argument("--output", type=Path, metavar="DIR", help=f"output directory on this machine (default: {DEFAULT_OUTPUT})")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    run.add_argument("--no-cache", action="store_true", help="run every step, cached or not")
+    run.add_argument("--no-cache", action="store_true", help="run all steps, without cached results")
     run.add_argument("--cluster", action="store_true", help="submit to a Kubeflow Pipelines server instead; prints the run's id")
-    there = run.add_argument_group("with --cluster")
-    there.add_argument("--endpoint", metavar="URL", help="the server (default: what kfp's own configuration names)")
-    there.add_argument("--namespace", metavar="NAME", help="the profile's namespace, where Pipelines has several users")
-    there.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
-    there.add_argument("--run-name", metavar="NAME", help="what the run is called (default: by the time)")
-    there.add_argument(
-        "--cron", metavar="FIELDS", help='begin a run by this schedule, seconds first: "0 0 3 * * *" for every night at 3 (UTC)'
+    cluster = run.add_argument_group("with --cluster")
+    cluster.add_argument("--endpoint", metavar="URL", help="the Pipelines server (default: from kfp's configuration)")
+    cluster.add_argument("--namespace", metavar="NAME", help="the profile's namespace, in multi-user Pipelines")
+    cluster.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
+    cluster.add_argument("--run-name", metavar="NAME", help="name of the run (default: by the time)")
+    cluster.add_argument(
+        "--cron", metavar="FIELDS", help='recurring run by this schedule, seconds first: "0 0 3 * * *" for every night at 3 (UTC)'
     )
-    there.add_argument("--destination", metavar="ADDRESS", help="s3:// address for bundles (default: none, and nothing is published)")
-    there.add_argument("--service", metavar="NAME", help="InferenceService to update, as NAMESPACE/NAME")
+    cluster.add_argument("--destination", metavar="ADDRESS", help="s3:// address to publish bundles to (default: none)")
+    cluster.add_argument("--service", metavar="NAME", help="InferenceService for a canary rollout, as NAMESPACE/NAME")
     run.set_defaults(command=_run)
-    compile_ = commands.add_parser("compile", help="write pipeline.yaml", description="Compile the pipeline: same code, same bytes.")
+    compile_ = commands.add_parser(
+        "compile", help="write pipeline.yaml", description="Compile the pipeline; the same code gives the same bytes."
+    )
     compile_.add_argument("--output", type=Path, default=Path("pipeline.yaml"), metavar="FILE", help="default: %(default)s")
     compile_.add_argument("--registry", metavar="HOST/PATH", help="registry that holds the images")
     for command in (run, compile_):
         command.add_argument(
-            "--memory", action="append", default=[], metavar="STEP=SIZE", help="what a step is given, such as train=64Gi (repeatable)"
+            "--memory", action="append", default=[], metavar="STEP=SIZE", help="memory of a step, such as train=64Gi (repeatable)"
         )
     compile_.set_defaults(command=_compile)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from components.run_checks import check_run
+    from components.execution.parameter_checks import check_run
     from lodestar.data.address import parse
-    from lodestar.data.simulator import is_simulated
+    from lodestar.data.simulator.simulator import is_simulated
     from lodestar.recipes import merge_overrides
 
     _check_options(options)
@@ -85,28 +91,28 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    """No option that is given is ignored."""
-    for name in HERE if options.cluster else THERE:
+    """Raise UsageError for options that would be ignored."""
+    for name in LOCAL_OPTIONS if options.cluster else CLUSTER_OPTIONS:
         if getattr(options, name):
-            where = "without --cluster only" if options.cluster else "with --cluster only"
-            raise UsageError(f"--{name.replace('_', '-')} is {where}; leave it out")
+            condition = "without --cluster only" if options.cluster else "with --cluster only"
+            raise UsageError(f"--{name.replace('_', '-')} is {condition}; leave it out")
     if options.pipeline and (options.registry or options.memory):
-        raise UsageError(f"{options.pipeline} says where its steps run; leave --registry and --memory out, or compile it again with them")
+        raise UsageError(f"{options.pipeline} has registry and memory compiled in; leave --registry and --memory out, or compile it again")
 
 
 def _data(options: argparse.Namespace) -> str:
-    """The data's address with the columns that have another name there."""
+    """The data's address with the column mapping of --map."""
     from dataclasses import replace
 
     from lodestar.data.address import pairs, parse
 
-    asked = parse(options.data)
-    return str(replace(asked, mapping={**asked.mapping, **pairs(options.map)}))
+    address = parse(options.data)
+    return str(replace(address, mapping={**address.mapping, **pairs(options.map)}))
 
 
 @contextmanager
 def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
-    """The file that runs: the one that was given, or one that is compiled now."""
+    """The compiled pipeline: the given FILE, or a temporary one compiled now."""
     if options.pipeline:
         if not options.pipeline.is_file():
             raise UsageError(f"no file {options.pipeline}; write it with `lodestar compile --output {options.pipeline}`")
@@ -123,18 +129,18 @@ def _sha256(file: Path) -> str:
 
 
 def _run_here(pipeline: Path, parameters: dict[str, Any], options: argparse.Namespace) -> int:
-    from cli.compiled import ignored
     from cli.local import run
-    from cli.summary import collect, refusal, shown
-    from components.termination import unwinding
+    from cli.pipeline_file import unsupported_locally
+    from cli.summary import collect, gate_failure, render
+    from lodestar.process.descendants import exit_on_sigterm
 
     output = options.output or Path(DEFAULT_OUTPUT)
-    print(f"Ignored on this machine: {'; '.join(ignored(pipeline))}.", file=sys.stderr)
-    with unwinding():
+    print(f"Ignored on this machine: {'; '.join(unsupported_locally(pipeline))}.", file=sys.stderr)
+    with exit_on_sigterm():
         outputs = run(pipeline, parameters, output, is_cached=not options.no_cache)
     result = collect(outputs, output)
-    print(json.dumps(result) if options.json else shown(result))
-    error = refusal(result)
+    print(json.dumps(result) if options.json else render(result))
+    error = gate_failure(result)
     if error is not None:
         raise error
     return 0
@@ -152,7 +158,7 @@ def _submit(pipeline: Path, parameters: dict[str, Any], options: argparse.Namesp
         is_cached=not options.no_cache,
     )
     if not parameters["destination"]:
-        print("Nothing will be published: give --destination s3://BUCKET/PREFIX for that.", file=sys.stderr)
+        print("The bundle will not be published without --destination s3://BUCKET/PREFIX.", file=sys.stderr)
     print(submit(pipeline, parameters, submission))
     return 0
 
@@ -165,7 +171,7 @@ def _compile(options: argparse.Namespace) -> int:
 
 
 def _compile_file(target: Path, options: argparse.Namespace) -> None:
-    from components.image import REGISTRY
+    from components.images.image import REGISTRY
     from pipelines.recommend import compile_to
     from pipelines.resources import memory
 

@@ -1,6 +1,6 @@
-"""`python -m components STEP --help`: a pipeline's step as a plain command, with paths where the pipeline has artifacts.
+"""`python -m components STEP --help`: run a pipeline step as a plain command, with paths in place of artifacts.
 
-An input may be at an `s3://` address as well: it lies in a folder of this account's alone for as long as the step runs.
+An input may be an `s3://` address: it is downloaded into a private temporary folder for the duration of the step.
 """
 
 import argparse
@@ -15,44 +15,44 @@ from typing import Any, get_args, get_origin, get_type_hints
 from kfp import dsl
 from kfp.dsl.types.type_annotations import is_artifact_wrapped_in_Output
 
-from components.steps import STEPS
-from components.termination import unwinding
-from lodestar import storage
+from components.execution.step_order import STEPS
 from lodestar.errors import LodestarError, UsageError
-from lodestar.private import workspace
-from lodestar.safe_text import command, warn
+from lodestar.io import storage
+from lodestar.io.private_folders import workspace
+from lodestar.process.descendants import exit_on_sigterm
+from lodestar.process.safe_text import command, write_stderr
 
-ADDRESSES = "What a step takes is a path or an s3:// address, which is brought here while it runs; what it makes is a path."
+ADDRESSES = "Inputs are paths or s3:// addresses, which are downloaded for the run; outputs are paths."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one step in this process."""
+    """Run one step in this process; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment)."""
     parser = argparse.ArgumentParser(prog="python -m components", description="Run one step of the pipeline.")
     commands = parser.add_subparsers(required=True, metavar="STEP", dest="step")
     for name in STEPS:
-        _add(commands, name)
+        _add_step(commands, name)
     options = vars(parser.parse_args(arguments))
     try:
-        with unwinding(), workspace() as work:
+        with exit_on_sigterm(), workspace() as work:
             _run(_body(options.pop("step")), options, work)
     except LodestarError as error:
-        warn(f"{parser.prog}: {error}\n")
+        write_stderr(f"{parser.prog}: {error}\n")
         return error.exit_code
     return 0
 
 
 def _run(body: Callable[..., Any], options: Mapping[str, str], work: Path) -> None:
-    """Run a step's body; what it takes from S3 is brought to `work`. Nothing is brought where an output is refused."""
+    """Run a step's body; inputs in S3 are downloaded to `work`, after the outputs have been checked."""
     kinds = {name: _annotation(body, name) for name in inspect.signature(body).parameters}
     outputs = {name: _output(kinds[name], name, value) for name, value in options.items() if is_artifact_wrapped_in_Output(kinds[name])}
-    given = {name: outputs.get(name) or _value(kinds[name], value, work / name) for name, value in options.items()}
-    unset = {name: dsl.TaskConfig() for name, kind in kinds.items() if kind is dsl.TaskConfig}
-    result = body(**given, **unset)
+    values = {name: outputs.get(name) or _value(kinds[name], value, work / name) for name, value in options.items()}
+    task_configs = {name: dsl.TaskConfig() for name, kind in kinds.items() if kind is dsl.TaskConfig}
+    result = body(**values, **task_configs)
     if result is not None:
-        print(result)  # noqa: T201 - a step's answer is its output
+        print(result)  # noqa: T201 - the step's result is the command's output
 
 
-def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> None:
+def _add_step(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> None:
     body = _body(name)
     text = inspect.getdoc(body) or ""
     summary, _, described = text.partition("\n\nArgs:\n")
@@ -83,12 +83,12 @@ def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
 
 
 def _output(annotation: Any, name: str, value: str) -> dsl.Artifact:
-    """The artifact that a step writes; UsageError with E576 where it is not on this machine: nobody brings it away from here."""
+    """The artifact of an output path; raises UsageError E576 for an address, since outputs are not uploaded here."""
     if "://" in value:
-        here = command([f"--{name}", f"./{PurePosixPath(value).name}"])
+        local = command([f"--{name}", f"./{PurePosixPath(value).name}"])
         raise UsageError(
-            f"E576 --{name} {value} is no local path, and a step that is run by hand leaves what it makes on this machine. "
-            f"Give {here}, and copy it there when the step has ended."
+            f"E576 --{name} {value} is not a local path, and a step run by hand writes its outputs on this machine. "
+            f"Give {local}, and copy it there when the step has ended."
         )
     path = Path(value).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,23 +98,23 @@ def _output(annotation: Any, name: str, value: str) -> dsl.Artifact:
 def _value(annotation: Any, value: str, work: Path) -> Any:
     kind = _artifact(annotation)
     if kind is None:
-        return value if annotation is str else _parsed(annotation, value)
-    is_elsewhere = storage.is_remote(value)
-    path = storage.fetch(value, work) if is_elsewhere else Path(value).absolute()
-    found = kind(name=path.name, uri=value if is_elsewhere else str(path), metadata={})
+        return value if annotation is str else _parse(annotation, value)
+    is_remote = storage.is_remote(value)
+    path = storage.fetch(value, work) if is_remote else Path(value).absolute()
+    found = kind(name=path.name, uri=value if is_remote else str(path), metadata={})
     found.custom_path = str(path)
     return found
 
 
-def _parsed(annotation: Any, value: str) -> Any:
-    """A parameter that is no text, as Pipelines writes it: `true`, or a JSON object."""
+def _parse(annotation: Any, value: str) -> Any:
+    """Parse a parameter that is not a string, in the JSON form of Pipelines: `true`, or a JSON object."""
     try:
         found = json.loads(value)
     except json.JSONDecodeError:
         found = None
     kind = get_origin(annotation) or annotation
     if not isinstance(found, kind):
-        raise SystemExit(f"{value!r} is no {'JSON object' if kind is dict else 'true or false'}")
+        raise SystemExit(f"{value!r} is not {'a JSON object' if kind is dict else 'true or false'}")
     return found
 
 

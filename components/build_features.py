@@ -1,32 +1,32 @@
-"""Step: turn the tables into features, sequences and a training set, and register them with Feast."""
+"""Step: build feature tables, user sequences and a point-in-time training set from ingested tables."""
 
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("features"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("features"), install_kfp_package=False)
 def build_features(tables: Input[Dataset], recipe: str, overrides: dict[str, Any], features: Output[Dataset]) -> None:
-    """Write the feature tables and join the training set as it was known at each moment; no store that is served from is touched.
+    """Build the feature tables and the training set by point-in-time joins; the online store is not changed.
 
     Args:
-        tables: The contract's tables.
+        tables: Ingested tables of the data contract.
         recipe: Name of the recipe.
         overrides: JSON object of sections with the values that replace the recipe's.
         features: Feature tables, sequences, vocabulary and training set.
     """
     from pathlib import Path
 
-    from components.step import step
+    from components.execution.step import step
     from feature_repo import store
-    from lodestar.features.build import build_features
-    from lodestar.recipes import configured
+    from lodestar.features.batch.build import build_features
+    from lodestar.recipes import load_recipe
 
     with step("build_features", inputs=(tables,), outputs=(features,)):
-        build_features(Path(tables.path), Path(features.path), configured(recipe, overrides))
+        build_features(Path(tables.path), Path(features.path), load_recipe(recipe, overrides))
         store.write_training_set(Path(features.path))

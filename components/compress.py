@@ -1,16 +1,16 @@
-"""Step: find the smallest bundle that is not worse."""
+"""Step: compress a bundle by quantisation, with a non-inferiority test on the validation set."""
 
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Markdown, Model, Output
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("train"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("train"), install_kfp_package=False)
 def compress(
     features: Input[Dataset],
     bundle: Input[Model],
@@ -19,23 +19,23 @@ def compress(
     compressed: Output[Model],
     table: Output[Markdown],
 ) -> None:
-    """Quantise the item table and the weights, weigh size and latency against quality, keep the smallest non-inferior one.
+    """Quantise the item table and the encoder's weights, and keep the smallest variant that is not inferior in NDCG@10.
 
     Args:
-        features: What build_features wrote.
-        bundle: The bundle to make smaller.
+        features: Feature set that build_features wrote.
+        bundle: The bundle to compress.
         recipe: Name of the recipe.
         overrides: JSON object of sections with the values that replace the recipe's.
-        compressed: The chosen bundle.
-        table: Size, latency and quality of every variant.
+        compressed: The selected variant.
+        table: Size, latency and NDCG@10 of every variant.
     """
     import shutil
     from pathlib import Path
 
-    from components.step import step
+    from components.execution.step import step
     from lodestar.compression.run import compress
-    from lodestar.recipes import configured
+    from lodestar.recipes import load_recipe
 
     with step("compress", inputs=(features, bundle), outputs=(compressed, table)):
-        compress(Path(features.path), Path(bundle.path), Path(compressed.path), configured(recipe, overrides))
+        compress(Path(features.path), Path(bundle.path), Path(compressed.path), load_recipe(recipe, overrides))
         shutil.copyfile(Path(compressed.path, "compression.md"), table.path)

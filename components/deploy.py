@@ -1,23 +1,23 @@
-"""Step: hand a published bundle to an InferenceService, as a canary."""
+"""Step: start a canary rollout of a published bundle to a KServe InferenceService."""
 
 from kfp import dsl
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("launcher"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("launcher"), install_kfp_package=False)
 def deploy(address: str, destination: str, service: str) -> None:
-    """Start a canary with a published bundle where a service is named.
+    """Start a canary rollout of a published bundle, if a service is named.
 
     Args:
-        address: The published bundle's own address.
-        destination: Where it was published; a bundle that is not the current one there any more is left alone.
+        address: Immutable address of the published bundle.
+        destination: Address it was published to; nothing happens if another bundle is current there by now.
         service: Name of the InferenceService to update, or empty for none.
     """
-    from components.rollout import deploy
-    from components.step import step
+    from components.execution.step import step
+    from components.release.canary import deploy
 
     with step("deploy"):
         deploy(address, destination, service)

@@ -1,16 +1,16 @@
-"""Step: judge the bundle that would go out beside every baseline, and beside the one that it was compressed from."""
+"""Step: evaluate the compressed bundle, the uncompressed one and every baseline on the test set."""
 
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("train"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("train"), install_kfp_package=False)
 def evaluate(  # noqa: PLR0913, PLR0917 - an artifact each
     features: Input[Dataset],
     bundle: Input[Model],
@@ -22,30 +22,30 @@ def evaluate(  # noqa: PLR0913, PLR0917 - an artifact each
     report: Output[HTML],
     card: Output[Markdown],
 ) -> None:
-    """Rank the full catalogue for every test user, with intervals, slices and a verdict.
+    """Full-catalogue evaluation on the test set: metrics with intervals, slices, baselines and the gate's verdict.
 
     Args:
-        features: What build_features wrote.
-        bundle: The bundle that would go out.
-        uncompressed: The bundle that it was made from.
+        features: Feature set that build_features wrote.
+        bundle: The compressed bundle, which the gate decides on.
+        uncompressed: The bundle before compression.
         recipe: Name of the recipe.
         overrides: JSON object of sections with the values that replace the recipe's.
-        evaluation: All figures, with the report and the model card.
-        metrics: The headline figures, for the Pipelines UI.
-        report: One self-contained page.
-        card: The model card.
+        evaluation: All metrics (evaluation.json), the report and the model card.
+        metrics: Headline metrics, for the Pipelines UI.
+        report: Evaluation report, one self-contained HTML page.
+        card: Model card.
     """
     import shutil
     from pathlib import Path
 
-    from components.step import step
+    from components.execution.step import step
     from lodestar.evaluation.run import evaluate
-    from lodestar.recipes import configured
+    from lodestar.recipes import load_recipe
 
     with step("evaluate", inputs=(features, bundle, uncompressed), outputs=(evaluation, metrics, report, card)):
-        chosen, full = configured(recipe, overrides), Path(uncompressed.path)
+        chosen, full = load_recipe(recipe, overrides), Path(uncompressed.path)
         result = evaluate(Path(features.path), Path(bundle.path), Path(evaluation.path), chosen, uncompressed=full)
         metrics.metadata.update(result.headline(), bundle=result.bundle.digest)
-        # The headline is a file as well: a cache takes an output without one for lost.
+        # The metrics are also written as a file: the cache treats an output without a file as lost.
         for name, output in (("report.html", report), ("model_card.md", card), ("headline.json", metrics)):
             shutil.copyfile(Path(evaluation.path, name), output.path)

@@ -1,27 +1,27 @@
-"""Step: may this model go out?"""
+"""Step: quality gate; only a model that is not below any baseline is published."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Markdown, Output
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("launcher"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("launcher"), install_kfp_package=False)
 def gate(evaluation: Input[Artifact], verdict: Output[Markdown]) -> bool:
-    """Say no to a model that loses to a baseline, and why.
+    """Quality gate: true if no baseline has a higher NDCG@10 than the model.
 
     Args:
-        evaluation: What evaluate wrote.
-        verdict: The answer and its reason, for the Pipelines UI: a run that is refused ends well there.
+        evaluation: Evaluation that evaluate wrote.
+        verdict: The verdict and its reason, for the Pipelines UI, where a run whose gate fails still succeeds.
     """
     from pathlib import Path
 
-    from components.step import step
-    from lodestar.evaluation.guard import judged
+    from components.execution.step import step
+    from lodestar.evaluation.gate import read_verdict
 
     with step("gate", inputs=(evaluation,), outputs=(verdict,)):
-        found = judged(Path(evaluation.path))
+        found = read_verdict(Path(evaluation.path))
         Path(verdict.path).write_text(found.markdown())
         return found.passes

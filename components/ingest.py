@@ -1,27 +1,27 @@
-"""Step: bring data into the contract's tables."""
+"""Step: ingest data into the tables of the data contract, with row validation."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Markdown, Output
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("features"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("features"), install_kfp_package=False)
 def ingest(data: str, data_version: str, quarantine: bool, tables: Output[Dataset], report: Output[Markdown]) -> None:
-    """Read a folder, a file or the simulator into the contract's tables, checked row by row.
+    """Ingest a folder, a file or the simulator into the tables of the data contract, with validation of every row.
 
     Args:
-        data: A folder of the contract's tables, a known dataset's folder, one file of events, or `simulator`.
-        data_version: Any text that changes when the data do; unchanged data are not read twice.
-        quarantine: Whether bad rows are set aside, and the good ones go on.
+        data: A folder of tables of the data contract, a known dataset's folder, one file of events, or `simulator`.
+        data_version: Any text that changes with the data; the step is cached for unchanged data.
+        quarantine: Whether rows with errors are dropped and counted, instead of failing the step.
         tables: The tables as Parquet, with a report and a manifest.
-        report: Rows in, kept and dropped, rule by rule.
+        report: Numbers of rows read, kept and dropped, by rule.
     """
     from pathlib import Path
 
-    from components.step import step
+    from components.execution.step import step
     from lodestar.data.ingest import ingest
 
     with step("ingest", outputs=(tables, report)):

@@ -1,29 +1,29 @@
-"""Step: publish a bundle that passed the gate, and bring online what it reads."""
+"""Step: publish a bundle that passed the gate, and materialise its features to the online store."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("features"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("features"), install_kfp_package=False)
 def publish(bundle: Input[Model], features: Input[Dataset], destination: str, service: str, started_at: str) -> str:
-    """Publish the bundle whole or not at all, with the online rows that it reads; the address that it has from then on.
+    """Publish a bundle atomically with its online features as one generation; returns the bundle's immutable address.
 
     Args:
-        bundle: The bundle that goes out.
-        features: What build_features wrote.
-        destination: A folder or an `s3://` address; where it is empty nothing is published.
-        service: The InferenceService that the bundle goes to, or empty: what may not be rolled out there is not published either.
-        started_at: When the run began; an older run replaces nothing that a newer one has published.
+        bundle: The bundle to publish.
+        features: Feature set that build_features wrote.
+        destination: A folder or an `s3://` address; if empty, nothing is published.
+        service: The InferenceService of the rollout, or empty; without permission to roll out there, nothing is published.
+        started_at: Start time of the run; an older run does not replace the version of a newer one.
     """
     from pathlib import Path
 
-    from components.release import release
-    from components.rollout import check_rights
-    from components.step import step
+    from components.execution.step import step
+    from components.release.canary import check_rights
+    from components.release.release import release
 
     with step("publish", inputs=(bundle, features)):
         check_rights(service)

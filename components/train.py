@@ -1,14 +1,14 @@
-"""Step: train the recipe's model, here or as a job on the cluster, and leave a bundle."""
+"""Step: train the recipe's model, in this process or as a training job on the cluster, and write a bundle."""
 
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
-# What is set on the train task is meant for the pods that train, and not for the step that follows them.
+# Settings of the train task that go to the pods of the training job, not to the step that follows the job.
 FOR_THE_JOB = [
     dsl.TaskConfigField.RESOURCES,
     dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
@@ -18,8 +18,8 @@ FOR_THE_JOB = [
 ]
 
 
-@reachable
-@dsl.component(base_image=reference("train"), install_kfp_package=False, task_config_passthroughs=FOR_THE_JOB)
+@exec_python
+@dsl.component(base_image=image_reference("train"), install_kfp_package=False, task_config_passthroughs=FOR_THE_JOB)
 def train(
     features: Input[Dataset],
     recipe: str,
@@ -28,18 +28,18 @@ def train(
     task_config: dsl.TaskConfig,
     bundle: Output[Model],
 ) -> None:
-    """Train with time-based validation and early stop; an interrupted run goes on from its last checkpoint.
+    """Train with early stopping on the validation set; an interrupted run resumes from its last checkpoint.
 
     Args:
-        features: What build_features wrote.
+        features: Feature set that build_features wrote.
         recipe: Name of the recipe.
         overrides: JSON object of sections with the values that replace the recipe's.
-        image: Of the pods, where a cluster trains by a job that this step follows.
-        task_config: Filled by the Pipelines backend with the resources, tolerations and the like that are set on this task.
+        image: Container image of the pods, if a training job on the cluster trains.
+        task_config: Filled by the Pipelines backend with the resources, tolerations and other settings of this task.
         bundle: Weights, item table, vocabulary and configuration, ready to serve.
     """
-    from components.step import step
-    from components.training_backend import train
+    from components.execution.step import step
+    from components.kubernetes.training_backend import train
     from lodestar.recipes import overrides_text
 
     with step("train", inputs=(features,), outputs=(bundle,)):

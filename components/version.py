@@ -4,27 +4,27 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from components.image import reference
-from components.signals import reachable
+from components.execution.signals import exec_python
+from components.images.image import image_reference
 
 
-@reachable
-@dsl.component(base_image=reference("features"), install_kfp_package=False)
+@exec_python
+@dsl.component(base_image=image_reference("features"), install_kfp_package=False)
 def version(data: str, recipe: str, overrides: dict[str, Any], destination: str, service: str) -> NamedTuple(  # type: ignore[valid-type]
     "Version", [("data_version", str), ("started_at", str)]
 ):
-    """Say which data are there, with what training begins from, and when the run began, and refuse a run that could not end.
+    """Compute the version of the data and of warm-start bundles, record the run's start time, and fail early on invalid parameters.
 
     Args:
-        data: What ingest will read.
+        data: Address of the data that ingest will read.
         recipe: Name of the recipe.
         overrides: JSON object of sections with the values that replace the recipe's.
-        destination: Where bundles go, or empty.
-        service: The InferenceService that the bundle goes to, or empty.
+        destination: Address to publish bundles to, or empty.
+        service: The InferenceService of the rollout, or empty.
     """
-    from components.rollout import check_rights
-    from components.run_checks import check_run
-    from components.step import now, step
+    from components.execution.parameter_checks import check_run
+    from components.execution.step import now, step
+    from components.release.canary import check_rights
     from lodestar.data.version import data_version
 
     with step("version"):

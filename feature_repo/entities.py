@@ -1,14 +1,14 @@
-"""Whom features describe."""
+"""Feast entities: user, item and query."""
 
 from feast import Entity, ValueType
 
 from lodestar import schema
 
-MEANINGS = {schema.USER_ID: "Who acts.", schema.ITEM_ID: "What is acted upon.", schema.QUERY: "What is searched for."}
+DESCRIPTIONS = {schema.USER_ID: "A user.", schema.ITEM_ID: "An item of the catalogue.", schema.QUERY: "A search query."}
 
 
 def _entity(key: str) -> Entity:
-    return Entity(name=schema.ENTITIES[key], join_keys=[key], value_type=ValueType.STRING, description=MEANINGS[key])
+    return Entity(name=schema.ENTITIES[key], join_keys=[key], value_type=ValueType.STRING, description=DESCRIPTIONS[key])
 
 
 user, item, query = _entity(schema.USER_ID), _entity(schema.ITEM_ID), _entity(schema.QUERY)

@@ -1,4 +1,4 @@
-"""How a stream's counts and sequences reach the online store between two builds: `store.push(push.name(view), rows)`."""
+"""Push sources: streaming counts and sequences for the online store between two builds, `store.push(push.name(view), rows)`."""
 
 from feast import PushSource
 
@@ -6,10 +6,10 @@ from feature_repo import sources
 
 
 def name(view: str) -> str:
-    """What Feast calls the push source of a view."""
+    """The name of a view's push source."""
     return f"{view}_push"
 
 
 def source(view: str) -> PushSource:
-    """A view's source that also takes pushes; what is not pushed comes from the view's table."""
+    """A view's source that also accepts pushes; its batch source is the view's table."""
     return PushSource(name=name(view), batch_source=sources.table(view))

@@ -1,4 +1,4 @@
-"""Where feature tables lie: Parquet under `data/` of the folder that Feast is run in, with the time a row became known."""
+"""Feast file sources of the feature tables: Parquet under `data/` of the feature folder, with event time and known time."""
 
 from feast import FileSource
 
@@ -6,7 +6,7 @@ from lodestar import schema
 
 
 def table(name: str) -> FileSource:
-    """The source of a view; made where it is used, since Feast takes a source that two modules hold for two."""
+    """The file source of a view; created where it is used, since Feast treats a source in two modules as two."""
     return FileSource(
         name=f"{name}_table",
         path=f"data/{name}.parquet",

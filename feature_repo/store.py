@@ -1,4 +1,4 @@
-"""Register a folder of feature tables with Feast, join the training set as it was known at each moment, and read what is online."""
+"""The Feast store of a feature folder: apply the definitions, build the training set by an as-of join, and read online features."""
 
 import asyncio
 import contextlib
@@ -15,48 +15,48 @@ from typing import TYPE_CHECKING, Any
 
 from lodestar import schema
 from lodestar.errors import DataError
-from lodestar.schema.places import TRAINING_SET
+from lodestar.schema.store_keys import TRAINING_SET
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 ONLINE = "online"
-ASIDE = ".joining."
+STAGING = ".joining."
 LABELS = "data/labels.parquet"
 LAPTOP, REDIS, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml", "feature_store.cluster.yaml"
 REGISTRY = "LODESTAR_REGISTRY"
-LOGIN = "LODESTAR_REDIS_LOGIN"  # `username=…,password=…`: apart from where Redis is, since it is a secret
-TIMESTAMP = "__ts"  # how Feast calls the time of a value, in whole seconds, 0 where there is none
+LOGIN = "LODESTAR_REDIS_LOGIN"  # `username=…,password=…`, separate from the address since it is a secret
+TIMESTAMP = "__ts"  # suffix of a feature's time in Feast's response, in whole seconds, 0 for none
 
 
 def write_training_set(features: Path) -> None:
-    """Write `training_set.parquet` into the folder, as a whole and at once; no online store is touched.
+    """Write `training_set.parquet` into the folder atomically, by an as-of join of the labels; no online store is touched.
 
-    DataError E160 unless every label comes back once.
+    DataError E160 unless the join returns every label once.
     """
-    for left in features.glob(f"{ASIDE}*"):  # of one that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=ASIDE, dir=features) as name:
-        aside = Path(name)
-        (aside / ONLINE).mkdir()
-        with opened(features, state=aside) as store:
-            join(store, _labels(features)).to_parquet(aside / TRAINING_SET, index=False)
-        (aside / TRAINING_SET).replace(features / TRAINING_SET)
+    for orphan in features.glob(f"{STAGING}*"):  # of a killed run
+        shutil.rmtree(orphan, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=features) as name:
+        staging = Path(name)
+        (staging / ONLINE).mkdir()
+        with opened(features, state=staging) as store:
+            join(store, _labels(features)).to_parquet(staging / TRAINING_SET, index=False)
+        (staging / TRAINING_SET).replace(features / TRAINING_SET)
 
 
 @contextlib.contextmanager
 def opened(features: Path, *, in_redis: bool = False, state: Path | None = None) -> "Iterator[FeatureStore]":
-    """A store with the definitions applied; what it keeps in files lies in the folder of the tables, or in `state`.
+    """A Feast store with the definitions applied; its files are in the folder of the tables, or in `state`.
 
-    With Redis the registry is the database that LODESTAR_REGISTRY names, if it names one; LODESTAR_REDIS_LOGIN says who asks.
+    With `in_redis` the registry is the database of LODESTAR_REGISTRY, if that is set; LODESTAR_REDIS_LOGIN holds the Redis login.
     """
     with _without_torch():
         from feast import FeatureStore
 
-    form = LAPTOP if not in_redis else CLUSTER if os.environ.get(REGISTRY) else REDIS
+    config_file = LAPTOP if not in_redis else CLUSTER if os.environ.get(REGISTRY) else REDIS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        store = FeatureStore(repo_path=str((state or features).absolute()), fs_yaml_file=Path(__file__).with_name(form))
+        store = FeatureStore(repo_path=str((state or features).absolute()), fs_yaml_file=Path(__file__).with_name(config_file))
         store.config.offline_store.root = str(features.absolute())
         if in_redis and os.environ.get(LOGIN):
             store.config.online_store.connection_string += f",{os.environ[LOGIN]}"
@@ -69,11 +69,11 @@ def opened(features: Path, *, in_redis: bool = False, state: Path | None = None)
 
 @contextlib.contextmanager
 def _without_torch() -> "Iterator[None]":
-    """Feast imports torch wherever it is installed, to give tensors: half a gigabyte that nothing here uses."""
+    """Import Feast without torch, which it loads wherever it is installed: half a gigabyte of memory that is not used."""
     if {"torch", "feast"} & sys.modules.keys():
         yield
         return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # what makes an import of it fail
+    sys.modules["torch"] = None  # type: ignore[assignment]  # makes its import fail
     try:
         yield
     finally:
@@ -81,14 +81,14 @@ def _without_torch() -> "Iterator[None]":
 
 
 def close(store: "FeatureStore") -> None:
-    """Give connections back, those to the registry's database too, which Feast keeps."""
+    """Close connections, also those to the registry's database, which Feast keeps open."""
     asyncio.run(store.close())
     if hasattr(store.registry, "write_engine"):
         store.registry.write_engine.dispose()
 
 
 def definitions() -> list[Any]:
-    """What `feast apply` finds in this folder: entities, views and services."""
+    """All Feast objects of this folder, as `feast apply` finds them: entities, views and services."""
     from feast import Entity, FeatureService
     from feast.base_feature_view import BaseFeatureView
 
@@ -99,25 +99,25 @@ def definitions() -> list[Any]:
 
 
 def join(store: "FeatureStore", labels: Any) -> Any:
-    """The labels with the ranking features that were known at their moment, and defaults where nothing was.
+    """The training set: labels with the ranking features as of their time, and defaults for missing ones.
 
-    DataError E160 unless every row comes back once.
+    DataError E160 unless the join returns every row once.
     """
     service = store.get_feature_service(schema.RANK_SERVICE)
     joined = store.get_historical_features(entity_df=labels, features=service, filter_by_created_timestamp=True).to_df()
     if len(joined) != len(labels) or not (joined["row_id"].to_numpy() == labels["row_id"].to_numpy()).all():
         message = f"the as-of join returned {len(joined)} rows for {len(labels)}"
         raise DataError("E160", message, remedy="Use the offline store of feature_store.yaml: Feast's default one drops rows.")
-    asked = [feature.name for view in service.feature_view_projections for feature in view.features]  # and not what a cross is made from
-    defaults = {name: schema.DEFAULTS[name] for name in asked if schema.DEFAULTS.get(name) is not None}
-    return joined[[*labels.columns, *asked]].fillna(defaults)
+    names = [feature.name for view in service.feature_view_projections for feature in view.features]  # without the inputs of crosses
+    defaults = {name: schema.DEFAULTS[name] for name in names if schema.DEFAULTS.get(name) is not None}
+    return joined[[*labels.columns, *names]].fillna(defaults)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineValues:
-    """A list for each feature, one value for each entity asked for; `num_expired` are not given because they are too old.
+    """Online feature values, by feature name, one for each requested entity; missing ones are the feature's default, as in training.
 
-    Where there is no value it is the feature's default, as in a training set.
+    `num_expired` counts values past their TTL, which are missing too.
     """
 
     values: dict[str, list[Any]]
@@ -125,29 +125,29 @@ class OnlineValues:
 
 
 def read_online(store: "FeatureStore", service: str, entities: Sequence[dict[str, Any]], at: datetime | None = None) -> OnlineValues:
-    """What an as-of join would find at a moment, or now: Feast keeps a value online for ever, whatever its view's time to live.
+    """Read online features with TTL at a time (default: now), as an as-of join would: Feast itself returns expired values.
 
-    Online times are in whole seconds, and so is the limit.
+    Online times are in whole seconds, and so is the TTL.
     """
     found = store.get_feature_service(service)
-    answer = store.get_online_features(features=found, entity_rows=list(entities)).to_dict(include_event_timestamps=True)
+    response = store.get_online_features(features=found, entity_rows=list(entities)).to_dict(include_event_timestamps=True)
     now_s = int((at or datetime.now(UTC)).timestamp())
-    values = {name: list(column) for name, column in answer.items() if not name.endswith(TIMESTAMP)}
+    values = {name: list(column) for name, column in response.items() if not name.endswith(TIMESTAMP)}
     num_expired = 0
-    for name, ttl_s in _limits(store, found).items():
-        for place, time_s in enumerate(answer[name + TIMESTAMP]):
-            if values[name][place] is not None and time_s + ttl_s < now_s:
-                values[name][place] = None
+    for name, ttl_s in _ttls(store, found).items():
+        for row, time_s in enumerate(response[name + TIMESTAMP]):
+            if values[name][row] is not None and time_s + ttl_s < now_s:
+                values[name][row] = None
                 num_expired += 1
     values = {name: [schema.DEFAULTS.get(name) if value is None else value for value in column] for name, column in values.items()}
     return OnlineValues(values=values, num_expired=num_expired)
 
 
-def _limits(store: "FeatureStore", service: Any) -> dict[str, float]:
-    """The time to live in seconds of each feature that has one."""
-    limits_s = {view.name: view.ttl.total_seconds() for view in store.list_feature_views() if view.ttl}
-    projections = [found for found in service.feature_view_projections if found.name in limits_s]
-    return {feature.name: limits_s[found.name] for found in projections for feature in found.features}
+def _ttls(store: "FeatureStore", service: Any) -> dict[str, float]:
+    """The TTL in seconds of each feature that has one."""
+    ttls_s = {view.name: view.ttl.total_seconds() for view in store.list_feature_views() if view.ttl}
+    projections = [found for found in service.feature_view_projections if found.name in ttls_s]
+    return {feature.name: ttls_s[found.name] for found in projections for feature in found.features}
 
 
 def _labels(features: Path) -> Any:

@@ -1,7 +1,7 @@
-"""What is known of a user, of an item and of a query, and since when: Feast's form of what `lodestar.schema.VIEWS` declares.
+"""Feast feature views of users, items and queries, from the declarations in `lodestar.schema.VIEWS`.
 
-A row holds until the next one: a count's table has a row at the hour when it falls again, so no time to live is needed, and what is read
-online is what an as-of join finds.
+A row is valid until the next one: a count's table has a row at the hour when it falls again, so no TTL is needed, and an online read
+equals an as-of join.
 """
 
 from datetime import timedelta
@@ -11,7 +11,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float32
 
 from feature_repo import entities, push, sources
-from feature_repo.rows import KINDS
+from feature_repo.stores.row_codec import KINDS
 from lodestar import schema
 from lodestar.schema import crosses
 
@@ -25,8 +25,8 @@ def _view(name: str) -> FeatureView:
         entities=[entities.BY_KEY[view.entity]],
         ttl=timedelta(0),
         schema=[Field(name=feature.name, dtype=TYPES[feature.kind], tags=_tags(feature)) for feature in view.features],
-        source=push.source(name) if view.is_pushed else sources.table(name),
-        description=view.meaning,
+        source=push.source(name) if view.accepts_push else sources.table(name),
+        description=view.description,
     )
 
 
@@ -48,10 +48,10 @@ query_stats = _view(schema.QUERY_STATS_VIEW)
 @on_demand_feature_view(
     sources=[user_activity, item_stats, user_profile, item_profile],
     schema=[Field(name=name, dtype=Float32) for name in crosses.NAMES],
-    description="What a user and an item have to do with each other, made when it is asked for.",
+    description="Crosses of user and item features, computed on demand.",
 )
-def user_item_cross(rows):  # type: ignore[no-untyped-def]  # Feast keeps the source and runs it anew, without this file's imports
-    """The crosses of pairs, one a row."""
+def user_item_cross(rows):  # type: ignore[no-untyped-def]  # Feast stores the source and runs it without this file's imports
+    """The crosses of (user, item) pairs, one a row."""
     from lodestar.schema.crosses import of_rows
 
     return of_rows(rows)

@@ -1,40 +1,42 @@
-"""Every error a person can meet, as one tree: what went wrong, where, and what to do about it.
+"""Exception tree with exit codes; every message names the code, the place, the value and a remedy.
 
 LodestarError
-├── UsageError         exit 2   the command line or a request asks for something impossible
-│   └── ConfigError    exit 2   a recipe or an override is not a complete, consistent run
-├── DataError          exit 3   the data break the contract (codes E101–E299)
-│   └── SchemaMismatch exit 3   a bundle or a table was made for another schema
-├── GateRefused        exit 4   the model loses to a baseline
-└── EnvironmentFault   exit 5   a device, a server or a file system says no (codes E501–)
+├── UsageError         exit 2   invalid command line or request
+│   └── ConfigError    exit 2   invalid recipe or override
+├── DataError          exit 3   the data violate the data contract (codes E101–E299)
+│   └── SchemaMismatch exit 3   a bundle or a table was written for another schema (E150)
+├── GateFailed         exit 4   the model is below a baseline, or a check (leakage, skew) failed
+└── EnvironmentFault   exit 5   a device, a server or a file system failed (codes E501–)
 """
 
 from dataclasses import dataclass
 
-from lodestar.safe_text import printable
+from lodestar.process.safe_text import printable
 
 
 class LodestarError(Exception):
-    """Base of all errors that are shown to a person without a stack trace."""
+    """Base of all errors that are reported without a stack trace."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """What a person is shown: nothing in it moves a cursor or gives a password away, and no value makes a line that looks like ours."""
+        """The message, sanitised: secrets masked, control characters escaped, and further lines indented so that none can be forged."""
         return printable(super().__str__()).replace("\n", "\n  ")
 
 
 class UsageError(LodestarError):
+    """Invalid command line or request; exit code 2."""
+
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    pass
+    """Invalid recipe, override or setting; exit code 2."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where in the input an offence lies; `line` counts from 1 and includes the header."""
+class Location:
+    """Location of an error in the input; `line` counts from 1 and includes the header."""
 
     file: str
     line: int | None = None
@@ -53,26 +55,32 @@ class Place:
 
 
 class DataError(LodestarError):
-    """The data break the contract; `code` is one of the contract's and is never reused."""
+    """The data violate the data contract; `code` (E101–E299) is never reused. Exit code 3."""
 
     exit_code = 3
 
-    def __init__(self, code: str, message: str, *, remedy: str, place: Place | None = None) -> None:
+    def __init__(self, code: str, message: str, *, remedy: str, place: Location | None = None) -> None:
         self.code, self.message, self.remedy, self.place = code, message, remedy, place
         where = f"{place}: " if place is not None else ""
         super().__init__(f"{code} {where}{message}{'' if message.endswith('?') else '.'} {remedy}")
 
 
 class SchemaMismatch(DataError):
+    """A bundle or table was written for another schema; code E150, exit code 3."""
+
     def __init__(self, message: str) -> None:
-        super().__init__("E150", message, remedy="Retrain with this version, or roll back to the version that made it.")
+        super().__init__("E150", message, remedy="Retrain with this version, or roll back to the version that wrote it.")
 
 
-class GateRefused(LodestarError):
+class GateFailed(LodestarError):
+    """A gate failed: the model is below a baseline, or a leakage or skew test found a difference; exit code 4."""
+
     exit_code = 4
 
 
 class EnvironmentFault(LodestarError):
+    """A device, a server or a file system failed; `code` is E501 or higher. Exit code 5."""
+
     exit_code = 5
 
     def __init__(self, code: str, message: str, *, remedy: str) -> None:
@@ -81,5 +89,5 @@ class EnvironmentFault(LodestarError):
 
 
 def shorten(value: str, limit: int = 60) -> str:
-    """At most `limit` characters of a value that may be anything, for a message."""
+    """A value truncated to `limit` characters for a message."""
     return value if len(value) <= limit else value[: limit - 1] + "…"

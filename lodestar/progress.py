@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar with ETA on a terminal, one structured line per interval anywhere else."""
+"""Progress reporting: a bar with ETA on a terminal, otherwise one structured (JSON) line per interval on standard error."""
 
 import json
 import sys
@@ -10,17 +10,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 INTERVAL_S = 1.0
-LINE_KEY = "lodestar"  # every structured line is an object with this key first, naming the event
+LINE_KEY = "lodestar"  # first key of every structured line, with the name of the event
 
 
 def log_event(event: str, **values: object) -> None:
-    """Write one structured line to the error stream."""
+    """Write one structured line, a JSON object, to standard error."""
     sys.stderr.write(json.dumps({LINE_KEY: event, **values}) + "\n")
     sys.stderr.flush()
 
 
 class Progress:
-    """Counts `done` of `total`; what is passed to `advance` by name is shown beside it."""
+    """Progress of `done` of `total` steps; keyword values of `advance`, such as the loss, are displayed with it."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total, self.done = label, max(total, 1), 0
@@ -38,15 +38,15 @@ class Progress:
             self._bar.stop()
 
     def advance(self, amount: int = 1, **values: float) -> None:
-        """Count `amount` more as done."""
+        """Advance by `amount`; `values` are displayed with the progress."""
         self.done += amount
         if self._bar is not None:
-            shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
-            self._bar.update(self._task, completed=self.done, values=shown)
+            details = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+            self._bar.update(self._task, completed=self.done, values=details)
         elif time.monotonic() - self._last >= INTERVAL_S or self.done >= self.total:
-            self._line(values)
+            self._log_line(values)
 
-    def _line(self, values: dict[str, float]) -> None:
+    def _log_line(self, values: dict[str, float]) -> None:
         self._last = time.monotonic()
         elapsed_s = max(self._last - self._started, 1e-9)
         rate = self.done / elapsed_s

@@ -1,4 +1,4 @@
-"""The pipeline: raw behaviour in, a released recommendation model out. Wiring only."""
+"""The pipeline (Kubeflow Pipelines): from behaviour logs to a released recommendation model. Wiring only."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from components.compress import compress
 from components.deploy import deploy
 from components.evaluate import evaluate
 from components.gate import gate
-from components.image import REGISTRY, reference
+from components.images.image import REGISTRY, image_reference
 from components.ingest import ingest
 from components.publish import publish
 from components.train import train
@@ -21,10 +21,10 @@ from components.version import version
 from pipelines.resources import with_resources
 
 PIPELINE = "lodestar-recommend"
-# What a cluster's owner may say of object store and online store; where either is absent, so are the variables.
+# Optional Secret and ConfigMap of the cluster, whose keys become environment variables of the steps.
 STORAGE, STORAGE_KEYS = "lodestar-pipeline", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 SETTINGS, REDIS, TRAINING = "lodestar-settings", "LODESTAR_REDIS", "LODESTAR_TRAINING"
-ONLINE_KEYS = ("LODESTAR_REDIS_LOGIN", "LODESTAR_REGISTRY")  # the second is an address with a password
+ONLINE_KEYS = ("LODESTAR_REDIS_LOGIN", "LODESTAR_REGISTRY")  # the registry's address holds a password
 ROLES = {"version": "features", "ingest": "features", "build_features": "features", "publish": "features"} | {
     "train": "train",
     "compress": "train",
@@ -37,7 +37,7 @@ READS_SETTING = {"train": TRAINING, "publish": REDIS}
 
 
 class Outputs(NamedTuple):
-    """What a run leaves to look at."""
+    """Artifacts of a run that `lodestar run` and the Pipelines UI show."""
 
     evaluation: Artifact
     report: HTML
@@ -48,16 +48,16 @@ class Outputs(NamedTuple):
 
 
 def compile_to(target: Path, registry: str = REGISTRY, memory: Mapping[str, str] | None = None) -> None:
-    """Write the pipeline as one YAML file, which is what runs; the same code gives the same bytes.
+    """Compile the pipeline to one YAML file; the same code gives the same bytes.
 
-    `memory` has the sizes of steps that are to get another than `pipelines.resources` says.
+    `memory` overrides the memory of `pipelines.resources` by step, such as {"train": "64Gi"}.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(_pipeline(registry, memory or {}), str(target))
 
 
 def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-untyped-def]
-    @dsl.pipeline(name=PIPELINE, description="Raw behaviour in, a released recommendation model out.")
+    @dsl.pipeline(name=PIPELINE, description="From behaviour logs to a released recommendation model.")
     def recommend(
         data: str = "simulator",
         quarantine: bool = False,
@@ -66,37 +66,39 @@ def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-unty
         destination: str = "",
         service: str = "",
     ) -> Outputs:
-        on = partial(_placed, registry=registry, memory=memory)
-        how = {"recipe": recipe, "overrides": overrides}
-        # What begins anew each time: a cached step must see the version alone, and never the moment.
-        begun = on(version(data=data, destination=destination, service=service, **how)).set_caching_options(enable_caching=False)
-        tables = on(ingest(data=data, data_version=begun.outputs["data_version"], quarantine=quarantine))
-        features = on(build_features(tables=tables.outputs["tables"], **how)).outputs["features"]
-        trained = on(train(features=features, image=reference("train", registry), **how)).outputs["bundle"]
-        small = on(compress(features=features, bundle=trained, **how)).outputs["compressed"]
-        judged = on(evaluate(features=features, bundle=small, uncompressed=trained, **how))
-        allowed = on(gate(evaluation=judged.outputs["evaluation"]))
-        with dsl.If(allowed.outputs["Output"] == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
-            where = {"destination": destination, "service": service, "started_at": begun.outputs["started_at"]}
-            out = on(publish(bundle=small, features=features, **where))
-            out.set_caching_options(enable_caching=False)
-            on(deploy(address=out.output, destination=destination, service=service)).set_caching_options(enable_caching=False)
+        configure = partial(_configure, registry=registry, memory=memory)
+        config = {"recipe": recipe, "overrides": overrides}
+        # Never cached; the cached steps take the data's version from it, and not the start time.
+        versioned = configure(version(data=data, destination=destination, service=service, **config))
+        versioned.set_caching_options(enable_caching=False)
+        tables = configure(ingest(data=data, data_version=versioned.outputs["data_version"], quarantine=quarantine))
+        features = configure(build_features(tables=tables.outputs["tables"], **config)).outputs["features"]
+        trained = configure(train(features=features, image=image_reference("train", registry), **config)).outputs["bundle"]
+        compressed = configure(compress(features=features, bundle=trained, **config)).outputs["compressed"]
+        evaluated = configure(evaluate(features=features, bundle=compressed, uncompressed=trained, **config))
+        gated = configure(gate(evaluation=evaluated.outputs["evaluation"]))
+        with dsl.If(gated.outputs["Output"] == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
+            release = {"destination": destination, "service": service, "started_at": versioned.outputs["started_at"]}
+            published = configure(publish(bundle=compressed, features=features, **release))
+            published.set_caching_options(enable_caching=False)
+            deployed = configure(deploy(address=published.output, destination=destination, service=service))
+            deployed.set_caching_options(enable_caching=False)
         return Outputs(
-            evaluation=judged.outputs["evaluation"],
-            report=judged.outputs["report"],
-            card=judged.outputs["card"],
+            evaluation=evaluated.outputs["evaluation"],
+            report=evaluated.outputs["report"],
+            card=evaluated.outputs["card"],
             ingested=tables.outputs["report"],
-            bundle=small,
+            bundle=compressed,
             features=features,
         )
 
     return recommend
 
 
-def _placed(task: dsl.PipelineTask, registry: str, memory: Mapping[str, str]) -> dsl.PipelineTask:
-    """In the image of its role, with its resources and with what the cluster's owner says of the stores that it reads."""
+def _configure(task: dsl.PipelineTask, registry: str, memory: Mapping[str, str]) -> dsl.PipelineTask:
+    """Set a task's image, resources and the environment variables of the stores that it reads."""
     step = task.name.replace("-", "_")
-    with_resources(task.set_container_image(reference(ROLES[step], registry)), step, memory)
+    with_resources(task.set_container_image(image_reference(ROLES[step], registry)), step, memory)
     if step in READS_STORE:
         kubernetes.use_secret_as_env(task, STORAGE, dict(zip(STORAGE_KEYS, STORAGE_KEYS, strict=True)), optional=True)
     if step == "publish":
@@ -104,6 +106,6 @@ def _placed(task: dsl.PipelineTask, registry: str, memory: Mapping[str, str]) ->
     if step in READS_SETTING:
         kubernetes.use_config_map_as_env(task, SETTINGS, {READS_SETTING[step]: READS_SETTING[step]}, optional=True)
     if step == "train":
-        for field in ("name", "uid", "namespace"):  # by which a job knows whose it is
+        for field in ("name", "uid", "namespace"):  # the owner reference of the training job
             kubernetes.use_field_path_as_env(task, f"LODESTAR_POD_{field.upper()}", f"metadata.{field}")
     return task

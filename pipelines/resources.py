@@ -1,4 +1,4 @@
-"""What each step asks of the cluster, and how often it is tried again."""
+"""Resource requests, limits and retries of each step on the cluster."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ SIZE = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """CPUs and memory as Kubernetes writes them: `memory` is what a step asks for, `most_memory` where it is stopped.
+    """Resources of a step as Kubernetes quantities: CPU request, memory request and memory limit (`most_memory`).
 
-    `retries` repeat a step that does nothing twice: a node that goes away, or a store that does not answer, does not end the run.
-    A cluster cannot tell a refusal from a fault, so a step that mostly refuses, and that a person waits for, is tried once.
+    `retries` are for idempotent steps, against lost nodes and stores that do not respond. Kubernetes cannot tell an invalid input from a
+    fault, so steps that mostly validate, and that a user waits for, have none.
     """
 
     cpu: str
@@ -26,8 +26,8 @@ class Resources:
     retries: int = 2
 
 
-# Resident at most on the simulated shop (22,000 events), MiB: version 185, ingest 320, build_features 389, train 1,086, compress 192,
-# evaluate 237, gate 187; of the least ones nearly all is kfp and what it imports.
+# Peak resident memory on the simulated shop (22,000 events), MiB: version 185, ingest 320, build_features 389, train 1,086, compress 192,
+# evaluate 237, gate 187; of the smallest, nearly all is kfp and its imports.
 RESOURCES: dict[str, Resources] = {
     "version": Resources(cpu="100m", memory="256Mi", most_memory="1Gi", retries=0),
     "ingest": Resources(cpu="1", memory="512Mi", most_memory="4Gi"),
@@ -42,21 +42,21 @@ RESOURCES: dict[str, Resources] = {
 
 
 def memory(settings: Sequence[str]) -> dict[str, str]:
-    """`STEP=SIZE` texts as sizes by step; UsageError where one names no step or no size."""
+    """Parse `STEP=SIZE` settings to memory sizes by step; raises UsageError for an unknown step or an invalid size."""
     found = {}
     for text in settings:
         step, _, size = text.partition("=")
         if step not in RESOURCES or not SIZE.fullmatch(size):
-            raise UsageError(f"{text!r} is no memory of a step: write train=64Gi; the steps are {', '.join(RESOURCES)}")
+            raise UsageError(f"{text!r} is not a step's memory: write train=64Gi; the steps are {', '.join(RESOURCES)}")
         found[step] = size
     return found
 
 
 def with_resources(task: dsl.PipelineTask, step: str, sizes: Mapping[str, str]) -> dsl.PipelineTask:
-    """The task with what its step asks for; a step of `sizes` asks for that much memory, and is stopped there."""
-    asked = RESOURCES[step]
-    least, most = sizes.get(step, asked.memory), sizes.get(step, asked.most_memory)
-    task.set_cpu_request(asked.cpu).set_memory_request(least).set_memory_limit(most)
-    if asked.retries:
-        task.set_retry(num_retries=asked.retries, backoff_duration=BACKOFF, backoff_factor=BACKOFF_FACTOR)
+    """Set requests, limits and retries of a step's task; a size in `sizes` is both its memory request and its limit."""
+    resources = RESOURCES[step]
+    request, limit = sizes.get(step, resources.memory), sizes.get(step, resources.most_memory)
+    task.set_cpu_request(resources.cpu).set_memory_request(request).set_memory_limit(limit)
+    if resources.retries:
+        task.set_retry(num_retries=resources.retries, backoff_duration=BACKOFF, backoff_factor=BACKOFF_FACTOR)
     return task

@@ -1,4 +1,4 @@
-"""`python -m serving`: answer requests from a bundle, as `lodestar serve` and KServe do."""
+"""`python -m serving`: the predictor, which serves recommendations from a bundle, as `lodestar serve` and under KServe."""
 
 import argparse
 import os
@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from lodestar.errors import LodestarError
-from lodestar.safe_text import Parser, log_to_stderr
-from serving import listen, stopping
-from serving.limits import Load
+from lodestar.process.safe_text import Parser, log_to_stderr
+from serving.http import graceful_shutdown, http_server
+from serving.http.connection_limits import Load
 
 if TYPE_CHECKING:
     from serving.app import App
@@ -20,11 +20,11 @@ NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "._-")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until told to stop; the exit code says what kind of trouble there was (0 ok, 2 usage, 3 data, 5 environment)."""
+    """Serve until a signal; the exit code is 0 (ok), 2 (usage), 3 (data) or 5 (environment)."""
     options = _parser().parse_args(arguments)
     log_to_stderr()
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
-    stopping.stop_on_signals("lodestar serve")
+    graceful_shutdown.stop_on_signals("lodestar serve")
     try:
         _serve(options)
     except LodestarError as error:
@@ -37,39 +37,41 @@ def _serve(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         remedy = "Stop what listens there, or give another --host, --port or --metrics-port."
         ports = [options.port] if options.metrics_port is None else [options.port, options.metrics_port]
-        sockets = [stack.enter_context(listen.bound(options.host, port, remedy)) for port in ports]
+        sockets = [stack.enter_context(http_server.bind_socket(options.host, port, remedy)) for port in ports]
         load = Load(has_operators=len(sockets) > 1)
         app = application(options, load)
         bundle = app.predictor.recommender.bundle
         found = f"bundle {bundle.digest}, {len(bundle.items):,} items"
-        listen.run(app, load, listen.Listeners(*sockets), f"lodestar serve: {found}", "/v1/recommend")
+        http_server.run(app, load, http_server.Listeners(*sockets), f"lodestar serve: {found}", "/v1/recommend")
 
 
 def application(options: argparse.Namespace, load: Load) -> "App":
-    """The ASGI application, warmed up and ready to answer."""
-    from lodestar import bundle, storage
+    """Load the bundle, connect the stores and logs, and warm the model up; the ASGI application of the predictor."""
+    from lodestar.bundle import bundle
     from lodestar.engine.recommender import Recommender
-    from lodestar.private import temporary_folder
-    from serving import features, impressions
+    from lodestar.io import storage
+    from lodestar.io.private_folders import temporary_folder
+    from serving import impressions
     from serving.app import App
+    from serving.features import feature_client
     from serving.metrics import Metrics
-    from serving.predictor import Predictor, short_asks
+    from serving.predictor import Predictor, measure_inline_requests
 
-    # All files of one release, whatever becomes current meanwhile.
-    loaded = bundle.load(storage.local(options.bundle, temporary_folder("bundles")).resolve())
+    # Resolved once, so that all files are of one release even if another becomes current.
+    loaded = bundle.load(storage.ensure_local(options.bundle, temporary_folder("bundles")).resolve())
     recommender = Recommender(loaded)
     metrics = Metrics(options.model_name, loaded.digest, options.arm)
     load.refused = metrics.refused
     predictor = Predictor(
         recommender=recommender,
-        features=features.connect(
-            options.features, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.timed, generation=loaded.info.features
+        features=feature_client.connect(
+            options.features, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.use_time_gaps, generation=loaded.info.features
         ),
         metrics=metrics,
         log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,
-        proof=impressions.connect(options.proof, metrics.dropped.inc) if options.proof else None,
+        feature_log=impressions.connect(options.feature_log, metrics.dropped.inc) if options.feature_log else None,
         arm=options.arm,
-        short_asks=short_asks(recommender),
+        max_inline_requests=measure_inline_requests(recommender),
     )
     return App(predictor, options.model_name, load)
 
@@ -83,7 +85,7 @@ def _name(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="lodestar serve",
-        description="Answer requests from a bundle: /v1/recommend?user=…&k=…, KServe's v1 and v2, health and metrics.",
+        description="Serve recommendations from a bundle: /v1/recommend?user=…&k=…, KServe's v1 and v2 protocols, health and metrics.",
     )
     parser.add_argument("--bundle", required=True, metavar="PATH", help="a published bundle: a folder or an s3:// address")
     parser.add_argument(
@@ -92,15 +94,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STORE",
         help="Feast's online store: sqlite:PATH, redis://HOST:PORT or none (default: %(default)s)",
     )
-    parser.add_argument("--impressions", default="", metavar="TARGET", help="log each answer to a file or to s3:// (default: no log)")
+    parser.add_argument("--impressions", default="", metavar="TARGET", help="impression log: a file or s3:// (default: no log)")
     parser.add_argument(
-        "--proof", default="", metavar="TARGET", help="log what each answer was made from, for `lodestar features prove` (default: no log)"
+        "--feature-log",
+        default="",
+        metavar="TARGET",
+        help="log the features of each response, for `lodestar features skew-test`: a file or s3:// (default: no log)",
     )
-    parser.add_argument("--host", default=HOST, metavar="ADDRESS", help="where to listen (default: %(default)s)")
-    parser.add_argument("--port", type=listen.port, default=PORT, metavar="N", help="0 for any that is free (default: %(default)s)")
-    parser.add_argument("--metrics-port", type=listen.port, metavar="N", help="/metrics and health there, and no /metrics on --port")
-    parser.add_argument("--model-name", type=_name, default=MODEL, metavar="NAME", help="in v1 and v2 paths (default: %(default)s)")
-    parser.add_argument("--arm", default=ARM, metavar="NAME", help="what the impression log calls this deployment (default: %(default)s)")
+    parser.add_argument("--host", default=HOST, metavar="ADDRESS", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=http_server.port, default=PORT, metavar="N", help="port to listen on, 0 for any free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--metrics-port", type=http_server.port, metavar="N", help="serve /metrics and health on port N, and no /metrics on --port"
+    )
+    parser.add_argument(
+        "--model-name", type=_name, default=MODEL, metavar="NAME", help="model name in v1 and v2 paths (default: %(default)s)"
+    )
+    parser.add_argument("--arm", default=ARM, metavar="NAME", help="canary arm in the impression log (default: %(default)s)")
     return parser
 
 

@@ -1,8 +1,8 @@
-"""The impression log: every place of every answer, as a row of the contract's table, by the model that answered.
+"""The impression log: one row for each position of each response, with the columns of the contract's table and the model digest.
 
-To a file the rows are appended for good. To `s3://` they go in parts: rows are appended to a part in a spool in the local folder, and a
-thread sends the parts that are full or old enough as whole objects, again and again until the store takes them. A part is locked as
-long as the process that writes it lives; one that a killed process left is sent by the next.
+To a file, rows are appended. To `s3://`, they are uploaded in parts: rows are appended to a part in a local spool, and a thread uploads
+the parts that are full or old enough as whole objects, and retries until the store accepts them. A part is locked while its process lives;
+one that a killed process left is uploaded by the next.
 """
 
 import fcntl
@@ -21,16 +21,17 @@ from pathlib import Path
 
 import orjson
 
-from lodestar import schema, storage
+from lodestar import schema
 from lodestar.engine.recommender import Recommendation
 from lodestar.errors import EnvironmentFault
-from lodestar.folder_locks import lock
-from lodestar.private import own_folder, temporary_folder
+from lodestar.io import storage
+from lodestar.io.folder_locks import lock
+from lodestar.io.private_folders import private_folder, temporary_folder
 
-PROPENSITY = 1.0  # the best k are shown, by no lot
+PROPENSITY = 1.0  # the policy is deterministic: the top k are recommended
 PART_BYTES, PART_S = 8 << 20, 30.0
 SPOOL_BYTES = 256 << 20
-CLOSE_S = 10.0  # to send what is left; what takes longer stays in the spool
+CLOSE_S = 10.0  # to upload the remaining parts; what takes longer stays in the spool
 HASH_DIGITS = 16
 PART_SUFFIX, OPEN_SUFFIX = ".jsonl", ".open"
 SPOOL = "impressions"
@@ -39,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """One list as it was shown; `feature_hash` names the history that it was made from."""
+class ImpressionList:
+    """One recommendation list as an impression; `feature_hash` identifies the history that it was made from."""
 
     request_id: str
     user: str
@@ -48,12 +49,12 @@ class Shown:
     model_digest: str
     arm: str
     feature_hash: str
-    places: Sequence[Recommendation]
+    items: Sequence[Recommendation]
 
     def rows(self) -> bytes:
-        """A JSON line for each place."""
+        """A JSON line for each position."""
         now = datetime.now(UTC).isoformat(timespec="microseconds")
-        same = orjson.dumps(
+        common = orjson.dumps(
             {
                 schema.REQUEST_ID: self.request_id,
                 schema.USER_ID: self.user,
@@ -67,27 +68,27 @@ class Shown:
                 schema.IS_SPONSORED: False,
             }
         )
-        own = [
+        per_item = [
             orjson.dumps(
                 {
-                    schema.ITEM_ID: place.item_id,
-                    schema.POSITION: place.position,
-                    schema.SCORE: place.score,
-                    schema.RETRIEVER: place.retriever,
+                    schema.ITEM_ID: item.item_id,
+                    schema.POSITION: item.position,
+                    schema.SCORE: item.score,
+                    schema.RETRIEVER: item.retriever,
                 }
             )
-            for place in self.places
+            for item in self.items
         ]
-        return b"".join([b"%b,%b\n" % (same[:-1], fields[1:]) for fields in own])  # two objects become one
+        return b"".join([b"%b,%b\n" % (common[:-1], fields[1:]) for fields in per_item])  # merges two JSON objects
 
 
 def feature_hash(history: Sequence[str]) -> str:
-    """Names what the model was given, so that it can be compared with what is rebuilt from the log."""
+    """SHA-256 of a history, 16 hex digits, to compare the served history with one that is rebuilt from the events."""
     return hashlib.sha256(orjson.dumps(history)).hexdigest()[:HASH_DIGITS]
 
 
 class FileLog:
-    """A file that rows are appended to, each answer's at once, so that those of many writers never mix."""
+    """An append-only file; each response is one write, so that rows of several writers do not mix."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ class FileLog:
         self._is_torn = False
 
     def append(self, rows: bytes) -> None:
-        """OSError where the rows are not there; should some be, half of a row among them, what comes next begins a new line."""
+        """Append rows; OSError if they were not all written. After a partial write the next rows begin a new line."""
         torn = b"\n" if self._is_torn else b""
         written = os.write(self._file, torn + rows)
         self._is_torn = written < len(torn + rows)
@@ -103,56 +104,56 @@ class FileLog:
             raise OSError(f"{written:,} of {len(rows):,} bytes were written")
 
     def lock(self) -> None:
-        """Keep the file from who takes over what is left."""
+        """Lock the file against adoption by another process."""
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def close(self) -> None:
-        """Close the file, and with it give up the lock; rows are written already, and are not synced."""
+        """Close the file and release its lock; rows are written, but not synced to disk."""
         os.close(self._file)
 
 
-class BucketLog:
-    """Parts that go to an `s3://` address; `dropped` is told how many parts were given up because the spool was full."""
+class S3Log:
+    """Uploads parts to an `s3://` address; `dropped` is called with the number of parts dropped because the spool was full."""
 
     def __init__(self, address: str, dropped: Callable[[int], None], spool: Path) -> None:
-        self._address, self._dropped, self._spool = address.rstrip("/"), dropped, own_folder(spool)
+        self._address, self._dropped, self._spool = address.rstrip("/"), dropped, private_folder(spool)
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._is_closed = False
-        for left in self._spool.glob(f"*{OPEN_SUFFIX}"):
-            _take_over(left)
+        for orphan in self._spool.glob(f"*{OPEN_SUFFIX}"):
+            _adopt(orphan)
         self._path, self._part, self._size = *self._opened(), 0
         self._thread = threading.Thread(target=self._run, name="impressions", daemon=True)
         self._thread.start()
 
     def append(self, rows: bytes) -> None:
-        """Append to the open part in the spool; one of 8 MiB or of 30 s is uploaded by a thread. OSError where the spool's disk fails."""
+        """Append to the open part; a thread uploads it at 8 MiB or after 30 s. OSError if the spool's disk fails."""
         with self._lock:
             self._part.append(rows)
             self._size += len(rows)
             if self._size >= PART_BYTES:
-                self._turn()
+                self._rotate()
                 self._wake.set()
 
     def close(self) -> None:
-        """Send what is there; what the store does not take in `CLOSE_S` stays in the spool."""
+        """Upload the remaining parts; those that the store does not accept within `CLOSE_S` stay in the spool."""
         with self._lock:
             self._is_closed = True
-            self._turn()
+            self._rotate()
             self._part.close()
             self._path.unlink()
         self._wake.set()
         self._thread.join(CLOSE_S)
 
     def _opened(self) -> tuple[Path, FileLog]:
-        """A new part; it gets its name when it is locked."""
+        """Open a new part; only a locked file gets the suffix of an open part."""
         path = self._spool / f"{socket.gethostname()}-{time.time_ns()}-{uuid.uuid4().hex[:8]}{OPEN_SUFFIX}"
         part = FileLog(path.with_suffix(""))
         part.lock()
         path.with_suffix("").rename(path)
         return path, part
 
-    def _turn(self) -> None:
-        """Close the part that rows go to, if there are any, and open another; the lock is held."""
+    def _rotate(self) -> None:
+        """Close the open part unless it is empty, and open another; the caller holds the lock."""
         if self._size == 0:
             return
         full, path = self._part, self._path
@@ -160,7 +161,7 @@ class BucketLog:
         self._size = 0
         path.rename(path.with_suffix(PART_SUFFIX))
         full.close()
-        self._give_up_oldest()
+        self._drop_oldest()
 
     def _run(self) -> None:
         is_last = False
@@ -172,52 +173,52 @@ class BucketLog:
             try:
                 with self._lock:
                     if not self._is_closed:
-                        self._turn()
+                        self._rotate()
                 self._send()
-            except Exception as error:  # a thread's entry point: boto3 raises many kinds, disks some, and the parts are tried again
+            except Exception as error:  # a thread's entry point: boto3 raises many kinds, disks some, and the parts are retried
                 logger.warning("impressions were not stored, %d parts wait: %s %s", len(self._parts()), type(error).__name__, error)
-                self._give_up_oldest()
+                self._drop_oldest()
 
     def _send(self) -> None:
         for part in self._parts():
-            if part.exists():  # or another process with this spool has sent it
+            if part.exists():  # otherwise another process with this spool has uploaded it
                 storage.put(part.read_bytes(), f"{self._address}/date={_day(part)}/{part.name}")
                 part.unlink(missing_ok=True)
 
-    def _give_up_oldest(self) -> None:
+    def _drop_oldest(self) -> None:
         parts = self._parts()
         sizes = [_size(part) for part in parts]
-        given_up = 0
-        while sum(sizes[given_up:]) > SPOOL_BYTES:
-            parts[given_up].unlink(missing_ok=True)
-            given_up += 1
-        if given_up:
-            self._dropped(given_up)
+        num_dropped = 0
+        while sum(sizes[num_dropped:]) > SPOOL_BYTES:
+            parts[num_dropped].unlink(missing_ok=True)
+            num_dropped += 1
+        if num_dropped:
+            self._dropped(num_dropped)
 
     def _parts(self) -> list[Path]:
-        """Those that wait, oldest first."""
+        """Closed parts that are not uploaded yet, oldest first."""
         return sorted(self._spool.glob(f"*{PART_SUFFIX}"), key=_written)
 
 
-def connect(target: str, dropped: Callable[[int], None]) -> FileLog | BucketLog:
-    """The log at a path or an `s3://` address; EnvironmentFault E505 where no file can be written there."""
+def connect(target: str, dropped: Callable[[int], None]) -> FileLog | S3Log:
+    """Open the log at a path or an `s3://` address; EnvironmentFault E505 if no file can be written there."""
     try:
         if not storage.is_remote(target):
             return FileLog(Path(target))
-        # Parts that were meant for another address are not ours to send.
-        return BucketLog(target, dropped, temporary_folder(SPOOL) / hashlib.sha256(target.encode()).hexdigest()[:HASH_DIGITS])
+        # One spool for each address, so that parts go to the address that they were written for.
+        return S3Log(target, dropped, temporary_folder(SPOOL) / hashlib.sha256(target.encode()).hexdigest()[:HASH_DIGITS])
     except OSError as error:
         message = f"impressions cannot be logged to {target} ({error})"
         raise EnvironmentFault("E505", message, remedy="Give another --impressions, or leave it out.") from error
 
 
-def _take_over(left: Path) -> None:
-    """A part that nobody holds is as good as full."""
-    with suppress(FileNotFoundError, BlockingIOError), lock(left):
-        if _size(left) > 0:
-            left.rename(left.with_suffix(PART_SUFFIX))
+def _adopt(orphan: Path) -> None:
+    """Close an open part whose process has died."""
+    with suppress(FileNotFoundError, BlockingIOError), lock(orphan):
+        if _size(orphan) > 0:
+            orphan.rename(orphan.with_suffix(PART_SUFFIX))
         else:
-            left.unlink()
+            orphan.unlink()
 
 
 def _day(part: Path) -> str:
@@ -225,7 +226,7 @@ def _day(part: Path) -> str:
 
 
 def _written(part: Path) -> int:
-    """When the part was opened, in ns; its name says so."""
+    """Time at which the part was opened, ns since 1970, from its name."""
     return int(part.stem.rsplit("-", 2)[1])
 
 

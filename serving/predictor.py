@@ -1,4 +1,4 @@
-"""From what was asked to what is shown: histories and counts from the online store, the engine's ranking, a row in the impression log."""
+"""The predictor: online features, retrieval, rerank, and the impression and feature logs, for each batch of queries."""
 
 import asyncio
 import logging
@@ -12,27 +12,27 @@ from typing import Any
 import numpy as np
 
 from lodestar.engine.recommender import POPULAR, Candidates, Recommendation, Recommender
-from lodestar.schema import pairs
-from serving.asks import Ask
-from serving.features import NOBODY, Features, GenerationMissing, Histories, Recent, StoreFailed
-from serving.impressions import BucketLog, FileLog, Shown, feature_hash
-from serving.item_counts import ItemCounts
+from lodestar.schema import ranker_inputs
+from serving.feature_log import FeatureLogRow, RankerCounts, RecommendResponse
+from serving.features.feature_client import UNKNOWN_USER, Features, GenerationMissing, Histories, StoreUnavailable, UserHistory
+from serving.features.item_count_cache import ItemCountCache
+from serving.features.packed_reader import Numbers
+from serving.impressions import FileLog, ImpressionList, S3Log, feature_hash
 from serving.metrics import Metrics
-from serving.packed import Numbers
-from serving.served import Answer, Counted, Served
+from serving.requests import RecommendRequest
 
 WARM_UP_REQUESTS = 20
 WARM_UP_K = 10
-# What takes longer than this to rank runs beside the event loop, so that it holds up no probe; a thread costs about 0.1 ms.
-SHORT_S = 0.01
+# Batches that take longer to rank run in the thread pool, so that they do not block probes; a thread costs about 0.1 ms.
+INLINE_BUDGET_S = 0.01
 THREADS = 2
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class Trouble:
-    """Something that may fail for a while; its beginning and its end are logged, and not each of many requests between."""
+class OutageLog:
+    """Logs the beginning and the end of an outage of `what`, instead of every failed request."""
 
     what: str
     _lasts: bool = False
@@ -52,134 +52,135 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """Everything that answers, put together; `log` and `proof` (see `serving.served`) are None where they are not kept.
+    """A loaded bundle with its feature client, metrics and logs; `log` (impressions) and `feature_log` are None if they are not kept.
 
-    Requests for more than `short_asks` lists are ranked in the pool.
+    Batches of more than `max_inline_requests` queries are ranked in the thread pool.
     """
 
     recommender: Recommender
     features: Features
     metrics: Metrics
-    log: FileLog | BucketLog | None
+    log: FileLog | S3Log | None
     arm: str
-    short_asks: int
-    proof: FileLog | BucketLog | None = None
+    max_inline_requests: int
+    feature_log: FileLog | S3Log | None = None
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="rank"))
-    _items: ItemCounts = field(init=False)
-    _store: Trouble = field(default_factory=lambda: Trouble(what="the online store"))
-    _counts: Trouble = field(default_factory=lambda: Trouble(what="reading counts"))
-    _disk: Trouble = field(default_factory=lambda: Trouble(what="the impression log"))
+    _items: ItemCountCache = field(init=False)
+    _store: OutageLog = field(default_factory=lambda: OutageLog(what="the online store"))
+    _counts: OutageLog = field(default_factory=lambda: OutageLog(what="reading counts"))
+    _disk: OutageLog = field(default_factory=lambda: OutageLog(what="the impression log"))
 
     def __post_init__(self) -> None:
         num_items = len(self.recommender.bundle.items) if self.recommender.reranker is not None else 0
-        object.__setattr__(self, "_items", ItemCounts(num_items))
+        object.__setattr__(self, "_items", ItemCountCache(num_items))
 
     @property
     def digest(self) -> str:
-        """The digest of the bundle, which names the model's version in answers, metrics and the impression log."""
+        """The bundle's digest, the model version in responses, metrics and the impression log."""
         return self.recommender.bundle.digest
 
     async def open(self) -> None:
-        """Connect to the store, so that the first request need not; where it is away, that is logged and no reason not to start."""
+        """Connect to the online store before the first request; an outage is logged, and does not prevent the start."""
         try:
             await self.features.histories([""])
-        except StoreFailed as error:
+        except StoreUnavailable as error:
             self._store.begins(error)
 
-    async def answer(self, asks: Sequence[Ask]) -> list[Answer]:
-        """A list for each ask, logged before it is returned; a store that fails makes it one for anyone, or one in retrieval's order."""
+    async def answer(self, queries: Sequence[RecommendRequest]) -> list[RecommendResponse]:
+        """A recommendation list for each query, logged before it is returned.
+
+        If the online store fails, lists fall back to the cold-start list, or without counts to the retrieval order.
+        """
         started = time.perf_counter()
-        histories = await self._histories(asks)
-        found = await self._worked(len(asks), self._candidates, asks, histories)
-        counted: Sequence[Counted | None] = [None] * len(asks)
-        if self.recommender.reranker is not None and any(len(one.seen) for one in found):
-            counted = await self._counted(asks, found)
-            found = await self._worked(len(asks), self._put_in_order, found, counted)
-        lists = [self.recommender.listed(one, ask.user) for ask, one in zip(asks, found, strict=True)]
-        answers = [self._shown(ask, history, places) for ask, history, places in zip(asks, histories, lists, strict=True)]
-        if self.proof is not None:
+        histories = await self._histories(queries)
+        found = await self._run_ranking(len(queries), self._candidates, queries, histories)
+        counted: Sequence[RankerCounts | None] = [None] * len(queries)
+        if self.recommender.reranker is not None and any(len(one.history_rows) for one in found):
+            counted = await self._counted(queries, found)
+            found = await self._run_ranking(len(queries), self._rerank, found, counted)
+        lists = [self.recommender.to_recommendations(one, query.user) for query, one in zip(queries, found, strict=True)]
+        responses = [self._respond(query, history, items) for query, history, items in zip(queries, histories, lists, strict=True)]
+        if self.feature_log is not None:
             generation = self.recommender.bundle.info.features
-            for answer, history, one in zip(answers, histories, counted, strict=True):
-                self._write(self.proof, Served(answer=answer, generation=generation, history=history, counted=one).row())
+            for response, history, one in zip(responses, histories, counted, strict=True):
+                self._write(self.feature_log, FeatureLogRow(answer=response, generation=generation, history=history, counted=one).row())
         self.metrics.predicted(time.perf_counter() - started)
-        return answers
+        return responses
 
     async def close(self) -> None:
-        """Give back connections, and send what is logged."""
+        """Close connections, and flush the logs."""
         await self.features.close()
-        self.pool.shutdown(wait=False, cancel_futures=True)  # what still runs was waited for, and may never end
-        for log in (self.log, self.proof):
+        self.pool.shutdown(wait=False, cancel_futures=True)  # running work was waited for already, and may never end
+        for log in (self.log, self.feature_log):
             if log is not None:
                 await asyncio.to_thread(log.close)
 
-    async def _histories(self, asks: Sequence[Ask]) -> Histories:
+    async def _histories(self, queries: Sequence[RecommendRequest]) -> Histories:
         try:
-            histories = await self.features.histories([ask.user for ask in asks])
-        except StoreFailed as error:
+            histories = await self.features.histories([query.user for query in queries])
+        except StoreUnavailable as error:
             self._store.begins(error)
-            self.metrics.fallbacks.inc(len(asks))
+            self.metrics.fallbacks.inc(len(queries))
             if isinstance(error, GenerationMissing):
-                self.metrics.generation_missing.inc(len(asks))
-            return [NOBODY for _ in asks]
+                self.metrics.generation_missing.inc(len(queries))
+            return [UNKNOWN_USER for _ in queries]
         self._store.ends()
         return histories
 
-    async def _worked(self, asks: int, work: Callable[..., list[Candidates]], *given: Any) -> list[Candidates]:
-        """Here where it is little, and beside the event loop where it is much."""
-        if asks <= self.short_asks:
+    async def _run_ranking(self, num_queries: int, work: Callable[..., list[Candidates]], *given: Any) -> list[Candidates]:
+        """Run small batches inline and large ones in the thread pool."""
+        if num_queries <= self.max_inline_requests:
             return work(*given)
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *given)
 
-    def _candidates(self, asks: Sequence[Ask], histories: Histories) -> list[Candidates]:
+    def _candidates(self, queries: Sequence[RecommendRequest], histories: Histories) -> list[Candidates]:
         return [
-            self.recommender.candidates(history.items, ask.k, ask.exclude, history.gaps_s)
-            for ask, history in zip(asks, histories, strict=True)
+            self.recommender.candidates(history.items, query.k, query.exclude, history.gaps_s)
+            for query, history in zip(queries, histories, strict=True)
         ]
 
-    async def _counted(self, asks: Sequence[Ask], found: list[Candidates]) -> Sequence[Counted | None]:
-        """What is counted now of who asks and of the candidates; None where nobody is known, or where the store does not say."""
-        ids, size = self.recommender.bundle.items.ids, self.recommender.looks_at
+    async def _counted(self, queries: Sequence[RecommendRequest], found: list[Candidates]) -> Sequence[RankerCounts | None]:
+        """Current counts of each user and of the candidates; None for unknown users, and for all if the store does not answer."""
+        ids, size = self.recommender.bundle.items.ids, self.recommender.num_candidates
         stale = self._items.stale(np.concatenate([one.rows[:size] for one in found]))
         try:
-            of_users, of_items = await self.features.counts([ask.user for ask in asks], [ids[row] for row in stale.tolist()])
-        except StoreFailed as error:
+            of_users, of_items = await self.features.counts([query.user for query in queries], [ids[row] for row in stale.tolist()])
+        except StoreUnavailable as error:
             self._counts.begins(error)
-            self.metrics.unranked.inc(len(asks))
-            return [None] * len(asks)
+            self.metrics.rerank_skipped.inc(len(queries))
+            return [None] * len(queries)
         self._counts.ends()
         self._items.keep(stale, of_items)
-        return [self._counted_of(one, of_users.part(place)) if len(one.seen) else None for place, one in enumerate(found)]
+        return [self._counted_of(one, of_users.part(index)) if len(one.history_rows) else None for index, one in enumerate(found)]
 
-    def _counted_of(self, found: Candidates, of_user: Numbers) -> Counted:
-        rows, ids = found.rows[: self.recommender.looks_at], self.recommender.bundle.items.ids
-        named = {ids[row]: place for place, row in enumerate(rows.tolist())} if self.proof is not None else {}
-        return Counted(of_user, named, self._items.of(rows))
+    def _counted_of(self, found: Candidates, of_user: Numbers) -> RankerCounts:
+        rows, ids = found.rows[: self.recommender.num_candidates], self.recommender.bundle.items.ids
+        position_of = {ids[row]: position for position, row in enumerate(rows.tolist())} if self.feature_log is not None else {}
+        return RankerCounts(of_user, position_of, self._items.of(rows))
 
-    def _put_in_order(self, found: list[Candidates], counted: Sequence[Counted | None]) -> list[Candidates]:
-        """In the ranker's order, as they are where nothing is counted."""
-        return [
-            one if given is None else self.recommender.reranked(one, given.numbers()) for one, given in zip(found, counted, strict=True)
-        ]
+    def _rerank(self, found: list[Candidates], counted: Sequence[RankerCounts | None]) -> list[Candidates]:
+        """Rerank each candidate list; those without counts keep the retrieval order."""
+        return [one if given is None else self.recommender.rerank(one, given.numbers()) for one, given in zip(found, counted, strict=True)]
 
-    def _shown(self, ask: Ask, history: Recent, places: list[Recommendation]) -> Answer:
-        retriever = places[0].retriever if places else POPULAR
-        answer = Answer(request_id=secrets.token_hex(16), user=ask.user, retriever=retriever, places=places)
+    def _respond(self, query: RecommendRequest, history: UserHistory, items: list[Recommendation]) -> RecommendResponse:
+        retriever = items[0].retriever if items else POPULAR
+        response = RecommendResponse(request_id=secrets.token_hex(16), user=query.user, retriever=retriever, items=items)
         self.metrics.answer(retriever)
         if self.log is not None:
-            shown = Shown(
-                request_id=answer.request_id,
-                user=ask.user,
-                surface=ask.surface,
+            impressions = ImpressionList(
+                request_id=response.request_id,
+                user=query.user,
+                surface=query.surface,
                 model_digest=self.digest,
                 arm=self.arm,
                 feature_hash=feature_hash(history.items),
-                places=places,
+                items=items,
             )
-            self._write(self.log, shown.rows())
-        return answer
+            self._write(self.log, impressions.rows())
+        return response
 
-    def _write(self, log: FileLog | BucketLog, rows: bytes) -> None:
-        """A full disk costs rows of the log, and not answers."""
+    def _write(self, log: FileLog | S3Log, rows: bytes) -> None:
+        """Append to a log; an error, such as a full disk, loses log rows and not responses."""
         try:
             log.append(rows)
         except OSError as error:
@@ -189,14 +190,14 @@ class Predictor:
             self._disk.ends()
 
 
-def short_asks(recommender: Recommender) -> int:
-    """Warm the model up, and say how many of the longest histories it ranks in `SHORT_S`."""
+def measure_inline_requests(recommender: Recommender) -> int:
+    """Warm the model up, and return how many queries with the longest history it ranks within `INLINE_BUDGET_S`."""
     history = recommender.bundle.items.ids[: recommender.bundle.info.max_length]
-    unknown = np.zeros((recommender.looks_at, len(pairs.NAMES)), dtype=np.float32)
-    took_s = []
+    unknown = np.zeros((recommender.num_candidates, len(ranker_inputs.NAMES)), dtype=np.float32)
+    durations_s = []
     for _ in range(WARM_UP_REQUESTS):
         started = time.perf_counter()
         found = recommender.candidates(history, WARM_UP_K)
-        recommender.listed(recommender.reranked(found, unknown[: len(found.rows)]))
-        took_s.append(time.perf_counter() - started)
-    return int(SHORT_S / min(took_s))  # what is more is the machine's, and not the model's
+        recommender.to_recommendations(recommender.rerank(found, unknown[: len(found.rows)]))
+        durations_s.append(time.perf_counter() - started)
+    return int(INLINE_BUDGET_S / min(durations_s))  # the fastest run: slower ones are noise of the machine

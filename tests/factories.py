@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lodestar import bundle, schema
-from lodestar.catalogue import Catalogue
-from lodestar.data import tables
-from lodestar.data.interactions import Interactions
-from lodestar.data.tables import Tables, arrow_schema
-from lodestar.features import sequences, taken
-from lodestar.features.relations import opened
-from lodestar.item_table import Precision, quantise
-from lodestar.neighbours import Neighbours
-from lodestar.ranker import Ranker
-from lodestar.ratings import Ratings
+from lodestar import schema
+from lodestar.bundle import bundle
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.bundle.item_table import Precision, quantise
+from lodestar.bundle.neighbours import NeighbourTable
+from lodestar.bundle.ranker import Ranker
+from lodestar.bundle.ratings import Ratings
+from lodestar.data.split.interactions import Interactions
+from lodestar.data.tables import tables
+from lodestar.data.tables.tables import Tables, arrow_schema
+from lodestar.features.batch import event_partitions, sequences
+from lodestar.features.batch.duckdb_views import connect
 
 if TYPE_CHECKING:
-    from lodestar.models.next_item import NextItem
+    from lodestar.models.encoders.next_item import NextItemModel
 
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 SECOND_US = 1_000_000
@@ -59,10 +60,13 @@ def interactions(events: pa.Table, items: pa.Table) -> Interactions:
     """The positive events about items of the catalogue, as building features finds them."""
     with tempfile.TemporaryDirectory() as folder:
         tables.write({"events": events, "items": items}, Path(folder))
-        with opened(Tables(root=Path(folder))) as database:
-            rows = list(sequences.firsts(database))
-            users = taken.names(database, schema.USER_ID).to_pylist()
-    columns = {name: [chunk[name] for chunk in rows] for name in (taken.NUMBERS[schema.USER_ID], taken.NUMBERS[schema.ITEM_ID], "time")}
+        with connect(Tables(root=Path(folder))) as database:
+            rows = list(sequences.first_interactions(database))
+            users = event_partitions.names(database, schema.USER_ID).to_pylist()
+    columns = {
+        name: [chunk[name] for chunk in rows]
+        for name in (event_partitions.NUMBERS[schema.USER_ID], event_partitions.NUMBERS[schema.ITEM_ID], "time")
+    }
     user, item, time = (np.concatenate([np.zeros(0, dtype=np.int64), *parts]) for parts in columns.values())
     ids = items[schema.ITEM_ID].to_pylist()
     return Interactions(users=users, items=ids, user=user.astype(np.int32), item=item.astype(np.int32), time=time)
@@ -72,16 +76,18 @@ def _is_time(field: pa.Field) -> bool:
     return bool(pa.types.is_timestamp(field.type))
 
 
-def small_model(num_items: int = 12, dim: int = 8, seed: int = 0, *, timed: bool = False) -> "NextItem":
+def small_model(num_items: int = 12, dim: int = 8, seed: int = 0, *, timed: bool = False) -> "NextItemModel":
     """An untrained model of one layer, biases included, in the state that serves; HSTU if it is to look at time."""
     import torch
 
     from lodestar.config import ModelConfig
-    from lodestar.models.next_item import NextItem
+    from lodestar.models.encoders.next_item import NextItemModel
 
     torch.manual_seed(seed)
-    shape = ModelConfig(family="hstu" if timed else "sasrec", timed=timed, dim=dim, layers=1, heads=2, max_length=MAX_LENGTH)
-    model = NextItem(num_items, shape).eval()
+    shape = ModelConfig(
+        family="hstu" if timed else "sasrec", use_time_gaps=timed, dim=dim, num_layers=1, num_heads=2, max_length=MAX_LENGTH
+    )
+    model = NextItemModel(num_items, shape).eval()
     for name, values in model.named_parameters():
         if "bias" in name:
             torch.nn.init.normal_(values, std=0.1)
@@ -96,16 +102,16 @@ def small_bundle(
     inactive: tuple[str, ...] = (),
     precision: Precision = "fp32",
     features: str = "0" * 16,
-    neighbours: Neighbours | None = None,
+    neighbours: NeighbourTable | None = None,
     ranker: Ranker | None = None,
     ratings: Ratings | None = None,
     timed: bool = False,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
-    from lodestar.training.export import graph_bytes
+    from lodestar.training.publish.export import graph_bytes
 
     model, ids = small_model(num_items, dim, timed=timed), [f"i{row}" for row in range(num_items)]
-    info = bundle.Info(
+    info = bundle.BundleInfo(
         family="hstu" if timed else "sasrec",
         recipe="tiny",
         dim=dim,
@@ -115,7 +121,7 @@ def small_bundle(
         encoder_precision="fp32",
         features=features,
         metrics={"validation_ndcg_at_10": 0.5},
-        timed=timed,
+        use_time_gaps=timed,
         files={},
     )
     catalogue = Catalogue(
@@ -126,7 +132,7 @@ def small_bundle(
     )
     popularity = np.arange(num_items, 0, -1, dtype=np.float32)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, encoder = model.served()
+    rows, encoder = model.export_parts()
     table = quantise(rows.numpy(), precision)
     bundle.write(folder, info, graph_bytes(encoder, dim + timed), table, catalogue, popularity, neighbours, ranker, ratings)
     return folder
@@ -137,13 +143,13 @@ def counting_ranker(num_items: int, candidates: int, strength: float = 100.0) ->
     import torch
     from torch import Tensor, nn
 
-    from lodestar.schema import pairs
-    from lodestar.training.ranked import graph_of
+    from lodestar.schema import ranker_inputs
+    from lodestar.training.ranker.ranker_stage import export_onnx
 
     class Counting(nn.Module):
         def forward(self, history_BTD: Tensor, mask_BT: Tensor, candidates_BCD: Tensor, counts_BCF: Tensor) -> Tensor:
             nothing = 0 * (history_BTD.sum(dim=(1, 2)) + mask_BT.sum(dim=1))[:, None] + 0 * candidates_BCD.sum(dim=2)
-            return strength * counts_BCF[:, :, pairs.NAMES.index("taken_1d")] + nothing
+            return strength * counts_BCF[:, :, ranker_inputs.NAMES.index("interactions_1d")] + nothing
 
     vectors = torch.randn(num_items, 4, generator=torch.Generator().manual_seed(0)).numpy().astype(np.float16)
-    return Ranker(graph=graph_of(Counting(), 4), vectors=vectors, candidates=candidates, max_length=MAX_LENGTH)
+    return Ranker(graph=export_onnx(Counting(), 4), vectors=vectors, candidates=candidates, max_length=MAX_LENGTH)

@@ -58,8 +58,8 @@ def main(file: str, loss: str, epochs: int, every: int, settings: str) -> None:
     dataset = Dataset.construct(rows)
     model = SASRecModel(
         n_factors=given["dim"],
-        n_blocks=given["layers"],
-        n_heads=given["heads"],
+        n_blocks=given["num_layers"],
+        n_heads=given["num_heads"],
         dropout_rate=given["dropout"],
         session_max_len=given["max_length"],
         loss=loss,

@@ -1,4 +1,4 @@
-"""How long one request takes, for several bundles side by side."""
+"""Latency of single requests, measured for several bundles interleaved."""
 
 import time
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ WARM_UP_REQUESTS = 20
 
 
 def request_times_ms(recommenders: Sequence[Recommender], histories: Sequence[Sequence[str]], requests: int) -> NDArray[np.float64]:
-    """Wall time of single requests in ms, [recommenders, requests]; each request goes to all in turn, so that noise is shared."""
+    """Wall time of single requests in ms, [recommenders, requests], after a warm-up; requests are interleaved, so that noise is shared."""
     count = len(recommenders)
     times_ns = np.zeros((count, WARM_UP_REQUESTS + requests), dtype=np.int64)
     for request in range(times_ns.shape[1]):
         history = histories[request % len(histories)]
         for turn in range(count):
-            place = (request + turn) % count
+            index = (request + turn) % count
             start_ns = time.perf_counter_ns()
-            recommenders[place].recommend(history, K)
-            times_ns[place, request] = time.perf_counter_ns() - start_ns
+            recommenders[index].recommend(history, K)
+            times_ns[index, request] = time.perf_counter_ns() - start_ns
     return times_ns[:, WARM_UP_REQUESTS:] / 1e6

@@ -1,7 +1,7 @@
-"""Where data lie and how to read them, as one text: `clicks.csv?map=event_time=ts,user_id=uid&cache=2`.
+"""Data address: path, column mapping and cache key in one text: `clicks.csv?map=event_time=ts,user_id=uid&cache=2`.
 
-A pipeline run has one parameter for its data, so what the command line adds travels behind the path. Names are percent-encoded. The text
-of `cache` changes nothing but the version of the data: with another one all steps run anew, and keep what they make under it.
+A pipeline run has one parameter for its data, so options of the command line are appended to the path. Names are percent-encoded. `cache`
+only changes the data version: with another text all steps run anew and their outputs are cached under it.
 """
 
 import re
@@ -18,7 +18,10 @@ CACHE_TEXT = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A path, the columns that have another name there (ours to theirs), and a text that a cache knows them by, or none."""
+    """A path, the mapping of column names (ours to theirs) and a cache key, which may be empty.
+
+    UsageError for a mapping of a column that the contract does not have.
+    """
 
     path: str
     mapping: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +44,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The address that a text gives; a question mark that no option follows belongs to the path. UsageError for another option."""
+    """Parse a data address; a question mark without an option after it belongs to the path. UsageError for an unknown or invalid option."""
     path, mark, options = text.rpartition("?")
     if not mark or not options.startswith((f"{MAP}=", f"{CACHE}=")):
         return Address(path=text)
@@ -61,11 +64,11 @@ def parse(text: str) -> Address:
 
 
 def pairs(texts: list[str]) -> dict[str, str]:
-    """`ours=theirs` texts as a mapping; UsageError where one is not of that form, or names a column twice."""
+    """Parse `ours=theirs` texts into a mapping; UsageError where one has another form or a column comes twice."""
     mapping: dict[str, str] = {}
     for text in texts:
         ours, equals, theirs = text.partition("=")
         if not (ours and equals and theirs) or ours in mapping:
-            raise UsageError(f"{text!r} is no mapping of one column; write --map ours=theirs, such as --map {schema.EVENT_TIME}=ts")
+            raise UsageError(f"{text!r} is no column mapping; write --map ours=theirs, such as --map {schema.EVENT_TIME}=ts")
         mapping[ours] = theirs
     return mapping

@@ -1,8 +1,7 @@
-"""Bring data into the contract's tables: read, check, derive what is missing, and say what was done.
+"""Ingest data into the contract's tables: read, validate, derive missing columns, write Parquet parts and a report.
 
-The same bytes give the same files, whenever and wherever they are read: nothing that is written depends on the clock or the folder.
-Memory does not grow with the rows. A folder that is added to keeps its parts: new rows become new parts, and are in the tables at once
-when the manifest names them.
+The same bytes give the same files: nothing that is written depends on the clock or the folder. Memory does not grow with the rows.
+Appending keeps the parts of a folder: new rows become new parts, which are in the tables once the manifest names them (atomic publish).
 """
 
 import hashlib
@@ -16,141 +15,149 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lodestar import schema, storage
-from lodestar.data import address, derive, landed, manifest, merge, notes, parts, tables
-from lodestar.data.checks import Checked, check, checked_name
-from lodestar.data.conversions import quoted
-from lodestar.data.dataset import DataSet
-from lodestar.data.layout import opened
-from lodestar.data.manifest import Manifest, Part
-from lodestar.data.report import Report, TableReport
-from lodestar.data.simulator import NAME as SIMULATOR
-from lodestar.data.simulator import SimulatorConfig, is_simulated, simulate
-from lodestar.data.source import unreadable
+from lodestar import schema
+from lodestar.data import address
+from lodestar.data.contract import defaults, notes
+from lodestar.data.contract.checks import CheckedTable, check, checked_name
+from lodestar.data.contract.conversions import quoted
+from lodestar.data.contract.report import Report, TableReport
+from lodestar.data.datasets.dataset import DataSet
+from lodestar.data.readers import collector_parts
+from lodestar.data.readers.source import unreadable
+from lodestar.data.resolve import resolve_tables
+from lodestar.data.simulator.simulator import NAME as SIMULATOR
+from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, simulate
+from lodestar.data.tables import manifest, merge, part_files, tables
+from lodestar.data.tables.manifest import Manifest, Part
 from lodestar.errors import DataError, UsageError
-from lodestar.private import workspace
+from lodestar.io import storage
+from lodestar.io.private_folders import workspace
 from lodestar.progress import Progress
 
-INCOMING = ".incoming"  # what was brought from a bucket, until it is in the tables
+INCOMING = ".incoming"  # files downloaded from a bucket, until they are ingested
 MIN_USERS = 5
 BATCH_ROWS = 125_000
-MEMORY = "250MB"  # of the database; what does not fit goes to its folder
+MEMORY = "250MB"  # of the database; the rest spills to its folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """An ingest under way: `root` is the folder that is added to, with what it held `before`."""
+    """State of an ingest: `root` is the folder written to, `before` its manifest at the start."""
 
     database: Any
     dataset: DataSet
     root: Path
     before: Manifest
     min_users: int
-    checked: dict[str, Checked] = field(default_factory=dict)
+    checked: dict[str, CheckedTable] = field(default_factory=dict)
 
 
 def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
-    """Publish a folder of tables from an address (see `address.parse`); DataError, and nothing written, at the first bad row.
+    """Ingest an address (see `address.parse`) into a new folder of tables, published atomically.
 
-    `data` names a folder of tables, a known data set's folder, files of events (a wildcard names several), `s3://` of those, or
-    `simulator:users=300,…`.
+    `data` is a folder of tables, the folder of a public data set, files of events (a wildcard names several), `s3://` of those, or
+    `simulator:users=300,…`. `mapping` is column names, ours to theirs. At the first bad row it raises DataError and writes nothing;
+    with `quarantine` bad rows are quarantined instead. UsageError where there is nothing to read, DataError E201 for too few users.
     """
-    asked = _asked(data, mapping, quarantine)
+    request = _resolve(data, mapping, quarantine)
     with storage.publish_folder(target) as published, tempfile.TemporaryDirectory(dir=published.parent) as work:
-        return _ingest(asked, Path(work), published, Manifest(), MIN_USERS, Path(work))
+        return _ingest(request, Path(work), published, Manifest(), MIN_USERS, Path(work))
 
 
-def add(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
-    """Put what is new in the data into a folder of tables, which need not be there yet; files that it has taken in before are skipped.
+def append(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
+    """Append new data to a folder of tables, which is created if needed; files that were ingested before (by sha256) are skipped.
 
-    Killed anywhere, it leaves the tables as they were; the same again ends as if nothing had happened.
+    Killed at any point, it leaves the tables as they were, and running it again gives the same result as an uninterrupted run.
+    UsageError where only one of folder and data has event times.
     """
-    asked = _asked(data, mapping, quarantine)
+    request = _resolve(data, mapping, quarantine)
     with storage.exclusive(root) as folder:
-        storage.make_folder(root)
+        storage.make_synced_folder(root)
         before = manifest.read(root) or Manifest()
-        with storage.unread(root) as is_unread:
+        with storage.try_lock(root) as is_unread:
             if is_unread:
-                parts.sweep(root, (part for named in before.parts.values() for part in named))
-        report = _ingest(asked, folder, root, before, 0, root / INCOMING)
+                part_files.remove_orphans(root, (part for named in before.parts.values() for part in named))
+        report = _ingest(request, folder, root, before, 0, root / INCOMING)
         shutil.rmtree(root / INCOMING, ignore_errors=True)
         return report
 
 
 def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
-    """What `ingest` would report or raise, with nothing left behind."""
+    """The report, or the error, that `ingest` would give; writes nothing."""
     with workspace() as folder:
         return ingest(data, folder / "tables", mapping=mapping, quarantine=quarantine)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked(address.Address):
-    """Where the data lie, and whether bad rows are set aside."""
+class _Request(address.Address):
+    """The address of the data, and whether bad rows are quarantined."""
 
     quarantine: bool
 
 
-def _asked(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> _Asked:
-    asked = address.parse(data)
-    return _Asked(path=asked.path, mapping={**asked.mapping, **(mapping or {})}, quarantine=quarantine)
+def _resolve(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> _Request:
+    request = address.parse(data)
+    return _Request(path=request.path, mapping={**request.mapping, **(mapping or {})}, quarantine=quarantine)
 
 
-def _ingest(asked: _Asked, folder: Path, root: Path, before: Manifest, min_users: int, incoming: Path) -> Report:
+def _ingest(request: _Request, folder: Path, root: Path, before: Manifest, min_users: int, incoming: Path) -> Report:
+    """Ingest into `root`, whose manifest was `before`; `folder` is for temporary files, `incoming` for downloads."""
     digests: dict[Path, str] = {}
 
-    def is_taken(path: Path) -> bool:
+    def is_ingested(path: Path) -> bool:
         try:
             digests[path] = _digest(path)
-        except OSError as error:  # nobody may read it, or it is gone
-            if landed.is_part(path):
-                return False  # it is said where it is read, and tried again by the next ingest
+        except OSError as error:  # no permission, or it is gone
+            if collector_parts.is_part(path):
+                return False  # reported where it is read; the next ingest tries it again
             raise unreadable(path, f"cannot be read ({error.strerror})") from error
         return digests[path] in before.inputs
 
-    dataset = opened(_local(asked, folder, incoming), asked.mapping, is_taken)
+    dataset = resolve_tables(_local(request, folder, incoming), request.mapping, is_ingested)
     if before.parts and before.order_only != dataset.order_only:
-        raise UsageError(f"{root} and the data cannot be one table: only one of the two knows times; use another folder")
+        raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder")
     known = sum(digest in before.inputs for digest in digests.values())
     if not dataset.tables:
-        nothing = {name: TableReport() for name in schema.TABLES}
-        return Report(source=_source(asked), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=nothing)
+        empty = {name: TableReport() for name in schema.TABLES}
+        return Report(source=_source(request), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=empty)
     if schema.EVENTS.name not in {*dataset.tables, *before.parts}:
-        raise UsageError(f"{asked.path} holds no events; bring them first, or with the rest")
+        raise UsageError(f"{request.path} holds no events; ingest them first, or with the rest")
     inputs = {digest: path.name for path, digest in digests.items()}
     with _database(folder) as database, Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
         work = _Work(database=database, dataset=dataset, root=root, before=before, min_users=min_users)
-        _check(work, quarantine=asked.quarantine, progress=progress)
+        _check(work, quarantine=request.quarantine, progress=progress)
         reports, written = _write(work, progress)
-        report = Report(source=_source(asked), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=reports)
+        report = Report(source=_source(request), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=reports)
         storage.put(_json(asdict(report)), str(root / tables.REPORT))
-        if asked.quarantine or any(checked.offenders for checked in work.checked.values()):
+        if request.quarantine or any(checked.offenders for checked in work.checked.values()):
             _write_quarantine(root / tables.QUARANTINE, work.checked.values())
-        named = tuple(sorted(name for name in _named(before) if name not in work.checked))
+        named = tuple(sorted(name for name in _tables_from_events(before) if name not in work.checked))
         after = replace(before, parts=written, inputs={**before.inputs, **inputs}, named_by_events=named, order_only=dataset.order_only)
         manifest.write(root, after)
         progress.advance()
         return report
 
 
-def _named(before: Manifest) -> Sequence[str]:
-    """Tables that may be named by events only; at first, users and items."""
+def _tables_from_events(before: Manifest) -> Sequence[str]:
+    """Names of the tables whose rows are derived from events so far; at first, users and items."""
     return before.named_by_events if before.parts else (schema.USERS.name, schema.ITEMS.name)
 
 
-def _local(asked: address.Address, folder: Path, incoming: Path) -> str:
-    if is_simulated(asked.path):
-        if asked.mapping:
+def _local(request: address.Address, folder: Path, incoming: Path) -> str:
+    """A local path of the data: simulated into `folder`, downloaded to `incoming`, or the path itself."""
+    if is_simulated(request.path):
+        if request.mapping:
             raise UsageError("the simulator writes the contract's columns; leave --map out")
-        config, made = SimulatorConfig.parse(asked.path), folder / SIMULATOR
-        made.mkdir()
-        simulate(config, made)
-        return str(made)
-    return str(storage.fetch(asked.path, incoming)) if storage.is_remote(asked.path) else asked.path
+        config, simulated = SimulatorConfig.parse(request.path), folder / SIMULATOR
+        simulated.mkdir()
+        simulate(config, simulated)
+        return str(simulated)
+    return str(storage.fetch(request.path, incoming)) if storage.is_remote(request.path) else request.path
 
 
 @contextmanager
 def _database(folder: Path) -> Iterator[Any]:
-    """A database on disk, so that tables may be larger than memory; it keeps rows in order."""
+    """A DuckDB database on disk, so that tables may be larger than memory; it preserves the order of rows."""
     import duckdb
 
     with duckdb.connect(str(folder / "ingest.duckdb")) as database:
@@ -162,82 +169,83 @@ def _database(folder: Path) -> Iterator[Any]:
 
 
 def _check(work: _Work, *, quarantine: bool, progress: Progress) -> None:
+    """Validate all tables of the data set, events first, as the others' defaults depend on them."""
     now_us = time.time_ns() // 1000
-    if stored := _stored(work, schema.EVENTS):
-        derive.see(work.database, (), stored)
+    if stored := _stored_sql(work, schema.EVENTS):
+        defaults.create_events_view(work.database, (), stored)
     for name, sources in work.dataset.tables.items():
         table = schema.TABLES[name]
-        stored = _stored(work, table) if name in parts.MOMENT else ""
+        stored = _stored_sql(work, table) if name in part_files.TIME_COLUMN else ""
         work.checked[name] = check(work.database, table, sources(), now_us=now_us, quarantine=quarantine, stored=stored)
         if table is schema.EVENTS:
-            derive.see(work.database, work.checked[name].columns, stored)
+            defaults.create_events_view(work.database, work.checked[name].columns, stored)
             _check_users(work)
         progress.advance()
 
 
-def _stored(work: _Work, table: schema.Table) -> str:
-    """SQL of the rows that the folder has already, empty where it has none."""
+def _stored_sql(work: _Work, table: schema.Table) -> str:
+    """SQL of the rows that the folder had before, empty where it had none."""
     old = [work.root / part.path for part in work.before.parts.get(table.name, ())]
-    return merge.stored(table, old) if old else ""
+    return merge.stored_sql(table, old) if old else ""
 
 
 def _check_users(work: _Work) -> None:
-    query = f"SELECT count(DISTINCT {quoted(schema.USER_ID)}) FROM ({_completed(work, schema.EVENTS)})"
+    query = f"SELECT count(DISTINCT {quoted(schema.USER_ID)}) FROM ({_completed_sql(work, schema.EVENTS)})"
     users = work.database.execute(query).fetchone()[0]
     if users < work.min_users:
-        message = f"{users} users with events are too few to learn from, at least {work.min_users} are needed"
-        raise DataError("E201", message, remedy="Bring more users.")
+        message = f"{users} users with events are too few to train on, at least {work.min_users} are needed"
+        raise DataError("E201", message, remedy="Ingest events of more users.")
 
 
-def _completed(work: _Work, table: schema.Table) -> str:
+def _completed_sql(work: _Work, table: schema.Table) -> str:
     checked = work.checked[table.name]
-    return derive.completed(work.database, table, checked.columns, checked.complete)
+    return defaults.completed_sql(work.database, table, checked.columns, checked.complete)
 
 
 def _write(work: _Work, progress: Progress) -> tuple[dict[str, TableReport], dict[str, tuple[Part, ...]]]:
-    """Write the new parts; the report and all parts of each table."""
+    """Write the new parts; returns the report and all parts of each table, by name."""
     found: dict[str, tuple[Part, ...]] = {}
     reports: dict[str, TableReport] = {}
     for name, table in schema.TABLES.items():
         new = _parts(work, table)
-        found[name] = (*work.before.parts.get(name, ()), *new) if name in parts.MOMENT else tuple(new)
+        found[name] = (*work.before.parts.get(name, ()), *new) if name in part_files.TIME_COLUMN else tuple(new)
         count = sum(part.rows for part in new)
         if name in work.checked:
-            kept = count if name in parts.MOMENT else _count(work, checked_name(table))
+            kept = count if name in part_files.TIME_COLUMN else _count(work, checked_name(table))
             reports[name] = _table_report(work, work.checked[name], kept)
             progress.advance()
         else:
-            is_derived = count > 0 and name in _named(work.before)
+            is_derived = count > 0 and name in _tables_from_events(work.before)
             fresh = max(0, count - work.before.rows(table)) if is_derived else 0
-            reports[name] = TableReport(added=fresh, derived=derive.derived(table, table.key) if is_derived else {})
+            reports[name] = TableReport(added=fresh, derived=defaults.derived_columns(table, table.key) if is_derived else {})
     return reports, found
 
 
 def _parts(work: _Work, table: schema.Table) -> list[Part]:
-    """The parts that are new; of a table that is not split by time, the one that takes the place of the last.
+    """Write the new parts of a table; a table without a time column is merged and rewritten as one part.
 
-    Rows that only events name stand in until a file gives the table, and then are gone.
+    Rows derived from events are placeholders: they are replaced once a file gives the table.
     """
     before = work.before.parts.get(table.name, ())
     if table.name in work.checked:
-        query = _completed(work, table)
-    elif table.name in _named(work.before) and schema.EVENTS.name in work.checked:
-        query = derive.named_by_events(table, work.checked[schema.EVENTS.name].columns)
+        query = _completed_sql(work, table)
+    elif table.name in _tables_from_events(work.before) and schema.EVENTS.name in work.checked:
+        query = defaults.ids_from_events(table, work.checked[schema.EVENTS.name].columns)
     elif before:
-        return [] if table.name in parts.MOMENT else list(before)
+        return [] if table.name in part_files.TIME_COLUMN else list(before)
     else:
-        return parts.write((), table, work.root)
-    by_events = table.name in _named(work.before)
-    if before and table.name not in parts.MOMENT and by_events == (table.name not in work.checked):
-        query = merge.merged(table, query, _stored(work, table), by_events=by_events)
+        return part_files.write((), table, work.root)
+    by_events = table.name in _tables_from_events(work.before)
+    if before and table.name not in part_files.TIME_COLUMN and by_events == (table.name not in work.checked):
+        query = merge.merged_sql(table, query, _stored_sql(work, table), by_events=by_events)
     rows = work.database.execute(query if _is_in_order(work, table) else f"{query} ORDER BY row")
-    return parts.write(rows.to_arrow_reader(BATCH_ROWS), table, work.root, before)
+    return part_files.write(rows.to_arrow_reader(BATCH_ROWS), table, work.root, before)
 
 
 def _is_in_order(work: _Work, table: schema.Table) -> bool:
-    """Rows that nothing was joined to come as they are stored; to sort many is slow."""
+    """Whether the query keeps the order of rows without a sort, as it has no join."""
     if table is schema.EVENTS:
-        return schema.EVENT_ID in work.checked[table.name].complete or not derive.has_repeats(work.database)
+        return schema.EVENT_ID in work.checked[table.name].complete or not defaults.has_repeats(work.database)
     return table is schema.IMPRESSIONS
 
 
@@ -245,20 +253,24 @@ def _count(work: _Work, name: str) -> int:
     return int(work.database.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
 
 
-def _table_report(work: _Work, checked: Checked, kept: int) -> TableReport:
+def _table_report(work: _Work, checked: CheckedTable, kept: int) -> TableReport:
     return TableReport(
         rows_in=checked.rows_in,
-        kept=kept,
+        rows_kept=kept,
         dropped=checked.dropped,
-        derived=derive.derived(checked.table, checked.complete),
+        derived=defaults.derived_columns(checked.table, checked.complete),
         ignored=checked.ignored,
-        notes=(*checked.notes, *notes.lacking(work.database, checked), *notes.unknown(work.database, checked.table)),
+        notes=(
+            *checked.notes,
+            *notes.missing_columns_by_type(work.database, checked),
+            *notes.unknown_references(work.database, checked.table),
+        ),
         offenders=checked.offenders,
     )
 
 
-def _source(asked: address.Address) -> str:
-    return asked.path if is_simulated(asked.path) else Path(asked.path).name
+def _source(request: address.Address) -> str:
+    return request.path if is_simulated(request.path) else Path(request.path).name
 
 
 def _digest(path: Path) -> str:
@@ -266,8 +278,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _write_quarantine(path: Path, tables_: Iterable[Checked]) -> None:
-    """A line of JSON for each row that was set aside, with its code, file, line, column and value."""
+def _write_quarantine(path: Path, tables_: Iterable[CheckedTable]) -> None:
+    """Write the quarantine as JSON lines: code, table, file, line, column, value and message of each bad row."""
     with storage.publish_file(path) as written, written.open("w") as file:
         for checked in tables_:
             for error in checked.bad():

@@ -1,34 +1,37 @@
-"""A bundle's ranker ready to answer: what it adds to the scores of the best candidates."""
+"""Reranker: runs a bundle's ranker (ONNX) on the candidates of retrieval."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.onnx_runtime import session
-from lodestar.ranker import CANDIDATES, COUNTS, HISTORY, MASK, WORTH, Ranker
-from lodestar.schema import pairs
+from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES, Ranker
+from lodestar.engine.onnx_runtime import session
+from lodestar.schema import ranker_inputs
 
 Floats = NDArray[np.float32]
 
 
 class Reranker:
-    """Safe to share between threads."""
+    """ONNX session of a ranker; safe to share between threads."""
 
     def __init__(self, ranker: Ranker, threads: int) -> None:
         self.ranker = ranker
         self._session = session(ranker.graph, threads)
-        self._columns = [pairs.NAMES.index(name) for name in ranker.counts]
-        self._takes_all = ranker.counts == pairs.NAMES
+        self._columns = [ranker_inputs.NAMES.index(name) for name in ranker.counts]
+        self._uses_all_counts = ranker.counts == ranker_inputs.NAMES
 
-    def worth(self, history: NDArray[np.signedinteger[Any]], candidates: NDArray[np.intp], counts_CF: Floats) -> Floats:
-        """Of each candidate (a row of the item table), [C]; a history that is not empty, oldest first; counts are `pairs.NAMES`."""
+    def score(self, history: NDArray[np.signedinteger[Any]], candidates: NDArray[np.intp], counts_CF: Floats) -> Floats:
+        """Score offsets of the candidates (rows of the item table), [C].
+
+        The history is not empty, oldest first; `counts_CF` [C, F] are the features `ranker_inputs.NAMES`.
+        """
         recent = self.ranker.vectors[history[-self.ranker.max_length :]].astype(np.float32)
-        given = {
+        inputs = {
             HISTORY: recent[None],
             MASK: np.ones((1, len(recent)), dtype=np.bool_),
             CANDIDATES: self.ranker.vectors[candidates].astype(np.float32)[None],
-            COUNTS: (counts_CF if self._takes_all else counts_CF[:, self._columns])[None],
+            COUNTS: (counts_CF if self._uses_all_counts else counts_CF[:, self._columns])[None],
         }
-        found: Floats = self._session.run([WORTH], given)[0][0]
+        found: Floats = self._session.run([SCORES], inputs)[0][0]
         return found

@@ -1,6 +1,6 @@
-"""For whom the model is good: users by how much is known of them, answers by how popular they are and what they are about.
+"""Slices: metrics by segment, by length of the user's history, popularity of the next item and its category.
 
-A case with several relevant items belongs where the first of them does, the one taken next.
+A case with several relevant items belongs to the segment of the first, the next interaction.
 """
 
 from collections import Counter
@@ -9,65 +9,74 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.data.histories import packed
-from lodestar.data.splits import Cases
-from lodestar.evaluation.intervals import Interval, compared
-from lodestar.models.counts import Sequences
+from lodestar.data.split.ragged_array import from_lists
+from lodestar.data.split.splits import EvalCases
+from lodestar.evaluation.intervals import Interval, paired_intervals
+from lodestar.models.closed_form.counts import Sequences
 
 Values = NDArray[np.float64]
 Label = NDArray[np.int64]
-LENGTHS = (1, 11, 51, 201)  # where each group of histories starts
-MOST_CATEGORIES = 8
+LENGTHS = (1, 11, 51, 201)  # lower bounds of the segments by history length
+MAX_CATEGORIES = 8
 HEAD_MID_TAIL = ("head (first third of interactions)", "mid (second third)", "tail (last third)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """One group of users: the model's metrics, the best baseline's, and how far the model is ahead."""
+    """One segment of users: metrics of the model and of the best baseline, and the paired difference (`lead`)."""
 
     by: str
     label: str
     users: int
     model: dict[str, Interval]
     baseline: dict[str, Interval]
-    ahead: dict[str, Interval]
+    lead: dict[str, Interval]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """Which of `labels` each case belongs to, [C]."""
+    """A partition of the test cases into segments; `group` is an index into `labels` for each case, [C]."""
 
     by: str
     labels: list[str]
     group: Label
 
     def members(self) -> list[tuple[str, Label]]:
-        """The cases of each group that has any."""
+        """The case indices of each segment that is not empty, with its label."""
         found = [(label, np.flatnonzero(self.group == group)) for group, label in enumerate(self.labels)]
         return [(label, cases) for label, cases in found if len(cases)]
 
 
 def slices(groupings: list[Grouping], model: dict[str, Values], baseline: dict[str, Values], samples: int, seed: int) -> list[Slice]:
-    """Every group of every grouping, judged by the same metrics, [C] each."""
+    """Slices of every grouping, from per-case values [C] of the same metrics for the model and the best baseline."""
     found = []
     for grouping in groupings:
         for label, cases in grouping.members():
             mine = {name: values[cases] for name, values in model.items()}
             theirs = {name: values[cases] for name, values in baseline.items()}
-            judged = compared(mine, theirs, samples, seed)
-            found.append(Slice(by=grouping.by, label=label, users=len(cases), model=judged[0], baseline=judged[1], ahead=judged[2]))
+            found_intervals = paired_intervals(mine, theirs, samples, seed)
+            found.append(
+                Slice(
+                    by=grouping.by,
+                    label=label,
+                    users=len(cases),
+                    model=found_intervals[0],
+                    baseline=found_intervals[1],
+                    lead=found_intervals[2],
+                )
+            )
     return found
 
 
-def groupings(cases: Cases, known: Sequences, categories: list[str]) -> list[Grouping]:
-    """`known` is what came before the test, which says how popular an item was; `categories` has one per item."""
+def groupings(cases: EvalCases, known: Sequences, categories: list[str]) -> list[Grouping]:
+    """Groupings by history length, popularity and category; `known` are the interactions before the test, `categories` [N] one per item."""
     first_C = np.array([items[0] for items in cases.relevant], dtype=np.int64)
     found = [by_history(cases), by_popularity(first_C, known, len(categories))]
     return [*found, by_category(first_C, categories)] if any(categories) else found
 
 
-def by_history(cases: Cases) -> Grouping:
-    """How many items the history holds."""
+def by_history(cases: EvalCases) -> Grouping:
+    """Grouping by the number of items in the history."""
     lengths = np.array([len(history) for history in cases.history])
     ends = [f"–{following - 1}" for following in LENGTHS[1:]] + [" or more"]
     labels = [f"{start}{end}" for start, end in zip(LENGTHS, ends, strict=True)]
@@ -75,21 +84,21 @@ def by_history(cases: Cases) -> Grouping:
 
 
 def by_popularity(first_C: Label, known: Sequences, num_items: int) -> Grouping:
-    """Items from the most taken to the least, cut where a third and two thirds of all interactions are reached."""
-    counts = np.bincount(packed(known).flat(), minlength=num_items)
+    """Grouping by popularity of the next item: head, mid and long tail, each with a third of all interactions."""
+    counts = np.bincount(from_lists(known).flat(), minlength=num_items)
     order = np.argsort(-counts, kind="stable")
     before = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) / max(1, counts.sum())
     third = np.empty(num_items, dtype=np.int64)
     third[order] = np.minimum((before * len(HEAD_MID_TAIL)).astype(np.int64), len(HEAD_MID_TAIL) - 1)
-    return Grouping(by="popularity of the item taken next", labels=list(HEAD_MID_TAIL), group=third[first_C])
+    return Grouping(by="popularity of the next item", labels=list(HEAD_MID_TAIL), group=third[first_C])
 
 
 def by_category(first_C: Label, categories: list[str]) -> Grouping:
-    """The categories with the most cases, and all others as one."""
+    """Grouping by category of the next item: the MAX_CATEGORIES with the most cases, all others as one."""
     wanted = [categories[item] for item in first_C]
-    largest = [category for category, _ in Counter(sorted(wanted)).most_common(MOST_CATEGORIES)]
+    largest = [category for category, _ in Counter(sorted(wanted)).most_common(MAX_CATEGORIES)]
     labels = [*(category or "no category" for category in largest), "all others"]
-    group = {category: place for place, category in enumerate(largest)}
+    group = {category: index for index, category in enumerate(largest)}
     return Grouping(
-        by="category of the item taken next", labels=labels, group=np.array([group.get(category, len(largest)) for category in wanted])
+        by="category of the next item", labels=labels, group=np.array([group.get(category, len(largest)) for category in wanted])
     )

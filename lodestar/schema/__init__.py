@@ -1,6 +1,6 @@
-"""The data contract's names: tables, columns, event types and features, each spelled here and nowhere else.
+"""Schema of the data contract: names of tables, columns, event types and features, each defined here and nowhere else.
 
-Ids are strings of 1–128 bytes, times are UTC microseconds, and every table carries `ingested_at`: when a row became known.
+Ids are strings of 1–128 bytes, times are UTC microseconds, and every table has `ingested_at`: the time a row became known.
 """
 
 from lodestar.schema.columns import *

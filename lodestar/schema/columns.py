@@ -1,4 +1,4 @@
-"""Columns: how each is called, and what its values are."""
+"""Column names of the data contract, their types and bounds."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,7 +56,7 @@ RETRIEVER = "retriever"
 FEATURE_HASH = "feature_hash"
 KNOWN_US = "known_us"
 COUNTS = "counts"
-FEATURE_GENERATION = "feature_generation"  # whose rows an answer was made from
+FEATURE_GENERATION = "feature_generation"  # generation of the features that a response was computed from
 IS_SPONSORED = "is_sponsored"
 ATTRS = "attrs"
 KIND = "kind"
@@ -87,7 +87,7 @@ RATING_SCALE = (1.0, 5.0)
 
 
 class Kind(StrEnum):
-    """The type of a column's values."""
+    """Type of a column's values."""
 
     ID = "id"
     TEXT = "text"
@@ -95,14 +95,14 @@ class Kind(StrEnum):
     FLOAT = "float"
     INT = "int"
     BOOL = "bool"
-    TEXTS = "texts"
-    FLOATS = "floats"
-    PAIRS = "pairs"
+    TEXT_LIST = "text_list"
+    FLOAT_LIST = "float_list"
+    STRING_MAP = "string_map"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column; `low` and `high` are inclusive bounds, `choices` all values there may be, `pii` marks what identifies a person."""
+    """A column: type, inclusive bounds `low` and `high`, allowed values (`choices`), and whether it is personal data (`pii`)."""
 
     name: str
     kind: Kind
@@ -115,19 +115,22 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the contract: its key and its columns, in order."""
+    """A table of the data contract: name, primary key and columns in order."""
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
 
     def column(self, name: str) -> Column:
+        """The column of a name; raises StopIteration if there is none."""
         return next(column for column in self.columns if column.name == name)
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def required(self) -> tuple[str, ...]:
+        """Names of the columns that must not be null."""
         return tuple(column.name for column in self.columns if column.required)

@@ -1,32 +1,35 @@
-"""What a user and an item have to do with each other, made when it is asked for from what is known of either."""
+"""Cross features of a user-item pair, computed on demand from user and item features (Feast on-demand feature view)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lodestar.schema.pairs import EVENTS, HEAT, TAKEN
+from lodestar.schema.ranker_inputs import EVENTS, INTERACTIONS, RECENCY_COUNTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-INPUTS = (EVENTS, TAKEN, "language", "item_language", "interests", "segments", "category_path")
-NAMES = (HEAT, "is_in_language", "is_of_interest")
+INPUTS = (EVENTS, INTERACTIONS, "language", "item_language", "interests", "segments", "category_path")
+NAMES = (RECENCY_COUNTS, "is_in_language", "is_of_interest")
 
 
 def crosses(pair: Mapping[str, Any]) -> dict[str, np.float32]:
-    """`heat`: the user's activity times the item's; the others are 1 or 0. `pair` holds INPUTS; what is not known counts for nothing."""
-    wanted = {one.casefold() for one in (*_all(pair["interests"]), *_all(pair["segments"]))}
+    """Cross features of one pair: `heat` (user activity times item popularity), `is_in_language` and `is_of_interest` (0 or 1).
+
+    `pair` has the features INPUTS; missing values count as 0.
+    """
+    interests = {one.casefold() for one in (*_all(pair["interests"]), *_all(pair["segments"]))}
     language = pair["language"]
     return {
-        HEAT: np.float32(_known(pair[EVENTS])) * np.float32(_known(pair[TAKEN])),
+        RECENCY_COUNTS: np.float32(_known(pair[EVENTS])) * np.float32(_known(pair[INTERACTIONS])),
         "is_in_language": np.float32(isinstance(language, str) and language != "" and language == pair["item_language"]),
-        "is_of_interest": np.float32(any(one.casefold() in wanted for one in _all(pair["category_path"]))),
+        "is_of_interest": np.float32(any(one.casefold() in interests for one in _all(pair["category_path"]))),
     }
 
 
 def of_rows(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """The same of many pairs, one a row."""
+    """`crosses` for a data frame with a pair per row."""
     import pandas as pd
 
     found = [crosses(pair) for pair in rows[list(INPUTS)].to_dict("records")]  # type: ignore[arg-type]  # its names are texts

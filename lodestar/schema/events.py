@@ -1,4 +1,4 @@
-"""Event types: which there are, what each must carry, and which say that a user wanted an item."""
+"""Event types, their required columns, and which are positive feedback."""
 
 from enum import StrEnum
 
@@ -6,6 +6,8 @@ from lodestar.schema.columns import CURRENCY, DWELL_S, ITEM_ID, PROGRESS, QUERY_
 
 
 class EventType(StrEnum):
+    """Type of a user event, the values of the column `event_type`."""
+
     VIEW = "view"
     CLICK = "click"
     SEARCH = "search"
@@ -28,7 +30,7 @@ class EventType(StrEnum):
     PLAY = "play"
 
 
-_ABOUT_AN_ITEM = (
+_ITEM_EVENTS = (
     EventType.VIEW,
     EventType.CLICK,
     EventType.LIKE,
@@ -39,12 +41,12 @@ _ABOUT_AN_ITEM = (
     EventType.COMPLETE,
     EventType.QUIZ,
 )
-_ABOUT_A_PERSON = (EventType.FOLLOW, EventType.FRIEND_REQUEST, EventType.FRIEND_ACCEPT, EventType.BLOCK)
+_SOCIAL_EVENTS = (EventType.FOLLOW, EventType.FRIEND_REQUEST, EventType.FRIEND_ACCEPT, EventType.BLOCK)
 
-# What an event of a type must carry beside the columns that every event has.
-NEEDS: dict[EventType, tuple[str, ...]] = {
-    **dict.fromkeys(_ABOUT_AN_ITEM, (ITEM_ID,)),
-    **dict.fromkeys(_ABOUT_A_PERSON, (TARGET_USER_ID,)),
+# Required columns by event type, in addition to those of every event.
+REQUIRED_COLUMNS: dict[EventType, tuple[str, ...]] = {
+    **dict.fromkeys(_ITEM_EVENTS, (ITEM_ID,)),
+    **dict.fromkeys(_SOCIAL_EVENTS, (TARGET_USER_ID,)),
     EventType.SEARCH: (QUERY_TEXT,),
     EventType.ADD_TO_CART: (ITEM_ID, VALUE, CURRENCY),
     EventType.PURCHASE: (ITEM_ID, VALUE, CURRENCY),
@@ -54,5 +56,5 @@ NEEDS: dict[EventType, tuple[str, ...]] = {
     EventType.PLAY: (ITEM_ID, DWELL_S),
 }
 
-# Event types that say a user wanted an item: what sequences and labels are made of.
-POSITIVE = frozenset(NEEDS) - {EventType.SEARCH, EventType.HIDE, *_ABOUT_A_PERSON}
+# Positive feedback: event types that sequences and labels are made of.
+POSITIVE = frozenset(REQUIRED_COLUMNS) - {EventType.SEARCH, EventType.HIDE, *_SOCIAL_EVENTS}

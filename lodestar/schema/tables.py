@@ -1,4 +1,4 @@
-"""The tables of the contract, column by column."""
+"""Tables of the data contract with their columns, and the hash of the schema."""
 
 import hashlib
 
@@ -25,11 +25,11 @@ USERS = Table(
         _optional(COUNTRY, Kind.TEXT),
         _optional(LANGUAGE, Kind.TEXT),
         Column(name=BIRTH_YEAR, kind=Kind.INT, low=1900, high=2100, pii=True),
-        _optional(SEGMENTS, Kind.TEXTS),
-        _optional(INTERESTS, Kind.TEXTS),
+        _optional(SEGMENTS, Kind.TEXT_LIST),
+        _optional(INTERESTS, Kind.TEXT_LIST),
         _optional(CONSENT_SOCIAL, Kind.BOOL),
         _optional(IS_MINOR, Kind.BOOL),
-        _optional(ATTRS, Kind.PAIRS),
+        _optional(ATTRS, Kind.STRING_MAP),
     ),
 )
 
@@ -47,8 +47,8 @@ ITEMS = Table(
         _optional(DESCRIPTION, Kind.TEXT),
         _optional(AVAILABLE_FROM, Kind.TIME),
         _optional(AVAILABLE_TO, Kind.TIME),
-        _optional(CATEGORY_PATH, Kind.TEXTS),
-        _optional(TAGS, Kind.TEXTS),
+        _optional(CATEGORY_PATH, Kind.TEXT_LIST),
+        _optional(TAGS, Kind.TEXT_LIST),
         _optional(CREATOR_ID, Kind.TEXT),
         Column(name=PRICE, kind=Kind.FLOAT, low=0.0),
         _optional(CURRENCY, Kind.TEXT),
@@ -57,7 +57,7 @@ ITEMS = Table(
         Column(name=LEVEL, kind=Kind.INT, low=1, high=5),
         Column(name=DURATION_S, kind=Kind.FLOAT, low=0.0),
         _optional(AGE_RATING, Kind.TEXT),
-        _optional(ATTRS, Kind.PAIRS),
+        _optional(ATTRS, Kind.STRING_MAP),
     ),
 )
 
@@ -85,7 +85,7 @@ EVENTS = Table(
         Column(name=DWELL_S, kind=Kind.FLOAT, low=0.0),
         Column(name=PROGRESS, kind=Kind.FLOAT, low=0.0, high=1.0),
         _optional(SOURCE, Kind.TEXT),
-        _optional(ATTRS, Kind.PAIRS),
+        _optional(ATTRS, Kind.STRING_MAP),
     ),
 )
 
@@ -125,7 +125,7 @@ ITEM_CONTENT = Table(
         _required(INGESTED_AT, Kind.TIME),
         _optional(TEXT, Kind.TEXT),
         _optional(URI, Kind.TEXT),
-        _optional(EMBEDDING, Kind.FLOATS),
+        _optional(EMBEDDING, Kind.FLOAT_LIST),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""`torchrun -m lodestar.training`: one worker of a training job, with addresses that may be `s3://`."""
+"""Entry point of a training worker, `torchrun -m lodestar.training`; features, checkpoints and bundle may be in `s3://`."""
 
 import argparse
 import logging
@@ -6,25 +6,25 @@ import os
 import sys
 from pathlib import Path
 
-from lodestar import storage
 from lodestar.config import Recipe, from_json
 from lodestar.errors import LodestarError
-from lodestar.private import workspace
-from lodestar.recipes import configured
-from lodestar.safe_text import log_to_stderr
-from lodestar.training.distributed import meet
-from lodestar.training.heartbeat import last_line_kept, watch
+from lodestar.io import storage
+from lodestar.io.private_folders import workspace
+from lodestar.process.safe_text import log_to_stderr
+from lodestar.recipes import load_recipe
+from lodestar.training.distributed.distributed import rendezvous
+from lodestar.training.distributed.heartbeat import watch, write_last_error
 from lodestar.training.run import train
 
 FEATURES, BUNDLE = "features", "bundle"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, and let the leader publish; the exit code says what kind of trouble there was."""
+    """Run one training worker; rank zero publishes the bundle. The exit code is 0, or the error's."""
     options = _parser().parse_args(arguments)
     log_to_stderr(logging.INFO)
     try:
-        with last_line_kept(options.error_file, int(os.environ.get("RANK", "0"))):
+        with write_last_error(options.error_file, int(os.environ.get("RANK", "0"))):
             _train(options)
     except LodestarError as error:
         sys.stderr.write(f"lodestar.training: {error}\n")
@@ -36,15 +36,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lodestar.training", description="Train a recipe; started by torchrun, as one of its workers."
     )
-    parser.add_argument("--features", required=True, metavar="ADDRESS", help="what build_features wrote: a folder or s3://")
-    parser.add_argument("--features-digest", default="", metavar="SHA256", help="what they are to be, where they are in s3://")
-    parser.add_argument("--bundle", required=True, metavar="ADDRESS", help="where the bundle goes: a folder or s3://")
-    parser.add_argument("--checkpoints", required=True, metavar="ADDRESS", help="where to go on from: a folder or s3://")
+    parser.add_argument("--features", required=True, metavar="ADDRESS", help="features that build_features wrote: a folder or s3://")
+    parser.add_argument("--features-digest", default="", metavar="SHA256", help="expected digest of features in s3://")
+    parser.add_argument("--bundle", required=True, metavar="ADDRESS", help="write the bundle here: a folder or s3://")
+    parser.add_argument(
+        "--checkpoints", required=True, metavar="ADDRESS", help="save checkpoints to, and resume from, here: a folder or s3://"
+    )
     parser.add_argument("--recipe", default="sasrec", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--overrides", default="{}", metavar="JSON", help="values that replace the recipe's")
+    parser.add_argument("--overrides", default="{}", metavar="JSON", help="overrides of the recipe, a JSON object")
     parser.add_argument("--recipe-file", type=Path, metavar="FILE", help="a whole recipe as JSON, instead of a name")
-    parser.add_argument("--heartbeat", default="", metavar="ADDRESS", help="end when nobody writes there any more: a step follows this job")
-    parser.add_argument("--error-file", type=Path, metavar="FILE", help="where the line of an error goes that ends this worker")
+    parser.add_argument(
+        "--heartbeat", default="", metavar="ADDRESS", help="end once the pipeline step that watches this job stops writing here"
+    )
+    parser.add_argument("--error-file", type=Path, metavar="FILE", help="write the error that ends this worker here, in one line")
     return parser
 
 
@@ -52,7 +56,7 @@ def _train(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     if options.heartbeat:
         watch(options.heartbeat)
-    meet()
+    rendezvous()
     with workspace() as work:
         features = Path(options.features)
         if storage.is_remote(options.features):
@@ -67,7 +71,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    return from_json(options.recipe_file.read_text()) if options.recipe_file else configured(options.recipe, options.overrides)
+    return from_json(options.recipe_file.read_text()) if options.recipe_file else load_recipe(options.recipe, options.overrides)
 
 
 if __name__ == "__main__":

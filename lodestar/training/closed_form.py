@@ -1,26 +1,27 @@
-"""Training without a loop: what a family may be set to is tried on the validation items, and the best is fitted on all before the test."""
+"""Training of closed-form families: grid search of hyperparameters on the validation set, then a fit on all data before the test set."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from lodestar.config import Recipe
-from lodestar.data.splits import affordable
-from lodestar.features.store import FeatureSet
-from lodestar.models.counts import Known
-from lodestar.models.retriever import FAMILIES
+from lodestar.data.split.splits import affordable
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.models.closed_form.closed_form_retrievers import FAMILIES
+from lodestar.models.closed_form.counts import TrainingData
 from lodestar.progress import Progress
-from lodestar.training import publish
-from lodestar.training.settings import tuned
+from lodestar.training.ensemble.grid_search import grid_search
+from lodestar.training.publish import publish
 
 
 def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
-    """Fill a bundle's folder with a family that needs no loop."""
+    """Fit a closed-form family and write its bundle's files into `folder`."""
     split, num_items = found.split(recipe.data), len(found.items)
     split = replace(split, validation=affordable(split.validation, num_items, recipe.evaluation, "validation"))
-    shape, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
-    _, setting, quality = tuned(name, split, num_items, recipe.model.dim, recipe)
-    known = Known(sequences=split.before_test, moments=split.moments, num_items=num_items, device=recipe.train.device)
+    rank_and_seed, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
+    _, hyperparameters, quality = grid_search(name, split, num_items, recipe.model.dim, recipe)
+    data = TrainingData(sequences=split.before_test, times_us=split.moments, num_items=num_items, device=recipe.train.device)
     with Progress(f"fit {name}", 1) as progress:
-        model = FAMILIES[name][0](known, *shape)(setting)
+        model = FAMILIES[name][0](data, *rank_and_seed)(hyperparameters)
         progress.advance()
-    publish.write(folder, found, recipe, model.vectors, model.encoder, {"validation_ndcg_at_10": quality.ndcg, **setting}, model.neighbours)
+    metrics = {"validation_ndcg_at_10": quality.ndcg, **hyperparameters}
+    publish.write(folder, found, recipe, model.vectors, model.encoder, metrics, model.neighbours)

@@ -1,4 +1,4 @@
-"""A whole training: from features to a published bundle, or to a coded error and nothing."""
+"""Training run: from features to an atomically published bundle, resumable from checkpoints, on one or several workers."""
 
 import hashlib
 import json
@@ -14,125 +14,137 @@ from pathlib import Path
 
 import torch
 
-from lodestar import storage
-from lodestar.bundle import COST
-from lodestar.config import BLEND, COUNTED_FAMILIES, Recipe, to_json
-from lodestar.data.interactions import check_enough
+from lodestar.bundle.bundle import COST
+from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, to_json
+from lodestar.data.split.interactions import check_enough
 from lodestar.errors import EnvironmentFault
-from lodestar.features import store
-from lodestar.features.store import FeatureSet
+from lodestar.features.batch import feature_set
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.io import storage
 from lodestar.progress import log_event
-from lodestar.training import closed_form, cost, publish, rated, weights
-from lodestar.training.blending import Blended, Blending
-from lodestar.training.checkpoints import LOG, Checkpoints, State
-from lodestar.training.cost import Meter
-from lodestar.training.distributed import Group, joined
-from lodestar.training.live import Live
+from lodestar.training import closed_form, rating_stage
+from lodestar.training.distributed.distributed import Group, process_group
+from lodestar.training.ensemble.blending import Blended, BlendTraining
+from lodestar.training.loop import cost, weights
+from lodestar.training.loop.checkpoints import LOG, Checkpoints, TrainingState
+from lodestar.training.loop.cost import Meter
+from lodestar.training.loop.tensorboard import TensorBoardWriter
+from lodestar.training.publish import publish
 from lodestar.training.stages import SEARCH, Trained, Training
 
-SAVING_IS_ONE_OF = 20
+SAVE_INTERVAL_FACTOR = 20  # saving checkpoints takes at most one part in this many of the time
 
 
 def train(features: Path, target: Path, recipe: Recipe, checkpoints: str) -> None:
-    """Publish a bundle at `target`; goes on from `checkpoints` (a folder or `s3://`), and starts workers where the recipe asks for them."""
+    """Train a recipe on features and publish a bundle at `target`, resuming from `checkpoints` (a folder or `s3://`).
+
+    Starts `train.workers` workers by torchrun unless this process is one of them. EnvironmentFault E530 if a worker fails.
+    """
     if recipe.train.workers > 1 and "WORLD_SIZE" not in os.environ:
         _start_workers(features, target, recipe, checkpoints)
         return
     torch.set_num_threads(_threads())
-    with joined(recipe.train.device) as group:
+    with process_group(recipe.train.device) as group:
         work(features, target, recipe, checkpoints, group)
 
 
 def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: Group) -> None:
-    """One worker's whole way; the leader publishes."""
-    meter, found = Meter(), store.load(features)
+    """Train as one worker of `group`; rank zero publishes the bundle."""
+    meter, found = Meter(), feature_set.load(features)
     check_enough(found.interactions, recipe.data)
-    if group.leads:
-        rated.check(found, recipe)
-    if recipe.model.family in COUNTED_FAMILIES:
-        if group.leads:
+    if group.is_rank_zero:
+        rating_stage.check(found, recipe)
+    if recipe.model.family in CLOSED_FORM_FAMILIES:
+        if group.is_rank_zero:
             _publish(target, partial(closed_form.write, found=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
         return
-    few = cost.too_little(found.interactions)
-    if group.leads and few:
-        log_event("warning", message=few)
-    begin = partial(_begun, found=found, group=group, checkpoints=checkpoints)
+    data_warning = cost.data_sufficiency_warning(found.interactions)
+    if group.is_rank_zero and data_warning:
+        log_event("warning", message=data_warning)
+    resume = partial(_resume, found=found, group=group, checkpoints=checkpoints)
     if recipe.model.family == BLEND:
-        made = Blending(found, recipe, group, begin).run()
-        if made is not None:
-            samples = sum(int(line["samples"]) for line in made.log)
-            write = partial(_write_blend, found=found, recipe=recipe, made=made)
-            _publish(target, write, lambda: meter.read(group, samples, made.num_parameters, few))
+        blend = BlendTraining(found, recipe, group, resume).run()
+        if blend is not None:
+            samples = sum(int(line["samples"]) for line in blend.log)
+            write = partial(_write_blend, found=found, recipe=recipe, blend=blend)
+            _publish(target, write, lambda: meter.read(group, samples, blend.num_parameters, data_warning))
         return
-    state, keep = begin(recipe)
-    before = len(state.log)  # what an interrupted run learnt took its own time
-    trained = Training(found, recipe, group, keep).run(state)
-    if group.leads:
-        samples = sum(int(line["samples"]) for line in trained.state.log[before:])
-        size = sum(values.numel() for values in trained.model.parameters())
-        _publish(target, partial(_write, found=found, recipe=recipe, trained=trained), lambda: meter.read(group, samples, size, few))
+    state, on_epoch_end = resume(recipe)
+    epochs_before = len(state.log)  # epochs of an interrupted run are not in this run's cost
+    trained = Training(found, recipe, group, on_epoch_end).run(state)
+    if group.is_rank_zero:
+        samples = sum(int(line["samples"]) for line in trained.state.log[epochs_before:])
+        num_parameters = sum(values.numel() for values in trained.model.parameters())
+        _publish(
+            target,
+            partial(_write, found=found, recipe=recipe, trained=trained),
+            lambda: meter.read(group, samples, num_parameters, data_warning),
+        )
 
 
-def _begun(recipe: Recipe, found: FeatureSet, group: Group, checkpoints: str) -> tuple[State, Callable[[State], None]]:
-    """Where the training of a recipe on these features stands, and how to keep where it does."""
-    run = hashlib.sha256(f"{to_json(_for_any_workers(recipe))} {found.digest}".encode()).hexdigest()[:16]
-    kept = Checkpoints(address=f"{checkpoints}/{run}", run=run)
-    content = group.from_leader(kept.load() if group.leads else None)
-    state = kept.decode(content) if content is not None else State(stage=SEARCH)
-    return state, Keeper(kept, Live(run)) if group.leads else _forget
+def _resume(recipe: Recipe, found: FeatureSet, group: Group, checkpoints: str) -> tuple[TrainingState, Callable[[TrainingState], None]]:
+    """The state to resume from (a fresh one without a checkpoint), and the callback that saves states."""
+    run = hashlib.sha256(f"{to_json(_without_workers(recipe))} {found.digest}".encode()).hexdigest()[:16]
+    run_checkpoints = Checkpoints(address=f"{checkpoints}/{run}", run=run)
+    content = group.broadcast(run_checkpoints.load() if group.is_rank_zero else None)
+    state = run_checkpoints.decode(content) if content is not None else TrainingState(stage=SEARCH)
+    return state, ThrottledCheckpointer(run_checkpoints, TensorBoardWriter(run)) if group.is_rank_zero else _no_checkpoint
 
 
-def _for_any_workers(recipe: Recipe) -> Recipe:
-    """A step's batch and its rate are the same for any number of workers: so is the run, which another number goes on with."""
+def _without_workers(recipe: Recipe) -> Recipe:
+    """The recipe without its number of workers: batches and learning rate do not depend on it, so another number can resume the run."""
     return replace(recipe, train=replace(recipe.train, workers=1))
 
 
 def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:
+    """Publish atomically what `write` puts into a folder, with the training cost that `read` returns."""
     with storage.publish_folder(target) as folder:
         write(folder)
-        took = asdict(read())
-        folder.joinpath(COST).write_text(json.dumps(took, indent=2) + "\n")
-    log_event("cost", **took)
+        training_cost = asdict(read())
+        folder.joinpath(COST).write_text(json.dumps(training_cost, indent=2) + "\n")
+    log_event("cost", **training_cost)
 
 
-class Keeper:
-    """Shows each state and saves the first, and then one whenever the last saving was twenty times as long ago as it took.
+class ThrottledCheckpointer:
+    """Callback at the end of an epoch: log to TensorBoard, and save a checkpoint if the last save is long enough ago.
 
-    So saving takes a twentieth of the time at most, to a bucket far away too; what a broken run has to learn again is as little.
+    The wait is SAVE_INTERVAL_FACTOR times the duration of the last save, so that saving takes at most a twentieth of the time, to slow
+    object stores too, and an interrupted run repeats as little. The first state is always saved.
     """
 
-    def __init__(self, kept: Checkpoints, live: Live) -> None:
-        self._kept, self._live, self._due = kept, live, 0.0
+    def __init__(self, checkpoints: Checkpoints, tensorboard: TensorBoardWriter) -> None:
+        self._checkpoints, self._tensorboard, self._due = checkpoints, tensorboard, 0.0
 
-    def __call__(self, state: State) -> None:
-        self._live.show(state.log[-1])
+    def __call__(self, state: TrainingState) -> None:
+        """Log the last epoch's metrics, and save if a save is due."""
+        self._tensorboard.show(state.log[-1])
         started = time.monotonic()
         if started >= self._due:
-            self._kept.save(state)
+            self._checkpoints.save(state)
             ended = time.monotonic()
-            self._due = ended + SAVING_IS_ONE_OF * (ended - started)
+            self._due = ended + SAVE_INTERVAL_FACTOR * (ended - started)
 
 
-def _forget(_state: State) -> None:
-    """What a worker that does not lead keeps."""
+def _no_checkpoint(_state: TrainingState) -> None:
+    """Callback of workers other than rank zero, which save no checkpoints."""
 
 
 def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:
-    learnt, encoder = trained.model.cpu().served()
+    item_vectors, encoder = trained.model.cpu().export_parts()
     metrics = {"validation_ndcg_at_10": trained.state.best_ndcg}
     ranker = None
     if trained.state.ranker:
-        from lodestar.training import ranked
+        from lodestar.training.ranker import ranker_stage
 
-        ranker = ranked.made(trained.state.ranker, found, recipe)
-    publish.write(folder, found, recipe, learnt.numpy(), encoder, metrics, trained.neighbours, ranker)
-    weights.save(trained.model, found.items.ids, trained.until, folder)
+        ranker = ranker_stage.export_ranker(trained.state.ranker, found, recipe)
+    publish.write(folder, found, recipe, item_vectors.numpy(), encoder, metrics, trained.neighbours, ranker)
+    weights.save(trained.model, found.items.ids, trained.last_trained_us, folder)
     folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 
 
-def _write_blend(folder: Path, found: FeatureSet, recipe: Recipe, made: Blended) -> None:
-    publish.write(folder, found, recipe, made.retriever.vectors, made.retriever.encoder, made.metrics, made.neighbours)
-    folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in made.log))
+def _write_blend(folder: Path, found: FeatureSet, recipe: Recipe, blend: Blended) -> None:
+    publish.write(folder, found, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.neighbours)
+    folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in blend.log))
 
 
 def _threads() -> int:
@@ -143,12 +155,12 @@ def _start_workers(features: Path, target: Path, recipe: Recipe, checkpoints: st
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(to_json(recipe))
         file.flush()
-        # It ends with us, and imports no module of the working folder.
-        ending_with_us = (sys.executable, "-P", "-m", "lodestar.parents", str(os.getpid()), "-P")
-        torchrun = (*ending_with_us, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
+        # -P: import no module of the working folder.
+        dies_with_parent = (sys.executable, "-P", "-m", "lodestar.process.parent_death", str(os.getpid()), "-P")
+        torchrun = (*dies_with_parent, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
         options = ("--features", features, "--bundle", target, "--recipe-file", file.name, "--checkpoints", checkpoints)
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1"}  # of the workers that torchrun starts
         done = subprocess.run([*torchrun, "-m", "lodestar.training", *map(str, options)], env=environment, check=False)
     if done.returncode != 0:
-        message = f"a training worker ended with {done.returncode}"
-        raise EnvironmentFault("E530", message, remedy="See the log above; the same command goes on from the last epoch.")
+        message = f"a training worker exited with code {done.returncode}"
+        raise EnvironmentFault("E530", message, remedy="See the log above; the same command resumes from the last checkpoint.")

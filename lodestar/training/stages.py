@@ -1,4 +1,4 @@
-"""From features to a trained model: search the best epoch, weigh counted neighbours, and learn again from all before the test."""
+"""Training stages of a neural family: search with early stopping, choice of the neighbour weight, ranker, refit before the test set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,107 +7,111 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.config import PRETRAINED, Recipe
-from lodestar.data.histories import packed
-from lodestar.data.splits import affordable
-from lodestar.features.store import FeatureSet
-from lodestar.models.cooccurrence import CoOccurrence
-from lodestar.models.counts import Sequences
-from lodestar.models.next_item import NextItem
-from lodestar.models.words import words_of
-from lodestar.neighbours import Neighbours
+from lodestar.data.split.ragged_array import from_lists
+from lodestar.data.split.splits import affordable
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.models.closed_form.cooccurrence import CoOccurrence
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.models.encoders.item_text import words_of
+from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.progress import log_event
-from lodestar.training import weights
-from lodestar.training.checkpoints import State
-from lodestar.training.distributed import Group
-from lodestar.training.loop import Stage, fit
-from lodestar.training.neighbour_weight import choose_weight
-from lodestar.training.order import paces, steps
-from lodestar.training.parted_table import home, is_wanted
-from lodestar.training.start import Directions, directions, item_vectors
-from lodestar.training.validation import Judge
-from lodestar.training.weights import Weights
+from lodestar.training.distributed.distributed import Group
+from lodestar.training.distributed.sharded_embedding import master_device, uses_row_sharding
+from lodestar.training.ensemble.neighbour_blend import choose_weight
+from lodestar.training.init.item_init import SpectralBasis, item_vectors, spectral_basis
+from lodestar.training.loop import weights
+from lodestar.training.loop.checkpoints import TrainingState
+from lodestar.training.loop.loop import Stage, fit
+from lodestar.training.loop.order_jitter import gap_classes, time_gaps
+from lodestar.training.loop.validation import Validator
+from lodestar.training.loop.weights import Weights
 
 if TYPE_CHECKING:
-    from lodestar.training.ranked import Ranking
+    from lodestar.training.ranker.ranker_stage import RankerTrainer
 
 SEARCH, REFIT = "search", "refit"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What goes into the bundle; `until` is the last moment learnt from."""
+    """A trained model for the bundle; `last_trained_us` is the time (UTC µs) of the last event that was trained on."""
 
-    model: NextItem
-    neighbours: Neighbours | None
-    state: State
-    until: int
+    model: NextItemModel
+    neighbours: NeighbourTable | None
+    state: TrainingState
+    last_trained_us: int
 
 
 class Training:
-    """The stages of one run."""
+    """The training stages of one run on one worker; `on_epoch_end` receives the state after each epoch."""
 
-    def __init__(self, found: FeatureSet, recipe: Recipe, group: Group, keep: Callable[[State], None]) -> None:
-        self.found, self.recipe, self.group, self.keep = found, recipe, group, keep
+    def __init__(self, found: FeatureSet, recipe: Recipe, group: Group, on_epoch_end: Callable[[TrainingState], None]) -> None:
+        self.found, self.recipe, self.group, self.on_epoch_end = found, recipe, group, on_epoch_end
         self.split = found.split(recipe.data)
-        self.steps = steps(found.interactions)
-        self.gaps = paces(found.interactions) if recipe.model.timed else None
+        self.gap_classes = gap_classes(found.interactions)
+        self.gaps = time_gaps(found.interactions) if recipe.model.use_time_gaps else None
         cases = affordable(self.split.validation, len(found.items), recipe.evaluation, "validation")
-        self.cases = cases.dated() if recipe.model.timed else cases
+        self.cases = cases.with_time_gaps() if recipe.model.use_time_gaps else cases
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
 
-    def run(self, state: State) -> Trained:
-        """From a state to a trained model: search, weigh the neighbours, then a ranker and a refit where the recipe asks for them."""
+    def run(self, state: TrainingState) -> Trained:
+        """Run the remaining stages from `state`: search, neighbour weight, then ranker and refit if the recipe has them."""
         if state.stage == SEARCH:
-            ranking = self._ranking()
+            ranker_trainer = self._ranker_trainer()
             trained = self.search(state)
-            if ranking is not None:
-                trained.state.ranker = ranking.learn(trained.model, trained.neighbours)
+            if ranker_trainer is not None:
+                trained.state.ranker = ranker_trainer.learn(trained.model, trained.neighbours)
             if not self.recipe.train.refit:
                 return trained
             state = replace(
-                State(stage=REFIT),
+                TrainingState(stage=REFIT),
                 best_ndcg=trained.state.best_ndcg,
                 log=trained.state.log,
-                epochs_wanted=trained.state.best_epoch or trained.state.epoch,
+                refit_epochs=trained.state.best_epoch or trained.state.epoch,
                 neighbours_weight=trained.state.neighbours_weight,
                 ranker=trained.state.ranker,
             )
         return self.refit(state)
 
-    def _ranking(self) -> "Ranking | None":
-        """What a ranker is to learn from, looked at before anything is trained; None where none is wanted, or another worker leads."""
-        if not self.recipe.rank.candidates or not self.group.leads or len(self.split.validation) == 0:
+    def _ranker_trainer(self) -> "RankerTrainer | None":
+        """The ranker's trainer, None without a ranker, without validation cases, or on workers other than rank zero.
+
+        Made before the search, so that errors in the ranker's training set are raised before anything is trained.
+        """
+        if not self.recipe.rank.candidates or not self.group.is_rank_zero or len(self.split.validation) == 0:
             return None
-        from lodestar.training.ranked import Ranking  # reads tables; without a ranker numpy's files are all that is read
+        from lodestar.training.ranker.ranker_stage import RankerTrainer  # imports pyarrow, which training without a ranker does not need
 
-        return Ranking(self.found, self.cases, self.recipe)
+        return RankerTrainer(self.found, self.cases, self.recipe)
 
-    def refit(self, state: State) -> Trained:
-        """Learn from all that comes before the test, for as many epochs as the state wants."""
+    def refit(self, state: TrainingState) -> Trained:
+        """Train a fresh model on training and validation items for `state.refit_epochs` epochs, without validation."""
         stage = Stage(
             name=REFIT,
             sequences=self.split.before_test,
-            steps=self.steps,
+            gap_classes=self.gap_classes,
             gaps=self.gaps,
-            last_epoch=state.epochs_wanted,
-            judge=None,
-            keep=self.keep,
+            last_epoch=state.refit_epochs,
+            validate=None,
+            on_epoch_end=self.on_epoch_end,
         )
         return self._fit(stage, state)
 
-    def search(self, state: State) -> Trained:
+    def search(self, state: TrainingState) -> Trained:
+        """Train on the training part with early stopping by NDCG@10 on the validation set, then choose the neighbours' weight."""
         cases = self.cases
-        by_items = is_wanted(self.recipe.train, self.group)
-        quality = Judge(cases, self.recipe.model.max_length, len(self.found.items), self.group, by_items=by_items)
+        by_items = uses_row_sharding(self.recipe.train, self.group)
+        validator = Validator(cases, self.recipe.model.max_length, len(self.found.items), self.group, by_items=by_items)
         stage = Stage(
             name=SEARCH,
             sequences=self.split.train,
-            steps=self.steps,
+            gap_classes=self.gap_classes,
             gaps=self.gaps,
             last_epoch=self.recipe.train.epochs,
-            judge=quality if len(cases) else None,
-            keep=self.keep,
+            validate=validator if len(cases) else None,
+            on_epoch_end=self.on_epoch_end,
         )
         trained = self._fit(stage, state)
         if trained.neighbours is None or len(cases) == 0:
@@ -117,57 +121,59 @@ class Training:
         log_event("neighbours", weight=weight, ndcg_at_10=best.ndcg)
         return replace(trained, neighbours=replace(trained.neighbours, weight=weight) if weight else None)
 
-    def _fit(self, stage: Stage, state: State) -> Trained:
-        """All workers begin with the same weights; counting looks at all that the stage may know, learning perhaps at what is new only."""
+    def _fit(self, stage: Stage, state: TrainingState) -> Trained:
+        """Initialise equal weights on all workers, then fit; incremental training uses new events only, neighbours all of the stage's."""
         recipe, num_items = self.recipe, len(self.found.items)
         torch.manual_seed(recipe.train.seed)
-        model = NextItem(num_items, recipe.model, words_of(self.found.items) if recipe.model.words else None, self.found.items.ids)
-        begun = self._directions(stage.sequences)
-        if begun is not None:
-            model.begin_at(torch.from_numpy(item_vectors(begun, recipe.model.dim, recipe.train.seed)))
+        model = NextItemModel(num_items, recipe.model, words_of(self.found.items) if recipe.model.use_text else None, self.found.items.ids)
+        basis = self._initial_basis(stage.sequences)
+        if basis is not None:
+            model.init_item_vectors(torch.from_numpy(item_vectors(basis, recipe.model.dim, recipe.train.seed)))
         if self.weights is not None:
-            known = weights.begin_from(self.weights, model, self.found.items.ids)
+            known = weights.warm_start(self.weights, model, self.found.items.ids)
             log_event("warm start", items=num_items, known_items=known)
-        learnt = self._new(stage, self.weights) if self.weights is not None and recipe.train.only_new else stage
-        state = fit(model.to(home(recipe.train, self.group)), learnt, recipe, self.group, state)
-        if recipe.model.words:
-            model.forget_untaken(stage.sequences)
-        return Trained(model=model, neighbours=self._neighbours(stage, state), state=state, until=self._last(stage.sequences))
-
-    def _directions(self, sequences: Sequences) -> Directions | None:
-        """Where item vectors begin, None where chance decides."""
-        train, items = self.recipe.train, self.found.items.ids
-        if train.start == "cooccurrence":
-            return directions(sequences, len(items), self.recipe.model.dim, train.seed)
-        if train.start.startswith(PRETRAINED):
-            from lodestar.training import pretrained  # reads Parquet, which most trainings do not
-
-            return pretrained.directions(train.start.removeprefix(PRETRAINED), items)
-        return None
-
-    def _neighbours(self, stage: Stage, state: State) -> Neighbours | None:
-        """With the weight that was chosen, 1 while one is to be chosen; None where they are not wanted."""
-        weight = 1.0 if stage.name == SEARCH else state.neighbours_weight
-        if self.recipe.model.neighbours == 0 or weight == 0:
-            return None
-        return CoOccurrence().fit(stage.sequences, len(self.found.items)).neighbours(self.recipe.model.neighbours, weight)
-
-    def _new(self, stage: Stage, before: Weights) -> Stage:
-        """The same with sequences that hold what came after the bundle's last moment, and half a window before as context."""
-        taken, context = self.found.interactions, self.recipe.model.max_length // 2
-        known = np.add.reduceat(taken.time <= before.until, taken.bounds()[:-1], dtype=np.int64)
-        sequences = packed(stage.sequences)
-        begins = np.where(known < sequences.lengths, np.maximum(0, known - context), sequences.lengths)
-        log_event("only new", users=int((begins < sequences.lengths).sum()))
-        return replace(
-            stage,
-            sequences=sequences.without_first(begins),
-            steps=packed(stage.steps).without_first(begins),
-            gaps=None if stage.gaps is None else packed(stage.gaps).without_first(begins),
+        fitted_stage = self._only_new_events(stage, self.weights) if self.weights is not None and recipe.train.incremental else stage
+        state = fit(model.to(master_device(recipe.train, self.group)), fitted_stage, recipe, self.group, state)
+        if recipe.model.use_text:
+            model.zero_unseen_items(stage.sequences)
+        return Trained(
+            model=model, neighbours=self._neighbours(stage, state), state=state, last_trained_us=self._last_event_us(stage.sequences)
         )
 
-    def _last(self, sequences: Sequences) -> int:
-        """The last moment among the sequences, each of which is the beginning of its user's history."""
-        taken, lengths = self.found.interactions, packed(sequences).lengths
-        ends = taken.bounds()[:-1] + lengths - 1
-        return int(taken.time[ends[lengths > 0]].max(initial=0))
+    def _initial_basis(self, sequences: Sequences) -> SpectralBasis | None:
+        """The basis that item vectors are initialised from, None for random initialisation."""
+        train, items = self.recipe.train, self.found.items.ids
+        if train.item_init == "cooccurrence":
+            return spectral_basis(sequences, len(items), self.recipe.model.dim, train.seed)
+        if train.item_init.startswith(PRETRAINED):
+            from lodestar.training.init import pretrained  # imports pyarrow, which most trainings do not need
+
+            return pretrained.load_item_vectors(train.item_init.removeprefix(PRETRAINED), items)
+        return None
+
+    def _neighbours(self, stage: Stage, state: TrainingState) -> NeighbourTable | None:
+        """The co-occurrence neighbours of a stage: weight 1 in the search, the chosen weight in the refit; None if off or weight 0."""
+        weight = 1.0 if stage.name == SEARCH else state.neighbours_weight
+        if self.recipe.model.num_neighbours == 0 or weight == 0:
+            return None
+        return CoOccurrence().fit(stage.sequences, len(self.found.items)).neighbours(self.recipe.model.num_neighbours, weight)
+
+    def _only_new_events(self, stage: Stage, before: Weights) -> Stage:
+        """The stage with events after the bundle's last one only, and half a window of earlier items as context."""
+        interactions, context = self.found.interactions, self.recipe.model.max_length // 2
+        known = np.add.reduceat(interactions.time <= before.last_trained_us, interactions.bounds()[:-1], dtype=np.int64)
+        sequences = from_lists(stage.sequences)
+        starts = np.where(known < sequences.lengths, np.maximum(0, known - context), sequences.lengths)
+        log_event("only new", users=int((starts < sequences.lengths).sum()))
+        return replace(
+            stage,
+            sequences=sequences.skip(starts),
+            gap_classes=from_lists(stage.gap_classes).skip(starts),
+            gaps=None if stage.gaps is None else from_lists(stage.gaps).skip(starts),
+        )
+
+    def _last_event_us(self, sequences: Sequences) -> int:
+        """The time (UTC µs) of the last event in the sequences, each a prefix of its user's history; 0 without any."""
+        interactions, lengths = self.found.interactions, from_lists(sequences).lengths
+        ends = interactions.bounds()[:-1] + lengths - 1
+        return int(interactions.time[ends[lengths > 0]].max(initial=0))

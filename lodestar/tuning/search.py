@@ -1,7 +1,7 @@
-"""Search for the settings of a recipe: on the validation items alone, hopeless trials ended early, and gone on with where it stopped.
+"""Hyperparameter search with Optuna: trials scored by NDCG@10 on the validation set, with pruning, resumable, in several processes.
 
-Optuna's tree of Parzen estimators proposes (Akiba et al., KDD 2019, arXiv:1907.10902). The study is a journal in one file that several
-processes write: each of them runs trials until all are done.
+Sampler: tree of Parzen estimators (Akiba et al., "Optuna", KDD 2019, arXiv:1907.10902); pruner: median. The study is a journal file that
+all processes append to; each runs trials until all are done.
 """
 
 import multiprocessing
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from lodestar import storage
 from lodestar.config import Recipe, to_json
-from lodestar.data.interactions import check_enough
+from lodestar.data.split.interactions import check_enough
 from lodestar.errors import DataError, EnvironmentFault, UsageError
-from lodestar.features import store
-from lodestar.features.store import FeatureSet
-from lodestar.parents import end_with_parent
+from lodestar.features.batch import feature_set
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.io import storage
+from lodestar.process.parent_death import set_parent_death_signal
 from lodestar.progress import Progress
-from lodestar.training.checkpoints import State
-from lodestar.training.distributed import Group
+from lodestar.training.distributed.distributed import Group
+from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.stages import SEARCH, Training
 from lodestar.tuning.space import Choice, Range, Space, Value, overrides, space_of, with_values
 
@@ -41,7 +41,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One setting that was tried; `ndcg` is the best of its epochs so far where it was ended early."""
+    """One finished or pruned trial: hyperparameters `values` by name, and its best NDCG@10 (of the epochs it ran, if pruned)."""
 
     number: int
     state: str
@@ -51,34 +51,34 @@ class Trial:
 
 
 class Draws(NamedTuple):
-    """What a process of a search draws its values by: how many trials the study had, and which of how many processes it is."""
+    """Seed inputs of one search process: trials in the study at its start, index of the process, number of processes."""
 
-    begun: int
+    trials_before: int
     process: int
     processes: int
 
     def seed(self, recipe: Recipe) -> int:
-        """Another for each process and for each time that a search is gone on with, so that none draws again what was drawn; 32 bits."""
-        return int(np.random.SeedSequence((recipe.train.seed, self.begun, self.process)).generate_state(1)[0])
+        """Sampler seed (32 bits), different for each process and each resumption, so that no trial is repeated."""
+        return int(np.random.SeedSequence((recipe.train.seed, self.trials_before, self.process)).generate_state(1)[0])
 
 
-def tune(features: Path, recipe: Recipe, fixed: str, folder: Path, trials: int, jobs: int) -> list[Trial]:
-    """Try settings until there are `trials` that were finished or ended early; all of them, the best first.
+def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int, jobs: int) -> list[Trial]:
+    """Run trials in `jobs` processes until the study has `trials` finished or pruned ones; all of them, the best first.
 
-    `recipe` has the overrides `fixed` already, which no trial changes. `folder` keeps the journal, what the processes said, and best.json,
-    the overrides of the best and those. Where one process tries (`jobs` 1), the recipe's seed decides what is tried. UsageError where
-    it holds the study of another recipe or of other features; DataError E201 where there is nothing to validate on.
+    `recipe` already has the overrides `pinned`, which no trial changes. `folder` holds the journal, the processes' log, and best.json, the
+    best trial's overrides merged with `pinned`. With `jobs` 1 the result is determined by the recipe's seed. UsageError if the folder has
+    the study of another recipe or of other features, DataError E201 without validation items, EnvironmentFault E535 if a process fails.
     """
-    found = store.load(features)
+    found = feature_set.load(features)
     check_enough(found.interactions, recipe.data)
     if len(found.split(recipe.data).validation) == 0:
-        raise DataError("E201", "no user has a validation item", remedy="Bring more events, or a larger data.validation_share.")
-    space, study = space_of(recipe, fixed), _study(folder, recipe, found.digest)
-    context, left = multiprocessing.get_context("spawn"), max(0, trials - len(ranked(study)))
-    tickets, begun = context.Value("l", left), len(study.get_trials(deepcopy=False))
+        raise DataError("E201", "no user has a validation item", remedy="Add events, or raise data.validation_share.")
+    space, study = space_of(recipe, pinned), _open_study(folder, recipe, found.digest)
+    context, remaining = multiprocessing.get_context("spawn"), max(0, trials - len(sorted_trials(study)))
+    tickets, trials_before = context.Value("l", remaining), len(study.get_trials(deepcopy=False))
     workers = [
-        context.Process(target=_work, args=(features, recipe, space, folder, tickets, Draws(begun, number, jobs)))
-        for number in range(min(jobs, left))
+        context.Process(target=_run_trials, args=(features, recipe, space, folder, tickets, Draws(trials_before, number, jobs)))
+        for number in range(min(jobs, remaining))
     ]
     for worker in workers:
         worker.start()
@@ -86,26 +86,24 @@ def tune(features: Path, recipe: Recipe, fixed: str, folder: Path, trials: int, 
         with Progress(f"tune {recipe.name}", trials) as progress:
             while any(worker.is_alive() for worker in workers):
                 time.sleep(POLL_S)
-                _show(study, progress)
-            _show(study, progress)
+                _update_progress(study, progress)
+            _update_progress(study, progress)
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
     if any(worker.exitcode for worker in workers):
-        remedy = "The same command goes on."
-        raise EnvironmentFault(
-            "E535", f"a process that tried settings ended with an error; its last lines are in {folder / LOG}", remedy=remedy
-        )
-    tried = ranked(study)
-    if tried:
+        remedy = "The same command resumes the search."
+        raise EnvironmentFault("E535", f"a search process failed; its last lines are in {folder / LOG}", remedy=remedy)
+    finished = sorted_trials(study)
+    if finished:
         with storage.publish_file(folder / BEST) as file:
-            file.write_text(overrides(tried[0].values, fixed) + "\n")
-    return tried
+            file.write_text(overrides(finished[0].values, pinned) + "\n")
+    return finished
 
 
-def ranked(study: "optuna.Study") -> list[Trial]:
-    """Trials that were finished by their quality, then those that were ended early."""
+def sorted_trials(study: "optuna.Study") -> list[Trial]:
+    """Completed trials by descending NDCG@10, then pruned ones by descending NDCG@10."""
     from optuna.trial import TrialState
 
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
@@ -122,13 +120,13 @@ def ranked(study: "optuna.Study") -> list[Trial]:
     return sorted(trials, key=lambda trial: (trial.state != "complete", -trial.ndcg))
 
 
-def _show(study: "optuna.Study", progress: Progress) -> None:
-    tried = ranked(study)
-    if len(tried) > progress.done:
-        progress.advance(len(tried) - progress.done, best_ndcg_at_10=tried[0].ndcg)
+def _update_progress(study: "optuna.Study", progress: Progress) -> None:
+    finished = sorted_trials(study)
+    if len(finished) > progress.done:
+        progress.advance(len(finished) - progress.done, best_ndcg_at_10=finished[0].ndcg)
 
 
-def _study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "optuna.Study":
+def _open_study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "optuna.Study":
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -143,39 +141,39 @@ def _study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "optuna.
         sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=WARM_UP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
     )
-    about = f"{to_json(recipe)} {digest}"
-    if study.user_attrs.get(RECIPE, about) != about:
-        raise UsageError(f"{folder} holds the search of another recipe or other features: name a fresh folder")
-    study.set_user_attr(RECIPE, about)
+    identity = f"{to_json(recipe)} {digest}"
+    if study.user_attrs.get(RECIPE, identity) != identity:
+        raise UsageError(f"{folder} holds the search of another recipe or other features: name an empty folder")
+    study.set_user_attr(RECIPE, identity)
     return study
 
 
-def _work(features: Path, recipe: Recipe, space: Space, folder: Path, tickets: "Synchronized[int]", draws: Draws) -> None:
+def _run_trials(features: Path, recipe: Recipe, space: Space, folder: Path, tickets: "Synchronized[int]", draws: Draws) -> None:
     if (parent := multiprocessing.parent_process()) and parent.pid:
-        end_with_parent(parent.pid)
-    with (folder / LOG).open("a") as said:
-        os.dup2(said.fileno(), sys.stderr.fileno())
+        set_parent_death_signal(parent.pid)
+    with (folder / LOG).open("a") as log_file:
+        os.dup2(log_file.fileno(), sys.stderr.fileno())
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // draws.processes))
-    found = store.load(features)
-    study = _study(folder, recipe, found.digest, draws.seed(recipe))
+    found = feature_set.load(features)
+    study = _open_study(folder, recipe, found.digest, draws.seed(recipe))
     while _has_ticket(tickets):
-        study.optimize(lambda trial: _tried(trial, found, recipe, space), n_trials=1)
+        study.optimize(lambda trial: _objective(trial, found, recipe, space), n_trials=1)
 
 
 def _has_ticket(tickets: "Synchronized[int]") -> bool:
-    """Take one of the trials that are left; counting those that have ended would begin one too many for each that still runs."""
+    """Claim one of the remaining trials; counting finished trials instead would start one too many for each that still runs."""
     with tickets.get_lock():
         tickets.value -= 1
         return tickets.value >= 0
 
 
-def _tried(trial: "optuna.Trial", found: FeatureSet, recipe: Recipe, space: Space) -> float:
-    """NDCG@10 on the validation items."""
+def _objective(trial: "optuna.Trial", found: FeatureSet, recipe: Recipe, space: Space) -> float:
+    """Objective of a trial: best NDCG@10 on the validation set; optuna.TrialPruned if the pruner stops it."""
     import optuna
 
-    values = {name: _suggested(trial, name, allowed) for name, allowed in space.items()}
+    values = {name: _suggest(trial, name, allowed) for name, allowed in space.items()}
 
-    def report(state: State) -> None:
+    def report(state: TrainingState) -> None:
         line = state.log[-1]
         if "ndcg_at_10" in line:
             trial.report(float(line["ndcg_at_10"]), state.epoch)
@@ -183,10 +181,10 @@ def _tried(trial: "optuna.Trial", found: FeatureSet, recipe: Recipe, space: Spac
                 raise optuna.TrialPruned
 
     training = Training(found, with_values(recipe, values), Group(), report)
-    return training.search(State(stage=SEARCH)).state.best_ndcg
+    return training.search(TrainingState(stage=SEARCH)).state.best_ndcg
 
 
-def _suggested(trial: "optuna.Trial", name: str, allowed: Range | Choice) -> Value:
+def _suggest(trial: "optuna.Trial", name: str, allowed: Range | Choice) -> Value:
     if isinstance(allowed, Choice):
         return cast(Value, trial.suggest_categorical(name, list(allowed.values)))
     if allowed.is_whole:
@@ -194,16 +192,22 @@ def _suggested(trial: "optuna.Trial", name: str, allowed: Range | Choice) -> Val
     return trial.suggest_float(name, allowed.low, allowed.high, log=allowed.log)
 
 
-def table(tried: list[Trial]) -> str:
-    """The trials as a Markdown table, the best first."""
-    names = list(tried[0].values) if tried else []
-    head = ["trial", "NDCG@10", "state", "seconds", *(name.partition(".")[2] for name in names)]
+def table(finished: list[Trial]) -> str:
+    """Trials as a Markdown table, in the given order, one column for each hyperparameter."""
+    names = list(finished[0].values) if finished else []
+    header = ["trial", "NDCG@10", "state", "seconds", *(name.partition(".")[2] for name in names)]
     rows = [
-        [str(trial.number), f"{trial.ndcg:.4f}", trial.state, f"{trial.seconds:.0f}", *(_shown(trial.values[name]) for name in names)]
-        for trial in tried
+        [
+            str(trial.number),
+            f"{trial.ndcg:.4f}",
+            trial.state,
+            f"{trial.seconds:.0f}",
+            *(_format_value(trial.values[name]) for name in names),
+        ]
+        for trial in finished
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows]) + "\n"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

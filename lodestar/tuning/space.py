@@ -1,10 +1,10 @@
-"""What may be tuned, once: the search here and the experiment on a cluster are made from the same ranges."""
+"""Search spaces of hyperparameters by family, for the local search and for the Katib experiment on a cluster."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lodestar.config import BLEND, COUNTED_FAMILIES, Recipe, override
+from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, override
 from lodestar.errors import ConfigError, UsageError
 
 Value = float | int | str
@@ -12,7 +12,7 @@ Value = float | int | str
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers from `low` to `high`, evenly or on a logarithmic scale; whole ones where both are."""
+    """A numeric range from `low` to `high` (inclusive), uniform or log-uniform; of integers if both bounds are."""
 
     low: float
     high: float
@@ -20,12 +20,13 @@ class Range:
 
     @property
     def is_whole(self) -> bool:
+        """Whether values are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One of several values."""
+    """A categorical hyperparameter: one of these values."""
 
     values: tuple[Value, ...]
 
@@ -40,8 +41,8 @@ _SHARED: Space = {
     "model.dropout": Range(low=0.1, high=0.6),
     "model.dim": Choice(values=(32, 64, 128)),
 }
-_LAYERED: Space = {**_SHARED, "model.layers": Range(low=1, high=3)}
-_ATTENTION: Space = {**_LAYERED, "model.heads": Choice(values=(1, 2, 4))}
+_LAYERED: Space = {**_SHARED, "model.num_layers": Range(low=1, high=3)}
+_ATTENTION: Space = {**_LAYERED, "model.num_heads": Choice(values=(1, 2, 4))}
 SPACES: Mapping[str, Space] = {
     **dict.fromkeys(("sasrec", "bert4rec", "hstu"), _ATTENTION),
     **dict.fromkeys(("gru", "lstm"), _LAYERED),
@@ -49,31 +50,33 @@ SPACES: Mapping[str, Space] = {
 }
 
 
-def space_of(recipe: Recipe, fixed: str) -> Space:
-    """What is tuned of a recipe, but for what the overrides `fixed` name and what does not go with that; UsageError where nothing is left.
+def space_of(recipe: Recipe, pinned: str) -> Space:
+    """The search space of a recipe, without hyperparameters that the overrides `pinned` fix and values that contradict them.
 
-    A family without a training loop tries its settings by itself.
+    UsageError if nothing is left to tune, or for a closed-form family or a blend, whose training includes a grid search.
     """
-    if recipe.model.family in (*COUNTED_FAMILIES, BLEND):
-        raise UsageError(f"{recipe.name} tries its settings on the validation items whenever it is trained; there is nothing to tune")
-    named = {f"{section}.{field}" for section, fields in json.loads(fixed).items() for field in fields}
-    space = {name: _fitting(recipe, name, allowed) for name, allowed in SPACES[recipe.model.family].items() if name not in named}
+    if recipe.model.family in (*CLOSED_FORM_FAMILIES, BLEND):
+        raise UsageError(f"training {recipe.name} includes a grid search of its hyperparameters; there is nothing to tune")
+    pinned_names = {f"{section}.{field}" for section, fields in json.loads(pinned).items() for field in fields}
+    space = {
+        name: _valid_values(recipe, name, allowed) for name, allowed in SPACES[recipe.model.family].items() if name not in pinned_names
+    }
     if not space:
-        raise UsageError(f"the overrides fix all that can be tuned of {recipe.name}")
+        raise UsageError(f"the overrides fix all hyperparameters of {recipe.name} that can be tuned")
     for name, allowed in space.items():
         if isinstance(allowed, Choice) and not allowed.values:
-            raise UsageError(f"no value of {name} goes with the overrides: fix it as well")
+            raise UsageError(f"no value of {name} is valid with the overrides: override it as well")
     return space
 
 
-def _fitting(recipe: Recipe, name: str, allowed: Range | Choice) -> Range | Choice:
-    """Of the values of a choice those that make a recipe."""
+def _valid_values(recipe: Recipe, name: str, allowed: Range | Choice) -> Range | Choice:
+    """The range, or the choice with only the values that give a valid recipe."""
     if isinstance(allowed, Range):
         return allowed
-    return Choice(values=tuple(value for value in allowed.values if _is_recipe(recipe, name, value)))
+    return Choice(values=tuple(value for value in allowed.values if _is_valid(recipe, name, value)))
 
 
-def _is_recipe(recipe: Recipe, name: str, value: Value) -> bool:
+def _is_valid(recipe: Recipe, name: str, value: Value) -> bool:
     try:
         with_values(recipe, {name: value})
     except ConfigError:
@@ -81,9 +84,9 @@ def _is_recipe(recipe: Recipe, name: str, value: Value) -> bool:
     return True
 
 
-def overrides(values: Mapping[str, Value], fixed: str = "{}") -> str:
-    """The JSON that `--overrides` takes, from names such as `train.learning_rate` and from what is fixed."""
-    sections: dict[str, dict[str, Value]] = json.loads(fixed)
+def overrides(values: Mapping[str, Value], pinned: str = "{}") -> str:
+    """Overrides as JSON for `--overrides`, from values by dotted name such as `train.learning_rate`, merged into `pinned`."""
+    sections: dict[str, dict[str, Value]] = json.loads(pinned)
     for name, value in values.items():
         section, field = name.split(".")
         sections.setdefault(section, {})[field] = value
@@ -91,4 +94,5 @@ def overrides(values: Mapping[str, Value], fixed: str = "{}") -> str:
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
+    """The recipe with values by dotted name; ConfigError E180 if it is invalid."""
     return override(recipe, overrides(values))

@@ -16,13 +16,14 @@ import httpx
 import pytest
 
 from cli.main import main
-from components.image import reference
-from components.jobs import TrainingJob
-from lodestar import bundle, storage
+from components.images.image import image_reference
+from components.kubernetes.training_job import TrainingJob
+from lodestar.bundle import bundle
+from lodestar.io import storage
 from tests.cluster import objects
 from tests.cluster.backend import pods
-from tests.cluster.backend.driver import Backend, Run
-from tests.cluster.data import Shop
+from tests.cluster.backend.driver import Backend, RunResult
+from tests.cluster.shop_tables import Shop
 from tests.cluster.steps import BUCKET, OVERRIDES, Stage, eventually, kubectl
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def images(_cluster: None) -> dict[str, str]:
     """Our images by role, built from this tree and pushed."""
     for role in ROLES:
         _shell("make", "image", f"ROLE={role}", f"REGISTRY={_registry()}", f"BASE_IMAGE={_base()}", "TLS_VERIFY=false")
-    return {role: reference(role, _registry()) for role in ROLES}
+    return {role: image_reference(role, _registry()) for role in ROLES}
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +164,7 @@ def backend(applied: None, prefix: str, seen_jobs: list[dict[str, Any]]) -> Iter
 
 
 @pytest.fixture(scope="session")
-def first_run(backend: Backend, compiled: Path, parameters: dict[str, Any]) -> Run:
+def first_run(backend: Backend, compiled: Path, parameters: dict[str, Any]) -> RunResult:
     """Data to a service that answers, once."""
     run = backend.run(compiled, parameters)
     assert not run.failed, run.failed[0].log[-4000:]
@@ -171,7 +172,7 @@ def first_run(backend: Backend, compiled: Path, parameters: dict[str, Any]) -> R
 
 
 @pytest.fixture(scope="session")
-def stage(first_run: Run) -> Stage:
+def stage(first_run: RunResult) -> Stage:
     """What the first run left: features and bundle as artifacts, and the address of what it released."""
     return Stage(features=first_run.uri("build-features", "features"), bundle=str(first_run.steps["publish"].parameters["Output"]))
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.cluster.steps import kubectl
-from tests.contract.guide import commands
+from tests.contract.guide_commands import commands
 from tests.contract.kustomize import OVERLAYS, rendered
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("places")]

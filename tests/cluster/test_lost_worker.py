@@ -7,11 +7,12 @@ from pathlib import Path
 import boto3
 import pytest
 
-from components.jobs import TrainingJob
-from components.launch import launch
-from lodestar import bundle, storage
+from components.kubernetes.launch import launch
+from components.kubernetes.training_job import TrainingJob
+from lodestar.bundle import bundle
+from lodestar.io import storage
 from tests.cluster import objects
-from tests.cluster.backend.driver import Run
+from tests.cluster.backend.driver import RunResult
 from tests.cluster.steps import BUCKET, eventually, kubectl
 
 pytestmark = pytest.mark.cluster
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.cluster
 BEGUN_S = 300
 
 
-def test_a_job_that_lost_a_worker_ends_with_the_same_metric(prefix: str, job: TrainingJob, first_run: Run, tmp_path: Path) -> None:
+def test_a_job_that_lost_a_worker_ends_with_the_same_metric(prefix: str, job: TrainingJob, first_run: RunResult, tmp_path: Path) -> None:
     first = objects.brought(first_run.uri("train", "bundle"), tmp_path / "first")
     shaken = replace(job, name=f"{job.name}-shaken", bundle=f"{prefix}/bundles/shaken", checkpoints=f"{prefix}/shaken")
     followed = threading.Thread(target=launch, args=(shaken,))

@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from lodestar import bundle, storage
+from lodestar.bundle import bundle
+from lodestar.io import storage
 from tests.cluster import objects
-from tests.cluster.backend.driver import Backend, Run
-from tests.cluster.data import Shop
+from tests.cluster.backend.driver import Backend, RunResult
+from tests.cluster.shop_tables import Shop
 from tests.cluster.steps import OVERRIDES, Stage, eventually, kubectl
 from tests.cluster.steps import run as run_pod
 
@@ -38,7 +39,7 @@ DEPLOY_RIGHTS = [
 
 
 def test_the_first_run_trains_in_a_job_of_two_workers_and_serves_what_it_released(
-    first_run: Run, seen_jobs: list[dict[str, Any]], stage: Stage, served: str, tmp_path: Path
+    first_run: RunResult, seen_jobs: list[dict[str, Any]], stage: Stage, served: str, tmp_path: Path
 ) -> None:
     assert tuple(name for name in first_run.steps if name in RELEASED) == RELEASED, first_run.states()
     assert {first_run.steps[name].state for name in RELEASED} == {"succeeded"}
@@ -48,7 +49,7 @@ def test_the_first_run_trains_in_a_job_of_two_workers_and_serves_what_it_release
     assert served == bundle.load(storage.download(stage.bundle, tmp_path / "released")).digest
 
 
-def test_no_artifact_carries_a_mark_of_ours(first_run: Run) -> None:
+def test_no_artifact_carries_a_mark_of_ours(first_run: RunResult) -> None:
     """What reads them asks for none: the real launcher writes none."""
     for task, name in (("build-features", "features"), ("train", "bundle")):
         assert storage.get(f"{first_run.uri(task, name)}/_SUCCESS") is None
@@ -80,7 +81,7 @@ def test_unchanged_data_is_taken_from_the_cache_and_new_data_is_not(
 
 @pytest.mark.parametrize(("role", "namespace", "resource", "verb"), TRAIN_RIGHTS)
 def test_train_says_which_right_it_lacks_and_creates_nothing(
-    backend: Backend, compiled: Path, parameters: dict[str, Any], first_run: Run, role: str, namespace: str, resource: str, verb: str
+    backend: Backend, compiled: Path, parameters: dict[str, Any], first_run: RunResult, role: str, namespace: str, resource: str, verb: str
 ) -> None:
     seeded = {**json.loads(OVERRIDES), "evaluation": {"seed": 1}}
     before = kubectl("-n", objects.TRAINING, "get", "pytorchjobs", "-o", "name")
@@ -94,7 +95,7 @@ def test_train_says_which_right_it_lacks_and_creates_nothing(
 
 @pytest.mark.parametrize(("role", "namespace", "resource", "verb"), DEPLOY_RIGHTS)
 def test_a_release_says_which_right_it_lacks_and_moves_nothing(
-    backend: Backend, compiled: Path, parameters: dict[str, Any], first_run: Run, role: str, namespace: str, resource: str, verb: str
+    backend: Backend, compiled: Path, parameters: dict[str, Any], first_run: RunResult, role: str, namespace: str, resource: str, verb: str
 ) -> None:
     before = _live(parameters["destination"])
     with _without(role, namespace, resource, verb):
@@ -106,7 +107,7 @@ def test_a_release_says_which_right_it_lacks_and_moves_nothing(
 
 
 def test_a_deploy_that_is_terminated_takes_its_canary_back(
-    backend: Backend, compiled: Path, parameters: dict[str, Any], first_run: Run, shop: Shop
+    backend: Backend, compiled: Path, parameters: dict[str, Any], first_run: RunResult, shop: Shop
 ) -> None:
     before = _live(parameters["destination"])["route"]
     shop.grow()

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from components.rollout import check_rights
+from components.release.canary import check_rights
 from lodestar.errors import EnvironmentFault
-from serving.canary import CANDIDATE, canary, roll_back
-from serving.cluster import RIGHTS, Kubernetes
+from serving.rollout.canary import CANDIDATE, canary, roll_back
+from serving.rollout.kserve_api import RIGHTS, Kubernetes
 from tests.cluster.steps import eventually, kubectl
 from tests.contract.kustomize import objects
 
@@ -73,14 +73,14 @@ def test_its_own_entries_change_and_come_back_as_they_were(route: dict[str, Any]
     api = Kubernetes(namespace=NAMESPACE, name=NAME)
     claim, _, share = canary("two-services", NEW, 10)
     before = copy.deepcopy(route["spec"])
-    api.make([claim, share])
+    api.apply([claim, share])
     assert weights() == [
         [(f"{NAME}-predictor", 90), (f"{NAME}-canary-predictor", 10)],
         [("collector", 1)],
         [(f"{NAME}-predictor", 270), (f"{NAME}-canary-predictor", 30), ("fallback", 100)],
     ]
     assert live()["metadata"]["annotations"][CANDIDATE] == NEW
-    api.make(roll_back("two-services", NEW, OLD))
+    api.apply(roll_back("two-services", NEW, OLD))
     assert live()["spec"] == before
     assert not {name for name in live()["metadata"].get("annotations", {}) if name.startswith("lodestar/")}
 
@@ -101,8 +101,8 @@ def test_what_a_second_writer_changes_meanwhile_is_not_lost(route: dict[str, Any
     owner.start()
     rounds = 0
     while owner.is_alive():
-        api.make([claim, share])
-        api.make(roll_back("two-services", NEW, OLD))
+        api.apply([claim, share])
+        api.apply(roll_back("two-services", NEW, OLD))
         rounds += 1
     owner.join()
     assert rounds

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lodestar import bundle, storage
+from lodestar.bundle import bundle
+from lodestar.io import storage
 from tests.cluster import objects
 from tests.cluster.backend.driver import Backend
 from tests.cluster.steps import eventually, kubectl
@@ -113,7 +114,7 @@ def test_a_second_attempt_goes_on_with_the_job_of_the_first(step: TrainStep) -> 
     assert first.exit_code not in {0, 143}
     second = step.run(SMALL, overrides)
     assert second.exit_code == 0, second.log[-4000:]
-    assert "taken over" in second.log
+    assert "adopted" in second.log
 
 
 def test_an_elastic_job_goes_on_with_the_workers_that_find_a_place(step: TrainStep, node: str) -> None:

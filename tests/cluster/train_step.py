@@ -13,7 +13,7 @@ from kfp import compiler, dsl, kubernetes
 from kfp.dsl import Dataset, Input
 
 from components.train import train
-from pipelines.recommend import _placed
+from pipelines.recommend import _configure
 from tests.cluster import objects
 from tests.cluster.backend import pods
 from tests.cluster.objects import Object
@@ -24,7 +24,7 @@ STEP_S = 900
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class StepResult:
     """How a step ended: the launcher has put its outputs into the bucket where the exit code is 0."""
 
     exit_code: int
@@ -46,7 +46,7 @@ class TrainStep:
         self._features = features
         self._run = f"{features.rpartition('/')[0]}/runs/{uuid.uuid4()}/train"
 
-    def run(self, setting: Object, overrides: Object, meanwhile: Callable[[str], None] = lambda _pod: None) -> Ended:
+    def run(self, setting: Object, overrides: Object, meanwhile: Callable[[str], None] = lambda _pod: None) -> StepResult:
         """Run it to its end; `meanwhile` is called with the pod's name, again and again while it runs."""
         root, name = f"{self._run}/{uuid.uuid4()}", f"train-step-{uuid.uuid4().hex[:6]}"
         pod = pods.pod(name, self._executor, self._platform, self._input(overrides, f"{root}/bundle"), f"{root}.result.json")
@@ -57,7 +57,7 @@ class TrainStep:
         try:
             with pods.followed(name) as said:
                 exit_code = eventually(lambda: _exit_code(name, meanwhile), STEP_S, lambda: kubectl(*_PLACE, "describe", "pod", name))
-            return Ended(exit_code=int(exit_code), log="".join(said), bundle=f"{root}/bundle")
+            return StepResult(exit_code=int(exit_code), log="".join(said), bundle=f"{root}/bundle")
         finally:
             kubectl(*_PLACE, "delete", "pod", name, "--wait=false", "--ignore-not-found")
 
@@ -82,7 +82,7 @@ def _pipeline(registry: str) -> Any:
     @dsl.pipeline(name="training")  # type: ignore[untyped-decorator]
     def training(features: Input[Dataset]) -> None:
         task = train(features=features, recipe="tiny", overrides={}, image=_image(registry))
-        task = _placed(task, registry, {}).set_accelerator_type(GPU).set_accelerator_limit(1)
+        task = _configure(task, registry, {}).set_accelerator_type(GPU).set_accelerator_limit(1)
         kubernetes.add_node_selector(task, POOL, "gpu")
         kubernetes.add_toleration(task, key=GPU, operator="Exists", effect="NoSchedule")
 
@@ -90,9 +90,9 @@ def _pipeline(registry: str) -> Any:
 
 
 def _image(registry: str) -> str:
-    from components.image import reference
+    from components.images.image import image_reference
 
-    return reference("train", registry)
+    return image_reference("train", registry)
 
 
 def _exit_code(name: str, meanwhile: Callable[[str], None]) -> str:

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from serving import cluster
-from serving.cluster import SOURCE, Object
+from serving.rollout import kserve_api
+from serving.rollout.kserve_api import SOURCE, Object
 from tests.contract.kustomize import OVERLAYS, merged, objects
 
 SERVING, TRAINING = "lodestar", "lodestar-training"
@@ -106,10 +106,10 @@ class Server:
         """Put the service and its route there, as the manifests have them."""
         for file, plural in (("50-service", "serving.kserve.io/v1beta1"), ("60-route", "gateway.networking.k8s.io/v1")):
             (thing,) = objects(OVERLAYS.parent / f"{file}.yaml")
-            kind = cluster.PLURALS[thing["kind"]]
+            kind = kserve_api.PLURALS[thing["kind"]]
             self.objects[f"/apis/{plural}/namespaces/{SERVING}/{kind}/{thing['metadata']['name']}"] = thing
             thing["metadata"]["resourceVersion"] = "0"
-            if thing["kind"] == cluster.SERVICE:
+            if thing["kind"] == kserve_api.SERVICE:
                 thing["spec"]["predictor"]["model"]["storageUri"] = bundle
 
 

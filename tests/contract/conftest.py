@@ -17,8 +17,8 @@ from typing import Any
 import boto3
 import pytest
 
-from feature_repo import publication, store
-from lodestar.schema.places import GENERATION
+from feature_repo import materialise, store
+from lodestar.schema.store_keys import GENERATION
 from tests.factories import small_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -139,11 +139,11 @@ def publish(features: Path, *, in_redis: bool = False, started_us: int = 1) -> s
     """Write the training set, and bring online what counts now: beside the features, or to Redis; the generation."""
     store.write_training_set(features)
     if in_redis:
-        publication.fill_redis(features)
-        publication.make_current(features, started_us)
+        materialise.materialise_redis(features)
+        materialise.make_current(features, started_us)
     else:
         shutil.rmtree(features / store.ONLINE, ignore_errors=True)
-        publication.fill_file(features, features)
+        materialise.materialise_sqlite(features, features)
     return generation_of(features)
 
 

@@ -10,13 +10,13 @@ import urllib3
 from kfp.dsl import Model
 from kubernetes import config
 
-from components import job_server
+from components.kubernetes import training_api
 from components.publish import publish
-from components.rollout import check_rights, deploy
+from components.release.canary import check_rights, deploy
 from components.version import version
 from lodestar.errors import EnvironmentFault
-from serving import cluster, rollout
-from serving.canary import State, replace, roll_back, state
+from serving.rollout import kserve_api, rollout
+from serving.rollout.canary import RolloutState, replace, roll_back, state
 from tests.contract.api_server import NEW, OLD, SERVING, TRAINING, Server
 from tests.contract.kustomize import OVERLAYS, objects
 from tests.factories import small_bundle
@@ -27,8 +27,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
     monkeypatch.setattr(config, "load_config", lambda: None)
     monkeypatch.setattr(urllib3.PoolManager, "request", made.request)
-    monkeypatch.setattr(cluster, "READY_S", 0.0)
-    monkeypatch.setattr(cluster, "TAKE_BACK_S", 0.0)
+    monkeypatch.setattr(kserve_api, "READY_S", 0.0)
+    monkeypatch.setattr(kserve_api, "UNDO_S", 0.0)
     return made
 
 
@@ -36,20 +36,20 @@ JOB = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1", "metadata": {"name
 
 
 def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> None:
-    for kind in job_server.KINDS:
-        jobs = job_server.connect(TRAINING, kind)
+    for kind in training_api.KINDS:
+        jobs = training_api.connect(TRAINING, kind)
         assert jobs.create(JOB)
         assert not jobs.create(JOB)
         assert jobs.read("train-1")["metadata"]["name"] == "train-1"
         found = jobs.pods("train-1")
         assert [pod.name for pod in found] == ["master-new", "master-old", "worker-0"]
-        assert [(end.reason, end.exit_code, end.is_before) for pod in found for end in pod.ends] == [("OOMKilled", 137, True)] * 3
+        assert [(end.reason, end.exit_code, end.is_before) for pod in found for end in pod.terminations] == [("OOMKilled", 137, True)] * 3
         assert jobs.log(found[0].name).endswith("a line")
         assert jobs.warnings("train-1") == ["FailedScheduling train-1-worker-0: no room"]
         jobs.delete("train-1")
     server.serve(OLD)
     rollout.start_canary("lodestar/recommend", NEW)
-    rollout.finish("lodestar/recommend", take=True)
+    rollout.promote_or_roll_back("lodestar/recommend", is_promotion=True)
     roles = [thing for thing in objects(OVERLAYS.parent / "10-access.yaml") if thing["kind"] == "Role"]
     allowed = {
         (role["metadata"]["namespace"], group, resource, verb)
@@ -60,10 +60,10 @@ def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> 
         for verb in rule["verbs"]
     }
     assert server.rights == allowed
-    assert {(SERVING, *right) for right in cluster.RIGHTS} == {right for right in allowed if right[0] == SERVING}
+    assert {(SERVING, *right) for right in kserve_api.RIGHTS} == {right for right in allowed if right[0] == SERVING}
 
 
-@pytest.mark.parametrize("right", cluster.RIGHTS, ids=" ".join)
+@pytest.mark.parametrize("right", kserve_api.RIGHTS, ids=" ".join)
 def test_a_run_that_could_not_be_rolled_out_ends_with_its_first_step(
     server: Server, right: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,10 +126,10 @@ def test_nothing_is_published_where_a_right_is_taken_away_meanwhile(server: Serv
 def test_a_rollout_goes_from_the_first_bundle_to_the_second(server: Server) -> None:
     server.serve(OLD)
     rollout.start_canary("recommend", NEW, 20)
-    live = cluster.connect("recommend").live()
-    assert state(live) == State(bundle=OLD, candidate=NEW, percent=20, form="two-services")
-    rollout.finish("recommend", take=True)
-    assert state(cluster.connect("recommend").live()).bundle == NEW
+    live = kserve_api.connect("recommend").live()
+    assert state(live) == RolloutState(bundle=OLD, candidate=NEW, percent=20, canary_mode="two-services")
+    rollout.promote_or_roll_back("recommend", is_promotion=True)
+    assert state(kserve_api.connect("recommend").live()).bundle == NEW
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
 
 
@@ -137,7 +137,7 @@ def test_pods_that_still_fetch_another_bundle_are_waited_for(server: Server, mon
     server.serve(OLD)
     monkeypatch.setattr(server, "_deployment", lambda _service: Server._deployment(server, {"spec": {"predictor": {"model": {}}}}))
     with pytest.raises(EnvironmentFault, match="E542"):
-        cluster.connect("recommend").make(replace(NEW))
+        kserve_api.connect("recommend").apply(replace(NEW))
 
 
 def test_a_service_that_does_not_get_ready_says_why(server: Server) -> None:
@@ -153,7 +153,7 @@ def test_a_server_that_refuses_or_is_away_is_an_environment_fault(server: Server
     server.refused = {"pytorchjobs": 403, "inferenceservices": 403}
     said = "403 said so no .* for you" if is_reachable else "connection reset"
     with pytest.raises(EnvironmentFault, match=f"E534.*{said}"):
-        job_server.connect(TRAINING, "PyTorchJob").create(JOB)
+        training_api.connect(TRAINING, "PyTorchJob").create(JOB)
     with pytest.raises(EnvironmentFault, match=f"E541.*{said}"):
         rollout.start_canary("recommend", NEW)
 
@@ -161,7 +161,7 @@ def test_a_server_that_refuses_or_is_away_is_an_environment_fault(server: Server
 def test_an_object_that_others_keep_changing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.serve(OLD)
     monkeypatch.setattr(server, "_is_stale", lambda _path, body: "resourceVersion" in body.get("metadata", {}))
-    with pytest.raises(EnvironmentFault, match=r"E572 HTTPRoute recommend-split is changed by others"):
+    with pytest.raises(EnvironmentFault, match=r"E572 HTTPRoute recommend-split keeps being changed by others"):
         rollout.start_canary("recommend", NEW)
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
 
@@ -170,15 +170,15 @@ def test_undoing_goes_on_where_one_change_is_refused(server: Server, capsys: pyt
     server.serve(OLD)
     rollout.start_canary("recommend", NEW)
     server.refused = {"httproutes/patch": 403}
-    cluster.connect("recommend").undo(roll_back("two-services", NEW, OLD))
+    kserve_api.connect("recommend").undo(roll_back("two-services", NEW, OLD))
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
     assert "not undone" in capsys.readouterr().err
 
 
 def test_what_is_gone_already_is_deleted(server: Server) -> None:
-    job_server.connect(TRAINING, "PyTorchJob").delete("train-1")
+    training_api.connect(TRAINING, "PyTorchJob").delete("train-1")
     server.serve(OLD)
-    rollout.finish("recommend", take=False)
+    rollout.promote_or_roll_back("recommend", is_promotion=False)
 
 
 def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +187,6 @@ def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(config, "load_config", refuse)
     with pytest.raises(EnvironmentFault, match=r"E534.*no configuration"):
-        job_server.connect("here", "TrainJob")
+        training_api.connect("here", "TrainJob")
     with pytest.raises(EnvironmentFault, match=r"E541.*no configuration"):
-        cluster.connect("here")
+        kserve_api.connect("here")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.collecting import collecting
+from tests.contract.collector_harness import collecting
 from tests.contract.conftest import StartServing
 from tests.contract.test_draining import ASKED, READY, answered
 from tests.contract.test_serving import connection_to
@@ -18,9 +18,9 @@ from tests.factories import small_bundle
 
 PREDICT = "/v1/models/recommend:predict"
 SMALL = """
-import sys; from serving import limits, protocol, refusals
-limits.MOST_CONNECTIONS = 24
-limits.MOST_WAITING_BYTES, limits.MOST_UNREAD_BYTES = 1 << 20, 4 << 20
+from serving.http import connection_limits as limits, http_protocol as protocol
+limits.MAX_CONNECTIONS = 24
+limits.MAX_WAITING_BYTES, limits.MAX_UNREAD_BYTES = 1 << 20, 4 << 20
 protocol.UNREAD_S = 0.5"""
 
 

@@ -19,8 +19,8 @@ import httpx
 import pytest
 from botocore.client import BaseClient
 
-from lodestar import storage
 from lodestar.errors import EnvironmentFault
+from lodestar.io import storage
 from tests.contract.conftest import _wait, free_port
 from tests.contract.kustomize import OVERLAYS
 

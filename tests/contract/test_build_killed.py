@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lodestar import storage
 from lodestar.config import DataConfig, Recipe
 from lodestar.data.ingest import ingest
-from lodestar.features.build import build_features
+from lodestar.features.batch.build import build_features
+from lodestar.io import storage
 
 RECIPE = Recipe(name="test", data=DataConfig(min_users=1, min_items=1, min_interactions=1, training_rows=500))
 NUM_KILLS = 8
@@ -31,7 +31,7 @@ def test_a_build_that_is_killed_at_any_moment_leaves_the_features_that_were_ther
     build_features(logs[0], target, RECIPE)
     old = storage.digest(target)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["lodestar.features.build"])
+    processes.set_forkserver_preload(["lodestar.features.batch.build"])
     whole_s = min(built_s(processes, logs[1], unbroken) for _ in range(2))
     exits = []
     for share in np.random.default_rng(0).uniform(0.1, 0.95, NUM_KILLS):

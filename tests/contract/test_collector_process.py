@@ -14,8 +14,8 @@ import pytest
 
 from lodestar import schema
 from lodestar.errors import UsageError
-from serving import collector
-from tests.contract.collecting import collecting, rows_in, wait_until
+from serving.collector import __main__ as collector
+from tests.contract.collector_harness import collecting, rows_in, wait_until
 from tests.contract.conftest import ROOT
 
 HEAVY = {
@@ -44,9 +44,9 @@ def event(name: str) -> dict[str, Any]:
 def test_the_process_imports_nothing_that_only_trains(tmp_path: Path) -> None:
     program = f"""
 import sys
-from serving import listen
-listen.run = lambda *_: None
-from serving.collector import main
+from serving.http import http_server
+http_server.run = lambda *_: None
+from serving.collector.__main__ import main
 assert main([{str(tmp_path)!r}, "--http", "127.0.0.1:0"]) == 0
 print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 """
@@ -70,7 +70,7 @@ def test_a_killed_process_loses_nothing_that_it_answered_for(tmp_path: Path, sec
                 assert answer.status_code == 202
                 acknowledged.append(name)
 
-    with collecting(tmp_path, "--http", "127.0.0.1:0", "--seconds", seconds) as process:
+    with collecting(tmp_path, "--http", "127.0.0.1:0", "--part-seconds", seconds) as process:
         threads = [threading.Thread(target=send, args=(sender, process.address)) for sender in range(SENDERS)]
         for thread in threads:
             thread.start()
@@ -88,7 +88,7 @@ def test_a_killed_process_loses_nothing_that_it_answered_for(tmp_path: Path, sec
 
 
 def test_parts_show_before_the_process_ends(tmp_path: Path) -> None:
-    with collecting(tmp_path, "--http", "127.0.0.1:0", "--seconds", "0.1") as process:
+    with collecting(tmp_path, "--http", "127.0.0.1:0", "--part-seconds", "0.1") as process:
         assert httpx.post(f"{process.address}/v1/events", json=event("e1")).status_code == 202
         wait_until(lambda: len(rows_in(tmp_path, "events")) == 1)
         assert 'lodestar_collect_parts_total{table="events"} 1.0' in httpx.get(f"{process.address}/metrics").text
@@ -96,10 +96,10 @@ def test_parts_show_before_the_process_ends(tmp_path: Path) -> None:
 
 
 def test_parts_go_to_an_object_store_and_wait_while_it_is_away(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = (f"{bucket}/landing", "--http", "127.0.0.1:0", "--seconds", "0.1", "--spool", tmp_path)
+    options = (f"{bucket}/landing", "--http", "127.0.0.1:0", "--part-seconds", "0.1", "--spool", tmp_path)
     there = os.environ["AWS_ENDPOINT_URL"]
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with collecting(*options, before="import serving.collect.spool as spool; spool.CLOSE_S = spool.RETRY_S = 0.1") as away:
+    with collecting(*options, before="import serving.collector.spool as spool; spool.CLOSE_S = spool.RETRY_S = 0.1") as away:
         assert httpx.post(f"{away.address}/v1/events", json=event("e1")).status_code == 202
         wait_until(lambda: len(list(tmp_path.glob("events/*.full"))) == 1)
         code, _ = away.stop()
@@ -145,8 +145,8 @@ def test_what_cannot_be_collected_is_said_by_code(tmp_path: Path) -> None:
             ([tmp_path, "--http", "8090"], 2, "HOST:PORT"),
             ([tmp_path], 2, "--http --kafka is required"),
             ([tmp_path, "--http", "127.0.0.1:0", "--kafka", "127.0.0.1:1"], 2, "not allowed with"),
-            ([tmp_path, "--http", "127.0.0.1:0", "--group", "g"], 2, "--group says nothing with --http"),
-            ([tmp_path, "--http", "127.0.0.1:0", "--seconds", "0"], 2, "0 is not above 0"),
+            ([tmp_path, "--http", "127.0.0.1:0", "--group", "g"], 2, "--group has no effect with --http"),
+            ([tmp_path, "--http", "127.0.0.1:0", "--part-seconds", "0"], 2, "0 is not above 0"),
         ]
         for options, code, text in cases:
             with collecting(*options) as process:

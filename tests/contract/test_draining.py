@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.collecting import collecting
+from tests.contract.collector_harness import collecting
 from tests.contract.conftest import StartServing
 from tests.contract.test_serving import connection_to
 
@@ -23,9 +23,10 @@ READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: test\r\n\r\n"
 STUCK = """
 import threading
 from lodestar.engine.recommender import Recommender
-from serving import predictor, stopping
-stopping.GRACE_S = 3.0
-predictor.short_asks = lambda _: {short_asks}
+from serving import predictor
+from serving.http import graceful_shutdown
+graceful_shutdown.GRACE_S = 3.0
+predictor.measure_inline_requests = lambda _: {short_asks}
 Recommender.candidates = lambda *_: threading.Event().wait()"""
 
 SLOW = """

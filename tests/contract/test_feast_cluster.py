@@ -19,7 +19,7 @@ from feast.infra.registry.sql import feature_views
 from feature_repo import store
 from lodestar import schema
 from lodestar.errors import UsageError
-from lodestar.schema.places import TRAINING_SET
+from lodestar.schema.store_keys import TRAINING_SET
 from tests.contract.conftest import free_port, publish
 from tests.unit.test_features import built
 

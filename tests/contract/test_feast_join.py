@@ -19,7 +19,7 @@ from lodestar.errors import EnvironmentFault, UsageError
 
 BASE = pd.Timestamp("2026-01-01", tz="UTC")
 STAMP = pa.timestamp("us", tz="UTC")
-OURS = "feature_repo.offline.AsOfOfflineStore"
+OURS = "feature_repo.stores.offline_store.AsOfOfflineStore"
 pytestmark = pytest.mark.filterwarnings("ignore:On demand feature view is an experimental feature:RuntimeWarning")
 FEATURES = ["clicks:count", "clicks:recent", "clicks:name", "pairs:score"]
 
@@ -27,19 +27,19 @@ FEATURES = ["clicks:count", "clicks:recent", "clicks:name", "pairs:score"]
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two views' rows, some late, some at one time, with texts and lists; `pairs` has two keys, other column names and two files."""
-    folder, chance, count = tmp_path_factory.mktemp("tables"), np.random.default_rng(0), 400
-    hours = chance.integers(0, 200, count)
+    folder, rng, count = tmp_path_factory.mktemp("tables"), np.random.default_rng(0), 400
+    hours = rng.integers(0, 200, count)
     times = {
         "happened": pa.array([(BASE + timedelta(hours=int(hour))).to_pydatetime() for hour in hours], STAMP),
         "known": pa.array(
             [(BASE + timedelta(hours=int(hour) + place % 7, seconds=place)).to_pydatetime() for place, hour in enumerate(hours)], STAMP
         ),
     }
-    users = pa.array([f"u{one}" for one in chance.integers(0, 12, count)])
+    users = pa.array([f"u{one}" for one in rng.integers(0, 12, count)])
     texts = {"name": pa.array([None if place % 5 == 0 else f"n{place}" for place in range(count)])}
     lists = {"recent": pa.array([[f"i{place}"] * (place % 3) for place in range(count)])}
     pq.write_table(pa.table({"user": users, "count": np.arange(count), **texts, **lists, **times}), folder / "clicks.parquet")
-    pairs = pa.table({"uid": users, "item": chance.integers(0, 3, count), "raw": chance.random(count), **times})
+    pairs = pa.table({"uid": users, "item": rng.integers(0, 3, count), "raw": rng.random(count), **times})
     (folder / "pairs").mkdir()
     pq.write_table(pairs.slice(0, 150), folder / "pairs" / "0.parquet", row_group_size=40)
     pq.write_table(pairs.slice(150), folder / "pairs" / "1.parquet")
@@ -94,9 +94,9 @@ def theirs(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureSto
 @pytest.fixture
 def asked() -> pd.DataFrame:
     """Rows of known and unknown entities, some twice, at whole hours, so that limits are met."""
-    chance, count = np.random.default_rng(1), 300
-    hours = pd.to_timedelta(chance.integers(-5, 240, count), unit="h")
-    frame = pd.DataFrame({"user": [f"u{one}" for one in chance.integers(0, 14, count)], "item": chance.integers(0, 4, count)})
+    rng, count = np.random.default_rng(1), 300
+    hours = pd.to_timedelta(rng.integers(-5, 240, count), unit="h")
+    frame = pd.DataFrame({"user": [f"u{one}" for one in rng.integers(0, 14, count)], "item": rng.integers(0, 4, count)})
     frame["event_timestamp"] = (BASE + hours).astype("datetime64[us, UTC]")
     frame["row"] = np.arange(count)
     return pd.concat([frame, frame.head(20)], ignore_index=True)

@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 import uvloop
 
-from components.local_release import release_here
+from components.release.local_release import release_locally
 from feature_repo import store
-from lodestar import bundle, schema
+from lodestar import schema
+from lodestar.bundle import bundle
 from lodestar.errors import EnvironmentFault
-from lodestar.schema.places import TRAINING_SET
-from serving.features import GenerationMissing, Histories, SqliteFeatures, StoreFailed
+from lodestar.schema.store_keys import TRAINING_SET
+from serving.features.feature_client import GenerationMissing, Histories, SqliteFeatures, StoreUnavailable
 from tests.contract.conftest import generation_of, publish
 from tests.factories import EPOCH_US, SECOND_US, small_bundle
 from tests.unit.test_features import built
@@ -33,8 +34,8 @@ Tables = dict[str, list[tuple[Any, ...]]]
 
 def made(folder: Path, seed: int) -> tuple[Path, Path]:
     """A bundle and the features that it was trained on."""
-    chance = np.random.default_rng(seed)
-    features = built(folder, [(user, f"i{chance.integers(20)}", int(chance.integers(72 * 3600))) for user in USERS for _ in range(6)])
+    rng = np.random.default_rng(seed)
+    features = built(folder, [(user, f"i{rng.integers(20)}", int(rng.integers(72 * 3600))) for user in USERS for _ in range(6)])
     store.write_training_set(features)
     return small_bundle(folder / "bundle", features=generation_of(features)), features
 
@@ -81,16 +82,18 @@ def test_a_release_that_is_killed_at_any_moment_is_never_read_by_half(
 ) -> None:
     whole, halfway = tmp_path / "whole", tmp_path / "halfway"
     for folder in (whole, halfway):
-        release_here(*before, folder, FIRST)
+        release_locally(*before, folder, FIRST)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["feature_repo.store", "feature_repo.services", "feature_repo.offline", "feature_repo.online"])
+    processes.set_forkserver_preload(
+        ["feature_repo.store", "feature_repo.services", "feature_repo.stores.offline_store", "feature_repo.stores.sqlite_store"]
+    )
     whole_s = released_s(processes, after, whole)
     old, new = read(halfway), read(whole)
     assert old != new
     client = opened(halfway)
     exits = []
     for share in np.random.default_rng(0).uniform(0.2, 1.0, NUM_KILLS):
-        release = processes.Process(target=release_here, args=(*after, halfway, SECOND))
+        release = processes.Process(target=release_locally, args=(*after, halfway, SECOND))
         release.start()
         end = time.monotonic() + share * whole_s
         while release.is_alive() and time.monotonic() < end:
@@ -101,7 +104,7 @@ def test_a_release_that_is_killed_at_any_moment_is_never_read_by_half(
         exits.append(release.exitcode)
         assert read(halfway) in (old, new)
     assert -signal.SIGKILL in exits
-    release_here(*after, halfway, SECOND)
+    release_locally(*after, halfway, SECOND)
     assert histories(client) == old
     uvloop.run(client.close())
     assert (read(halfway), content(halfway)) == (new, content(whole))
@@ -112,7 +115,7 @@ def released_s(processes: Any, wanted: tuple[Path, Path], folder: Path) -> float
     """How long a release takes here, so that kills come while it is at work; the first one also waits for imports."""
     for _ in range(2):
         started = time.monotonic()
-        release = processes.Process(target=release_here, args=(*wanted, folder, SECOND))
+        release = processes.Process(target=release_locally, args=(*wanted, folder, SECOND))
         release.start()
         release.join()
         assert release.exitcode == 0
@@ -122,26 +125,26 @@ def released_s(processes: Any, wanted: tuple[Path, Path], folder: Path) -> float
 def test_a_process_goes_on_with_its_generation_and_the_next_one_takes_up_the_new(
     before: tuple[Path, Path], after: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    release_here(*before, tmp_path, FIRST)
+    release_locally(*before, tmp_path, FIRST)
     client, old = opened(tmp_path), read(tmp_path)
-    release_here(*after, tmp_path, SECOND)
+    release_locally(*after, tmp_path, SECOND)
     assert (histories(client), histories(client)) == (old, old)
     assert caplog.text.count(f"now holds generation {generation_of(after[1])}") == 1
     assert read(tmp_path) != old
-    release_here(*before, tmp_path, THIRD)  # data that are again as they were
+    release_locally(*before, tmp_path, THIRD)  # data that are again as they were
     assert (histories(client), read(tmp_path)) == (old, old)
     uvloop.run(client.close())
 
 
 def test_a_store_of_another_generation_than_the_bundle_is_refused(before: tuple[Path, Path], tmp_path: Path) -> None:
-    release_here(*before, tmp_path, FIRST)
+    release_locally(*before, tmp_path, FIRST)
     path = tmp_path / "current" / "online" / "online.db"
     with pytest.raises(EnvironmentFault, match=f"E551.*{generation_of(before[1])}.*trained on {'f' * 16}"):
         SqliteFeatures(path, generation="f" * 16)
     with sqlite3.connect(path, isolation_level=None) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         client = SqliteFeatures(path, generation="f" * 16)  # which cannot tell yet
-        with pytest.raises(StoreFailed, match="locked"):
+        with pytest.raises(StoreUnavailable, match="locked"):
             histories(client)
         writer.execute("ROLLBACK")
     writer.close()
@@ -150,11 +153,11 @@ def test_a_store_of_another_generation_than_the_bundle_is_refused(before: tuple[
 
 
 def test_an_older_run_replaces_nothing_and_says_so(before: tuple[Path, Path], after: tuple[Path, Path], tmp_path: Path) -> None:
-    release_here(*after, tmp_path, SECOND)
+    release_locally(*after, tmp_path, SECOND)
     found = os.readlink(tmp_path / "current")
     with pytest.raises(EnvironmentFault, match=f"E565.*{SECOND[:10]}.*{FIRST[:10]}"):
-        release_here(*before, tmp_path, FIRST)
-    assert release_here(*after, tmp_path, FIRST) == str(tmp_path / found / "bundle")  # which is there already
+        release_locally(*before, tmp_path, FIRST)
+    assert release_locally(*after, tmp_path, FIRST) == str(tmp_path / found / "bundle")  # which is there already
     assert [path.name for path in (tmp_path / "releases").iterdir()] == [Path(found).name]
 
 
@@ -162,11 +165,11 @@ def test_the_same_again_from_an_older_run_lets_no_other_older_one_in(
     before: tuple[Path, Path], after: tuple[Path, Path], tmp_path: Path
 ) -> None:
     for started_at in (SECOND, FIRST):
-        made = release_here(*before, tmp_path, started_at)
+        made = release_locally(*before, tmp_path, started_at)
     with pytest.raises(EnvironmentFault, match="E565"):
-        release_here(*after, tmp_path, FIRST)
+        release_locally(*after, tmp_path, FIRST)
     assert (tmp_path / "current" / "bundle").resolve() == Path(made).resolve()
-    release_here(*before, tmp_path, THIRD)
+    release_locally(*before, tmp_path, THIRD)
     assert json.loads((tmp_path / "current" / "release.json").read_text()) == {"started_at": THIRD}
 
 
@@ -174,7 +177,7 @@ def test_of_many_releases_the_current_and_the_one_before_stay(before: tuple[Path
     names = []
     for number, dim in enumerate((8, 16, 24)):
         one = small_bundle(tmp_path / f"bundle {dim}", dim=dim, features=generation_of(before[1]))
-        names.append(Path(release_here(one, before[1], tmp_path / "out", f"2026-01-01T0{number}:00:00Z")).parent.name)
+        names.append(Path(release_locally(one, before[1], tmp_path / "out", f"2026-01-01T0{number}:00:00Z")).parent.name)
     assert sorted(path.name for path in (tmp_path / "out" / "releases").iterdir()) == sorted(names[1:])
     assert json.loads((tmp_path / "out" / "current" / "release.json").read_text()) == {"started_at": "2026-01-01T02:00:00Z"}
 
@@ -182,7 +185,7 @@ def test_of_many_releases_the_current_and_the_one_before_stay(before: tuple[Path
 def test_what_is_no_link_of_ours_is_left_alone(before: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     with pytest.raises(EnvironmentFault, match="E563"):
-        release_here(*before, tmp_path, FIRST)
+        release_locally(*before, tmp_path, FIRST)
     assert [path.name for path in tmp_path.iterdir()] == ["current"]
 
 
@@ -192,14 +195,14 @@ def test_what_counts_now_is_published_and_not_what_will_be_left_of_it(tmp_path: 
     publish(folder)
     with store.opened(folder) as found:
         online = store.read_online(found, schema.RANK_SERVICE, [{schema.USER_ID: USERS[0], schema.ITEM_ID: "i0"}])
-    (events_1d,), (taken_1d,) = online.values["events_1d"], online.values["taken_1d"]
-    assert min(events_1d, taken_1d) > 0
+    (events_1d,), (interactions_1d,) = online.values["events_1d"], online.values["interactions_1d"]
+    assert min(events_1d, interactions_1d) > 0
 
 
 def test_a_training_set_takes_its_place_at_once_and_what_a_killed_one_left_goes(before: tuple[Path, Path], tmp_path: Path) -> None:
     features = shutil.copytree(before[1], tmp_path / "features")
-    (features / f"{store.ASIDE}x").mkdir()
-    (features / f"{store.ASIDE}x" / "half").write_bytes(b"")
+    (features / f"{store.STAGING}x").mkdir()
+    (features / f"{store.STAGING}x" / "half").write_bytes(b"")
     (features / TRAINING_SET).write_bytes(b"of another day")
     store.write_training_set(features)
     ours, theirs = (pd.read_parquet(folder / TRAINING_SET) for folder in (features, before[1]))

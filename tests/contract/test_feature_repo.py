@@ -14,7 +14,7 @@ import pytest
 from feature_repo import store
 from lodestar import schema
 from lodestar.schema import crosses
-from lodestar.schema.places import TRAINING_SET
+from lodestar.schema.store_keys import TRAINING_SET
 from tests.contract.conftest import publish
 from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import HOUR_S, built
@@ -26,8 +26,8 @@ BASE = datetime.fromtimestamp(EPOCH_US // SECOND_US, UTC)
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    chance = np.random.default_rng(0)
-    rows = [(f"u{chance.integers(6)}", f"i{chance.integers(20)}", int(chance.integers(72 * HOUR_S))) for _ in range(200)]
+    rng = np.random.default_rng(0)
+    rows = [(f"u{rng.integers(6)}", f"i{rng.integers(20)}", int(rng.integers(72 * HOUR_S))) for _ in range(200)]
     folder = built(tmp_path_factory.mktemp("features"), rows, lag_s=90)
     publish(folder)
     return folder

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from lodestar import download
-from lodestar.data import online
+from lodestar.data.datasets import public_datasets
 from lodestar.errors import EnvironmentFault
+from lodestar.io import download
 
 
 def archive() -> bytes:
@@ -26,13 +26,13 @@ def archive() -> bytes:
 
 
 CONTENT = archive()
-KNOWN = online.Online(
+KNOWN = public_datasets.DownloadableDataset(
     url="http://unused.invalid/",
     size=len(CONTENT),
     sha256=hashlib.sha256(CONTENT).hexdigest(),
     members=("set/u.data", "set/README"),
     terms="For reading only.",
-    cite="Someone, 1998.",
+    citation="Someone, 1998.",
 )
 
 
@@ -62,7 +62,7 @@ class Server(BaseHTTPRequestHandler):
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(download, "PAUSE_S", 0.0)
     monkeypatch.setattr(Server, "asked", [])
-    monkeypatch.setitem(online.ONLINE, "movielens-100k", KNOWN)
+    monkeypatch.setitem(public_datasets.ONLINE, "movielens-100k", KNOWN)
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/set.zip"
@@ -70,7 +70,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_what_breaks_off_goes_on_and_only_what_is_known_is_unpacked(address: str, tmp_path: Path) -> None:
-    online.fetch(KNOWN, tmp_path / "set", address)
+    public_datasets.fetch(KNOWN, tmp_path / "set", address)
     assert {file.name: file.read_text() for file in (tmp_path / "set").iterdir()} == {"u.data": "1\t2\t3\t4\n" * 5000, "README": "terms"}
     assert Server.asked == [f"bytes={start}-" for start in range(0, len(CONTENT), Server.breaks_off)]
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
@@ -81,14 +81,14 @@ def test_a_server_that_knows_no_ranges_is_read_past_what_is_there(address: str, 
     part = tmp_path / f"..set.zip.{hashlib.sha256(KNOWN.sha256.encode()).hexdigest()[: download.TAG_DIGITS]}.part"
     part.write_bytes(CONTENT[:70])
     monkeypatch.setattr(Server, "breaks_off", len(CONTENT))
-    online.fetch(KNOWN, tmp_path / "set", address)
+    public_datasets.fetch(KNOWN, tmp_path / "set", address)
     assert (tmp_path / "set" / "README").read_text() == "terms"
 
 
 def test_another_archive_is_refused_and_nothing_is_left(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "content", CONTENT[::-1])
     with pytest.raises(EnvironmentFault, match="E511"):
-        online.fetch(KNOWN, tmp_path / "set", address)
+        public_datasets.fetch(KNOWN, tmp_path / "set", address)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,17 +101,17 @@ def test_a_member_that_is_a_link_is_not_unpacked(address: str, tmp_path: Path, m
     monkeypatch.setattr(Server, "content", content.getvalue())
     known = replace(KNOWN, size=len(content.getvalue()), sha256=hashlib.sha256(content.getvalue()).hexdigest())
     with pytest.raises(EnvironmentFault, match="E562"):
-        online.fetch(known, tmp_path / "set", address)
+        public_datasets.fetch(known, tmp_path / "set", address)
     assert not (tmp_path / "set").exists()
 
 
 def test_an_archive_that_has_moved_is_said(address: str, tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match=r"E515 .* says 404"):
-        online.fetch(KNOWN, tmp_path / "set", address.replace("set.zip", "moved"))
+    with pytest.raises(EnvironmentFault, match=r"E515 .* returned 404"):
+        public_datasets.fetch(KNOWN, tmp_path / "set", address.replace("set.zip", "moved"))
 
 
 def test_the_terms_are_shown_and_must_be_agreed_to(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["data", "fetch", "movielens-100k", "--into", str(tmp_path / "set"), "--url", address]
+    command = ["data", "fetch", "movielens-100k", "--output", str(tmp_path / "set"), "--url", address]
     assert main(command) == 2
     said = capsys.readouterr().err
     assert KNOWN.terms in said
@@ -123,7 +123,7 @@ def test_the_terms_are_shown_and_must_be_agreed_to(address: str, tmp_path: Path,
 
 
 def test_a_set_that_is_given_out_by_hand_says_where_and_how(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, found in online.BY_HAND.items():
+    for name, found in public_datasets.BY_HAND.items():
         assert main(["data", "fetch", name]) == 2
         said = capsys.readouterr().err
         assert found.page in said

@@ -6,8 +6,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from lodestar import storage
 from lodestar.errors import EnvironmentFault
+from lodestar.io import storage
 
 HOSTILE = {
     "parent": ("../../escaped", "E560"),

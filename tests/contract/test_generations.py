@@ -12,17 +12,20 @@ import pandas as pd
 import pytest
 import redis as redis_client
 
-from components.release import release
-from feature_repo import publication, push
-from feature_repo.generations import Generations
-from feature_repo.moments import microseconds
-from feature_repo.packed import PackedRedisOnlineStore
-from lodestar import bundle, schema, storage
+from components.release.release import release
+from feature_repo import materialise as publication
+from feature_repo import push
+from feature_repo.stores.generations import Generations
+from feature_repo.stores.redis_store import PackedRedisOnlineStore
+from feature_repo.stores.time_us import microseconds
+from lodestar import schema
+from lodestar.bundle import bundle
 from lodestar.errors import EnvironmentFault
-from lodestar.schema.places import KEPT_S, STATE, rows_key
-from serving.features import GenerationMissing, Histories
+from lodestar.io import storage
+from lodestar.schema.store_keys import KEPT_S, STATE, rows_key
+from serving.features.feature_client import GenerationMissing, Histories
 from tests.contract.conftest import StartRedis, feast, free_port
-from tests.contract.generations import EARLY, LATE, USERS, Made, asked, counts, expected, histories, made, newest, times_left_s
+from tests.contract.generation_harness import EARLY, LATE, USERS, Made, asked, counts, expected, histories, made, newest, times_left_s
 
 FIRST, SECOND, THIRD = (f"2026-01-0{day}T00:00:00+00:00" for day in (1, 2, 3))
 
@@ -92,7 +95,7 @@ def test_a_generation_is_read_when_all_of_it_is_there(before: Made, redis: Any, 
     with pytest.raises(GenerationMissing):
         histories(port, before)
     assert all(0 < left_s <= KEPT_S for left_s in times_left_s(redis, before))  # if nobody goes on
-    publication.fill_redis(before.features)
+    publication.materialise_redis(before.features)
     assert histories(port, before) == expected(before)
     redis.delete(rows_key(schema.FEAST_PROJECT, before.generation, schema.ITEM_STATS_VIEW))  # as an eviction does it
     with pytest.raises(GenerationMissing):
@@ -252,7 +255,7 @@ def test_an_hours_rows_of_a_generation_that_is_not_there_are_refused(
 ) -> None:
     release(*before, destination, FIRST)
     with feast(after.features, tmp_path) as opened, pytest.raises(EnvironmentFault, match=f"E552.*{after.generation}"):
-        opened.materialize(publication.BEFORE_ALL, datetime.now(UTC))
+        opened.materialize(publication.EARLIEST, datetime.now(UTC))
 
 
 def test_a_redis_without_memory_stops_the_release(before: Made, redis: Any, destination: str) -> None:

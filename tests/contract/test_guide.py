@@ -4,6 +4,7 @@ import importlib
 import re
 import shutil
 import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 from kfp.cli.cli import cli
 
 from pipelines.recommend import compile_to
-from tests.contract.guide import GUIDE, TOOLS, commands
+from tests.contract.guide_commands import GUIDE, TOOLS, commands
 from tests.contract.kustomize import OVERLAYS, objects, rendered
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,8 @@ def test_kubectl_takes_it_and_its_files_are_there(words: list[str]) -> None:
 
 def test_our_modules_take_them() -> None:
     for words in commands("python -m"):
-        module = importlib.import_module(words[0])
+        package = importlib.import_module(words[0])
+        module = sys.modules[importlib.import_module(f"{words[0]}.__main__" if hasattr(package, "__path__") else words[0]).main.__module__]
         if words[1:] == ["--help"]:
             assert hasattr(module, "main")
         else:

@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
-from lodestar import storage
+from lodestar.io import storage
 from serving import impressions
-from serving.impressions import BucketLog
+from serving.impressions import S3Log
 from tests.unit.test_impressions import shown
 
 WAIT_S = 20
@@ -36,7 +36,7 @@ def dropped() -> list[int]:
 
 
 def test_what_is_left_goes_out_when_the_log_closes(address: str, tmp_path: Path, dropped: list[int]) -> None:
-    log = BucketLog(address=address, dropped=dropped.append, spool=tmp_path)
+    log = S3Log(address=address, dropped=dropped.append, spool=tmp_path)
     log.append(shown("r1").rows())
     log.close()
     assert len(stored(address)) == 3
@@ -45,7 +45,7 @@ def test_what_is_left_goes_out_when_the_log_closes(address: str, tmp_path: Path,
 
 def test_a_full_part_goes_out_at_once(address: str, tmp_path: Path, dropped: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impressions, "PART_BYTES", 1)
-    log = BucketLog(address=address, dropped=dropped.append, spool=tmp_path)
+    log = S3Log(address=address, dropped=dropped.append, spool=tmp_path)
     log.append(shown("r1", 1).rows())
     deadline = time.monotonic() + WAIT_S
     while not stored(address) and time.monotonic() < deadline:
@@ -56,7 +56,7 @@ def test_a_full_part_goes_out_at_once(address: str, tmp_path: Path, dropped: lis
 
 def test_what_a_killed_process_left_is_sent_by_the_next(address: str, tmp_path: Path, dropped: list[int]) -> None:
     (tmp_path / f"host-{time.time_ns()}-abc.open").write_bytes(shown("r1").rows())
-    BucketLog(address=address, dropped=dropped.append, spool=tmp_path).close()
+    S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert len(stored(address)) == 3
 
 
@@ -66,13 +66,13 @@ def test_a_store_that_is_away_is_waited_for(
     with monkeypatch.context() as away:
         away.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         away.setenv("AWS_MAX_ATTEMPTS", "1")
-        log = BucketLog(address=address, dropped=dropped.append, spool=tmp_path)
+        log = S3Log(address=address, dropped=dropped.append, spool=tmp_path)
         log.append(shown("r1").rows())
         log.close()
     assert "1 parts wait" in caplog.text
     assert len(list(tmp_path.iterdir())) == 1
     assert dropped == []
-    BucketLog(address=address, dropped=dropped.append, spool=tmp_path).close()
+    S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert len(stored(address)) == 3
 
 
@@ -85,16 +85,16 @@ def test_a_spool_that_is_full_gives_up_its_oldest_part_and_counts_it(
     for age in (3, 2, 1):
         (tmp_path / f"host-{time.time_ns() - age * 10**9}-abc.jsonl").write_bytes(rows)
     oldest = min(tmp_path.iterdir())
-    BucketLog(address=address, dropped=dropped.append, spool=tmp_path).close()
+    S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert dropped == [1]
     assert len(list(tmp_path.iterdir())) == 2
     assert not oldest.exists()
 
 
 def test_a_part_that_another_process_writes_is_left_to_it(address: str, tmp_path: Path, dropped: list[int]) -> None:
-    first = BucketLog(address=address, dropped=dropped.append, spool=tmp_path)
+    first = S3Log(address=address, dropped=dropped.append, spool=tmp_path)
     first.append(shown("r1", 1).rows())
-    BucketLog(address=address, dropped=dropped.append, spool=tmp_path).close()
+    S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert stored(address) == []
     first.append(shown("r2", 1).rows())
     first.close()
@@ -106,7 +106,7 @@ def test_every_row_arrives_once_however_parts_are_cut(
 ) -> None:
     monkeypatch.setattr(impressions, "PART_BYTES", 20_000)
     monkeypatch.setattr(impressions, "PART_S", 0.01)
-    log = BucketLog(address=address, dropped=dropped.append, spool=tmp_path)
+    log = S3Log(address=address, dropped=dropped.append, spool=tmp_path)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: log.append(shown(f"r{number}", 2).rows()), range(300)))
     log.close()
@@ -127,7 +127,7 @@ def test_a_store_that_hangs_holds_up_neither_rows_nor_the_end(tmp_path: Path, dr
     for name, value in {"PART_BYTES": 1, "SPOOL_BYTES": 3 * len(rows), "CLOSE_S": 0.1}.items():
         monkeypatch.setattr(impressions, name, value)
     monkeypatch.setattr(storage, "put", hang)
-    log = BucketLog(address="s3://models/hangs", dropped=dropped.append, spool=tmp_path)
+    log = S3Log(address="s3://models/hangs", dropped=dropped.append, spool=tmp_path)
     started = time.monotonic()
     for _ in range(10):
         log.append(rows)
@@ -141,5 +141,5 @@ def test_a_store_that_hangs_holds_up_neither_rows_nor_the_end(tmp_path: Path, dr
 
 def test_what_no_part_holds_is_not_sent(address: str, tmp_path: Path, dropped: list[int]) -> None:
     (tmp_path / f"host-{time.time_ns()}-abc.open").touch()
-    BucketLog(address=address, dropped=dropped.append, spool=tmp_path).close()
+    S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert (stored(address), list(tmp_path.iterdir())) == ([], [])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.locked import LOCKED
+from components.images.locked import REQUIREMENTS_HASH
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("serve", "launcher", "features", "train")
@@ -40,7 +40,7 @@ def test_a_role_installs_all_that_it_asks_for(role: str) -> None:
 def test_what_is_installed_is_part_of_every_images_tag() -> None:
     """Which is a hash of the packages: new requirements under an old tag would bring a cache's old answers."""
     content = b"".join(file.read_bytes() for file in sorted((ROOT / "requirements").glob("*.txt")))
-    assert hashlib.sha256(content).hexdigest() == LOCKED, "type `make lock`"
+    assert hashlib.sha256(content).hexdigest() == REQUIREMENTS_HASH, "type `make lock`"
 
 
 def test_the_layer_below_training_is_part_of_it() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components import jobs
-from components.image import code_hash
-from components.manifests import IMAGE, main
+from components.images.image import code_hash
+from components.kubernetes import training_job
+from components.kubernetes.manifests import IMAGE, main
 from tests.contract.kustomize import OVERLAYS, rendered
 
 MANIFESTS = OVERLAYS.parent
@@ -52,11 +52,11 @@ def test_without_a_tag_it_is_what_make_image_pushes(copied: Path) -> None:
     assert all(reference.endswith(f":{code_hash()}") for reference in set.union(*images(copied).values()))
 
 
-@pytest.mark.parametrize("overlay", ["training", "training-v2"])
+@pytest.mark.parametrize("overlay", ["pytorchjob", "trainjob"])
 def test_a_training_job_still_knows_itself(copied: Path, overlay: str) -> None:
     assert main(["--folder", str(copied), "--registry", "registry.example.com", "--tag", "v7"]) == 0
     job = rendered(copied / "overlays" / overlay)[-1]
-    assert job["metadata"]["annotations"][jobs.SPEC] == jobs.spec_digest(job["spec"])
+    assert job["metadata"]["annotations"][training_job.SPEC] == training_job.spec_digest(job["spec"])
     assert "registry.example.com/lodestar-python-train:v7" in str(job["spec"])
 
 

@@ -14,17 +14,17 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from components import jobs
+from components.kubernetes import training_job
 from serving.__main__ import _parser as predictor_options
-from serving.canary import FORM, Form, canary, replace
-from serving.cluster import ROUTE, SERVICE, Live
-from serving.collector import KEY
-from serving.collector import options as collection_options
+from serving.collector.__main__ import KEY
+from serving.collector.__main__ import options as collection_options
+from serving.rollout.canary import CANARY_MODE, CanaryMode, canary, replace
+from serving.rollout.kserve_api import ROUTE, SERVICE, ServiceState
 from tests.contract.kustomize import OVERLAYS, Object, merged, objects, rendered
 
 MANIFESTS = OVERLAYS.parent
 KUBERNETES = "1.36"
-FORMS: dict[Form, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
+FORMS: dict[CanaryMode, str] = {"two-services": "two-services", "standard": "standard-canary", "knative": "knative-canary"}
 SCHEMAS = {record["kind"]: record for record in (json.loads(file.read_text()) for file in Path(__file__).with_name("crds").glob("*.json"))}
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 STATEFUL, SPARK, RUNTIME = "StatefulSet", "SparkApplication", "TrainingRuntime"
@@ -93,7 +93,7 @@ def test_the_check_can_fail() -> None:
     account = only(applied(), "ServiceAccount", "predictor") | {"automountServiceAccountTokens": False}
     with pytest.raises(kubernetes_validate.ValidationError):
         check(account)
-    job = copy.deepcopy(rendered(OVERLAYS / "training")[0])
+    job = copy.deepcopy(rendered(OVERLAYS / "pytorchjob")[0])
     job["spec"]["runPolicy"]["backoffLimit"] = "three"
     with pytest.raises(jsonschema.ValidationError, match="three"):
         check(job)
@@ -120,17 +120,17 @@ def _sorted(thing: Object) -> Any:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_overlay_says_what_the_rollout_makes(form: Form) -> None:
+def test_an_overlay_says_what_the_rollout_makes(form: CanaryMode) -> None:
     found = rendered(OVERLAYS / FORMS[form])
     stable = copy.deepcopy(only(applied(), SERVICE))
     if form == "knative":
         stable["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "Knative"
         stable["spec"]["predictor"].pop("deploymentStrategy")
     if form == "standard":
-        stable["metadata"]["annotations"][FORM] = form
+        stable["metadata"]["annotations"][CANARY_MODE] = form
     made = {(SERVICE, "recommend"): stable, (ROUTE, "recommend-split"): only(applied(), ROUTE, "recommend-split")}
     for step in (*replace(FIRST), *canary(form, SECOND, 10)):
-        change = step(Live(service=made[SERVICE, "recommend"], route=made[ROUTE, "recommend-split"]))
+        change = step(ServiceState(service=made[SERVICE, "recommend"], route=made[ROUTE, "recommend-split"]))
         assert change is not None
         key = change["kind"], change["metadata"]["name"]
         made[key] = merged(made.get(key, {}), change)
@@ -156,7 +156,7 @@ def test_a_canary_keeps_kserves_rules() -> None:
         assert "transformer" not in service["spec"]
 
 
-@pytest.mark.parametrize(("overlay", "kind"), [("training", "PyTorchJob"), ("training-v2", "TrainJob")])
+@pytest.mark.parametrize(("overlay", "kind"), [("pytorchjob", "PyTorchJob"), ("trainjob", "TrainJob")])
 def test_the_training_job_is_what_the_launcher_makes(overlay: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     content = (OVERLAYS / overlay / "job.yaml").read_text()
     job = only(rendered(OVERLAYS / overlay), kind, "train")
@@ -165,13 +165,13 @@ def test_the_training_job_is_what_the_launcher_makes(overlay: str, kind: str, ca
     )
     options = [f"--{key}={job['metadata'][key]}" for key in ("name", "namespace")]
     options += [f"--kind={kind}", f"--image={container['image']}", *(given for given in container["args"] if "error-file" not in given)]
-    assert jobs.main(options) == 0
+    assert training_job.main(options) == 0
     assert content.partition("\n")[2] == capsys.readouterr().out
-    assert jobs.main([f"{option}!" if option.startswith("--name=") else option for option in options]) == 2
+    assert training_job.main([f"{option}!" if option.startswith("--name=") else option for option in options]) == 2
 
 
 def test_a_training_job_keeps_the_webhooks_rules() -> None:
-    (job,) = rendered(OVERLAYS / "training")
+    (job,) = rendered(OVERLAYS / "pytorchjob")
     assert job["spec"]["pytorchReplicaSpecs"]["Master"]["replicas"] == 1
     for replica in job["spec"]["pytorchReplicaSpecs"].values():
         assert [container["name"] for container in replica["template"]["spec"]["containers"]] == ["pytorch"]
@@ -272,7 +272,7 @@ def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
     (claim,) = collector["spec"]["volumeClaimTemplates"]
     assert {"name": claim["metadata"]["name"], "mountPath": options.spool} in container["volumeMounts"]
     assert {entry["name"] for entry in container["env"]} == {KEY}
-    assert container["command"] == ["python", "-m", collection_options.__module__]
+    assert container["command"] == ["python", "-m", collection_options.__module__.removesuffix(".__main__")]
     budget = only(found, "PodDisruptionBudget", "collector")["spec"]
     assert budget["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     assert collector["spec"]["replicas"] > budget["maxUnavailable"]

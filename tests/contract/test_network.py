@@ -2,9 +2,9 @@
 
 import pytest
 
-from components.jobs import TrainingJob, manifest, training_runtime
+from components.kubernetes.training_job import TrainingJob, manifest, training_runtime
 from tests.contract.kustomize import OVERLAYS, Object, rendered
-from tests.contract.network import Pod, allows
+from tests.contract.network_policies import Pod, allows
 
 FOLDERS = (OVERLAYS.parent / "base", *(OVERLAYS / name for name in ("collector", "online-store", "features-on-spark")))
 OBJECTS = [thing for folder in FOLDERS for thing in rendered(folder)]

@@ -15,8 +15,8 @@ from kfp import compiler, dsl
 from cli.local import WORK, StepFailedError, run
 from components.ingest import ingest
 from components.version import version
-from lodestar import storage
 from lodestar.errors import EnvironmentFault
+from lodestar.io import storage
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 30
@@ -95,7 +95,7 @@ def test_bad_data_take_nothing_out_of_a_folder_that_was_there(pipeline: Path, tm
 
 
 def test_a_second_run_into_the_same_folder_is_refused(pipeline: Path, tmp_path: Path) -> None:
-    with storage.locked(tmp_path / "out" / WORK), pytest.raises(EnvironmentFault, match="E513"):
+    with storage.lock_folder(tmp_path / "out" / WORK), pytest.raises(EnvironmentFault, match="E513"):
         run(pipeline, parameters_of(tmp_path / "events.csv"), tmp_path / "out")
 
 

@@ -16,8 +16,8 @@ import uvloop
 from feature_repo import store
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.schema.places import rows_table
-from serving.features import NOBODY, Features, Histories, Recent, StoreFailed, connect
+from lodestar.schema.store_keys import rows_table
+from serving.features.feature_client import UNKNOWN_USER, Features, Histories, StoreUnavailable, UserHistory, connect
 from tests.contract.conftest import StartRedis, free_port, generation_of, publish
 from tests.unit.test_features import built
 
@@ -58,7 +58,7 @@ def feasts_own(features: Path, *, in_redis: bool = False) -> list[tuple[str, ...
 def expected(features: Path) -> Histories:
     rows = pd.read_parquet(features / "data" / f"{schema.USER_SEQUENCE_VIEW}.parquet").to_dict("records")
     known_us = {row[schema.USER_ID]: row[schema.KNOWN_TIME].value // 1000 for row in rows}
-    return [Recent(tuple(row[schema.RECENT_ITEMS]), known_us[user]) for user in USERS for row in rows if row[schema.USER_ID] == user]
+    return [UserHistory(tuple(row[schema.RECENT_ITEMS]), known_us[user]) for user in USERS for row in rows if row[schema.USER_ID] == user]
 
 
 def items(histories: Histories) -> list[tuple[str, ...]]:
@@ -98,7 +98,7 @@ def test_redis_gives_what_feast_gives(in_redis: Path, redis: str) -> None:
 
 def test_a_user_who_is_not_known_has_no_history(sqlite: Path, in_redis: Path, redis: str) -> None:
     for address in (f"sqlite:{sqlite}", f"redis://{redis}", "none"):
-        assert read(connect(address, generation=generation_of(in_redis)), ["nobody", "x"]) == [NOBODY, NOBODY]
+        assert read(connect(address, generation=generation_of(in_redis)), ["nobody", "x"]) == [UNKNOWN_USER, UNKNOWN_USER]
 
 
 def test_a_store_that_is_published_again_is_read_anew(sqlite: Path, tmp_path: Path) -> None:
@@ -116,14 +116,14 @@ def test_a_store_that_is_published_again_is_read_anew(sqlite: Path, tmp_path: Pa
         (tmp_path / "next.db").replace(path)
         second = await client.histories(["u0"])
         path.unlink()
-        with pytest.raises(StoreFailed):
+        with pytest.raises(StoreUnavailable):
             await client.histories(["u0"])
         await client.close()
         return [*first, *second]
 
     first, second = uvloop.run(asked())
     assert len(first.items) > 0
-    assert second == NOBODY
+    assert second == UNKNOWN_USER
 
 
 def test_a_store_that_is_being_written_fails_in_time_and_is_read_afterwards(sqlite: Path, tmp_path: Path) -> None:
@@ -132,22 +132,22 @@ def test_a_store_that_is_being_written_fails_in_time_and_is_read_afterwards(sqli
         writer.execute("BEGIN EXCLUSIVE")
         client = connect(f"sqlite:{tmp_path / 'online.db'}")
         started = time.monotonic()
-        with pytest.raises(StoreFailed, match="locked"):
+        with pytest.raises(StoreUnavailable, match="locked"):
             uvloop.run(client.histories(USERS))
         assert time.monotonic() - started < BOUND_S
         writer.execute("ROLLBACK")
     writer.close()
-    assert read(client, USERS[:1]) != [NOBODY]
+    assert read(client, USERS[:1]) != [UNKNOWN_USER]
 
 
 def test_a_store_that_does_not_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.redis.CONNECT_S", 0.02)
+    monkeypatch.setattr("serving.features.redis.CONNECT_S", 0.02)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         for port, password in ((free_port(), None), (silent.getsockname()[1], None), (silent.getsockname()[1], "never accepted")):
             started = time.monotonic()
-            with pytest.raises(StoreFailed):
+            with pytest.raises(StoreUnavailable):
                 read(connect(f"redis://127.0.0.1:{port}", password), ["u0"])
             assert time.monotonic() - started < BOUND_S
 
@@ -162,7 +162,7 @@ def test_what_is_no_redis_is_a_store_that_fails(said: bytes) -> None:
 
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            with pytest.raises(StoreFailed):
+            with pytest.raises(StoreUnavailable):
                 await client.histories(["u0"])
             await client.close()
 
@@ -174,24 +174,24 @@ def test_a_store_that_comes_back_is_read_again(start_redis: StartRedis) -> None:
 
     async def asked() -> Histories:
         client = connect(f"redis://127.0.0.1:{port}")
-        with pytest.raises(StoreFailed):
+        with pytest.raises(StoreUnavailable):
             await client.histories(["u0"])
         server = start_redis(port)
         first = await client.histories(["u0"])
         server.kill()
         server.wait()
-        with pytest.raises(StoreFailed):
+        with pytest.raises(StoreUnavailable):
             await client.histories(["u0"])
         start_redis(port)
         second = await client.histories(["u0"])
         await client.close()
         return [*first, *second]
 
-    assert uvloop.run(asked()) == [NOBODY, NOBODY]
+    assert uvloop.run(asked()) == [UNKNOWN_USER, UNKNOWN_USER]
 
 
 def test_a_store_that_hangs_for_long_is_connected_to_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.redis.STUCK_S", 0.12)
+    monkeypatch.setattr("serving.features.redis.STUCK_S", 0.12)
 
     async def asked() -> list[int]:
         connections: list[asyncio.StreamWriter] = []
@@ -202,7 +202,7 @@ def test_a_store_that_hangs_for_long_is_connected_to_anew(monkeypatch: pytest.Mo
         async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
             client, counts = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"), []
             for _ in range(5):
-                with pytest.raises(StoreFailed):
+                with pytest.raises(StoreUnavailable):
                     await client.histories(["u0", "u1"])
                 counts.append(len(connections))
             await client.close()
@@ -223,14 +223,14 @@ def test_a_store_that_was_late_is_read_on(start_redis: StartRedis) -> None:
         client = connect(f"redis://127.0.0.1:{port}")
         await client.histories(["u0"])
         server.send_signal(signal.SIGSTOP)
-        with pytest.raises(StoreFailed):
+        with pytest.raises(StoreUnavailable):
             await client.histories(["u0", "u1", "u2"])
         server.send_signal(signal.SIGCONT)
         found = await client.histories(["u0", "u1"])
         await client.close()
         return found
 
-    assert uvloop.run(asked()) == [NOBODY, NOBODY]
+    assert uvloop.run(asked()) == [UNKNOWN_USER, UNKNOWN_USER]
 
 
 def test_many_requests_share_a_connection_and_keep_their_answers(in_redis: Path, redis: str) -> None:
@@ -253,9 +253,9 @@ def test_a_password_and_a_database_are_told_first(start_redis: StartRedis) -> No
         (f"redis://:s%C3%ABcret%2F1@{where}/3", None),
         (f"redis://default@{where}", "sëcret/1"),
     ):
-        assert read(connect(address, password), ["u0"]) == [NOBODY]
+        assert read(connect(address, password), ["u0"]) == [UNKNOWN_USER]
     for address in (f"redis://{where}", f"redis://:wrong@{where}", f"redis://:s%C3%ABcret%2F1@{where}/99"):
-        with pytest.raises(StoreFailed):
+        with pytest.raises(StoreUnavailable):
             read(connect(address), ["u0"])
 
 
@@ -282,6 +282,6 @@ def test_bytes_that_are_no_row_are_a_store_that_fails(sqlite: Path, tmp_path: Pa
             row = whole[: len(whole) // 2]
         database.execute(f'UPDATE "{TABLE}" SET row = ? WHERE entity = ?', (row, b"u0"))
     database.close()
-    with pytest.raises(StoreFailed):
+    with pytest.raises(StoreUnavailable):
         read(connect(f"sqlite:{tmp_path / 'online.db'}"), ["u0"])
-    assert read(connect(f"sqlite:{tmp_path / 'online.db'}"), USERS[1:2]) != [NOBODY]
+    assert read(connect(f"sqlite:{tmp_path / 'online.db'}"), USERS[1:2]) != [UNKNOWN_USER]

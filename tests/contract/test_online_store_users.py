@@ -9,8 +9,8 @@ import pytest
 import redis
 import uvloop
 
-from lodestar.schema.places import KEPT_S
-from serving.features import connect
+from lodestar.schema.store_keys import KEPT_S
+from serving.features.feature_client import connect
 from tests.contract.conftest import StartRedis, free_port, generation_of, publish
 from tests.contract.kustomize import OVERLAYS, rendered
 from tests.unit.test_features import built

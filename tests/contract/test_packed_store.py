@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from feature_repo import entities, store
-from feature_repo.packed import ROWS_AT_ONCE, PackedRedisOnlineStoreConfig
+from feature_repo.stores.redis_store import ROWS_AT_ONCE, PackedRedisOnlineStoreConfig
 from lodestar import schema
-from lodestar.schema.places import rows_key
-from serving.packed import PackedView
-from serving.redis import Redis, RedisAddress
+from lodestar.schema.store_keys import rows_key
+from serving.features.packed_reader import PackedView
+from serving.features.redis import Redis, RedisAddress
 from tests.contract.conftest import StartRedis, free_port
 
 VIEW = "anything"
@@ -184,7 +184,7 @@ def test_rows_that_were_changed_by_others_are_an_error_and_not_a_value(opened: O
     whole = redis.hget(key, "u")
     redis.hset(key, "u", whole[:-1])
     for read in (lambda view: view.values(["u"], "f4"), lambda view: view.numbers(["u"], ["f4"])):
-        with pytest.raises(ValueError, match=r"row of f4|is cut"):
+        with pytest.raises(ValueError, match=r"row of f4|is truncated"):
             opened.ours(read)
     redis.hset(key, "u", b"\0\0\0\0" + whole[4:])  # of a layout that nobody has written down
     assert opened.ours(lambda view: view.values(["u"], "f4")) == [None]
@@ -193,7 +193,7 @@ def test_rows_that_were_changed_by_others_are_an_error_and_not_a_value(opened: O
 
 @pytest.mark.parametrize("option", [{"redis_type": "redis_cluster"}, {"key_ttl_seconds": 60}, {"skip_dedup": True}, {"client": "glide"}])
 def test_an_option_that_would_be_ignored_is_refused(option: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(option))}.*leave it out"):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}.*remove it"):
         PackedRedisOnlineStoreConfig(connection_string="127.0.0.1:6379", **option)
 
 

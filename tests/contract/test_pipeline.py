@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.compiled import ignored
 from cli.main import main
-from components.image import code_hash, reference
-from components.steps import STEPS
+from cli.pipeline_file import unsupported_locally
+from components.execution.step_order import STEPS
+from components.images.image import code_hash, image_reference
 from pipelines.recommend import PIPELINE, compile_to
 from pipelines.resources import RESOURCES
 
@@ -73,7 +73,7 @@ def test_there_are_at_most_six_parameters_all_with_defaults(spec: dict[str, Any]
 @pytest.mark.parametrize(("step", "role"), ROLES.items())
 def test_each_step_runs_in_the_image_of_its_role(spec: dict[str, Any], step: str, role: str) -> None:
     container = spec["deploymentSpec"]["executors"][f"exec-{step}"]["container"]
-    assert container["image"] == reference(role, "registry.example:5000")
+    assert container["image"] == image_reference(role, "registry.example:5000")
 
 
 def test_no_step_installs_anything_when_it_starts(compiled: Path) -> None:
@@ -167,12 +167,12 @@ def test_every_executor_is_known(spec: dict[str, Any]) -> None:
 def test_a_file_of_other_code_is_told_from_ones_own(compiled: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(compiled.read_text().replace(code_hash(), "0123456789ab"))
-    assert "3 container images: steps run in this Python" in ignored(compiled)
-    assert f"whose code ({code_hash()}) is not the one that was compiled (0123456789ab)" in ignored(other)[0]
+    assert "3 container images (steps run in this Python)" in unsupported_locally(compiled)
+    assert f"whose code ({code_hash()}) differs from the compiled one (0123456789ab)" in unsupported_locally(other)[0]
 
 
 def test_the_image_tag_is_the_codes_own_hash() -> None:
-    assert reference("train").endswith(f"/lodestar-python-train:{code_hash()}")
+    assert image_reference("train").endswith(f"/lodestar-python-train:{code_hash()}")
 
 
 def test_what_is_set_on_the_train_task_is_for_the_job_that_it_starts(spec: dict[str, Any], documents: list[dict[str, Any]]) -> None:

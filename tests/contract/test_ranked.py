@@ -18,27 +18,29 @@ import pytest
 import uvloop
 from numpy.typing import NDArray
 
-from feature_repo import publication
-from lodestar import bundle, schema
+from feature_repo import materialise
+from lodestar import schema
+from lodestar.bundle import bundle
 from lodestar.config import Recipe, override
-from lodestar.data.tables import Tables
+from lodestar.data.tables.tables import Tables
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError, UsageError
 from lodestar.evaluation import metrics
-from lodestar.evaluation.judge import Judge
+from lodestar.evaluation.evaluator import Evaluator
+from lodestar.evaluation.metric_titles import MODEL
 from lodestar.evaluation.metrics import ndcg, rank
-from lodestar.evaluation.names import MODEL
-from lodestar.evaluation.reordering import reordering
-from lodestar.features import known, skew
-from lodestar.features import store as features_store
-from lodestar.features.history import microseconds
+from lodestar.evaluation.rerank_cases import reordering
+from lodestar.features.asof import historical_counts
+from lodestar.features.asof.history import to_microseconds
+from lodestar.features.batch import feature_set as features_store
+from lodestar.monitoring import skew
 from lodestar.progress import Progress
-from lodestar.recipes import recipe
-from lodestar.schema import pairs
-from lodestar.schema.places import TRAINING_SET
+from lodestar.recipes import get_recipe
+from lodestar.schema import ranker_inputs
+from lodestar.schema.store_keys import TRAINING_SET
 from lodestar.training import run
-from lodestar.training.checkpoints import Checkpoints, State
-from serving.features import Counts, connect
+from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
+from serving.features.feature_client import Counts, connect
 from tests.contract.conftest import StartRedis, StartServing, free_port, generation_of, publish
 from tests.factories import EPOCH_US, SECOND_US
 from tests.unit.test_features import built
@@ -50,22 +52,22 @@ DAY_S, HOUR_S = 24 * 3600, 3600
 def chosen() -> Recipe:
     changes = {
         "train": {"epochs": 3, "refit": True},
-        "rank": {"candidates": CANDIDATES, "dim": 16, "batch_rows": 64, "epochs": 20, "learning_rate": 0.005},
+        "rank": {"candidates": CANDIDATES, "dim": 16, "batch_size": 64, "epochs": 20, "learning_rate": 0.005},
     }
-    return override(recipe("tiny"), json.dumps(changes))
+    return override(get_recipe("tiny"), json.dumps(changes))
 
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Each day has items of its own that most take; a few are taken on any day. The log ends now."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     last = int(time.time()) - EPOCH_US // SECOND_US
-    of_day = chance.permutation(ITEMS)[: DAYS * HOT_A_DAY].reshape(DAYS, HOT_A_DAY)
+    of_day = rng.permutation(ITEMS)[: DAYS * HOT_A_DAY].reshape(DAYS, HOT_A_DAY)
     rows = []
     for day in range(DAYS):
         for user in range(USERS):
-            wanted = [*chance.choice(of_day[day], 3, replace=False), chance.integers(ITEMS)]
-            begins = last - (DAYS - day) * DAY_S + int(chance.integers(20 * HOUR_S))
+            wanted = [*rng.choice(of_day[day], 3, replace=False), rng.integers(ITEMS)]
+            begins = last - (DAYS - day) * DAY_S + int(rng.integers(20 * HOUR_S))
             rows += [(f"u{user}", f"i{item}", begins + 60 * place) for place, item in enumerate(wanted)]
     folder = built(tmp_path_factory.mktemp("ranked"), sorted(rows, key=lambda row: row[2]))
     publish(folder)
@@ -85,11 +87,11 @@ def now(count: int) -> NDArray[np.int64]:
 
 def test_what_is_asked_with_is_what_was_learnt_from(features: Path) -> None:
     joined = pd.read_parquet(features / TRAINING_SET)
-    moments = microseconds(pq.read_table(features / TRAINING_SET)[schema.FEATURE_TIME])
-    of_user = known.counts(features, schema.USER_ACTIVITY_VIEW, joined[schema.USER_ID].tolist(), moments)
-    of_item = known.counts(features, schema.ITEM_STATS_VIEW, joined[schema.ITEM_ID].tolist(), moments)
-    np.testing.assert_array_equal(pairs.numbers(of_user, of_item), joined[list(pairs.NAMES)].to_numpy())
-    assert len(np.unique(joined[pairs.HEAT])) > 10
+    moments = to_microseconds(pq.read_table(features / TRAINING_SET)[schema.FEATURE_TIME])
+    of_user = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, joined[schema.USER_ID].tolist(), moments)
+    of_item = historical_counts.counts(features, schema.ITEM_STATS_VIEW, joined[schema.ITEM_ID].tolist(), moments)
+    np.testing.assert_array_equal(ranker_inputs.pair_features(of_user, of_item), joined[list(ranker_inputs.NAMES)].to_numpy())
+    assert len(np.unique(joined[ranker_inputs.RECENCY_COUNTS])) > 10
 
 
 @pytest.mark.parametrize(("stage", "epoch"), [("search", 2), ("refit", 1)])
@@ -98,13 +100,13 @@ def test_a_run_that_was_stopped_ends_with_the_same_ranker(
 ) -> None:
     save = Checkpoints.save
 
-    def save_and_stop(self: Checkpoints, state: State) -> None:
+    def save_and_stop(self: Checkpoints, state: TrainingState) -> None:
         save(self, state)
         if (state.stage, state.epoch) == (stage, epoch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run, "SAVING_IS_ONE_OF", 0)  # of each epoch
+        patch.setattr(run, "SAVE_INTERVAL_FACTOR", 0)  # of each epoch
         patch.setattr(Checkpoints, "save", save_and_stop)
         run.train(features, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
     assert not (tmp_path / "bundle").exists()
@@ -130,7 +132,7 @@ def test_a_training_set_that_teaches_nothing_is_refused_before_anything_is_train
 def test_it_finds_what_is_hot_of_late(features: Path, made: Path) -> None:
     loaded, found = bundle.load(made), features_store.load(features)
     assert loaded.ranker is not None
-    judge = Judge(found, loaded, loaded, chosen())
+    judge = Evaluator(found, loaded, loaded, chosen())
     with Progress("", 1) as progress:
         plain = rank(Recommender(loaded).scores, judge.split.test, ITEMS, 10, progress)
     assert ndcg(judge.rankings[MODEL], 10).mean() > 1.1 * ndcg(plain, 10).mean()
@@ -140,9 +142,9 @@ def test_it_finds_what_is_hot_of_late(features: Path, made: Path) -> None:
 def test_a_case_is_ordered_by_what_was_known_at_its_moment(is_one_moment: bool, features: Path, made: Path) -> None:
     model, found = Recommender(bundle.load(made)), features_store.load(features)
     cases = found.split(chosen().data).test
-    moment = np.full(len(cases), cases.moment.min(), dtype=np.int64) if is_one_moment else cases.moment
-    cases = replace(cases, moment=moment)
-    scores = metrics.unseen(model.scores(cases.history), cases.history)
+    moment = np.full(len(cases), cases.cutoff_us.min(), dtype=np.int64) if is_one_moment else cases.cutoff_us
+    cases = replace(cases, cutoff_us=moment)
+    scores = metrics.mask_seen(model.scores(cases.history), cases.history)
     ordered, reorder = scores.copy(), reordering(model, found, cases)
     assert reorder is not None
     for start in (0, 16, 32):
@@ -150,9 +152,13 @@ def test_a_case_is_ordered_by_what_was_known_at_its_moment(is_one_moment: bool, 
     for case, history in enumerate(cases.history):
         retrieved = model.candidates([found.items.ids[row] for row in history], ITEMS)
         rows = retrieved.rows[:CANDIDATES]
-        of_item = known.counts(features, schema.ITEM_STATS_VIEW, [found.items.ids[row] for row in rows], np.full(len(rows), moment[case]))
-        of_user = known.counts(features, schema.USER_ACTIVITY_VIEW, [found.interactions.users[cases.user[case]]], moment[[case]])
-        wanted = model.reranked(retrieved, pairs.numbers(of_user, of_item)).rows
+        of_item = historical_counts.counts(
+            features, schema.ITEM_STATS_VIEW, [found.items.ids[row] for row in rows], np.full(len(rows), moment[case])
+        )
+        of_user = historical_counts.counts(
+            features, schema.USER_ACTIVITY_VIEW, [found.interactions.users[cases.user[case]]], moment[[case]]
+        )
+        wanted = model.rerank(retrieved, ranker_inputs.pair_features(of_user, of_item)).rows
         np.testing.assert_array_equal(np.argsort(-ordered[case], kind="stable")[: len(wanted)], wanted)
     assert (np.argsort(-ordered) != np.argsort(-scores)).any()
 
@@ -164,7 +170,7 @@ def address(request: pytest.FixtureRequest, features: Path, start_redis: StartRe
         return f"sqlite:{features / 'online' / 'online.db'}"
     start_redis(port := free_port())
     monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{port}")
-    publication.fill_redis(features)
+    materialise.materialise_redis(features)
     return f"redis://127.0.0.1:{port}"
 
 
@@ -183,7 +189,7 @@ def test_a_store_gives_the_counts_that_history_gives(features: Path, address: st
     assert np.isnan(of_users[-1]).all()
     assert np.isnan(of_items[-1]).all()
     for view, entities, given in ((schema.USER_ACTIVITY_VIEW, users, of_users), (schema.ITEM_STATS_VIEW, items, of_items)):
-        wanted = known.counts(features, view, entities, now(len(entities)))
+        wanted = historical_counts.counts(features, view, entities, now(len(entities)))
         np.testing.assert_array_equal(np.nan_to_num(given).astype(np.float32), wanted)
         assert wanted.any()
 
@@ -196,9 +202,9 @@ def test_an_answer_is_in_the_ranker_s_order(features: Path, made: Path, start_se
         answer = httpx.get(f"{address}/v1/recommend?user={user}&k=10").json()
         retrieved = model.candidates([found.items.ids[row] for row in history], 10)
         ids = [found.items.ids[row] for row in retrieved.rows]
-        of_user = known.counts(features, schema.USER_ACTIVITY_VIEW, [user] * len(ids), now(len(ids)))
-        of_item = known.counts(features, schema.ITEM_STATS_VIEW, ids, now(len(ids)))
-        wanted = model.listed(model.reranked(retrieved, pairs.numbers(of_user, of_item)))
+        of_user = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, [user] * len(ids), now(len(ids)))
+        of_item = historical_counts.counts(features, schema.ITEM_STATS_VIEW, ids, now(len(ids)))
+        wanted = model.to_recommendations(model.rerank(retrieved, ranker_inputs.pair_features(of_user, of_item)))
         assert [place["item_id"] for place in answer["items"]] == [place.item_id for place in wanted]
         is_moved |= [place.item_id for place in wanted] != ids[:10]
     assert is_moved
@@ -206,26 +212,26 @@ def test_an_answer_is_in_the_ranker_s_order(features: Path, made: Path, start_se
 
 @pytest.fixture(scope="module")
 def proven(features: Path, made: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The proof log of a real process."""
-    log = tmp_path_factory.mktemp("log") / "proof.jsonl"
-    server = start_serving("--bundle", made, "--features", f"sqlite:{features / 'online' / 'online.db'}", "--proof", log)
+    """The feature log of a real process."""
+    log = tmp_path_factory.mktemp("log") / "feature-log.jsonl"
+    server = start_serving("--bundle", made, "--features", f"sqlite:{features / 'online' / 'online.db'}", "--feature-log", log)
     for user in ("u0", "u1", "u0", "nobody"):
         httpx.get(f"{server.address}/v1/recommend", params={"user": user, "k": 5}).raise_for_status()
     assert server.stop() == (0, "")
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def proof(features: Path, rows: list[dict[str, Any]], log: Path) -> skew.Proof:
+def proof(features: Path, rows: list[dict[str, Any]], log: Path) -> skew.SkewReport:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     scales = {generation_of(features): features_store.scalers(features)}
     read, last = skew.read([log]), timedelta(hours=1)
-    return skew.prove(read, dict.fromkeys(read.generations(last), Tables(root=features.parent / "tables")), last, scales)
+    return skew.check_skew(read, dict.fromkeys(read.generations(last), Tables(root=features.parent / "tables")), last, scales)
 
 
 def test_the_counts_of_an_answer_are_what_history_gives(features: Path, proven: list[dict[str, Any]], tmp_path: Path) -> None:
     assert [len(row.get(schema.COUNTS, ())) for row in proven] == [6, 6, 6, 0]  # the user, and what was shown
     assert any(max(values) > 0 for row in proven[:3] for *_, values in row[schema.COUNTS])
-    found = proof(features, proven, tmp_path / "proof.jsonl")
+    found = proof(features, proven, tmp_path / "feature-log.jsonl")
     assert (found.requests, found.differences) == (4, ())
 
 
@@ -252,7 +258,7 @@ def test_a_planted_skew_of_a_count_is_caught(
 ) -> None:
     rows = copy.deepcopy(proven)
     change(rows[1][schema.COUNTS][place])
-    (found,) = proof(features, rows, tmp_path / "proof.jsonl").differences
+    (found,) = proof(features, rows, tmp_path / "feature-log.jsonl").differences
     assert found.request_id == rows[1][schema.REQUEST_ID]
     assert rows[1][schema.COUNTS][place][1] in found.feature
 
@@ -261,7 +267,7 @@ def test_a_log_with_counts_of_no_view_is_a_coded_error(features: Path, proven: l
     rows = copy.deepcopy(proven)
     rows[1][schema.COUNTS][0][0] = "no such view"
     with pytest.raises(DataError, match=r"E107.*no such view"):
-        proof(features, rows, tmp_path / "proof.jsonl")
+        proof(features, rows, tmp_path / "feature-log.jsonl")
 
 
 def test_counts_are_held_to_the_scale_of_the_generation_that_they_were_read_from(
@@ -270,4 +276,4 @@ def test_counts_are_held_to_the_scale_of_the_generation_that_they_were_read_from
     assert {row[schema.FEATURE_GENERATION] for row in proven} == {generation_of(features)}
     other = [row | {schema.FEATURE_GENERATION: "f" * 16} for row in proven]
     with pytest.raises(UsageError, match=f"generation {'f' * 16}, and --features gives {generation_of(features)}"):
-        proof(features, other, tmp_path / "proof.jsonl")
+        proof(features, other, tmp_path / "feature-log.jsonl")

@@ -8,16 +8,17 @@ import httpx
 import numpy as np
 import pytest
 
-from lodestar import bundle, schema
+from lodestar import schema
+from lodestar.bundle import bundle
 from lodestar.config import Recipe, override
-from lodestar.data import tables
-from lodestar.data.splits import last_moments
+from lodestar.data.split.splits import training_cutoffs
+from lodestar.data.tables import tables
 from lodestar.errors import DataError
-from lodestar.evaluation import rated as judged
-from lodestar.evaluation.names import MODEL
-from lodestar.features import rated, store
-from lodestar.features.build import build_features
-from lodestar.recipes import recipe
+from lodestar.evaluation import rating_errors as judged
+from lodestar.evaluation.metric_titles import MODEL
+from lodestar.features.batch import feature_set, ratings_table
+from lodestar.features.batch.build import build_features
+from lodestar.recipes import get_recipe
 from lodestar.training import run
 from tests.contract.conftest import StartServing
 from tests.factories import EPOCH_US, SECOND_US, table
@@ -28,8 +29,8 @@ Row = tuple[str, str, float | None, int]
 
 
 def chosen(**rate: Any) -> Recipe:
-    changes = {"train": {"epochs": 1}, "rate": {"dim": 3, "burn_in": 20, "sweeps": 60} | rate}
-    return override(recipe("tiny"), json.dumps(changes))
+    changes = {"train": {"epochs": 1}, "rate": {"dim": 3, "burn_in": 20, "num_samples": 60} | rate}
+    return override(get_recipe("tiny"), json.dumps(changes))
 
 
 def built_of(folder: Path, rows: list[Row]) -> Path:
@@ -57,10 +58,10 @@ def built_of(folder: Path, rows: list[Row]) -> Path:
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half of the users rate even items high and odd ones low, the others the other way round."""
-    chance = np.random.default_rng(0)
-    user, item = np.nonzero(chance.random((USERS, ITEMS)) < SHARE)
-    value = 3 + 1.5 * np.where(user % 2 == item % 2, 1, -1) + chance.normal(scale=0.2, size=len(user))
-    rows = zip(user, item, value.clip(1, 5), chance.permutation(len(user)), strict=True)
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((USERS, ITEMS)) < SHARE)
+    value = 3 + 1.5 * np.where(user % 2 == item % 2, 1, -1) + rng.normal(scale=0.2, size=len(user))
+    rows = zip(user, item, value.clip(1, 5), rng.permutation(len(user)), strict=True)
     found: list[Row] = [(f"u{one}", f"i{other}", float(rating), 60 * int(second)) for one, other, rating, second in rows]
     return built_of(tmp_path_factory.mktemp("rated"), sorted(found, key=lambda row: row[3]))
 
@@ -74,29 +75,29 @@ def made(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_last_rating_of_an_item_counts(tmp_path: Path) -> None:
     rows: list[Row] = [("u", "i1", 5.0, 10), ("u", "i2", None, 20), ("v", "i1", 4.0, 30), ("u", "i1", 2.0, 40), ("v", "i2", 3.0, 50)]
-    found = store.load(built_of(tmp_path, rows))
-    cells = rated.read(found)
+    found = feature_set.load(built_of(tmp_path, rows))
+    cells = ratings_table.read(found)
     names = [(found.interactions.users[user], found.items.ids[item]) for user, item in zip(cells.user, cells.item, strict=True)]
     assert list(zip(names, cells.value.tolist(), strict=True)) == [(("v", "i1"), 4.0), (("u", "i1"), 2.0), (("v", "i2"), 3.0)]
     assert (cells.time_s - EPOCH_US // SECOND_US).tolist() == [30, 40, 50]
 
 
 def test_nothing_of_the_test_is_learnt_from(features: Path) -> None:
-    found, asked = store.load(features), chosen()
-    every, (known, of_test) = rated.read(found), rated.parted(found, asked.data)
+    found, asked = feature_set.load(features), chosen()
+    every, (known, of_test) = ratings_table.read(found), ratings_table.train_test_ratings(found, asked.data)
     test = found.split(asked.data).test
-    until = last_moments(found.interactions.num_users, test, by_time=False)
+    until = training_cutoffs(found.interactions.num_users, test, by_time=False)
     assert len(test) == USERS
     assert (len(known), len(of_test)) == (len(every) - USERS, USERS)
     assert (known.time_s * SECOND_US < until[known.user]).all()
 
 
 def test_what_is_served_beats_biases_where_tastes_differ(features: Path, made: Path) -> None:
-    errors = judged.errors(bundle.load(made).ratings, store.load(features), chosen())
+    errors = judged.errors(bundle.load(made).ratings, feature_set.load(features), chosen())
     assert set(errors) == {MODEL, "biases", "item_knn"}
     assert errors[MODEL].high < 1 < errors["biases"].low
     assert all(error.low <= error.value <= error.high for error in errors.values())
-    assert judged.errors(None, store.load(features), chosen()) == {}
+    assert judged.errors(None, feature_set.load(features), chosen()) == {}
 
 
 def test_an_answer_says_how_its_items_would_be_rated(made: Path, start_serving: StartServing) -> None:

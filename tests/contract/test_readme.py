@@ -20,7 +20,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _tree() -> set[str]:
-    section = (ROOT / "README.md").read_text().partition("## Where things are")[2]
+    section = (ROOT / "README.md").read_text().partition("## Project layout")[2]
     block = section.split("```")[1]
     return set(re.findall(r"^(\w+)/ ", block, flags=re.MULTILINE))
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from components.release import release
+from components.release.release import release
 from feature_repo import store
-from lodestar import bundle, storage
+from lodestar.bundle import bundle
 from lodestar.errors import DataError, EnvironmentFault, UsageError
-from lodestar.schema.places import GENERATION
-from serving.features import SqliteFeatures
+from lodestar.io import storage
+from lodestar.schema.store_keys import GENERATION
+from serving.features.feature_client import SqliteFeatures
 from tests.contract.conftest import ROOT, free_port, generation_of
 from tests.factories import small_bundle
 from tests.unit.test_features import built
@@ -56,7 +57,7 @@ import sys
 for name in ("torch", "onnxruntime", "kubernetes", "kfp.kubernetes", "hiredis"):
     sys.modules[name] = None
 from pathlib import Path
-from components.release import release
+from components.release.release import release
 bundle, features, destination = {paths!r}
 print(release(Path(bundle), Path(features), destination, {STARTED_AT!r}))
 """

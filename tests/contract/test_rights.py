@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.jobs import TrainingJob
-from components.kubernetes_access import GRANT
+from components.kubernetes.access_review import GRANT
+from components.kubernetes.training_job import TrainingJob
 from feature_repo.store import REGISTRY
 from pipelines.recommend import REDIS, SETTINGS, STORAGE, STORAGE_KEYS, compile_to
 from tests.contract.kustomize import OVERLAYS, objects, rendered
@@ -20,7 +20,7 @@ HELD = {
     "predictor": ("lodestar", "lodestar-predictor", MANIFESTS / "base"),
     "collector": ("lodestar", "lodestar-collector", OVERLAYS / "collector"),
     "online-store": ("lodestar", "online-store", OVERLAYS / "online-store"),
-    "trainer": ("lodestar-training", "lodestar-trainer", OVERLAYS / "training"),
+    "trainer": ("lodestar-training", "lodestar-trainer", OVERLAYS / "pytorchjob"),
 }
 
 

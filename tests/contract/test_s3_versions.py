@@ -8,8 +8,8 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from lodestar import s3_objects, s3_versions, storage
 from lodestar.errors import EnvironmentFault
+from lodestar.io import s3_objects, s3_versions, storage
 
 Folder = Callable[[str], Path]
 
@@ -113,7 +113,7 @@ def test_a_store_that_keeps_nothing_is_told_from_an_upload_without_end(
     address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_versions, "upload_file", lambda *_: None)
-    with pytest.raises(EnvironmentFault, match=r"E516.*does not keep"):
+    with pytest.raises(EnvironmentFault, match=r"E516 objects uploaded to .* disappear"):
         storage.upload(folder("lost"), address)
 
 

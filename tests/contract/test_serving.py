@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from lodestar import bundle
+from lodestar.bundle import bundle
 from tests.contract.conftest import StartServing
 
 ANSWER_LIMIT_S = 20

@@ -13,7 +13,8 @@ import boto3
 import httpx
 import pytest
 
-from lodestar import bundle, schema
+from lodestar import schema
+from lodestar.bundle import bundle
 from tests.contract.conftest import ROOT, StartRedis, StartServing, free_port, generation_of, publish
 from tests.contract.test_serving import connection_to
 from tests.factories import small_bundle
@@ -27,7 +28,7 @@ def test_the_process_imports_nothing_that_only_trains(made: Path) -> None:
     program = f"""
 import asyncio, sys, httpx
 from serving.__main__ import _parser, application
-from serving.limits import Load
+from serving.http.connection_limits import Load
 app = application(_parser().parse_args(["--bundle", {str(made)!r}]), Load())
 async def ask():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -41,7 +42,7 @@ print(asyncio.run(ask()), *sorted({{name.partition(".")[0] for name in sys.modul
 
 
 def test_a_caller_who_never_finishes_is_left(made: Path, start_serving: StartServing) -> None:
-    server = start_serving("--bundle", made, before="import serving.refusals; serving.refusals.SLOW_S = 0.3")
+    server = start_serving("--bundle", made, before="import serving.http.request_limits; serving.http.request_limits.SLOW_S = 0.3")
     address = server.address
     for part in (b"GET /v2/health", b"POST /v1/models/recommend:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{", b"\r\n"):
         with connection_to(address) as connection:
@@ -152,7 +153,7 @@ def test_what_cannot_be_served_is_said_by_code(made: Path, start_serving: StartS
     altered, other = small_bundle(tmp_path / "altered"), tmp_path / "other"
     (altered / "items.npz").write_bytes(b"")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(bundle.Info.__init__.__kwdefaults__, "schema_hash", "of another version")  # type: ignore[arg-type]
+        patch.setitem(bundle.BundleInfo.__init__.__kwdefaults__, "schema_hash", "of another version")  # type: ignore[arg-type]
         small_bundle(other)
     with socket.create_server(("127.0.0.1", 0)) as busy:
         cases: list[tuple[list[Any], int, str]] = [

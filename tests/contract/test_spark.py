@@ -14,13 +14,13 @@ import pytest
 from cli.main import main
 from lodestar import schema
 from lodestar.config import DataConfig, Recipe
-from lodestar.data import tables as written
 from lodestar.data.ingest import ingest
+from lodestar.data.tables import tables as written
 from lodestar.errors import DataError
-from lodestar.features import spark
-from lodestar.features.build import build_features
-from lodestar.features.store import SCALERS, SEQUENCES
-from lodestar.schema.places import BUILT_FROM, GENERATION
+from lodestar.features.batch.build import build_features
+from lodestar.features.batch.feature_set import SCALERS, SEQUENCE_FILE
+from lodestar.features.spark import spark
+from lodestar.schema.store_keys import BUILT_FROM, GENERATION
 from tests.contract.conftest import ROOT
 from tests.contract.kustomize import OVERLAYS, rendered
 from tests.factories import EPOCH_US, table
@@ -40,7 +40,7 @@ def session() -> "Iterator[SparkSession]":
 
 def assert_equal(ours: Path, theirs: Path) -> None:
     """Every view has the same rows; there is one order of them that says so, since no view has a row twice."""
-    assert (ours / SEQUENCES).read_bytes() == (theirs / SEQUENCES).read_bytes()
+    assert (ours / SEQUENCE_FILE).read_bytes() == (theirs / SEQUENCE_FILE).read_bytes()
     assert (ours / SCALERS).read_bytes() == (theirs / SCALERS).read_bytes()
     assert (ours / GENERATION).read_text() == (theirs / GENERATION).read_text()
     assert (ours / BUILT_FROM).read_text() == (theirs / BUILT_FROM).read_text()
@@ -113,7 +113,7 @@ def test_spark_submit_runs_what_the_manifest_names(tmp_path: Path) -> None:
     ]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"features are in {tmp_path / 'features'}\n")
+    assert done.stdout.endswith(f"wrote features to {tmp_path / 'features'}\n")
     assert main(["features", "build", str(tables), str(tmp_path / "ours"), *options]) == 0
     assert_equal(tmp_path / "features", tmp_path / "ours")
 

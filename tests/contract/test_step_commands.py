@@ -12,14 +12,16 @@ import pytest
 from redis import Redis
 
 from components.__main__ import main
-from components.release import release
-from feature_repo.generations import Generations
-from lodestar import bundle, schema, storage
-from lodestar.private import temporary_folder
-from lodestar.schema.places import rows_key
-from serving.features import GenerationMissing
+from components.release.release import release
+from feature_repo.stores.generations import Generations
+from lodestar import schema
+from lodestar.bundle import bundle
+from lodestar.io import storage
+from lodestar.io.private_folders import temporary_folder
+from lodestar.schema.store_keys import rows_key
+from serving.features.feature_client import GenerationMissing
 from tests.contract.conftest import BUCKET, ROOT, generation_of
-from tests.contract.generations import EARLY, LATE, histories, made
+from tests.contract.generation_harness import EARLY, LATE, histories, made
 from tests.factories import small_bundle
 from tests.unit.test_features import built
 
@@ -124,7 +126,7 @@ def test_an_output_in_a_bucket_is_refused_and_a_local_one_is_not(
     command = ["ingest", "--data", "events.csv", "--data_version", "1", "--quarantine", "false", "--report", "report.md"]
     assert main([*command, "--tables", f"{bucket}/made/tables"]) == 2
     said = capsys.readouterr().err
-    assert f"E576 --tables {bucket}/made/tables is no local path" in said
+    assert f"E576 --tables {bucket}/made/tables is not a local path" in said
     assert "Give --tables ./tables, and copy it there" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv", "tmp"]
     assert main([*command, "--tables", "./tables"]) == 0
@@ -135,7 +137,7 @@ def test_a_step_that_is_ended_while_it_brings_an_input_leaves_nothing(tmp_path: 
     program = """
 import sys, time
 from components.__main__ import main
-from lodestar import storage
+from lodestar.io import storage
 
 def fetch(address, folder):
     folder.mkdir()

@@ -14,9 +14,9 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ResponseStreamingError
 from botocore.response import StreamingBody
 
-from lodestar import download, s3_objects, storage
-from lodestar.data.ingest import add
+from lodestar.data.ingest import append
 from lodestar.errors import EnvironmentFault
+from lodestar.io import download, s3_objects, storage
 from tests.contract.conftest import ROOT
 
 
@@ -104,7 +104,7 @@ def large(bucket: str) -> bytes:
 
 def killed_on_its_way(bucket: str, folder: Path) -> Path:
     """Fetch in a process that is killed when some of it is there; the part that it leaves."""
-    slowly = "import time, lodestar.download as d; d.Progress.advance = lambda *_, **__: time.sleep(0.05)"
+    slowly = "import time, lodestar.io.download as d; d.Progress.advance = lambda *_, **__: time.sleep(0.05)"
     fetch = f"storage.fetch({bucket + '/large'!r}, Path({str(folder)!r}))"
     program = f"{slowly}; from pathlib import Path; from lodestar import storage; {fetch}"
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
@@ -159,7 +159,7 @@ def test_bytes_that_stop_coming_are_asked_for_again_and_then_given_up(tmp_path: 
         yield content[start : start + 30]
         raise ConnectionResetError("gone")
 
-    download.bring(tmp_path / "whole", size=100, tag="a", read=read)
+    download.download_resumable(tmp_path / "whole", size=100, tag="a", read=read)
     assert (tmp_path / "whole").read_bytes() == content
     assert asked == [0, 30, 60, 90]
 
@@ -167,8 +167,8 @@ def test_bytes_that_stop_coming_are_asked_for_again_and_then_given_up(tmp_path: 
         raise ConnectionResetError("gone")
         yield b""
 
-    with pytest.raises(EnvironmentFault, match="E514 never stopped coming at 0 of 5 bytes"):
-        download.bring(tmp_path / "never", size=5, tag="a", read=silent)
+    with pytest.raises(EnvironmentFault, match="E514 the download of never stopped at 0 of 5 bytes"):
+        download.download_resumable(tmp_path / "never", size=5, tag="a", read=silent)
 
 
 def test_files_in_a_bucket_are_taken_in_by_wildcard_once(bucket: str, tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_files_in_a_bucket_are_taken_in_by_wildcard_once(bucket: str, tmp_path: 
         body = "\n".join(["user_id,item_id,event_type,event_time", *rows[number::2]]) + "\n"
         boto3.client("s3").put_object(Bucket="models", Key=f"clicks/2026-0{number + 1}/part.csv", Body=body.encode())
     data, root = f"{bucket}/clicks/2026-*/part.csv", tmp_path / "shop"
-    assert add(data, root).tables["events"].kept == len(rows)
-    again = add(data, root)
-    assert (again.known_files, again.tables["events"].kept) == (2, 0)
+    assert append(data, root).tables["events"].rows_kept == len(rows)
+    again = append(data, root)
+    assert (again.known_files, again.tables["events"].rows_kept) == (2, 0)
     assert not list(tmp_path.rglob("*.csv"))
 
 

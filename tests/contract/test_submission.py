@@ -90,7 +90,7 @@ ODD = Path(tempfile.mkdtemp(prefix="lodestar-odd-"))
 (ODD / "my shop").mkdir()
 (ODD / "day1").mkdir()
 (ODD / "day1" / "events.csv").touch()
-TOO_MANY = json.dumps({"train": {"start": f"pretrained:s3://b/{'x' * 10_000}"}})
+TOO_MANY = json.dumps({"train": {"item_init": f"pretrained:s3://b/{'x' * 10_000}"}})
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a service without a destination": (("--service", "lodestar/recommend"), "--destination"),
     "a service and a folder of a pod": (("--service", "recommend", "--destination", "/tmp/x"), "s3://BUCKET/bundles"),
@@ -109,25 +109,25 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "give train.warm_start 's3://BUCKET/my shop'",
     ),
     "vectors that are not there": (
-        ("--overrides", json.dumps({"train": {"start": f"pretrained:{ODD}/none.parquet"}})),
-        f"there is no file or folder {ODD}/none.parquet; give train.start",
+        ("--overrides", json.dumps({"train": {"item_init": f"pretrained:{ODD}/none.parquet"}})),
+        f"there is no file or folder {ODD}/none.parquet; give train.item_init",
     ),
     "a service that no cluster has": (
         ("--service", "lodestar/Recommend!/x", "--destination", "s3://b/bundles"),
-        "'lodestar/Recommend!/x' names no InferenceService",
+        "'lodestar/Recommend!/x' is not the name of an InferenceService",
     ),
     "too many characters": (("--overrides", TOO_MANY), "10,000"),
     "an unknown recipe": (("--recipe", "sasrek"), "sasrec"),
     "a schedule of five fields, as crontab has it": (
         ("--cron", "30 3 * * *"),
-        "takes six (seconds, minutes, hours, days, months, weekdays)",
+        "needs six (seconds, minutes, hours, days, months, weekdays)",
     ),
     "five fields, with what to give": (("--cron", "30 3 * * *"), "give --cron '0 30 3 * * *'"),
     "an empty schedule": (("--cron", ""), "has 0 fields"),
-    "an hour that is none": (("--cron", "0 0 24 * * *"), "'24' is none of the hours of a schedule: give 0-23"),
-    "a range that goes back": (("--cron", "0 0 3 * * fri-mon"), "'fri-mon' is none of the weekdays"),
-    "a step of nothing": (("--cron", "0 */0 * * * *"), "'*/0' is none of the minutes"),
-    "days without a number": (("--cron", "0 0 3 , * *"), "',' is none of the days"),
+    "an hour that is none": (("--cron", "0 0 24 * * *"), "'24' is not valid for the hours of a schedule: give 0-23"),
+    "a range that goes back": (("--cron", "0 0 3 * * fri-mon"), "'fri-mon' is not valid for the weekdays"),
+    "a step of nothing": (("--cron", "0 */0 * * * *"), "'*/0' is not valid for the minutes"),
+    "days without a number": (("--cron", "0 0 3 , * *"), "',' is not valid for the days"),
     "an option of the other place": (("--output", "here"), "--output"),
 }
 
@@ -160,7 +160,7 @@ def test_options_of_a_cluster_and_a_file_that_is_no_pipeline_are_refused_here(tm
     for arguments, said in (
         (["run", "--service", "lodestar/recommend", "--destination", "s3://b"], "with --cluster only"),
         (["run", str(tmp_path / "none.yaml")], "lodestar compile --output"),
-        (["run", str(tmp_path / "other.yaml"), "--output", str(tmp_path / "out")], "is no compiled pipeline"),
+        (["run", str(tmp_path / "other.yaml"), "--output", str(tmp_path / "out")], "is not a compiled pipeline"),
     ):
         assert main(arguments) == 2
         assert said in capsys.readouterr().err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lodestar.onnx_runtime import DISABLE_TELEMETRY, onnxruntime
+from lodestar.engine.onnx_runtime import DISABLE_TELEMETRY, onnxruntime
 from tests.contract.conftest import ROOT
 from tests.drills.connections import beyond_this_machine
 
@@ -15,12 +15,12 @@ ROOMS = ("lodestar", "components", "pipelines", "feature_repo", "serving", "cli"
 
 def test_onnx_runtime_is_imported_in_one_place_only() -> None:
     files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
-    assert [str(path.relative_to(ROOT)) for path in files if _imports(path, "onnxruntime")] == ["lodestar/onnx_runtime.py"]
+    assert [str(path.relative_to(ROOT)) for path in files if _imports(path, "onnxruntime")] == ["lodestar/engine/onnx_runtime.py"]
 
 
 def test_onnx_runtime_is_told_not_to_report_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DISABLE_TELEMETRY, "0")
-    program = (ROOT / "lodestar" / "onnx_runtime.py").read_text()
+    program = (ROOT / "lodestar" / "engine" / "onnx_runtime.py").read_text()
     assert program.index("os.environ[DISABLE_TELEMETRY]") < program.index("import onnxruntime as module")
     assert onnxruntime().InferenceSession
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from lodestar import bundle, storage
+from lodestar.bundle import bundle
+from lodestar.io import storage
 from lodestar.training.__main__ import main
 from tests.unit.test_training_run import features
 
@@ -48,19 +49,20 @@ def test_a_worker_that_nobody_follows_ends_well_in_the_middle_of_training(given:
     """As one whose step was killed: after a quarter of an hour, which is a second here."""
     endless = ["--overrides", '{"train": {"epochs": 100000, "patience": 100000}}', f"--heartbeat={bucket}/nobody"]
     program = (
-        "import sys; from lodestar.training import heartbeat; heartbeat.SILENT_S, heartbeat.LOOK_S = 1.0, 0.1; "
+        "import sys; from lodestar.training.distributed import heartbeat; heartbeat.TIMEOUT_S, heartbeat.POLL_S = 1.0, 0.1; "
         "from lodestar.training.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, *options(*given, bucket, "endless", tmp_path / "error"), *endless]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert f"no step has followed this job for 1 s ({bucket}/nobody)" in done.stderr
+    assert f"no heartbeat at {bucket}/nobody for 1 s" in done.stderr
 
 
 def test_a_step_that_only_follows_loads_no_torch() -> None:
     program = (
-        "import sys; import components.training_backend as backend; from components.job_settings import Step, job_of; "
-        "job_of('{}', Step(image='i', features='s3://b/f', features_digest='1', bundle='s3://b/o', recipe='shop', overrides='{}')); "
+        "import sys; from components.kubernetes.job_settings import TrainStepInputs, job_from_settings; "
+        "inputs = TrainStepInputs(image='i', features='s3://b/f', features_digest='1', bundle='s3://b/o', recipe='shop', overrides='{}'); "
+        "job_from_settings('{}', inputs); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], env=os.environ, check=False).returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.collecting import collecting
+from tests.contract.collector_harness import collecting
 from tests.contract.conftest import StartServing
 from tests.contract.test_serving import connection_to
 

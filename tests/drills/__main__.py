@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from lodestar import storage
+from lodestar.io import storage
 from tests.drills.drills import DRILLS, run
 
 RESULTS = Path(__file__).with_name("results")

@@ -13,7 +13,7 @@ Drill = Callable[[int, int], Figures]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DrillConfig:
     """How often a drill tries: `cases` for each of `seeds`, and `sample` cases in the default suite, within seconds."""
 
     seeds: tuple[int, ...]
@@ -22,17 +22,17 @@ class Plan:
 
 
 # Filled by hand: the module's name under tests/drills, and how much of it is run.
-DRILLS: dict[str, Plan] = {
-    "overrides": Plan(seeds=(0,), cases=45, sample=3),
-    "connections": Plan(seeds=(0,), cases=3, sample=2),
-    "hostile_senders": Plan(seeds=(0,), cases=30, sample=1),
-    "workers_change": Plan(seeds=(0,), cases=8, sample=1),
-    "publications": Plan(seeds=(0,), cases=15, sample=1),
-    "rollout_killed": Plan(seeds=(0, 1, 2), cases=100, sample=2),
-    "load": Plan(seeds=(0,), cases=11, sample=2),
-    "kills": Plan(seeds=(0, 1, 2), cases=98, sample=5),
-    "large_catalogue": Plan(seeds=(0,), cases=200, sample=2),
-    "killed_runs": Plan(seeds=(0,), cases=7, sample=0),
+DRILLS: dict[str, DrillConfig] = {
+    "overrides": DrillConfig(seeds=(0,), cases=45, sample=3),
+    "connections": DrillConfig(seeds=(0,), cases=3, sample=2),
+    "hostile_senders": DrillConfig(seeds=(0,), cases=30, sample=1),
+    "workers_change": DrillConfig(seeds=(0,), cases=8, sample=1),
+    "publications": DrillConfig(seeds=(0,), cases=15, sample=1),
+    "rollout_killed": DrillConfig(seeds=(0, 1, 2), cases=100, sample=2),
+    "load": DrillConfig(seeds=(0,), cases=11, sample=2),
+    "kills": DrillConfig(seeds=(0, 1, 2), cases=98, sample=5),
+    "large_catalogue": DrillConfig(seeds=(0,), cases=200, sample=2),
+    "killed_runs": DrillConfig(seeds=(0,), cases=7, sample=0),
 }
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from lodestar import schema
-from lodestar.data.ingest import add
-from lodestar.data.landed import new_part
-from serving.asks import Refused
-from serving.collect.intake import Intake, rows_of
+from lodestar.data.ingest import append
+from lodestar.data.readers.collector_parts import new_part
+from serving.collector.intake import Intake, rows_of
+from serving.requests import InvalidRequest
 
 ROWS = {
     schema.EVENTS: {
@@ -90,12 +90,12 @@ def _changed(rng: random.Random, content: bytes) -> bytes:
 def _sent(table: schema.Table, body: bytes, figures: dict[str, int]) -> tuple[bytes, int]:
     try:
         sent = rows_of(body)
-    except Refused:
+    except InvalidRequest:
         figures["refused_bodies"] += 1
         return b"", 0
-    taken = Intake(table).take(sent.rows, faults=sent.faults)
+    taken = Intake(table).take(sent.rows, rejections=sent.rejections)
     figures["taken"] += taken.num_rows
-    figures["refused_rows"] += len(taken.refused)
+    figures["refused_rows"] += len(taken.rejected)
     return taken.lines, taken.num_rows
 
 
@@ -110,11 +110,11 @@ def _added(folder: Path, table: schema.Table, part: bytes, *, may_drop: bool, fi
     for name, content in ((schema.EVENTS.name, gzip.compress(good.lines)), (table.name, part)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / f"{new_part()}.jsonl.gz").write_bytes(content)
-    report = add(str(folder), folder / "tables").tables[table.name]
+    report = append(str(folder), folder / "tables").tables[table.name]
     num_good = good.num_rows if table is schema.EVENTS else 0
     aside = {code: count for code, count in report.dropped.items() if code.startswith("E")}
-    assert report.rows_in == report.kept + sum(report.dropped.values()), report
-    assert report.kept >= num_good, report
+    assert report.rows_in == report.rows_kept + sum(report.dropped.values()), report
+    assert report.rows_kept >= num_good, report
     assert may_drop or set(aside) <= {"E120", "E174"}, report
     figures["set_aside"] += sum(aside.values())
-    return report.kept - num_good
+    return report.rows_kept - num_good

@@ -15,9 +15,9 @@ from kfp.dsl import Dataset, Model, Output
 
 from components.publish import publish
 from tests.drills.drills import Figures
-from tests.drills.killing import preload
 from tests.drills.kills import killed
-from tests.drills.targets import KINDS, MODULES, STARTED_AT
+from tests.drills.publication_targets import KINDS, MODULES, STARTED_AT
+from tests.drills.strace_kill import preload
 
 
 def drill(seed: int, cases: int) -> Figures:

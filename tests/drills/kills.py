@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tests.contract.conftest import s3_server
 from tests.drills.drills import Figures
-from tests.drills.killing import beside, is_killed, preload, traced
-from tests.drills.targets import KINDS, MODULES, Kind
+from tests.drills.publication_targets import KINDS, MODULES, PublicationTarget
+from tests.drills.strace_kill import beside, is_killed, preload, traced
 
 OLD, NEW = "old", "new"
 MOST_ATTEMPTS = 5  # for a kill: a call that was made once need not be made again
@@ -20,18 +20,18 @@ MOST_ATTEMPTS = 5  # for a kill: a call that was made once need not be made agai
 
 def drill(seed: int, cases: int) -> Figures:
     """AssertionError where something else than the old or the new is found, or something is left at the end."""
-    chance, result = random.Random(seed), dict[str, object]()
+    rng, result = random.Random(seed), dict[str, object]()
     preload(MODULES)
     whole = sum(kind.share for kind in KINDS.values())
     with s3_server() as environment:
         for name, kind in KINDS.items():
             if kills := cases * kind.share // whole:
                 with tempfile.TemporaryDirectory() as folder:
-                    result[name] = killed(kind, Path(folder), kills, chance, environment)
+                    result[name] = killed(kind, Path(folder), kills, rng, environment)
     return result
 
 
-def killed(kind: Kind, folder: Path, kills: int, chance: random.Random, environment: Mapping[str, str]) -> Mapping[str, object]:
+def killed(kind: PublicationTarget, folder: Path, kills: int, rng: random.Random, environment: Mapping[str, str]) -> Mapping[str, object]:
     """Kill publications of a kind in a folder that often; figures."""
     log, root = folder / "strace", folder / "root"
     root.mkdir()
@@ -52,7 +52,7 @@ def killed(kind: Kind, folder: Path, kills: int, chance: random.Random, environm
                 kind.work(root, OLD)
                 before = OLD
             content = NEW if before == OLD else OLD
-            call = chance.choice(calls[chance.choice(sorted(calls))])  # by name first: a rename comes up as often as a read
+            call = rng.choice(calls[rng.choice(sorted(calls))])  # by name first: a rename comes up as often as a read
             with beside(lambda: states[kind.read(root)]) as seen:
                 was_killed = is_killed(call, log, environment, kind.work, root, content)
             after = states[kind.read(root)]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lodestar.config import EvaluationConfig
-from lodestar.data.histories import Histories
-from lodestar.data.splits import Cases, affordable
-from lodestar.evaluation.contestants import Contestant
-from lodestar.models.baselines import BASELINES
-from lodestar.models.popularity import Popularity
+from lodestar.data.split.ragged_array import RaggedArray
+from lodestar.data.split.splits import EvalCases, affordable
+from lodestar.evaluation.fitted_baselines import FittedBaseline
+from lodestar.models.closed_form.baselines import BASELINES
+from lodestar.models.closed_form.popularity import Popularity
 from lodestar.progress import Progress
 
 PER_USER, MOST_BYTES, MOST_RATIO, LITTLE_S = 50, 2_000_000_000, 4.0, 30
@@ -45,7 +45,7 @@ def _in_child(seed: int, users: int, items: int) -> dict[str, dict[str, float]]:
     return figures
 
 
-def _data(seed: int, users: int, items: int) -> Histories[np.int32]:
+def _data(seed: int, users: int, items: int) -> RaggedArray[np.int32]:
     """Interactions of which the first items have most, as 1/rank to the power 0.8, and neighbours in number follow one another."""
     rng = np.random.default_rng(seed)
     lengths = rng.geometric(1 / PER_USER, users).clip(2, 2_000)
@@ -53,20 +53,18 @@ def _data(seed: int, users: int, items: int) -> Histories[np.int32]:
     popular = (items * rng.random(int(ends[-1])) ** 5).astype(np.int64)
     near = rng.integers(0, items, users).repeat(lengths) + rng.integers(0, 64, int(ends[-1]))
     item = np.where(rng.random(int(ends[-1])) < 0.5, popular, near) % items
-    return Histories(values=item.astype(np.int32), start=ends - lengths, end=ends)
+    return RaggedArray(values=item.astype(np.int32), start=ends - lengths, end=ends)
 
 
 def _measured(seed: int, name: str, users: int, items: int) -> dict[str, float]:
     whole = _data(seed, users, items)
-    cases = Cases(
-        user=np.arange(users, dtype=np.int32), history=whole.first(whole.lengths - 1), relevant=whole.without_first(whole.lengths - 1)
-    )
+    cases = EvalCases(user=np.arange(users, dtype=np.int32), history=whole.head(whole.lengths - 1), relevant=whole.skip(whole.lengths - 1))
     judged = affordable(cases, items, EvaluationConfig(), "test")
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins again
     before, started = _most_bytes(), time.process_time()
     model = BASELINES[name]().fit(cases.history, items)
     fitted = time.process_time()
-    contestant = Contestant(score=model.score, shared=model.counts if isinstance(model, Popularity) else None)
+    contestant = FittedBaseline(score=model.score, shared=model.counts if isinstance(model, Popularity) else None)
     with Progress(name, len(judged)) as progress:
         ranking = contestant.rank(judged, items, 50, progress)
     ended = time.process_time()

@@ -56,7 +56,7 @@ def attacked(attack: str, port: int, path: str, honest: Sequence[str], seconds: 
     command = [sys.executable, "-m", "tests.drills.attacks", attack, str(port), str(seconds + LATER_S), path]
     attacker = subprocess.Popen(command, cwd=ROOT, preexec_fn=_elsewhere)  # noqa: PLW1509  # no threads are running
     try:
-        watch = [sys.executable, "-m", "tests.drills.honest", str(port), str(seconds), *honest]
+        watch = [sys.executable, "-m", "tests.drills.honest_callers", str(port), str(seconds), *honest]
         done = subprocess.run(watch, cwd=ROOT, preexec_fn=_on_last_core, capture_output=True, text=True, check=True)
     finally:
         attacker.kill()

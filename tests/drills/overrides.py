@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lodestar import bundle
+from lodestar.bundle import bundle
 from lodestar.config import override
 from lodestar.errors import LodestarError
-from lodestar.recipes import recipe
+from lodestar.recipes import get_recipe
 from lodestar.training.run import train
 from tests.unit.test_training_run import features
 
@@ -22,45 +22,45 @@ ENDS: tuple[tuple[str, Sections], ...] = (
     ("gsasrec", {"train": {"num_negatives": 1000000}}),
     ("gsasrec", {"train": {"num_negatives": 1}}),
     ("sasrec", {"model": {"max_length": 1}}),
-    ("sasrec", {"model": {"dim": 1, "heads": 1}}),
-    ("sasrec", {"model": {"neighbours": 10000}}),
+    ("sasrec", {"model": {"dim": 1, "num_heads": 1}}),
+    ("sasrec", {"model": {"num_neighbours": 10000}}),
     ("sasrec", {"train": {"label_smoothing": 0.99}}),
     ("sasrec", {"train": {"learning_rate": 100}}),
-    ("sasrec", {"model": {"hashed": 1}}),
+    ("sasrec", {"model": {"hash_buckets": 1}}),
     ("sasrec", {"train": {"warmup_epochs": 100000}}),
     ("sasrec", {"train": {"order_jitter": 200.0}}),
-    ("caser", {"model": {"dim": 1, "heads": 1, "max_length": 1}}),
-    ("caser", {"model": {"dim": 3, "heads": 1}}),
-    ("gru", {"model": {"layers": 5, "max_length": 1}}),
-    ("hstu", {"model": {"dim": 3, "heads": 3, "timed": True}}),
+    ("caser", {"model": {"dim": 1, "num_heads": 1, "max_length": 1}}),
+    ("caser", {"model": {"dim": 3, "num_heads": 1}}),
+    ("gru", {"model": {"num_layers": 5, "max_length": 1}}),
+    ("hstu", {"model": {"dim": 3, "num_heads": 3, "use_time_gaps": True}}),
     ("bert4rec", {"model": {"max_length": 1}}),
-    ("two_tower", {"model": {"dim": 1, "heads": 1}}),
-    ("content", {"model": {"dim": 1, "heads": 1}}),
+    ("two_tower", {"model": {"dim": 1, "num_heads": 1}}),
+    ("content", {"model": {"dim": 1, "num_heads": 1}}),
     ("ease", {"model": {"dim": 16384}}),
-    ("ials", {"model": {"dim": 1, "heads": 1}}),
-    ("graph_filter", {"model": {"dim": 1, "heads": 1}}),
-    ("cooccurrence", {"model": {"dim": 1, "heads": 1}}),
-    ("item_knn", {"model": {"dim": 1, "heads": 1}}),
-    ("jaccard", {"model": {"dim": 2}}),
-    ("normalised_ease", {"model": {"dim": 16384}}),
-    ("popularity", {"model": {"heads": 2, "dim": 2}}),
+    ("ials", {"model": {"dim": 1, "num_heads": 1}}),
+    ("gf_cf", {"model": {"dim": 1, "num_heads": 1}}),
+    ("cooccurrence", {"model": {"dim": 1, "num_heads": 1}}),
+    ("item_knn", {"model": {"dim": 1, "num_heads": 1}}),
+    ("item_knn_jaccard", {"model": {"dim": 2}}),
+    ("dan_ease", {"model": {"dim": 16384}}),
+    ("popularity", {"model": {"num_heads": 2, "dim": 2}}),
     ("sasrec", {"train": {"optimiser": "sgd", "learning_rate": 1}}),
     ("sasrec", {"train": {"optimiser": "rowwise_adagrad", "loss": "bpr"}}),
-    ("sasrec", {"train": {"average": 0.999}}),
+    ("sasrec", {"train": {"ema_decay": 0.999}}),
     ("sasrec", {"train": {"precision": "bf16"}}),
     ("sasrec", {"train": {"weight_decay": 100}}),
-    ("sasrec", {"train": {"largest_gradient": 1e-300}}),
+    ("sasrec", {"train": {"max_grad_norm": 1e-300}}),
     ("sasrec", {"train": {"learning_rate": 1e-300}}),
     ("sasrec", {"train": {"seed": 2147483647}}),
     ("sasrec", {"evaluation": {"max_scores": 1}}),
-    ("blend", {"model": {"parts": ["popularity"]}}),
-    ("blend", {"model": {"parts": ["content"]}}),
+    ("blend", {"model": {"components": ["popularity"]}}),
+    ("blend", {"model": {"components": ["content"]}}),
     ("sasrec", {"rate": {"dim": 1}}),
     ("sasrec", {"data": {"split": "time", "test_share": 0.4999, "validation_share": 0.4999}}),
     ("sasrec", {"train": {"validate_every": 100000}}),
     ("sasrec", {"model": {"dropout": 0.999}}),
-    ("sasrec", {"train": {"calibration": 0, "loss": "gbce"}}),
-    ("sasrec", {"train": {"start": "pretrained:/nowhere"}}),
+    ("sasrec", {"train": {"gbce_t": 0, "loss": "gbce"}}),
+    ("sasrec", {"train": {"item_init": "pretrained:/nowhere"}}),
     ("sasrec", {"train": {"warm_start": "/nowhere"}}),
     ("sasrec", {"train": {"device": "cuda"}}),
 )
@@ -77,7 +77,7 @@ def drill(seed: int, cases: int) -> dict[str, object]:
             sections = {section: {**SMALL.get(section, {}), **ends.get(section, {})} for section in {*SMALL, *ends}}
             target = Path(folder) / str(place)
             try:
-                train(found, target, override(recipe(name), json.dumps(sections)), f"{folder}/checkpoints")
+                train(found, target, override(get_recipe(name), json.dumps(sections)), f"{folder}/checkpoints")
                 bundle.load(target)
             except LodestarError as error:
                 refused[f"{name} {json.dumps(ends)}"] = str(error).partition(" ")[0]

@@ -25,16 +25,23 @@ import boto3
 import redis
 import uvloop
 
-from lodestar import schema, storage
+from lodestar import schema
 from lodestar.errors import EnvironmentFault
-from lodestar.schema.places import rows_key
-from serving.features import Recent, StoreFailed, connect
-from tests.contract.generations import USERS, Made, expected, made
+from lodestar.io import storage
+from lodestar.schema.store_keys import rows_key
+from serving.features.feature_client import StoreUnavailable, UserHistory, connect
+from tests.contract.generation_harness import USERS, Made, expected, made
 from tests.drills.drills import Figures
 
 CONTENTS, BUCKET, REFUSED, LIMIT_S = 3, "s3://models", 7, 300
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
-MODULES = ["components.release", "feature_repo.publication", "feature_repo.services", "feature_repo.offline", "feature_repo.packed"]
+MODULES = [
+    "components.release.release",
+    "feature_repo.materialise",
+    "feature_repo.services",
+    "feature_repo.stores.offline_store",
+    "feature_repo.stores.redis_store",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +55,7 @@ class Run:
 
 def drill(seed: int, cases: int) -> Figures:
     """AssertionError where a reader finds half of a generation, or an older run has replaced a newer one."""
-    chance, counts = random.Random(seed), {"killed": 0, "refused": 0, "flushed": 0, "reads": 0}
+    rng, counts = random.Random(seed), {"killed": 0, "refused": 0, "flushed": 0, "reads": 0}
     with ExitStack() as stack:
         folder, port = Path(stack.enter_context(tempfile.TemporaryDirectory())), stack.enter_context(servers())
         contents = [content(folder / str(number), number) for number in range(CONTENTS)]
@@ -60,10 +67,10 @@ def drill(seed: int, cases: int) -> Figures:
         moment = FIRST
         for _ in range(cases):
             moment += timedelta(minutes=2)
-            runs = [publish(context, one, moment + timedelta(minutes=late)) for late, one in enumerate(chance.sample(contents, 2))]
-            if chance.random() < 0.6:
-                killed = chance.choice(runs)
-                time.sleep(chance.uniform(0, 3))
+            runs = [publish(context, one, moment + timedelta(minutes=late)) for late, one in enumerate(rng.sample(contents, 2))]
+            if rng.random() < 0.6:
+                killed = rng.choice(runs)
+                time.sleep(rng.uniform(0, 3))
                 counts["killed"] += killed.process.kill()
                 assert killed.process.wait() in {0, REFUSED, -9}
                 assert publish(context, killed.made, datetime.fromisoformat(killed.started_at)).process.wait() in {0, REFUSED}
@@ -71,7 +78,7 @@ def drill(seed: int, cases: int) -> Figures:
             assert set(codes) <= {0, REFUSED, -9}, codes
             counts["refused"] += codes.count(REFUSED)
             check_current(port, client, runs[1].made, contents)
-            if chance.random() < 0.3:
+            if rng.random() < 0.3:
                 with reader.paused():
                     client.flushall()
                     counts["flushed"] += 1
@@ -97,14 +104,14 @@ def check_current(port: int, client: "redis.Redis", newest: Made, contents: Sequ
         assert one.generation == newest.generation or -1 not in left, left
 
 
-def histories(port: int, generation: str) -> list[Recent]:
-    async def asked() -> list[Recent]:
+def histories(port: int, generation: str) -> list[UserHistory]:
+    async def asked() -> list[UserHistory]:
         store = connect(f"redis://127.0.0.1:{port}", generation=generation)
         try:
             for _ in range(20):  # a machine that does other work as well is late
                 try:
                     return await store.histories(USERS)
-                except StoreFailed as error:
+                except StoreUnavailable as error:
                     if "no answer within" not in str(error):
                         raise
             raise AssertionError("Redis does not answer")
@@ -132,7 +139,7 @@ class Process:
 
 def work(environment: dict[str, str], bundle: str, features: str, started_at: str) -> None:
     os.environ.update(environment)
-    from components.release import release
+    from components.release.release import release
 
     try:
         release(Path(bundle), Path(features), f"{BUCKET}/bundles", started_at)

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from serving.cluster import Object
-from serving.verdicts import ROLLED_BACK
+from serving.rollout.kserve_api import Object
+from serving.rollout.rollback_record import ROLLED_BACK
 from tests.contract.api_server import NEW, OLD, SERVING, Server
 from tests.drills.drills import Figures
 
@@ -36,7 +36,7 @@ Hook = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class KillPoint:
     """A command, the number of the request at which it gets the signal, and whether what it asked for is done by then."""
 
     command: str
@@ -83,13 +83,13 @@ def drill(seed: int, cases: int) -> Figures:
             command = rng.choice(list(COMMANDS))
             if command not in lengths:
                 lengths[command] = _length(command, Path(folder))
-            case = Case(
+            case = KillPoint(
                 command=command,
                 request=rng.randrange(lengths[command]),
                 is_done=rng.random() < 0.5,
                 number=rng.choice([signal.SIGKILL, signal.SIGTERM]),
             )
-            found[f"{case.command} {case.number.name}: {_tried(case, Path(folder))}"] += 1
+            found[f"{case.command} {case.number.name}: {_run_case(case, Path(folder))}"] += 1
     return {"ended": dict(sorted(found.items())), "requests": lengths}
 
 
@@ -104,7 +104,7 @@ def _length(command: str, folder: Path) -> int:
         return cluster.requests - before
 
 
-def _tried(case: Case, folder: Path) -> str:
+def _run_case(case: KillPoint, folder: Path) -> str:
     """How the process of a case ended, once all is seen to hold."""
     cluster = Cluster()
     original = cluster.objects()
@@ -115,20 +115,20 @@ def _tried(case: Case, folder: Path) -> str:
         exit_code = _run(case.command, folder, address, cluster, case)
         _check_route(cluster)
         if exit_code == -signal.SIGKILL:
-            assert _ended(case.command, cluster, folder, address, original), case
+            assert _recover(case.command, cluster, folder, address, original), case
             return "killed"
         if exit_code == 128 + signal.SIGTERM:
             if case.command == "start":
                 assert cluster.objects() == original, case
             else:
-                assert _ended(case.command, cluster, folder, address, original), case
+                assert _recover(case.command, cluster, folder, address, original), case
             return "terminated"
         assert exit_code == 0, (case, exit_code)
         assert cluster.objects() != begun or case.command == "start", case
         return "had ended"
 
 
-def _ended(command: str, cluster: Cluster, folder: Path, address: str, original: dict[str, Object]) -> bool:
+def _recover(command: str, cluster: Cluster, folder: Path, address: str, original: dict[str, Object]) -> bool:
     """Whether the same command, once more, or a rollback of what was begun, ends with one bundle and the route as it was."""
     wanted = copy.deepcopy(original)
     if command == "promote":
@@ -182,7 +182,7 @@ def _listening(cluster: Cluster) -> Iterator[str]:
             thread.join()
 
 
-def _run(command: str, folder: Path, address: str, cluster: Cluster | None = None, case: Case | None = None) -> int:
+def _run(command: str, folder: Path, address: str, cluster: Cluster | None = None, case: KillPoint | None = None) -> int:
     """The exit code of `python -m serving.rollout`, negative for the signal that ended it."""
     configuration = folder / "kubeconfig"
     context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
@@ -193,7 +193,7 @@ def _run(command: str, folder: Path, address: str, cluster: Cluster | None = Non
         )
     )
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["kubernetes", "serving.rollout"])
+    processes.set_forkserver_preload(["kubernetes", "serving.rollout.rollout"])
     process = processes.Process(target=_rollout, args=(COMMANDS[command], str(configuration)))
     if cluster is not None and case is not None:
         first = cluster.requests
@@ -217,7 +217,7 @@ def _run(command: str, folder: Path, address: str, cluster: Cluster | None = Non
 def _rollout(arguments: list[str], configuration: str) -> None:
     from kubernetes import config
 
-    from serving import rollout
+    from serving.rollout import rollout
 
     config.load_config = lambda: config.load_kube_config(configuration)
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import multiprocessing
 
-from lodestar.training.checkpoints import Checkpoints, State
-from lodestar.training.distributed import Group, joined
+from lodestar.training.distributed.distributed import Group, process_group
+from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from tests.contract.conftest import free_port
-from tests.unit.test_sharded import EPOCHS, KINDS, learn, lines
+from tests.unit.test_fsdp import EPOCHS, KINDS, learn, lines
 
 WAYS = [(kind, shard) for kind in KINDS for shard in (True, False)]
 COUNTS = ((2, 1, 3), (1, 3, 2), (3, 2, 1), (1, 2, 3))
@@ -59,20 +59,20 @@ def _together(count: int, *what: Any) -> None:
 def _work(rank: int, count: int, port: int, *what: Any) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(count)}
     torch.set_num_threads(1)
-    with joined("cpu") as group:
+    with process_group("cpu") as group:
         _step(group, *what)
 
 
 def _step(group: Group, folder: str, kind: str, shard: bool, last_epoch: int) -> None:
     _, state = learn(group, kind, shard=shard, state=_loaded(Path(folder)), last_epoch=last_epoch)
-    if group.leads:
+    if group.is_rank_zero:
         _kept(Path(folder)).save(state)
 
 
-def _loaded(folder: Path) -> State:
+def _loaded(folder: Path) -> TrainingState:
     kept = _kept(folder)
     content = kept.load()
-    return kept.decode(content) if content is not None else State(stage="search")
+    return kept.decode(content) if content is not None else TrainingState(stage="search")
 
 
 def _kept(folder: Path) -> Checkpoints:

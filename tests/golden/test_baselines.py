@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lodestar.models.baselines import BASELINES
-from lodestar.models.counts import Sequences
-from lodestar.models.graph_filter import GraphFilter
-from lodestar.models.ials import IALS
+from lodestar.models.closed_form.baselines import BASELINES
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.models.closed_form.gf_cf import GFCF
+from lodestar.models.closed_form.ials import IALS
 
 RATINGS = Path(__file__).parents[2].parent / "shared" / "data" / "movielens-100k" / "u.data"
 NUM_ITEMS = 1682
@@ -49,10 +49,10 @@ def test_baselines_reach_the_published_figures(name: str, hit_rate: float, ndcg:
 @pytest.mark.skipif(not RATINGS.exists(), reason="MovieLens-100K is not beside the project")
 @pytest.mark.parametrize(
     ("model", "hit_rate", "ndcg"),
-    [(IALS(), 0.1485, 0.0769), (GraphFilter(), 0.1485, 0.0769)],  # the figures of iALS++, which a graph filter should not fall behind
-    ids=["ials", "graph_filter"],
+    [(IALS(), 0.1485, 0.0769), (GFCF(), 0.1485, 0.0769)],  # the figures of iALS++, which a graph filter should not fall behind
+    ids=["ials", "gf_cf"],
 )
-def test_models_in_closed_form_reach_the_published_figures(model: IALS | GraphFilter, hit_rate: float, ndcg: float) -> None:
+def test_models_in_closed_form_reach_the_published_figures(model: IALS | GFCF, hit_rate: float, ndcg: float) -> None:
     sequences = histories()
     past = [sequence[:-1] for sequence in sequences]
     scores = model.fit(past, NUM_ITEMS).score(past)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ratings
-from lodestar.models.rating_factors import RatingFactors
-from lodestar.models.ratings import Biases, RatingNeighbours, rmse
+from lodestar.models.ratings.rating_factors import RatingFactors
+from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse
 
 ROOT = Path(__file__).parents[2]
 MOVIELENS = ROOT.parent / "shared" / "data" / "movielens-100k"
@@ -23,7 +23,7 @@ def test_the_worked_example_gives_its_numbers() -> None:
 def test_factors_are_ahead_of_the_published_figures_on_the_first_fold() -> None:
     known, asked = ratings.fold(MOVIELENS, 1)
     shape = ratings.NUM_USERS, ratings.NUM_ITEMS
-    factors = RatingFactors(dim=12, burn_in=40, sweeps=110).fit(known, *ratings.attributes(MOVIELENS))
+    factors = RatingFactors(dim=12, burn_in=40, num_samples=110).fit(known, *ratings.attributes(MOVIELENS))
     assert rmse(factors.predict(asked), asked) < 0.8855  # myFM with side information
     assert rmse(Biases().fit(known, *shape).predict(asked), asked) == pytest.approx(0.9575, abs=0.002)
     assert rmse(RatingNeighbours("cosine").fit(known, *shape).predict(asked), asked) == pytest.approx(1.0334, abs=0.002)

@@ -10,10 +10,10 @@ from cli.main import main
 from lodestar.compression.run import compress
 from lodestar.config import Recipe
 from lodestar.data.ingest import ingest
-from lodestar.evaluation.guard import Verdict, judged
+from lodestar.evaluation.gate import Verdict, read_verdict
 from lodestar.evaluation.run import evaluate
-from lodestar.features.build import build_features
-from lodestar.recipes import configured, merge_overrides
+from lodestar.features.batch.build import build_features
+from lodestar.recipes import load_recipe, merge_overrides
 from lodestar.training.run import train
 
 # Almost any loss is taken: the smallest variant goes out.
@@ -21,7 +21,7 @@ LOSES = [
     "--overrides",
     '{"evaluation": {"bootstrap_samples": 50}}',
     "--overrides",
-    '{"compression": {"margin": 0.99, "latency_requests": 2}}',
+    '{"compression": {"max_ndcg_drop": 0.99, "latency_requests": 2}}',
 ]
 
 
@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def typed(options: list[str]) -> Recipe:
     """The recipe of a run with these options."""
-    return configured("cooccurrence", merge_overrides(options[1::2]))
+    return load_recipe("cooccurrence", merge_overrides(options[1::2]))
 
 
 def verdict(trained: Path, options: list[str], target: Path) -> Verdict:
@@ -44,12 +44,12 @@ def verdict(trained: Path, options: list[str], target: Path) -> Verdict:
     recipe = typed(options)
     compress(trained / "features", trained / "bundle", target / "compressed", recipe)
     evaluate(trained / "features", target / "compressed", target / "evaluation", recipe, uncompressed=trained / "bundle")
-    return judged(target / "evaluation")
+    return read_verdict(target / "evaluation")
 
 
 def test_the_remedy_of_the_gate_leads_to_a_model_that_passes(trained: Path, tmp_path: Path) -> None:
     refused = verdict(trained, LOSES, tmp_path / "first")
-    remedy = re.search(r"which would pass: run it again with (--overrides '.*') added\.$", refused.reason)
+    remedy = re.search(r"and would pass: run again with (--overrides '.*')\.$", refused.reason)
     assert remedy, refused.reason
     options = [*LOSES, *shlex.split(remedy[1])]
     assert typed(options).evaluation == typed(LOSES).evaluation
@@ -58,7 +58,7 @@ def test_the_remedy_of_the_gate_leads_to_a_model_that_passes(trained: Path, tmp_
 
 def test_a_command_takes_overrides_beside_others(capsys: pytest.CaptureFixture[str]) -> None:
     """The first of these is refused, though another follows; so none is passed over."""
-    assert main(["run", "--overrides", '{"model": {"dim": "no"}}', "--overrides", '{"compression": {"margin": 0}}']) == 2
+    assert main(["run", "--overrides", '{"model": {"dim": "no"}}', "--overrides", '{"compression": {"max_ndcg_drop": 0}}']) == 2
     assert "dim" in capsys.readouterr().err
     assert main(["run", "--overrides", "[]", "--overrides", "{}"]) == 2
     assert "overrides must be a JSON object" in capsys.readouterr().err

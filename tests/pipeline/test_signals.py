@@ -6,17 +6,17 @@ import pytest
 from kfp import compiler, dsl
 
 from cli.local import StepFailedError, run
-from components.signals import reachable
+from components.execution.signals import exec_python
 from lodestar.errors import EnvironmentFault
 
 
-@reachable  # as every step is: no shell is left to say how it ended
+@exec_python  # as every step is: no shell is left to say how it ended
 @dsl.component(base_image="python:3.12", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def train(signal_name: str) -> None:
     import os
     import signal
 
-    from components.step import step
+    from components.execution.step import step
 
     with step("train"):
         os.kill(os.getpid(), signal.Signals[signal_name])
@@ -27,10 +27,10 @@ def ended(data: str, recipe: str, overrides: str, quarantine: bool, destination:
     train(signal_name=recipe)
 
 
-@pytest.mark.parametrize(("signal_name", "advice"), [("SIGSEGV", "the same command goes on"), ("SIGKILL", "memory has run out")])
+@pytest.mark.parametrize(("signal_name", "advice"), [("SIGSEGV", "the same command resumes"), ("SIGKILL", "memory has run out")])
 def test_a_step_that_a_signal_ends_is_named_with_it(tmp_path: Path, signal_name: str, advice: str) -> None:
     compiler.Compiler().compile(ended, str(tmp_path / "ended.yaml"))
     asked = {"data": "simulator", "recipe": signal_name, "overrides": "{}", "quarantine": False, "destination": "", "service": ""}
-    with pytest.raises(StepFailedError, match=rf"^E188 train was ended by the signal {signal_name}, .*{advice}") as failed:
+    with pytest.raises(StepFailedError, match=rf"^E188 train was ended by the signal {signal_name}; .*{advice}") as failed:
         run(tmp_path / "ended.yaml", asked, tmp_path / "run")
     assert failed.value.exit_code == EnvironmentFault.exit_code

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lodestar.features import asof
-from lodestar.features.history import History
+from lodestar.features.asof import asof
+from lodestar.features.asof.history import FeatureSource
 
 STAMP = pa.timestamp("us", tz="UTC")
 FAR = 6 * 10**17  # µs between moments that share no word with an entity
@@ -82,7 +82,7 @@ def test_a_join_equals_asking_every_row(
         }
     )
     with tempfile.TemporaryDirectory() as name:
-        history = History(
+        history = FeatureSource(
             files=written(Path(name), rows, scale, sizes),
             filesystem=None,
             keys=dict([("subject", "who"), ("kind", "kind")][:keys]),
@@ -105,7 +105,7 @@ def test_the_latest_rows_are_those_of_an_as_of_join_within_bounds(rows: list[Row
     kept = [row if row[2] is not None and start <= row[2] <= end else (*row[:2], None, None) for row in rows]
     expected = {by_asking_all(kept, (who, None, end), 0, keys=1, only_known=False) for who in inside}
     with tempfile.TemporaryDirectory() as name:
-        history = History(
+        history = FeatureSource(
             files=written(Path(name), rows, 1, (7, 3)),
             filesystem=None,
             keys={"who": "who"},

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lodestar import schema
-from lodestar.data import rules
+from lodestar.data.contract import rules
 from lodestar.data.ingest import validate
-from lodestar.data.landed import new_part
+from lodestar.data.readers.collector_parts import new_part
 from lodestar.schema import Kind
-from serving.asks import Refused
-from serving.collect.intake import Intake, rows_of
+from serving.collector.intake import Intake, rows_of
+from serving.requests import InvalidRequest
 
 MOMENT = "2024-01-01T12:00:00Z"
 EVENT = {
@@ -119,7 +119,7 @@ ODD: Mapping[Kind, tuple[Any, ...]] = {
     Kind.FLOAT: (*NUMBERS, "-0", "-1e400", -0.0, 1e308, 5e-324, 0, 1, 5, 5.0001, 1e300, True),
     Kind.INT: (*NUMBERS, 0, 3.0, 3.5, -0.0, 1e15, 1e22, 10**18 - 1, 10**18, 2**64 - 1, False),
     Kind.BOOL: ("true", " T ", "Yes", "0.0", "2", "", 1, 0, 1.0, 2),
-    Kind.PAIRS: (
+    Kind.STRING_MAP: (
         *({str(number): 1 for number in range(64)}, {str(number): 1 for number in range(65)}, {"a": "x" * 8192}),
         *('{"a": 1, "a": 2}', '{"a" : 1, "b": "\\":"}', '{"a": 1, "\\u0061": 2}', json.dumps({"a": "x" * 8192})),
         *({"a": 2.0**53}, {"a": 1, "b": -1e22}, '{"a": 9007199254740993.0}', '{"a": "9007199254740993.0"}', {"a": 2**53 + 1}),
@@ -172,7 +172,7 @@ def landed(folder: str, table: schema.Table, rows: Sequence[Any]) -> None:
 
 
 def by_collector(table: schema.Table, rows: Sequence[Any]) -> dict[int, str]:
-    return {place: fault.code for place, fault in Intake(table).take(rows).refused}
+    return {place: fault.code for place, fault in Intake(table).take(rows).rejected}
 
 
 @pytest.mark.parametrize("table", WHOLE, ids=lambda table: table.name)
@@ -212,7 +212,7 @@ def test_what_is_in_a_part_is_taken_by_the_batch(table: schema.Table, data: st.D
             Path(folder, f"{name.name}.jsonl.gz").write_bytes(gzip.compress(lines))
         report = validate(folder).tables[table.name]
     others = good.num_rows if table is schema.EVENTS else 0
-    assert (report.kept, report.dropped) == (taken.num_rows + others, {})
+    assert (report.rows_kept, report.dropped) == (taken.num_rows + others, {})
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,9 @@ def test_an_object_that_names_a_key_twice_is_taken_by_nobody(text: bytes, code: 
     names = orjson.loads(text)
     body = orjson.dumps({name: value for name, value in orjson.loads(row).items() if name not in names})[:-1] + b"," + text[1:]
     sent = rows_of(body)
-    assert {fault.code for _, fault in Intake(schema.EVENTS).take(sent.rows, faults=sent.faults).refused} == {*([code] if code else [])}
+    assert {fault.code for _, fault in Intake(schema.EVENTS).take(sent.rows, rejections=sent.rejections).rejected} == {
+        *([code] if code else [])
+    }
     with TemporaryDirectory() as folder:
         landed(
             folder,
@@ -249,8 +251,8 @@ def test_what_is_nested_deeply_is_refused_and_not_failed_at(name: str, depth: in
     body = orjson.dumps(others)[:-1] + b',"' + name.encode() + b'":' + b"[" * depth + b"]" * depth + b"}"
     try:
         sent = rows_of(body)
-        codes = [fault.code for _, fault in Intake(schema.EVENTS).take(sent.rows, faults=sent.faults).refused]
-    except Refused as refused:
+        codes = [fault.code for _, fault in Intake(schema.EVENTS).take(sent.rows, rejections=sent.rejections).rejected]
+    except InvalidRequest as refused:
         codes = [refused.code]
     assert codes == ([] if name == "unknown" and depth < 63 else ["E107"])
 

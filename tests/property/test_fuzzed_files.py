@@ -79,18 +79,18 @@ KINDS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
 }
 
 
-def _changed(content: bytes, chance: random.Random) -> bytes:
+def _changed(content: bytes, rng: random.Random) -> bytes:
     """The content after a few changes, or something else altogether."""
     found = bytearray(content)
-    for _ in range(chance.choice((0, 1, 1, 1, 2, 3, 8))):
-        here, there = sorted(chance.randrange(len(found) + 1) for _ in range(2))
-        change = chance.randrange(6)
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 3, 8))):
+        here, there = sorted(rng.randrange(len(found) + 1) for _ in range(2))
+        change = rng.randrange(6)
         if change == 0 and found:
-            found[min(here, len(found) - 1)] = chance.randrange(256)
+            found[min(here, len(found) - 1)] = rng.randrange(256)
         elif change == 1:
-            found[here:here] = chance.choice(FEARED)
+            found[here:here] = rng.choice(FEARED)
         elif change == 2:
-            found[here : here + chance.randrange(1, 30)] = chance.choice(FEARED)
+            found[here : here + rng.randrange(1, 30)] = rng.choice(FEARED)
         elif change == 3:
             del found[here : min(there, here + 200)]
         elif change == 4:
@@ -100,34 +100,32 @@ def _changed(content: bytes, chance: random.Random) -> bytes:
     return bytes(found)
 
 
-def _file(chance: random.Random, table: schema.Table, suffix: str) -> bytes:
-    names = [name for name in ROWS[0] if name in table.names and chance.random() < 0.9] or ["user_id"]
-    chance.shuffle(names)
-    content = KINDS[suffix]([{name: row[name] for name in names} for row in ROWS[: chance.randrange(1, len(ROWS) + 1)]])
-    if suffix.endswith(".gz") and chance.random() < 0.7:
-        return gzip.compress(_changed(gzip.decompress(content), chance))
-    return _changed(content, chance)
+def _file(rng: random.Random, table: schema.Table, suffix: str) -> bytes:
+    names = [name for name in ROWS[0] if name in table.names and rng.random() < 0.9] or ["user_id"]
+    rng.shuffle(names)
+    content = KINDS[suffix]([{name: row[name] for name in names} for row in ROWS[: rng.randrange(1, len(ROWS) + 1)]])
+    if suffix.endswith(".gz") and rng.random() < 0.7:
+        return gzip.compress(_changed(gzip.decompress(content), rng))
+    return _changed(content, rng)
 
 
 @pytest.mark.parametrize("suffix", KINDS)
 def test_any_bytes_are_data_or_a_coded_error(suffix: str, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 30)
-    chance, end, num_files, refused = random.Random(seed), time.monotonic() + SECONDS / len(KINDS), 0, 0
+    rng, end, num_files, refused = random.Random(seed), time.monotonic() + SECONDS / len(KINDS), 0, 0
     first = [KINDS[suffix](GOOD), b"\xff" * 10]  # one that is taken and one that is not, so that a run of any length has both
     while time.monotonic() < end or num_files < len(first):
-        table = schema.EVENTS if num_files < len(first) else chance.choice([schema.EVENTS, *schema.TABLES.values()])
+        table = schema.EVENTS if num_files < len(first) else rng.choice([schema.EVENTS, *schema.TABLES.values()])
         folder = tmp_path / "data"
         folder.mkdir(exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
         if table is not schema.EVENTS:
             (folder / "events.csv").write_bytes(_csv(GOOD))
-        (folder / f"{table.name}{suffix}").write_bytes(
-            content := first[num_files] if num_files < len(first) else _file(chance, table, suffix)
-        )
+        (folder / f"{table.name}{suffix}").write_bytes(content := first[num_files] if num_files < len(first) else _file(rng, table, suffix))
         num_files += 1
         try:
-            validate(str(folder), quarantine=num_files > len(first) and chance.random() < 0.5)
+            validate(str(folder), quarantine=num_files > len(first) and rng.random() < 0.5)
         except LodestarError:
             refused += 1
         except BaseException as error:

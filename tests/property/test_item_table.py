@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from hypothesis.strategies import DrawFn, composite, floats, sampled_from
 
-from lodestar.item_table import LARGEST_CODE, PRECISIONS, ItemTable, Precision, _pairs, from_arrays, quantise
-from lodestar.item_table import Floats as Vectors
+from lodestar.bundle.item_table import MAX_CODE, PRECISIONS, ItemTable, Precision, _pack_int4, from_arrays, quantise
+from lodestar.bundle.item_table import Floats as Vectors
 
 SMALL_ENOUGH = floats(-100, 100, width=32, allow_subnormal=False)
 ALMOST = 1.001  # a float32 step is itself rounded
@@ -24,7 +24,7 @@ def decoded(table: ItemTable) -> Vectors:
 
 @given(vectors_ND=vectors(), precision=sampled_from(QUANTISED))
 def test_a_row_is_off_by_at_most_half_a_step_per_value(vectors_ND: Vectors, precision: Precision) -> None:
-    widest_step = np.linalg.norm(vectors_ND, axis=1) / LARGEST_CODE[precision]
+    widest_step = np.linalg.norm(vectors_ND, axis=1) / MAX_CODE[precision]
     root_mean_square = np.sqrt(((decoded(quantise(vectors_ND, precision)) - vectors_ND) ** 2).mean(axis=1))
     assert (root_mean_square <= widest_step / 2 * ALMOST).all()
 
@@ -36,8 +36,8 @@ def test_full_precision_is_the_identity(vectors_ND: Vectors) -> None:
 
 @given(codes=arrays(np.int8, array_shapes(min_dims=2, max_dims=2, max_side=17), elements=sampled_from(range(-7, 8))))
 def test_packing_two_codes_to_a_byte_loses_none(codes: np.ndarray) -> None:
-    codes[:, 0] = LARGEST_CODE["int4"]  # it makes the step one
-    turned = ItemTable(precision="int4", dim=codes.shape[1], codes=_pairs(codes), scale=np.ones(len(codes), dtype=np.float32))
+    codes[:, 0] = MAX_CODE["int4"]  # it makes the step one
+    turned = ItemTable(precision="int4", dim=codes.shape[1], codes=_pack_int4(codes), scale=np.ones(len(codes), dtype=np.float32))
     again = quantise(decoded(turned), "int4")
     assert np.array_equal(again.codes, turned.codes)
     assert np.allclose(again.scale, 1)

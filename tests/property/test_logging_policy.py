@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from lodestar.data.sessions import logging_policy
-from lodestar.data.world import LIST_LENGTH
+from lodestar.data.simulator.sessions import logging_policy
+from lodestar.data.simulator.world import LIST_LENGTH
 
 favours = arrays(np.float64, (4, LIST_LENGTH + 3), elements=st.floats(0.1, 10))
 

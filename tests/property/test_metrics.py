@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lodestar.data.splits import Cases
+from lodestar.data.split.splits import EvalCases
 from lodestar.evaluation import metrics
-from lodestar.evaluation.metrics import NOBODY, Ranking, Values, per_case, rank
+from lodestar.evaluation.metrics import NO_ITEM, Ranking, Values, per_case, rank
 from lodestar.progress import Progress
 
 NUM_ITEMS = 9
@@ -34,7 +34,7 @@ TABLES = st.lists(rows(), min_size=1, max_size=6)
 
 
 def judged(table: Sequence[Row]) -> Ranking:
-    cases = Cases(
+    cases = EvalCases(
         user=np.arange(len(table), dtype=np.int32),
         history=[np.array(history, dtype=np.int32) for history, _, _ in table],
         relevant=[np.array(relevant, dtype=np.int32) for _, relevant, _ in table],
@@ -83,10 +83,10 @@ def test_a_longer_list_never_finds_less(table: list[Row], name: str) -> None:
         assert (found[f"{name}_at_{shorter}"] <= found[f"{name}_at_{longer}"]).all()
 
 
-@given(table=TABLES, chance=st.randoms(use_true_random=False))
-def test_the_order_of_users_does_not_matter(table: list[Row], chance: Random) -> None:
+@given(table=TABLES, rng=st.randoms(use_true_random=False))
+def test_the_order_of_users_does_not_matter(table: list[Row], rng: Random) -> None:
     order = list(range(len(table)))
-    chance.shuffle(order)
+    rng.shuffle(order)
     before, after = per_case(judged(table), CUTOFFS), per_case(judged([table[place] for place in order]), CUTOFFS)
     assert all((before[name][order] == after[name]).all() for name in before)
 
@@ -111,7 +111,7 @@ def test_chunks_change_nothing(table: list[Row], at_once: int) -> None:
 @given(table=TABLES)
 def test_lists_hold_each_unseen_item_once(table: list[Row]) -> None:
     for shown, (seen, _, _) in zip(judged(table).top, table, strict=True):
-        assert sorted(item for item in shown if item != NOBODY) == sorted(set(range(NUM_ITEMS)) - set(seen))
+        assert sorted(item for item in shown if item != NO_ITEM) == sorted(set(range(NUM_ITEMS)) - set(seen))
 
 
 @given(shown=st.lists(st.integers(0, 50), min_size=1, max_size=12))

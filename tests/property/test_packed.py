@@ -59,7 +59,7 @@ def test_bytes_that_are_cut_or_changed_are_a_value_or_a_value_error(
             with contextlib.suppress(ValueError):
                 read(wrong)
     if place < len(content):
-        with pytest.raises(ValueError, match="are no row of"):
+        with pytest.raises(ValueError, match="are not a row of"):
             layout.unpack(content[:place])
 
 
@@ -87,5 +87,5 @@ def test_layouts_that_differ_in_anything_are_told_apart() -> None:
     "text", ["", "[]", "{}", '{"names": ["a"], "kinds": ["f2"], "ttl_us": 0}', '{"names": ["a"], "kinds": [], "ttl_us": 0}']
 )
 def test_a_text_that_describes_no_layout_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no layout|Expecting value|a kind for each name"):
+    with pytest.raises(ValueError, match=r"not the JSON of a layout|Expecting value|one kind per name"):
         packed.from_json(text)

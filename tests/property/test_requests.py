@@ -10,9 +10,9 @@ from hypothesis import strategies as some
 
 from lodestar import schema
 from lodestar.engine.recommender import PERSONAL, Recommendation
-from serving.asks import MOST_INSTANCES, Ask, Refused, from_query
-from serving.served import Answer
-from serving.tensors import INTEGERS, OUTPUTS_BY_NAME, Inference, decode, encode
+from serving.feature_log import RecommendResponse
+from serving.kserve_v2 import INTEGERS, OUTPUTS_BY_NAME, Inference, decode, encode
+from serving.requests import MAX_INSTANCES, InvalidRequest, RecommendRequest, from_query
 from tests.unit.test_app import Served
 
 JSON = some.recursive(
@@ -45,7 +45,7 @@ PATHS = ("/v1/models/recommend:predict", "/v2/models/recommend/infer")
 
 
 USERS = some.lists(
-    some.text(min_size=1, max_size=32).filter(lambda text: len(text.encode()) <= schema.MAX_ID_BYTES), min_size=1, max_size=MOST_INSTANCES
+    some.text(min_size=1, max_size=32).filter(lambda text: len(text.encode()) <= schema.MAX_ID_BYTES), min_size=1, max_size=MAX_INSTANCES
 )
 PLACES = some.lists(
     some.tuples(some.text(max_size=9), some.text(max_size=9), some.floats(width=32, allow_nan=False, allow_infinity=False)), max_size=4
@@ -94,7 +94,7 @@ def test_any_query_is_answered_or_refused(served: Served, query: dict[str, str] 
 def test_any_bytes_of_a_query_are_an_ask_or_a_refusal(query: bytes) -> None:
     try:
         size, status = len(from_query(query).user.encode()), 200
-    except Refused as refused:
+    except InvalidRequest as refused:
         size, status = 1, refused.status
     assert status in {200, 422}
     assert 1 <= size <= schema.MAX_ID_BYTES
@@ -110,24 +110,24 @@ def test_binary_inputs_are_what_they_were(users: list[str], k: int, kind: str, n
         {"name": "user", "datatype": "BYTES", "shape": shape, "parameters": {"binary_data_size": len(texts)}},
     ]
     head = json.dumps({"inputs": inputs}).encode()
-    assert decode(head + number + texts, str(len(head))).asks == [Ask(user=user, k=k) for user in users]
+    assert decode(head + number + texts, str(len(head))).queries == [RecommendRequest(user=user, k=k) for user in users]
 
 
 @given(lists=some.lists(PLACES, min_size=1, max_size=3), rating=some.none() | some.floats(1, 5, width=32))
 def test_binary_outputs_say_what_json_says(lists: list[list[tuple[str, str, float]]], rating: float | None) -> None:
     answers = [
-        Answer(
+        RecommendResponse(
             request_id=f"r{number}",
             user="u",
             retriever=PERSONAL,
-            places=[
+            items=[
                 Recommendation(item, title, "", score, position, PERSONAL, rating) for position, (item, title, score) in enumerate(places)
             ],
         )
         for number, places in enumerate(lists)
     ]
     wanted = tuple(OUTPUTS_BY_NAME)
-    asked = [Inference(asks=[], id="", wanted=wanted, binary=binary) for binary in (frozenset[str](), frozenset(wanted))]
+    asked = [Inference(queries=[], id="", wanted=wanted, binary=binary) for binary in (frozenset[str](), frozenset(wanted))]
     plain, _ = encode(asked[0], answers, "m", "d")
     content, length = encode(asked[1], answers, "m", "d")
     assert length is not None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lodestar.errors import EnvironmentFault
-from serving.route import Backends, join, share, split
+from serving.rollout.http_route import Backends, join, share, split
 from tests.contract.kustomize import merged
 
 OURS = Backends(namespace="lodestar", stable="recommend-predictor", second="recommend-canary-predictor")

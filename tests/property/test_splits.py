@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lodestar.config import DataConfig
-from lodestar.data.interactions import Interactions
-from lodestar.data.splits import last_trained, split, training_end
+from lodestar.data.split.interactions import Interactions
+from lodestar.data.split.splits import last_trained, split, training_end
 from tests import factories
 
 CATALOGUE = [f"i{number}" for number in range(8)]

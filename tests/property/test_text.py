@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lodestar.features.text import DIM, RUNS, embed
+from lodestar.features.text.text import DIM, NGRAM_SIZES, embed
 
 
 @given(texts=some.lists(some.text(max_size=40), max_size=12), places=some.data())
@@ -31,7 +31,7 @@ def test_the_vector_never_changes_since_models_are_trained_on_it() -> None:
     """By hand, letter by letter: what is stored by an old build must be what a new one makes."""
     sums = [0] * DIM
     letters = b" red lamp "
-    for run in RUNS:
+    for run in NGRAM_SIZES:
         for start in range(len(letters) - run + 1):
             part = letters[start : start + run]
             if b" " in part[1:-1]:

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from lodestar import schema
-from lodestar.features import taken, windows
-from lodestar.features.windows import HOUR_US, Stream, scaled
+from lodestar.features.batch import event_partitions, windows
+from lodestar.features.batch.windows import HOUR_US, StreamingCounter, scaled
 from lodestar.schema import View
 from tests.factories import EPOCH_US
 
 KINDS = (schema.EventType.VIEW, schema.EventType.CLICK, schema.EventType.PURCHASE)
 BOUGHT = schema.Count(name="bought_3d", window_h=72, types=frozenset({schema.EventType.PURCHASE}))
-SEEN = schema.Count(name="seen_decayed", window_h=5, halvings=2, types=frozenset({schema.EventType.VIEW, schema.EventType.CLICK}))
+SEEN = schema.Count(name="seen_decayed", window_h=5, num_half_lives=2, types=frozenset({schema.EventType.VIEW, schema.EventType.CLICK}))
 DECLARED = schema.VIEWS[schema.USER_ACTIVITY_VIEW]
 VIEW = replace(DECLARED, features=(*DECLARED.counts, BOUGHT, SEEN))
 STAMP = pa.timestamp("us", tz="UTC")
@@ -49,9 +49,9 @@ def tables(events: Sequence[Event], declared: View = VIEW) -> tuple[list[Row], l
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'; CREATE TABLE items AS SELECT 'i' AS item_id, 0 AS file_row_number")
         database.register("positive", pa.table(columns))
-        taken.encode(database, Path(folder), taken.POSITIVE)
+        event_partitions.partition_events(database, Path(folder), event_partitions.POSITIVE)
         windows.count(database, declared)
-        most = windows.largest(database, declared, 1 << 62)
+        most = windows.fit_scale(database, declared, 1 << 62)
         moment = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
         raw = f"SELECT {schema.USER_ID}, {declared.name}.*, {moment} FROM {declared.name} JOIN user_rows ON entity = user_row ORDER BY hour"
         counts, given = (database.execute(query).to_arrow_table().to_pylist() for query in (raw, windows.scaled_rows(declared, most)))
@@ -68,7 +68,7 @@ def as_of(rows: Sequence[Row], moment: int, declared: View = VIEW) -> dict[str, 
 
 def stream(events: Sequence[Event], now: Sequence[int], most: dict[str, float], declared: View = VIEW) -> list[dict[str, dict[str, float]]]:
     """The same, event after event in the order in which they became known."""
-    state, waiting, found = Stream(declared), sorted(events, key=lambda event: event[1] + event[2]), []
+    state, waiting, found = StreamingCounter(declared), sorted(events, key=lambda event: event[1] + event[2]), []
     for moment in now:
         while waiting and waiting[0][1] + waiting[0][2] <= moment:
             user, time, late, kind = waiting.pop(0)
@@ -113,8 +113,8 @@ def test_the_order_of_declarations_is_of_no_account() -> None:
 
 
 def test_a_decayed_count_halves_with_every_half_life_and_ends() -> None:
-    decayed = schema.Count(name="n", window_h=10, halvings=3)
-    state = Stream(replace(DECLARED, features=(decayed,)))
+    decayed = schema.Count(name="n", window_h=10, num_half_lives=3)
+    state = StreamingCounter(replace(DECLARED, features=(decayed,)))
     state.add("u", 0, 0, schema.EventType.VIEW)
     ages_h = (0, 1, 10, 11, 20, 21, 30, 31, 40, 41)
     assert [state.count("u", hour * HOUR_US)["n"] for hour in ages_h] == [0, 8, 8, 4, 4, 2, 2, 1, 1, 0]

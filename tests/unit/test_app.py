@@ -10,18 +10,18 @@ import httpx
 import numpy as np
 import pytest
 
-from lodestar import bundle
+from lodestar.bundle import bundle
+from lodestar.bundle.ranker import Ranker
+from lodestar.bundle.ratings import Ratings
 from lodestar.engine.recommender import Recommender
-from lodestar.ranker import Ranker
-from lodestar.ratings import Ratings
-from lodestar.schema.pairs import ITEM_COUNTS, USER_COUNTS
-from serving import turns
-from serving.app import MOST_BODY_BYTES, App
-from serving.features import NOBODY, Counts, Histories, Recent, StoreFailed
+from lodestar.schema.ranker_inputs import ITEM_COUNTS, USER_COUNTS
+from serving import request_queue
+from serving.app import MAX_BODY_BYTES, App
+from serving.features.feature_client import UNKNOWN_USER, Counts, Histories, StoreUnavailable, UserHistory
+from serving.features.packed_reader import Numbers
+from serving.http.connection_limits import Load
 from serving.impressions import FileLog
-from serving.limits import Load
 from serving.metrics import Metrics
-from serving.packed import Numbers
 from serving.predictor import Predictor
 from tests.factories import small_bundle
 
@@ -39,12 +39,12 @@ class Known:
 
     async def histories(self, users: Sequence[str]) -> Histories:
         if self.fails:
-            raise StoreFailed("gone")
-        return [Recent(self.known[user], KNOWN_US) if user in self.known else NOBODY for user in users]
+            raise StoreUnavailable("gone")
+        return [UserHistory(self.known[user], KNOWN_US) if user in self.known else UNKNOWN_USER for user in users]
 
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
         if self.fails_to_count:
-            raise StoreFailed("gone")
+            raise StoreUnavailable("gone")
         of_items = [[self.taken.get(item, np.nan)] * len(ITEM_COUNTS) for item in items]
         of_users = np.full((len(users), len(USER_COUNTS)), 0.5)
         found = (of_users, np.array(of_items).reshape(-1, len(ITEM_COUNTS)))
@@ -68,7 +68,7 @@ class Served:
             metrics=Metrics("recommend", loaded.digest, "control"),
             log=FileLog(self.log),
             arm="control",
-            short_asks=short_asks,
+            max_inline_requests=short_asks,
         )
         self.load = Load()
         self.app = App(self.predictor, "recommend", self.load)
@@ -215,9 +215,9 @@ def test_answers_are_not_kept_on_the_way(served: Served) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/models/recommend:predict", "/v2/models/recommend/infer"])
 def test_a_body_that_is_too_large_is_refused(served: Served, path: str) -> None:
-    answer = served.ask("POST", path, content=b"x" * (MOST_BODY_BYTES + 1))
+    answer = served.ask("POST", path, content=b"x" * (MAX_BODY_BYTES + 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "E413")
-    part = {"type": "http.request", "body": b"x" * (MOST_BODY_BYTES // 2 + 1), "more_body": True}
+    part = {"type": "http.request", "body": b"x" * (MAX_BODY_BYTES // 2 + 1), "more_body": True}
     status, refusal = served.ask_part(path, part, part)
     assert (status, refusal["code"]) == (413, "E413")
 
@@ -235,11 +235,11 @@ def test_a_caller_who_leaves_before_the_end_is_shown_nothing(served: Served) -> 
 
 
 def test_too_many_requests_at_once_are_refused_and_probes_are_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(request_queue, "MAX_CONCURRENCY", 0)
     answer = served.ask("GET", "/v1/recommend?user=u1")
     assert (answer.status_code, answer.json()["code"]) == (429, "E429")
     assert served.ask("GET", "/v2/health/ready").status_code == 200
-    monkeypatch.setattr(turns, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(request_queue, "MAX_CONCURRENCY", 1)
     assert [served.ask("GET", "/v1/recommend?user=u1&k=0").status_code for _ in range(2)] == [422, 422]
 
 

@@ -12,17 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from lodestar.errors import DataError, UsageError
-from lodestar.features import asof
-from lodestar.features.history import NEVER, History, between, microseconds
+from lodestar.features.asof import asof
+from lodestar.features.asof.history import NEVER, FeatureSource, between, to_microseconds
 
 STAMP = pa.timestamp("us", tz="UTC")
 HOUR_US = 3_600_000_000
 
 
-def history(folder: Path, columns: dict[str, Any], **options: Any) -> History:
+def history(folder: Path, columns: dict[str, Any], **options: Any) -> FeatureSource:
     pq.write_table(pa.table(columns), folder / "rows.parquet", row_group_size=options.pop("per_group", 1000))
     given: dict[str, Any] = {"keys": {"who": "who"}, "features": {"value": "value"}, "time": "time", "known": "", "ttl_us": 0}
-    return History(files=[str(folder / "rows.parquet")], filesystem=None, **(given | options))
+    return FeatureSource(files=[str(folder / "rows.parquet")], filesystem=None, **(given | options))
 
 
 def test_a_row_counts_until_its_time_to_live_to_the_microsecond(tmp_path: Path) -> None:
@@ -118,23 +118,23 @@ def test_a_history_without_a_row_knows_nothing(tmp_path: Path, kind: pa.DataType
     with pq.ParquetWriter(tmp_path / "none.parquet", schema):
         pass
     given: dict[str, Any] = {"keys": {"who": "who"}, "features": {"value": "value"}, "time": "time", "known": "", "ttl_us": 0}
-    rows = History(files=[str(tmp_path / "none.parquet")], filesystem=None, **given)
+    rows = FeatureSource(files=[str(tmp_path / "none.parquet")], filesystem=None, **given)
     asked = pa.table({"who": ["u"], "moment": pa.array([0], STAMP)})
     assert asof.join(asked, "moment", [rows], only_known=True)["value"].to_pylist() == [None]
     assert len(asof.latest(rows, 0, 1)) == len(between(rows, 0, 1)) == 0
 
 
 def test_plain_data_are_joined_as_pandas_joins_them(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     count, num_asked = 20_000, 5_000
     columns: dict[str, Any] = {
-        "who": chance.integers(0, 300, count),
-        "time": pd.to_datetime(chance.permutation(count) * HOUR_US // 7, unit="us", utc=True),
-        "value": chance.random(count),
+        "who": rng.integers(0, 300, count),
+        "time": pd.to_datetime(rng.permutation(count) * HOUR_US // 7, unit="us", utc=True),
+        "value": rng.random(count),
     }
     rows = history(tmp_path, {**columns, "time": pa.array(columns["time"], STAMP)}, per_group=1500)
-    moments = pd.to_datetime(chance.integers(0, count * HOUR_US // 7, num_asked), unit="us", utc=True)
-    asked = pd.DataFrame({"who": chance.integers(0, 320, num_asked), "moment": moments.astype(columns["time"].dtype)})
+    moments = pd.to_datetime(rng.integers(0, count * HOUR_US // 7, num_asked), unit="us", utc=True)
+    asked = pd.DataFrame({"who": rng.integers(0, 320, num_asked), "moment": moments.astype(columns["time"].dtype)})
     ours = asof.join(pa.Table.from_pandas(asked), "moment", [rows], only_known=True)["value"].to_pandas()
     right = pd.DataFrame(columns).sort_values("time")
     theirs = pd.merge_asof(asked.reset_index().sort_values("moment"), right, left_on="moment", right_on="time", by="who")
@@ -143,8 +143,8 @@ def test_plain_data_are_joined_as_pandas_joins_them(tmp_path: Path) -> None:
 
 
 def test_times_of_other_units_are_cut_to_microseconds() -> None:
-    assert microseconds(pa.chunked_array([pa.array([1_999, None], pa.timestamp("ns"))])).tolist() == [1, NEVER]
-    assert microseconds(pa.array([2], pa.timestamp("s", tz="Europe/Paris"))).tolist() == [2_000_000]
+    assert to_microseconds(pa.chunked_array([pa.array([1_999, None], pa.timestamp("ns"))])).tolist() == [1, NEVER]
+    assert to_microseconds(pa.array([2], pa.timestamp("s", tz="Europe/Paris"))).tolist() == [2_000_000]
 
 
 def test_times_and_keys_of_other_types_are_refused(tmp_path: Path) -> None:

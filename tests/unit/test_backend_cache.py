@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.backend import driver
-from tests.cluster.backend.driver import Backend, Step
+from tests.cluster.backend.driver import Backend, TaskResult
 
 SPEC: dict[str, Any] = {"deploymentSpec": {"executors": {"exec-a": {"container": {"image": "i"}}}}}
 COMPONENT: dict[str, Any] = {"executorLabel": "exec-a"}
@@ -15,13 +15,13 @@ COMPONENT: dict[str, Any] = {"executorLabel": "exec-a"}
 def test_a_step_that_is_not_cached_changes_no_entry_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = iter(range(1, 9))
 
-    def attempt(_run: object, name: str, *_rest: object) -> Step:
-        return Step(name=name, state="succeeded", parameters={"number": next(numbers)})
+    def attempt(_run: object, name: str, *_rest: object) -> TaskResult:
+        return TaskResult(name=name, state="succeeded", parameters={"number": next(numbers)})
 
     monkeypatch.setattr(driver._Run, "_attempt", attempt)
     run = driver._Run(Backend("s3://b/root"), SPEC, {}, "run-1")
 
-    def step(*, is_cached: bool) -> Step:
+    def step(*, is_cached: bool) -> TaskResult:
         return run._step("a", {"cachingOptions": {"enableCache": True} if is_cached else {}}, COMPONENT, {}, {})
 
     assert step(is_cached=False).parameters == {"number": 1}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lodestar.models.baselines import BASELINES
-from lodestar.models.cooccurrence import CoOccurrence
-from lodestar.models.counts import Sequences, followers
-from lodestar.models.ease import EASE
-from lodestar.models.item_knn import ItemKNN
-from lodestar.models.popularity import Popularity
+from lodestar.models.closed_form.baselines import BASELINES
+from lodestar.models.closed_form.cooccurrence import CoOccurrence
+from lodestar.models.closed_form.counts import Sequences, cooccurrence_counts
+from lodestar.models.closed_form.ease import EASE
+from lodestar.models.closed_form.item_knn import ItemKNN
+from lodestar.models.closed_form.popularity import Popularity
 
 
 def sequences(*rows: list[int]) -> Sequences:
@@ -36,7 +36,7 @@ def test_cosine_relates_items_by_their_shared_users() -> None:
 
 
 def test_followers_are_counted_within_the_window_and_one_sequence_only() -> None:
-    assert followers(sequences([0, 1, 2], [2, 0]), 3, window=1).toarray().tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert cooccurrence_counts(sequences([0, 1, 2], [2, 0]), 3, window=1).toarray().tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
 
 def test_cooccurrence_counts_a_reversed_pair_in_part() -> None:

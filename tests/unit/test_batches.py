@@ -8,9 +8,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lodestar.models.counts import Sequences
-from lodestar.training.batches import Batch, Numbers, Pack, cut, gathered, packs, padded, shaped_packs
-from lodestar.training.negatives import draw, drawing_rates
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.training.loop.batches import (
+    Batch,
+    BatchPlan,
+    Numbers,
+    bucket_batches,
+    cut_windows,
+    fixed_shape_batches,
+    gather_batch,
+    left_pad,
+)
+from lodestar.training.optimisation.negatives import popularity_probabilities, sample
 
 
 def numbered(lengths: list[int]) -> Sequences:
@@ -19,17 +28,17 @@ def numbered(lengths: list[int]) -> Sequences:
     return [np.arange(end - length, end, dtype=np.int32) for length, end in zip(lengths, ends, strict=True)]
 
 
-def batches(sequences: Sequences, max_length: int, batch_tokens: int, chance: np.random.Generator) -> list[Batch]:
-    return gather(sequences, packs(cut(lengths_of(sequences), max_length, chance), batch_tokens, chance))
+def batches(sequences: Sequences, max_length: int, batch_tokens: int, rng: np.random.Generator) -> list[Batch]:
+    return gather(sequences, bucket_batches(cut_windows(lengths_of(sequences), max_length, rng), batch_tokens, rng))
 
 
 def lengths_of(sequences: Sequences) -> Numbers:
     return np.array([len(sequence) for sequence in sequences], dtype=np.int64)
 
 
-def gather(sequences: Sequences, made: list[Pack]) -> list[Batch]:
+def gather(sequences: Sequences, made: list[BatchPlan]) -> list[Batch]:
     items = torch.from_numpy(np.concatenate(sequences)).long()
-    return [gathered(items, torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width) for pack in made]
+    return [gather_batch(items, torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width) for pack in made]
 
 
 def pairs(packs: list[Batch]) -> Counter[tuple[int, int]]:
@@ -50,9 +59,9 @@ def test_each_item_but_the_first_is_a_target_once_and_follows_its_predecessor(le
 
 @given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30), budget=st.integers(1, 50), seed=st.integers(0, 99))
 def test_few_shapes_hold_the_same(lengths: list[int], budget: int, seed: int) -> None:
-    sequences, chance = numbered(lengths), np.random.default_rng(seed)
-    windows = cut(lengths_of(sequences), 12, chance)
-    made = shaped_packs(windows, budget, (4, 8, 12), chance)
+    sequences, rng = numbered(lengths), np.random.default_rng(seed)
+    windows = cut_windows(lengths_of(sequences), 12, rng)
+    made = fixed_shape_batches(windows, budget, (4, 8, 12), rng)
     expected = Counter((int(item) - 1, int(item)) for sequence in sequences for item in sequence[1:])
     assert pairs(gather(sequences, made)) == expected
     assert {(len(pack.windows), pack.width) for pack in made} <= {(max(1, budget // width), width) for width in (4, 8, 12)}
@@ -67,24 +76,24 @@ def test_workers_share_a_batch_without_overlap(lengths: list[int], size: int) ->
 
 
 def test_cuts_of_a_long_history_move_between_epochs() -> None:
-    chance = np.random.default_rng(0)
-    epochs = [batches(numbered([50]), 10, 1000, chance)[0].history.tolist() for _ in range(2)]
+    rng = np.random.default_rng(0)
+    epochs = [batches(numbered([50]), 10, 1000, rng)[0].history.tolist() for _ in range(2)]
     assert epochs[0] != epochs[1]
 
 
 def test_padding_stands_on_the_left() -> None:
-    items, mask = padded(numbered([1, 3]))
+    items, mask = left_pad(numbered([1, 3]))
     assert items.tolist() == [[0, 0, 0], [1, 2, 3]]
     assert mask.tolist() == [[False, False, True], [True, True, True]]
 
 
 def test_no_history_is_one_empty_place() -> None:
-    assert padded([np.zeros(0, dtype=np.int32)])[1].tolist() == [[False]]
+    assert left_pad([np.zeros(0, dtype=np.int32)])[1].tolist() == [[False]]
 
 
 def test_negatives_are_drawn_as_often_as_their_rates_say() -> None:
-    rates = drawing_rates([*numbered([4])] * 15, 8)
-    drawn = torch.bincount(draw(rates, 100_000, torch.Generator().manual_seed(0)), minlength=8) / 100_000
+    rates = popularity_probabilities([*numbered([4])] * 15, 8)
+    drawn = torch.bincount(sample(rates, 100_000, torch.Generator().manual_seed(0)), minlength=8) / 100_000
     assert rates.sum().item() == pytest.approx(1)
     assert (rates[0] / rates[7]).item() == pytest.approx(16**0.75)
     torch.testing.assert_close(drawn, rates, atol=0.01, rtol=0)

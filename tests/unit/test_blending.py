@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lodestar import bundle
+from lodestar.bundle import bundle
 from lodestar.config import Recipe, override
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import ConfigError
-from lodestar.features import store
-from lodestar.recipes import recipe
+from lodestar.features.batch import feature_set
+from lodestar.recipes import get_recipe
 from lodestar.training import run
-from lodestar.training.blending import Blending
-from lodestar.training.checkpoints import State
-from lodestar.training.distributed import Group
+from lodestar.training.distributed.distributed import Group
+from lodestar.training.ensemble.blending import BlendTraining
+from lodestar.training.loop.checkpoints import TrainingState
 from tests.unit.test_training_run import features
 
-PARTS = ["sasrec", "two_tower", "ials", "graph_filter"]
-COUNTED = ["ials", "graph_filter"]
+PARTS = ["sasrec", "two_tower", "ials", "gf_cf"]
+COUNTED = ["ials", "gf_cf"]
 
 
 def quick(parts: list[str], **train: Any) -> Recipe:
-    model = {"parts": parts, "dim": 8, "heads": 1, "max_length": 20, "neighbours": 4}
+    model = {"components": parts, "dim": 8, "num_heads": 1, "max_length": 20, "num_neighbours": 4}
     data = {"min_users": 1, "min_items": 1, "min_interactions": 1}
-    return override(recipe("blend"), json.dumps({"data": data, "model": model, "train": {"epochs": 4, "batch_tokens": 128, **train}}))
+    return override(get_recipe("blend"), json.dumps({"data": data, "model": model, "train": {"epochs": 4, "batch_tokens": 128, **train}}))
 
 
 def test_parts_that_tell_nothing_are_a_bundle_too(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ class Killed(BaseException):
 def test_stopped_in_its_second_part_it_goes_on_to_the_same_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given, recipe_ = features(tmp_path / "features"), quick(PARTS)
     run.train(given, tmp_path / "whole", recipe_, str(tmp_path / "a"))
-    kept, real = [0], run.Keeper.__call__
+    kept, real = [0], run.ThrottledCheckpointer.__call__
 
     def dying(*arguments: Any) -> None:
         real(*arguments)
@@ -62,18 +62,18 @@ def test_stopped_in_its_second_part_it_goes_on_to_the_same_bundle(tmp_path: Path
         if kept[0] == 6:
             raise Killed
 
-    monkeypatch.setattr(run.Keeper, "__call__", dying)
+    monkeypatch.setattr(run.ThrottledCheckpointer, "__call__", dying)
     with pytest.raises(Killed):
         run.train(given, tmp_path / "bundle", recipe_, str(tmp_path / "b"))
     assert not (tmp_path / "bundle").exists()
-    monkeypatch.setattr(run.Keeper, "__call__", real)
+    monkeypatch.setattr(run.ThrottledCheckpointer, "__call__", real)
     run.train(given, tmp_path / "bundle", recipe_, str(tmp_path / "b"))
     assert bundle.load(tmp_path / "bundle").digest == bundle.load(tmp_path / "whole").digest
 
 
 def made(folder: Path, recipe_: Recipe) -> Any:
-    found = store.load(features(folder))
-    return Blending(found, recipe_, Group(), lambda _: (State(stage="search"), lambda _state: None)).run()
+    found = feature_set.load(features(folder))
+    return BlendTraining(found, recipe_, Group(), lambda _: (TrainingState(stage="search"), lambda _state: None)).run()
 
 
 def test_without_a_refit_nothing_is_learnt_from_validation_items(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_without_a_refit_nothing_is_learnt_from_validation_items(tmp_path: Path)
 
 @pytest.mark.parametrize("parts", [[], ["sasrec", "sasrec"], ["blend"], ["nonsense"]])
 def test_parts_are_families_each_named_once(parts: list[str]) -> None:
-    with pytest.raises(ConfigError, match="parts"):
+    with pytest.raises(ConfigError, match="components"):
         quick(parts)
 
 
 def test_only_a_blend_has_parts() -> None:
-    with pytest.raises(ConfigError, match="parts"):
-        override(recipe("sasrec"), '{"model": {"parts": ["ials"]}}')
+    with pytest.raises(ConfigError, match="components"):
+        override(get_recipe("sasrec"), '{"model": {"components": ["ials"]}}')

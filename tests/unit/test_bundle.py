@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lodestar import bundle, schema
+from lodestar import schema
+from lodestar.bundle import bundle
+from lodestar.bundle.item_table import PRECISIONS, Precision
 from lodestar.errors import DataError, SchemaMismatch
-from lodestar.item_table import PRECISIONS, Precision
 from tests.factories import small_bundle, small_model
 
 FILES = (bundle.INFO, bundle.ENCODER, bundle.TABLE, bundle.ITEMS)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lodestar import bundle
+from lodestar.bundle import bundle
+from lodestar.bundle.ratings import FILE, Ratings, key
 from lodestar.compression import variants
-from lodestar.ratings import FILE, Ratings, key
 from tests.factories import small_bundle
 from tests.unit.test_app import DIGITS, Served
 
@@ -22,11 +22,11 @@ def ratings(**changes: Any) -> Ratings:
         "user_vectors": np.array([[1.0], [2.0], [-1.0]]),
         "item_bias": np.array([0.25, *[0] * (DIGITS - 1)], dtype=np.float32),
         "item_vectors": (np.arange(DIGITS)[:, None] / 10).astype(np.float16),
-        "usual": 3.0,
+        "global_mean": 3.0,
         "lowest": 1.0,
         "highest": 4.5,
     }
-    return Ratings.of(USERS, **(given | changes))
+    return Ratings.from_users(USERS, **(given | changes))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_rating_is_the_usual_one_and_what_both_sides_add(user: str, expected: 
     made = ratings()
     again = Ratings.from_arrays(made.arrays())
     for one in (made, again):
-        assert one.foretold(user, np.array([0, 5, 11])) == pytest.approx(expected, abs=2e-3)
+        assert one.predict(user, np.array([0, 5, 11])) == pytest.approx(expected, abs=2e-3)
 
 
 def test_no_user_is_named_in_a_bundle(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_every_precision_keeps_the_ratings(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     for made in variants.build(trained, tmp_path / "made"):
         assert made.ratings is not None
-        assert made.ratings.foretold("zoe", np.array([0, 5])) == pytest.approx([3.25, 2.5], abs=2e-3)
+        assert made.ratings.predict("zoe", np.array([0, 5])) == pytest.approx([3.25, 2.5], abs=2e-3)
         assert FILE in made.info.files
 
 

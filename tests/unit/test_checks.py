@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lodestar import schema
-from lodestar.data.checks import IDENTICAL, Checked, check
-from lodestar.data.readers import read
+from lodestar.data.contract.checks import IDENTICAL, CheckedTable, check
+from lodestar.data.readers.readers import read
 from lodestar.errors import DataError
 
 NOW_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
@@ -19,13 +19,13 @@ HEADER = "user_id,item_id,event_type,event_time"
 GOOD = "u1,i1,view,2025-06-01T12:00:00Z"
 
 
-def judged(path: Path, table: schema.Table = schema.EVENTS, *, quarantine: bool = False) -> tuple[Checked, list[dict[str, Any]]]:
+def judged(path: Path, table: schema.Table = schema.EVENTS, *, quarantine: bool = False) -> tuple[CheckedTable, list[dict[str, Any]]]:
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
         found = check(database, table, [read(path, table.names)], now_us=NOW_US, quarantine=quarantine)
         bad = tuple(found.bad())
         found = replace(found, bad=lambda: bad)
-        rows = database.execute(f"SELECT * EXCLUDE (row, offence) FROM {found.name} ORDER BY row").to_arrow_table().to_pylist()
+        rows = database.execute(f"SELECT * EXCLUDE (row, error) FROM {found.name} ORDER BY row").to_arrow_table().to_pylist()
     return found, rows
 
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from lodestar.models.counts import Sequences
-from lodestar.models.graph_filter import GraphFilter
-from lodestar.models.ials import IALS
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.models.closed_form.gf_cf import GFCF
+from lodestar.models.closed_form.ials import IALS
 
 NUM_ITEMS = 12
 
 
 def sequences(seed: int = 0, count: int = 30) -> Sequences:
-    chance = np.random.default_rng(seed)
-    return [chance.choice(NUM_ITEMS, chance.integers(2, 7), replace=False).astype(np.int32) for _ in range(count)]
+    rng = np.random.default_rng(seed)
+    return [rng.choice(NUM_ITEMS, rng.integers(2, 7), replace=False).astype(np.int32) for _ in range(count)]
 
 
 def taken_by(rows: Sequences) -> np.ndarray:
@@ -24,7 +24,7 @@ def taken_by(rows: Sequences) -> np.ndarray:
 
 def test_a_folded_in_history_is_where_its_loss_is_least() -> None:
     rows = sequences()
-    model = IALS(dim=5, unobserved=0.2, regularisation=0.05, epochs=6).fit(rows, NUM_ITEMS)
+    model = IALS(dim=5, unobserved_weight=0.2, regularisation=0.05, epochs=6).fit(rows, NUM_ITEMS)
     items = model.items.astype(np.float64)
     users = np.linalg.lstsq(items, model.score(rows).T.astype(np.float64), rcond=None)[0].T
 
@@ -33,15 +33,15 @@ def test_a_folded_in_history_is_where_its_loss_is_least() -> None:
         weight = 0.05 * (taken.sum() + 0.2 * NUM_ITEMS)
         return float((taken * (scores - 1) ** 2).sum() + 0.2 * (scores**2).sum() + weight * (user**2).sum())
 
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     for user, taken in zip(users, taken_by(rows), strict=True):
         least = loss(user, taken)
-        assert all(loss(user + 0.01 * chance.standard_normal(5), taken) > least for _ in range(20))
+        assert all(loss(user + 0.01 * rng.standard_normal(5), taken) > least for _ in range(20))
 
 
 def test_what_was_taken_together_is_near() -> None:
     rows = [np.array([0, 1, 2], dtype=np.int32)] * 20 + [np.array([5, 6, 7], dtype=np.int32)] * 20
-    for model in (IALS(dim=4), GraphFilter(frequencies=2)):
+    for model in (IALS(dim=4), GFCF(frequencies=2)):
         (scores,) = model.fit(rows, NUM_ITEMS).score([np.array([0, 1], dtype=np.int32)])
         assert scores[2] > 10 * abs(scores[[5, 6, 7, 9]]).max()
 
@@ -55,13 +55,13 @@ def test_a_graph_filter_is_its_formula(frequencies: int) -> None:
     lowest = np.linalg.svd(smoothed)[2][:frequencies]
     low = np.diag(of_item**-0.5) @ lowest.T @ lowest @ np.diag(of_item**0.5)
     expected = taken @ (smoothed.T @ smoothed + 0.7 * low)
-    found = GraphFilter(frequencies=frequencies, ideal=0.7).fit(rows, NUM_ITEMS).score(rows)
+    found = GFCF(frequencies=frequencies, ideal_weight=0.7).fit(rows, NUM_ITEMS).score(rows)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [IALS(dim=3), GraphFilter(frequencies=3)], ids=["ials", "graph_filter"])
+@pytest.mark.parametrize("model", [IALS(dim=3), GFCF(frequencies=3)], ids=["ials", "gf_cf"])
 @pytest.mark.parametrize("rows", [[[0, 1, 2], [2, 1]], [[1]], [[], [0]]])
-def test_empty_and_single_item_histories_have_finite_scores(model: IALS | GraphFilter, rows: list[list[int]]) -> None:
+def test_empty_and_single_item_histories_have_finite_scores(model: IALS | GFCF, rows: list[list[int]]) -> None:
     found = model.fit([np.array(row, dtype=np.int32) for row in rows], 3).score(
         [np.zeros(0, dtype=np.int32), np.array([2], dtype=np.int32)]
     )
@@ -72,6 +72,6 @@ def test_empty_and_single_item_histories_have_finite_scores(model: IALS | GraphF
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     rows = sequences(3)
-    for make in (lambda: IALS(dim=4), lambda: GraphFilter(frequencies=4)):
+    for make in (lambda: IALS(dim=4), lambda: GFCF(frequencies=4)):
         first, second = (make().fit(rows, NUM_ITEMS).score(rows).tobytes() for _ in range(2))
         assert first == second

@@ -11,15 +11,15 @@ import orjson
 import pytest
 
 from lodestar import schema
-from serving.collect import app as collect_app
-from serving.collect import spool as collect_spool
-from serving.collect.app import MOST_BODY_BYTES, App
-from serving.collect.intake import MOST_ROWS, Intake
-from serving.collect.journal import Journal
-from serving.collect.landing import Landing
-from serving.collect.metrics import Metrics
-from serving.collect.spool import Spool
-from serving.limits import Load
+from serving.collector import app as collect_app
+from serving.collector import spool as collect_spool
+from serving.collector.app import MAX_BODY_BYTES, App
+from serving.collector.intake import MAX_ROWS, Intake
+from serving.collector.journal import Journal
+from serving.collector.landing import Landing
+from serving.collector.metrics import Metrics
+from serving.collector.spool import Spool
+from serving.http.connection_limits import Load
 
 EVENT = {schema.USER_ID: "u1", schema.EVENT_TYPE: "view", schema.ITEM_ID: "i1", schema.EVENT_TIME: "2024-01-01T12:00:00Z"}
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -100,7 +100,7 @@ def test_good_rows_are_kept_beside_bad_ones_where_that_is_asked(collected: Colle
     answer = collected.post([bad, EVENT, 5], "/v1/events?partial=1")
     assert answer.status_code == 202
     assert answer.json()["accepted"] == 1
-    assert [(fault["row"], fault["code"]) for fault in answer.json()["refused"]] == [(0, "E106"), (2, "E107")]
+    assert [(fault["row"], fault["code"]) for fault in answer.json()["rejected"]] == [(0, "E106"), (2, "E107")]
     none = collected.post([bad], "/v1/events?partial=1")
     assert (none.status_code, none.json()["accepted"], none.json()["code"]) == (422, 0, "E106")
     assert len(collected.rows()) == 1
@@ -153,9 +153,9 @@ def test_numbers_that_would_become_others_are_refused_where_a_text_is_wanted(col
         (b'{"user_id": "\xff"}', 422, "E104"),
         (b"[" * 100_000, 422, "E412"),
         (b'{"a":' * 2000 + b"1" + b"}" * 2000, 422, "E401"),
-        (orjson.dumps([EVENT] * (MOST_ROWS + 1)), 413, "E413"),
-        (b"{}\n" * (MOST_ROWS + 1), 413, "E413"),
-        (b" " * (MOST_BODY_BYTES + 1), 413, "E413"),
+        (orjson.dumps([EVENT] * (MAX_ROWS + 1)), 413, "E413"),
+        (b"{}\n" * (MAX_ROWS + 1), 413, "E413"),
+        (b" " * (MAX_BODY_BYTES + 1), 413, "E413"),
     ],
     ids=range(10),
 )
@@ -211,7 +211,7 @@ def test_when_too_much_waits_senders_are_put_off(collected: Collected, monkeypat
         assert collected.ask("GET", "/v2/health/ready").status_code == 503
         assert collected.ask("GET", "/v2/health/live").status_code == 200
     with monkeypatch.context() as few:
-        few.setattr(collect_app, "MOST_AT_ONCE", 0)
+        few.setattr(collect_app, "MAX_CONCURRENCY", 0)
         assert collected.post(EVENT).status_code == 503
     assert collected.post(EVENT).status_code == 202
 

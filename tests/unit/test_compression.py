@@ -8,21 +8,22 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from lodestar import bundle, onnx_runtime
-from lodestar.catalogue import Catalogue
-from lodestar.compression.choice import Variant, choose, markdown
-from lodestar.compression.encoder import with_int8_weights
+from lodestar.bundle import bundle
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.compression.encoder_quantisation import with_int8_weights
 from lodestar.compression.latency import request_times_ms
-from lodestar.compression.quality import judge, mean_ndcg, overlap
+from lodestar.compression.quality import mean_ndcg, overlap, rank_cases
 from lodestar.compression.run import compress
+from lodestar.compression.selection import Variant, markdown, select_variant
 from lodestar.compression.variants import COMBINATIONS
 from lodestar.config import DataConfig, Recipe, override
-from lodestar.data.interactions import Interactions
-from lodestar.data.splits import Cases
+from lodestar.data.split.interactions import Interactions
+from lodestar.data.split.splits import EvalCases
+from lodestar.engine import onnx_runtime
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError, UsageError
-from lodestar.evaluation.metrics import NOBODY
-from lodestar.features import store
+from lodestar.evaluation.metrics import NO_ITEM
+from lodestar.features.batch import feature_set
 from lodestar.progress import Progress
 from tests.factories import small_bundle
 
@@ -44,8 +45,8 @@ def made(folder: Path, length: int) -> tuple[Path, Path]:
     item = ((user + np.tile(np.arange(length), NUM_USERS)) % NUM_ITEMS).astype(np.int32)
     taken = Interactions(users=[f"u{row}" for row in range(NUM_USERS)], items=ids, user=user, item=item, time=np.arange(len(user)))
     folder.joinpath("features").mkdir()
-    store.save(taken, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder / "features")
-    digest = store.load(folder / "features").digest
+    feature_set.save(taken, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder / "features")
+    digest = feature_set.load(folder / "features").digest
     return folder / "features", small_bundle(folder / "trained", num_items=NUM_ITEMS, features=digest)
 
 
@@ -137,18 +138,22 @@ def test_where_nobody_can_be_asked_nothing_is_given_up(tmp_path: Path) -> None:
     ],
 )
 def test_the_smallest_that_is_not_worse_is_chosen(lows: tuple[float, ...], sizes: tuple[int, ...], expected: int) -> None:
-    weighed = choose([variant(low, size) for low, size in zip(lows, sizes, strict=True)], margin=0.01)
+    weighed = select_variant([variant(low, size) for low, size in zip(lows, sizes, strict=True)], margin=0.01)
     assert [place for place, made in enumerate(weighed) if made.is_chosen] == [expected]
 
 
 def test_without_a_margin_the_trained_bundle_goes_out_as_it_is() -> None:
-    weighed = choose([variant(size_bytes=100, change=0), variant(size_bytes=50, change=0), variant(low=0.01, size_bytes=20)], margin=0)
+    weighed = select_variant(
+        [variant(size_bytes=100, change=0), variant(size_bytes=50, change=0), variant(low=0.01, size_bytes=20)], margin=0
+    )
     assert [made.is_chosen for made in weighed] == [True, False, False]
-    assert [made.reason for made in weighed] == ["nothing is given up", "the margin is 0", "the margin is 0"]
+    assert [made.reason for made in weighed] == ["uncompressed", "the margin is 0", "the margin is 0"]
 
 
 def test_the_table_says_why() -> None:
-    weighed = choose([variant(size_bytes=4000, change=0), variant(size_bytes=1000), variant(low=-0.01, size_bytes=500)], margin=0.01)
+    weighed = select_variant(
+        [variant(size_bytes=4000, change=0), variant(size_bytes=1000), variant(low=-0.01, size_bytes=500)], margin=0.01
+    )
     whole, chosen, worse = markdown(weighed, "Measured so.").splitlines()[-3:]
     assert whole.endswith("| larger |")
     assert "4.0×" in chosen
@@ -160,16 +165,16 @@ def test_the_model_is_judged_by_what_it_ranks_first(tmp_path: Path) -> None:
     whole = bundle.load(small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS))
     # Without a history items are ranked i0, i1, …: the first, the third and none are found.
     relevant = [np.array(rows, dtype=np.int32) for rows in ([0], [2], [11])]
-    cases = Cases(user=np.arange(3, dtype=np.int32), history=[np.zeros(0, dtype=np.int32)] * 3, relevant=relevant)
+    cases = EvalCases(user=np.arange(3, dtype=np.int32), history=[np.zeros(0, dtype=np.int32)] * 3, relevant=relevant)
     with Progress("test", 3) as progress:
-        ranking = judge(Recommender(whole), cases, progress)
+        ranking = rank_cases(Recommender(whole), cases, progress)
     assert mean_ndcg(ranking) == pytest.approx((1 + 0.5 + 0) / 3)
     assert ranking.top.tolist() == [list(range(10))] * 3
 
 
 def test_overlap_counts_items_wherever_they_stand() -> None:
-    full = np.array([[1, 2, 3], [4, NOBODY, NOBODY]])
-    assert overlap(np.array([[3, 1, 9], [4, NOBODY, NOBODY]]), full) == 3 / 4
+    full = np.array([[1, 2, 3], [4, NO_ITEM, NO_ITEM]])
+    assert overlap(np.array([[3, 1, 9], [4, NO_ITEM, NO_ITEM]]), full) == 3 / 4
     assert overlap(full, full) == 1
 
 

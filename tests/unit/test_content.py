@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 
 from lodestar import schema
 from lodestar.config import DataConfig, Recipe
-from lodestar.data import tables
-from lodestar.features import text
-from lodestar.features.build import build_features
+from lodestar.data.tables import tables
+from lodestar.features.batch.build import build_features
+from lodestar.features.text import text
 from tests.factories import EPOCH_US, SECOND_US, table
 
 RECIPE = Recipe(name="test", data=DataConfig(min_users=1, min_items=1, min_interactions=1))

@@ -9,7 +9,7 @@ from lodestar.schema.crosses import INPUTS, NAMES, crosses, of_rows
 NOTHING = dict.fromkeys(INPUTS)
 PAIR = {
     "events_7d": 0.5,
-    "taken_7d": 0.25,
+    "interactions_7d": 0.25,
     "language": "de",
     "item_language": "de",
     "interests": ["Lamps"],
@@ -29,7 +29,7 @@ def test_what_is_not_known_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "changed"),
-    [("heat", {"taken_7d": None}), ("is_in_language", {"item_language": "fr"}), ("is_of_interest", {"category_path": ["home"]})],
+    [("heat", {"interactions_7d": None}), ("is_in_language", {"item_language": "fr"}), ("is_of_interest", {"category_path": ["home"]})],
 )
 def test_each_hangs_on_what_it_says(name: str, changed: dict[str, object]) -> None:
     found = crosses({**PAIR, **changed})

@@ -14,21 +14,22 @@ import onnx
 import onnx.numpy_helper
 import pytest
 
-from lodestar import bundle, recipes
+from lodestar import recipes
+from lodestar.bundle import bundle
 from lodestar.compression.run import compress
 from lodestar.config import Recipe, override
+from lodestar.engine.onnx_probe import probe
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError
 from lodestar.evaluation.run import evaluate
-from lodestar.features import store
-from lodestar.onnx_probe import probe
-from lodestar.schema import pairs
+from lodestar.features.batch import feature_set
+from lodestar.schema import ranker_inputs
 from lodestar.training.run import train
-from tests import damage
-from tests.damage import NUM_ITEMS
-from tests.damage_cases import CUT, DAMAGES, SLOW
+from tests import bundle_damage
+from tests.bundle_damage import NUM_ITEMS
+from tests.bundle_damage_cases import CUT, DAMAGES, SLOW
 from tests.factories import counting_ranker, small_bundle
-from tests.unit.test_parents import is_there, waited
+from tests.unit.test_parent_death import is_there, waited
 from tests.unit.test_training_run import features as build
 
 Step = Callable[[Path, Path, Path, Recipe], Any]
@@ -36,7 +37,7 @@ Step = Callable[[Path, Path, Path, Recipe], Any]
 
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return damage.whole(tmp_path_factory.mktemp("intact") / "bundle")
+    return bundle_damage.whole(tmp_path_factory.mktemp("intact") / "bundle")
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def root(intact: Path, tmp_path: Path) -> Path:
 
 
 def test_the_bundle_is_whole_before_it_is_damaged(root: Path) -> None:
-    damage.seal(root)
+    bundle_damage.seal(root)
     assert len(Recommender(bundle.load(root)).recommend(["i1", "i2"], 5)) == 5
 
 
@@ -72,14 +73,14 @@ def test_nothing_is_served_from_a_damaged_bundle(root: Path, name: str) -> None:
 
 
 def test_the_feature_that_is_missing_is_named(root: Path) -> None:
-    damage.counts(root, damage.month_for_day)
-    with pytest.raises(DataError, match=r"needs the feature item_stats\.taken_30d, which this version has not"):
+    bundle_damage.counts(root, bundle_damage.month_for_day)
+    with pytest.raises(DataError, match=r"needs the feature item_stats\.interactions_30d, which this version does not have"):
         bundle.load(root)
 
 
 def test_the_feature_that_is_another_is_named_with_what_differs(root: Path) -> None:
-    damage.counts(root, damage.window)
-    with pytest.raises(DataError, match=r"item_stats\.taken_1d with window_h 720, and this version has 24"):
+    bundle_damage.counts(root, bundle_damage.window)
+    with pytest.raises(DataError, match=r"item_stats\.interactions_1d with window_h 720, and this version has 24"):
         bundle.load(root)
 
 
@@ -87,18 +88,18 @@ def test_a_graph_that_takes_too_long_is_ended(root: Path) -> None:
     SLOW["a graph of hours"][1](root)
     loaded = bundle.load(root)
     with pytest.raises(DataError, match=r"E184 .*(within 3 s|time)"):
-        probe(loaded.graph, damage.inputs(), "user", (1, damage.DIM), limit_s=3)
+        probe(loaded.graph, bundle_damage.inputs(), "user", (1, bundle_damage.DIM), limit_s=3)
 
 
 OPENED = """
 import sys
 from pathlib import Path
-from lodestar import bundle
-from lodestar.onnx_probe import probe
-from serving import stopping
-from tests import damage
-stopping.stop_on_signals("test")  # as a predictor does, whose children have its signals blocked
-probe(bundle.load(Path(sys.argv[1])).graph, damage.inputs(), "user", (1, damage.DIM))
+from lodestar.bundle import bundle
+from lodestar.engine.onnx_probe import probe
+from serving.http import graceful_shutdown
+from tests import bundle_damage
+graceful_shutdown.stop_on_signals("test")  # as a predictor does, whose children have its signals blocked
+probe(bundle.load(Path(sys.argv[1])).graph, bundle_damage.inputs(), "user", (1, bundle_damage.DIM))
 """
 
 
@@ -118,13 +119,13 @@ def probes(parent: int) -> list[int]:
 
 
 def test_a_bundle_that_needs_fewer_features_is_served_as_it_was_trained(root: Path, tmp_path: Path) -> None:
-    few = replace(counting_ranker(NUM_ITEMS, 4), counts=("taken_1d", "events_1d"))
+    few = replace(counting_ranker(NUM_ITEMS, 4), counts=("interactions_1d", "events_1d"))
     older = Recommender(bundle.load(small_bundle(tmp_path / "older", ranker=replace(few, graph=narrow(few.counts)))))
     newer = Recommender(bundle.load(small_bundle(tmp_path / "newer", ranker=counting_ranker(NUM_ITEMS, 4))))
-    counts_CF = np.random.default_rng(0).random((4, len(pairs.NAMES)), dtype=np.float32)
-    lists = [model.listed(model.reranked(model.candidates(["i1", "i2"], 4), counts_CF)) for model in (older, newer)]
+    counts_CF = np.random.default_rng(0).random((4, len(ranker_inputs.NAMES)), dtype=np.float32)
+    lists = [model.to_recommendations(model.rerank(model.candidates(["i1", "i2"], 4), counts_CF)) for model in (older, newer)]
     assert lists[0] == lists[1]
-    assert [need["name"] for need in older.bundle.info.inputs["counts"]] == ["taken_1d", "events_1d"]
+    assert [need["name"] for need in older.bundle.info.inputs["counts"]] == ["interactions_1d", "events_1d"]
 
 
 def narrow(counts: tuple[str, ...]) -> bytes:
@@ -132,8 +133,10 @@ def narrow(counts: tuple[str, ...]) -> bytes:
     model = onnx.load_from_string(counting_ranker(NUM_ITEMS, 4).graph)
     next(value for value in model.graph.input if value.name == "counts").type.tensor_type.shape.dim[2].dim_value = len(counts)
     for tensor in (*model.graph.initializer, *(a.t for node in model.graph.node for a in node.attribute if a.name == "value")):
-        if tensor.data_type == onnx.TensorProto.INT64 and onnx.numpy_helper.to_array(tensor).tolist() == pairs.NAMES.index("taken_1d"):
-            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(counts.index("taken_1d")), tensor.name))
+        if tensor.data_type == onnx.TensorProto.INT64 and onnx.numpy_helper.to_array(tensor).tolist() == ranker_inputs.NAMES.index(
+            "interactions_1d"
+        ):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(counts.index("interactions_1d")), tensor.name))
     content: bytes = model.SerializeToString()
     return content
 
@@ -145,12 +148,12 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["weights.npz cut off", "weights.npz of terabytes"])
 def test_nothing_begins_at_damaged_weights(tmp_path: Path, features: Path, name: str) -> None:
-    entries = {"until.npy": damage.claimed((1 << 40,), "<i8")} if name.endswith("terabytes") else {}
+    entries = {"until.npy": bundle_damage.claimed((1 << 40,), "<i8")} if name.endswith("terabytes") else {}
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "weights.npz").write_bytes(b"PK\x03\x04")
     if entries:
-        damage.packed(tmp_path / "bundle" / "weights.npz", entries)
-    recipe = override(recipes.recipe("tiny"), json.dumps({"train": {"warm_start": str(tmp_path / "bundle")}}))
+        bundle_damage.packed(tmp_path / "bundle" / "weights.npz", entries)
+    recipe = override(recipes.get_recipe("tiny"), json.dumps({"train": {"warm_start": str(tmp_path / "bundle")}}))
     with pytest.raises(DataError, match=r"^E181 "):
         train(features, tmp_path / "made", recipe, str(tmp_path / "checkpoints"))
     assert not (tmp_path / "made").exists()
@@ -159,8 +162,8 @@ def test_nothing_begins_at_damaged_weights(tmp_path: Path, features: Path, name:
 @pytest.mark.parametrize("step", [evaluate, compress])
 @pytest.mark.parametrize("name", ["a table with NaN", "a graph that makes terabytes"])
 def test_no_step_takes_a_damaged_bundle(tmp_path: Path, features: Path, step: Step, name: str) -> None:
-    recipe, code = recipes.recipe("tiny"), DAMAGES[name][0]
-    found = store.load(features)
+    recipe, code = recipes.get_recipe("tiny"), DAMAGES[name][0]
+    found = feature_set.load(features)
     root = small_bundle(tmp_path / "bundle", num_items=len(found.items), features=found.digest)
     DAMAGES[name][1](root)
     with pytest.raises(DataError, match=rf"^{code} "):

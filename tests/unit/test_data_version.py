@@ -12,11 +12,11 @@ from moto.server import ThreadedMotoServer
 
 import cli.local
 from cli.main import main
-from lodestar import storage
 from lodestar.data.address import parse
 from lodestar.data.ingest import ingest
 from lodestar.data.version import data_version
 from lodestar.errors import EnvironmentFault, UsageError
+from lodestar.io import storage
 
 HEAD = "user_id,item_id,event_type,event_time\n"
 BUCKET = "versions"
@@ -62,7 +62,7 @@ def test_a_text_for_the_cache_changes_the_version_and_nothing_that_is_read(folde
     anew = f"{folder}?map=event_time=event_time&cache=2"
     assert str(parse(anew)) == anew
     assert len({data_version(text) for text in (str(folder), f"{folder}?cache=1", f"{folder}?cache=2", anew)}) == 4
-    assert ingest(f"{folder}?cache=2", tmp_path / "out").tables["events"].kept == 6
+    assert ingest(f"{folder}?cache=2", tmp_path / "out").tables["events"].rows_kept == 6
     for text in ("?cache=", "?cache=a b", "?cache=2&quarantine=1"):
         with pytest.raises(UsageError, match="cache"):
             data_version(f"{folder}{text}")
@@ -193,4 +193,4 @@ def test_part_files_of_a_folder_are_read_and_no_other_folders(tmp_path: Path) ->
     put("parts/events/day=2/part-1.csv", rows(6, item="j"))
     put("parts/events-old/part-0.csv", rows(item="old"))
     report = ingest(f"s3://{BUCKET}/parts/events/", tmp_path / "tables")
-    assert report.tables["events"].kept == 9
+    assert report.tables["events"].rows_kept == 9

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lodestar import schema
-from lodestar.data import manifest, tables
 from lodestar.data.ingest import ingest
+from lodestar.data.tables import manifest, tables
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 START = datetime(2000, 1, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from lodestar import s3_objects, storage
 from lodestar.data.version import data_version
 from lodestar.errors import EnvironmentFault
+from lodestar.io import s3_objects, storage
 
 ADDRESS = "s3://b/bundles"
 ASKED: dict[str, Callable[[Path], object]] = {
@@ -23,7 +23,7 @@ ASKED: dict[str, Callable[[Path], object]] = {
     "listed": lambda folder: storage.listed(f"{ADDRESS}/*.csv", folder),
     "put": lambda _: storage.put(b"", ADDRESS),
     "get": lambda _: storage.get(ADDRESS),
-    "local": lambda folder: storage.local(ADDRESS, folder),
+    "ensure_local": lambda folder: storage.ensure_local(ADDRESS, folder),
 }
 NEVER_ASKS = {"is_remote", "is_pattern"}
 
@@ -33,7 +33,7 @@ def dead(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     once = boto3.client("s3", endpoint_url="http://127.0.0.1:1", config=Config(retries={"total_max_attempts": 1}))
-    monkeypatch.setattr(s3_objects, "_made", lambda *_: once)
+    monkeypatch.setattr(s3_objects, "_client", lambda *_: once)
 
 
 @pytest.mark.parametrize("name", ASKED)

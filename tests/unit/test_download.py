@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lodestar.download import bring
 from lodestar.errors import EnvironmentFault
+from lodestar.io.download import download_resumable
 
 
 def giving(content: bytes) -> Callable[[int], Iterator[bytes]]:
@@ -24,27 +24,27 @@ def stopped(target: Path, tag: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bring(target, size=8, tag=tag, read=read)
+        download_resumable(target, size=8, tag=tag, read=read)
 
 
 def test_what_came_of_another_content_goes(tmp_path: Path) -> None:
     stopped(tmp_path / "a", "old")
-    bring(tmp_path / "a", size=3, tag="new", read=giving(b"new"))
+    download_resumable(tmp_path / "a", size=3, tag="new", read=giving(b"new"))
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_second_process_is_refused_what_the_first_brings(tmp_path: Path) -> None:
     def read(_start: int) -> Iterator[bytes]:
         with pytest.raises(EnvironmentFault, match="E513"):
-            bring(tmp_path / "a", size=5, tag="same", read=giving(b"whole"))
+            download_resumable(tmp_path / "a", size=5, tag="same", read=giving(b"whole"))
         yield b"whole"
 
-    bring(tmp_path / "a", size=5, tag="same", read=read)
+    download_resumable(tmp_path / "a", size=5, tag="same", read=read)
     assert (tmp_path / "a").read_bytes() == b"whole"
 
 
 def test_a_name_as_long_as_there_can_be_is_brought(tmp_path: Path) -> None:
-    bring(tmp_path / ("n" * 255), size=1, tag="t", read=giving(b"x"))
+    download_resumable(tmp_path / ("n" * 255), size=1, tag="t", read=giving(b"x"))
     assert [len(path.name) for path in tmp_path.iterdir()] == [255]
 
 
@@ -54,5 +54,5 @@ def test_a_link_in_the_place_of_a_part_is_not_written_through(tmp_path: Path) ->
     part.unlink()
     part.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(EnvironmentFault, match="E567"):
-        bring(tmp_path / "a", size=1, tag="t", read=giving(b"x"))
+        download_resumable(tmp_path / "a", size=1, tag="t", read=giving(b"x"))
     assert not (tmp_path / "elsewhere").exists()

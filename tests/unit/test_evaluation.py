@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lodestar import bundle
-from lodestar.catalogue import Catalogue
+from lodestar.bundle import bundle
+from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import DataConfig, Recipe, override
-from lodestar.data.interactions import Interactions
+from lodestar.data.split.interactions import Interactions
 from lodestar.errors import DataError, UsageError
-from lodestar.evaluation import contestants
-from lodestar.evaluation.exhibits import tail
-from lodestar.evaluation.guard import EVALUATION, judged
+from lodestar.evaluation import fitted_baselines
+from lodestar.evaluation.gate import EVALUATION, read_verdict
+from lodestar.evaluation.report.report_data import tail
 from lodestar.evaluation.run import CARD, HEADLINE, REPORT, evaluate
-from lodestar.features import store
-from lodestar.models import ease
+from lodestar.features.batch import feature_set
+from lodestar.models.closed_form import ease
 from tests.factories import small_bundle
 
 NUM_ITEMS, NUM_USERS, LENGTH = 12, 30, 6
@@ -34,7 +34,7 @@ def walkers(folder: Path) -> Path:
     taken = Interactions(users=users, items=ids, user=user, item=item, time=place * NUM_USERS + user)
     titles, categories = [f"<b>Item {row}</b>" for row in range(NUM_ITEMS)], ["a|b" if row % 2 else "" for row in range(NUM_ITEMS)]
     folder.mkdir()
-    store.save(taken, Catalogue(ids=ids, titles=titles, categories=categories, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
+    feature_set.save(taken, Catalogue(ids=ids, titles=titles, categories=categories, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
     return folder
 
 
@@ -42,7 +42,7 @@ def walkers(folder: Path) -> Path:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("inputs")
     features = walkers(folder / "features")
-    return features, small_bundle(folder / "bundle", num_items=NUM_ITEMS, features=store.load(features).digest)
+    return features, small_bundle(folder / "bundle", num_items=NUM_ITEMS, features=feature_set.load(features).digest)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def test_slices_of_one_kind_hold_every_user_once(written: Path) -> None:
 def test_cooccurrence_foresees_a_walk_and_the_untrained_bundle_is_refused(written: Path) -> None:
     found = json.loads(written.joinpath(EVALUATION).read_text())
     assert found["models"]["cooccurrence"]["metrics"]["hr_at_5"]["value"] == 1
-    assert found["rival"] == "cooccurrence"
+    assert found["best_baseline"] == "cooccurrence"
     assert found["verdict"]["passes"] is False
-    assert not judged(written).passes
+    assert not read_verdict(written).passes
 
 
 def test_the_headline_is_flat_and_named_as_the_pipeline_shows_it(inputs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_headline_is_flat_and_named_as_the_pipeline_shows_it(inputs: tuple[P
 
 def test_what_goes_out_is_judged_and_what_it_was_made_from_stands_beside_it(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     features, full = inputs
-    small = small_bundle(tmp_path / "small", num_items=NUM_ITEMS, features=store.load(features).digest, precision="int4")
+    small = small_bundle(tmp_path / "small", num_items=NUM_ITEMS, features=feature_set.load(features).digest, precision="int4")
     found = evaluate(features, small, tmp_path / "out", RECIPE, uncompressed=full)
     assert found.models["model"].metrics == evaluate(features, small, tmp_path / "small-alone", RECIPE).model.metrics
     assert found.models["uncompressed"].metrics == evaluate(features, full, tmp_path / "full-alone", RECIPE).model.metrics
@@ -130,7 +130,7 @@ def test_ten_is_judged_whatever_the_cutoffs(inputs: tuple[Path, Path], tmp_path:
 def test_ease_is_left_out_of_a_large_catalogue_and_that_is_said(
     inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ease, "LARGEST_CATALOGUE", NUM_ITEMS - 1)
+    monkeypatch.setattr(ease, "MAX_CATALOGUE_SIZE", NUM_ITEMS - 1)
     found = evaluate(*inputs, tmp_path / "out", RECIPE)
     assert "ease" not in found.models
     for name in (REPORT, CARD):
@@ -139,8 +139,8 @@ def test_ease_is_left_out_of_a_large_catalogue_and_that_is_said(
 
 def test_the_regularisation_is_the_best_on_the_validation_items(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     found = evaluate(*inputs, tmp_path / "out", RECIPE)
-    assert found.models["ease"].setting.endswith("chosen on the validation items; solved on cpu")
-    assert float(found.models["ease"].setting.split()[1].rstrip(",")) in ease.REGULARISATIONS
+    assert found.models["ease"].hyperparameters.endswith("chosen on the validation set; solved on cpu")
+    assert float(found.models["ease"].hyperparameters.split()[1].rstrip(",")) in ease.REGULARISATIONS
 
 
 def test_a_bundle_of_other_features_is_refused(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_a_log_that_leaves_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
     ids = [f"i{row}" for row in range(NUM_ITEMS)]
     user = np.arange(NUM_ITEMS, dtype=np.int32)
     alone = Interactions(users=ids, items=ids, user=user, item=user, time=np.zeros(NUM_ITEMS, dtype=np.int64))
-    store.save(alone, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), tmp_path)
-    source = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=store.load(tmp_path).digest)
+    feature_set.save(alone, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), tmp_path)
+    source = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=feature_set.load(tmp_path).digest)
     with pytest.raises(DataError, match="E201"):
         evaluate(tmp_path, source, tmp_path / "out", RECIPE)
 
@@ -178,4 +178,4 @@ def test_the_most_popular_item_comes_first_in_the_tail() -> None:
 
 
 def test_a_catalogue_within_bounds_skips_nobody() -> None:
-    assert contestants.skipped(ease.LARGEST_CATALOGUE) == {}
+    assert fitted_baselines.skipped_baselines(ease.MAX_CATALOGUE_SIZE) == {}

@@ -11,10 +11,11 @@ import pytest
 
 from lodestar import schema
 from lodestar.config import DataConfig, Recipe
-from lodestar.data import tables
+from lodestar.data.tables import tables
 from lodestar.errors import DataError
-from lodestar.features import store, taken, windows
-from lodestar.features.build import build_features
+from lodestar.features.batch import event_partitions as taken
+from lodestar.features.batch import feature_set, windows
+from lodestar.features.batch.build import build_features
 from tests.factories import EPOCH_US, SECOND_US, table
 
 HOUR_S = 3600
@@ -52,8 +53,8 @@ def declared(view: str) -> tuple[schema.Count, ...]:
 def count_by_hand(feature: schema.Count, ages_s: list[int]) -> int:
     """What events of these ages count: whole, or less by half for each half-life that has passed."""
     length = feature.window_h * HOUR_S
-    full = 1 << feature.halvings
-    return sum(full >> (age - 1) // length for age in ages_s if 0 < age <= length * (feature.halvings + 1))
+    full = 1 << feature.num_half_lives
+    return sum(full >> (age - 1) // length for age in ages_s if 0 < age <= length * (feature.num_half_lives + 1))
 
 
 def rows_of(features: Path, view: str) -> Rows:
@@ -72,8 +73,8 @@ def test_a_count_rises_after_the_hour_and_falls_when_the_window_has_passed(tmp_p
 
 
 def test_counts_equal_a_naive_count_on_random_logs(tmp_path: Path) -> None:
-    chance = np.random.default_rng(3)
-    rows = [(f"u{chance.integers(3)}", f"i{chance.integers(9)}", int(chance.integers(40 * 24 * HOUR_S))) for _ in range(300)]
+    rng = np.random.default_rng(3)
+    rows = [(f"u{rng.integers(3)}", f"i{rng.integers(9)}", int(rng.integers(40 * 24 * HOUR_S))) for _ in range(300)]
     features = built(tmp_path, rows)
     largest = json.loads((features / "scalers.json").read_text())
     for row in rows_of(features, schema.USER_ACTIVITY_VIEW):
@@ -107,13 +108,13 @@ def test_a_late_event_counts_from_when_it_was_known_and_leaves_when_it_would_hav
 
 def test_the_sequence_is_what_the_model_is_trained_on(tmp_path: Path) -> None:
     features = built(tmp_path, [("u", f"i{n % 250}", n * 60) for n in range(400)] + [("v", "i1", 5)])
-    found = store.load(features)
+    found = feature_set.load(features)
     trained = {user: [found.items.ids[item] for item in history] for user, history in _histories(found)}
     online = {row[schema.USER_ID]: row[schema.RECENT_ITEMS] for row in rows_of(features, schema.USER_SEQUENCE_VIEW)}
     assert online == {user: items[-schema.MAX_HISTORY :] for user, items in trained.items()}
 
 
-def _histories(found: store.FeatureSet) -> Any:
+def _histories(found: feature_set.FeatureSet) -> Any:
     return zip(found.interactions.users, found.interactions.histories(), strict=True)
 
 
@@ -165,8 +166,8 @@ def test_events_that_are_known_after_every_window_never_count(tmp_path: Path) ->
 
 
 def test_how_many_events_are_held_at_once_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chance = np.random.default_rng(4)
-    rows = [(f"u{chance.integers(9)}", f"i{chance.integers(20)}", int(chance.integers(9 * HOUR_S))) for _ in range(400)]
+    rng = np.random.default_rng(4)
+    rows = [(f"u{rng.integers(9)}", f"i{rng.integers(20)}", int(rng.integers(9 * HOUR_S))) for _ in range(400)]
     folders = []
     for at_once in (1_000_000, 64, 1):
         monkeypatch.setattr(taken, "EVENTS_AT_ONCE", at_once)
@@ -213,10 +214,10 @@ def test_what_was_asked_and_what_was_taken_of_it_count_for_the_query_however_it_
     first = {row[schema.QUERY]: row for row in reversed(rows_of(tmp_path / "features", schema.QUERY_STATS_VIEW))}
     most = json.loads((tmp_path / "features" / "scalers.json").read_text())
     found = {
-        query: {name: round(np.expm1(row[name] * np.log1p(most[name]))) for name in ("searches_1d", "searches_7d", "answered_7d")}
+        query: {name: round(np.expm1(row[name] * np.log1p(most[name]))) for name in ("searches_1d", "searches_7d", "search_conversions_7d")}
         for query, row in first.items()
     }
     assert found == {
-        "red lamp": {"searches_1d": 1, "searches_7d": 1, "answered_7d": 1},
-        "strasse": {"searches_1d": 2, "searches_7d": 2, "answered_7d": 0},
+        "red lamp": {"searches_1d": 1, "searches_7d": 1, "search_conversions_7d": 1},
+        "strasse": {"searches_1d": 2, "searches_7d": 2, "search_conversions_7d": 0},
     }

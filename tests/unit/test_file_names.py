@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lodestar import storage
 from lodestar.errors import EnvironmentFault
-from lodestar.file_names import below, existing_below
+from lodestar.io import storage
+from lodestar.io.safe_paths import below, existing_below
 
 REFUSED = (
     "", "/", "/etc/passwd", "..", "a/../b", "a/./b", "a//b", "a/", "C:", "c:\\x", "a/C:b", "a\\b", "a\0b", "a\nb", "a\x7fb", "\ud800",

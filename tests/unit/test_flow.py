@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from serving.flow import QuietTransport
+from serving.http.flow_control import QuietTransport
 
 HEAD, BODY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", b"{}"
 

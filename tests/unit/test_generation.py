@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lodestar import schema
-from lodestar.features import generation, store
-from lodestar.schema.places import RATINGS
+from lodestar.features.batch import feature_set, generation
+from lodestar.schema.store_keys import RATINGS
 from tests.unit.test_features import built
 
 ROWS = [(f"u{place % 7}", f"i{place % 11}", 1000 * place) for place in range(60)]
@@ -22,31 +22,31 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_tables_are_one_generation(features: Path, tmp_path: Path) -> None:
-    assert store.load(built(tmp_path, ROWS)).digest == store.load(features).digest
-    assert len(store.load(features).digest) == 16
+    assert feature_set.load(built(tmp_path, ROWS)).digest == feature_set.load(features).digest
+    assert len(feature_set.load(features).digest) == 16
 
 
 @pytest.mark.parametrize("lag_s", [60, 7200])
 def test_what_became_known_at_other_times_is_another_generation(features: Path, tmp_path: Path, lag_s: int) -> None:
     late = built(tmp_path, ROWS, lag_s=lag_s)
-    assert (late / store.SEQUENCES).read_bytes() == (features / store.SEQUENCES).read_bytes()
-    assert store.load(late).digest != store.load(features).digest
+    assert (late / feature_set.SEQUENCE_FILE).read_bytes() == (features / feature_set.SEQUENCE_FILE).read_bytes()
+    assert feature_set.load(late).digest != feature_set.load(features).digest
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_row_more_in_any_table_is_another_generation(features: Path, tmp_path: Path, name: str) -> None:
     before = named(features, tmp_path, {})
-    rows = pq.read_table(features / store.DATA / f"{name}.parquet")
+    rows = pq.read_table(features / feature_set.DATA / f"{name}.parquet")
     more = pa.concat_tables([rows, pa.table({field.name: pa.nulls(1, field.type) for field in rows.schema})])
     assert named(features, tmp_path, {name: more}) != before
 
 
 def test_the_order_of_rows_and_how_they_lie_in_files_do_not_matter(features: Path, tmp_path: Path) -> None:
     before = named(features, tmp_path, {})
-    rows = pq.read_table(features / store.DATA / f"{schema.USER_ACTIVITY_VIEW}.parquet")
+    rows = pq.read_table(features / feature_set.DATA / f"{schema.USER_ACTIVITY_VIEW}.parquet")
     backwards = rows.take(pa.array(range(len(rows) - 1, -1, -1)))
     assert named(features, tmp_path, {schema.USER_ACTIVITY_VIEW: backwards}) == before
-    file = tmp_path / "features" / store.DATA / f"{schema.USER_ACTIVITY_VIEW}.parquet"
+    file = tmp_path / "features" / feature_set.DATA / f"{schema.USER_ACTIVITY_VIEW}.parquet"
     file.unlink()
     for part, start in enumerate((0, 9)):
         file.mkdir(exist_ok=True)
@@ -56,19 +56,19 @@ def test_the_order_of_rows_and_how_they_lie_in_files_do_not_matter(features: Pat
 
 def test_another_scale_is_another_generation(features: Path, tmp_path: Path) -> None:
     before = named(features, tmp_path, {})
-    scale = store.scalers(features)
-    (tmp_path / "features" / store.SCALERS).write_text(json.dumps(scale | {"events_1h": scale["events_1h"] + 1}))
+    scale = feature_set.scalers(features)
+    (tmp_path / "features" / feature_set.SCALERS).write_text(json.dumps(scale | {"events_1h": scale["events_1h"] + 1}))
     assert generation.write(tmp_path / "features") != before
 
 
 def named(features: Path, tmp_path: Path, changed: dict[str, pa.Table]) -> str:
     """The name of a copy in which some tables are others."""
     copy = tmp_path / "features"
-    (copy / store.DATA).mkdir(parents=True, exist_ok=True)
-    for name in (store.SEQUENCES, store.SCALERS):
+    (copy / feature_set.DATA).mkdir(parents=True, exist_ok=True)
+    for name in (feature_set.SEQUENCE_FILE, feature_set.SCALERS):
         (copy / name).write_bytes((features / name).read_bytes())
-    for file in (features / store.DATA).iterdir():
-        (copy / store.DATA / file.name).write_bytes(file.read_bytes())
+    for file in (features / feature_set.DATA).iterdir():
+        (copy / feature_set.DATA / file.name).write_bytes(file.read_bytes())
     for name, rows in changed.items():
-        pq.write_table(rows, copy / store.DATA / f"{name}.parquet")
+        pq.write_table(rows, copy / feature_set.DATA / f"{name}.parquet")
     return generation.write(copy)

@@ -10,18 +10,18 @@ import pytest
 
 from lodestar import schema
 from lodestar.data.ingest import ingest
-from lodestar.data.tables import Tables
+from lodestar.data.tables.tables import Tables
 from lodestar.engine.recommender import PERSONAL, Recommendation
 from lodestar.errors import EnvironmentFault
-from serving.impressions import FileLog, Shown, connect, feature_hash
+from serving.impressions import FileLog, ImpressionList, connect, feature_hash
 
 
-def shown(request: str, count: int = 3) -> Shown:
+def shown(request: str, count: int = 3) -> ImpressionList:
     places = [
         Recommendation(item_id=f"i{row}", title=f"Item {row}", category="a", score=1.5 - row, position=row + 1, retriever=PERSONAL)
         for row in range(count)
     ]
-    return Shown(request_id=request, user="u1", surface="home", model_digest="d1", arm="control", feature_hash="f1", places=places)
+    return ImpressionList(request_id=request, user="u1", surface="home", model_digest="d1", arm="control", feature_hash="f1", items=places)
 
 
 def test_the_log_is_a_table_of_the_contract(tmp_path: Path) -> None:

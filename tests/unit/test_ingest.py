@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lodestar import schema, storage
-from lodestar.data import address, manifest, tables
-from lodestar.data.checks import IDENTICAL
+from lodestar import schema
+from lodestar.data import address
+from lodestar.data.contract.checks import IDENTICAL
 from lodestar.data.ingest import ingest
+from lodestar.data.tables import manifest, tables
 from lodestar.errors import DataError, UsageError
+from lodestar.io import storage
 
 COLUMNS = ("user_id", "item_id", "event_type", "event_time")
 Row = dict[str, str]
@@ -63,13 +65,13 @@ def test_the_report_names_all_that_was_derived_and_left_out(tmp_path: Path) -> N
     data = save(tmp_path / "events.csv", [row | {"colour": "red"} for row in visits()])
     report = ingest(str(data), tmp_path / "out")
     events, users = report.tables["events"], report.tables["users"]
-    assert (events.rows_in, events.kept, users.added) == (10, 10, 5)
+    assert (events.rows_in, events.rows_kept, users.added) == (10, 10, 5)
     assert set(events.derived) == {"event_id", "ingested_at"}
     assert set(users.derived) == {"created_at", "updated_at", "ingested_at", "consent_personalise"}
     text = report.markdown()
     assert "colour" in text
     assert "| events | 10 | 10 | 0 | 0 |" in text
-    assert json.loads((tmp_path / "out" / tables.REPORT).read_text())["tables"]["events"]["kept"] == 10
+    assert json.loads((tmp_path / "out" / tables.REPORT).read_text())["tables"]["events"]["rows_kept"] == 10
 
 
 def test_ratings_stand_for_a_type(tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_equal_rows_without_an_id_are_two_events(tmp_path: Path) -> None:
 def test_equal_rows_with_an_id_are_one_event_and_the_report_says_so(tmp_path: Path) -> None:
     rows = [row | {"event_id": f"e{number}"} for number, row in enumerate(visits())]
     report = ingest(str(save(tmp_path / "events.csv", rows + rows[:3])), tmp_path / "out")
-    assert (report.tables["events"].kept, report.tables["events"].dropped) == (10, {IDENTICAL: 3})
+    assert (report.tables["events"].rows_kept, report.tables["events"].dropped) == (10, {IDENTICAL: 3})
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -137,7 +139,7 @@ def test_quarantine_keeps_bad_rows_beside_the_good_ones(tmp_path: Path) -> None:
     report = ingest(str(data), tmp_path / "out", quarantine=True)
     bad = [json.loads(line) for line in (tmp_path / "out" / tables.QUARANTINE).read_text().splitlines()]
     assert [(row["code"], row["file"], row["line"], row["column"]) for row in bad] == [("E103", "events.csv", 2, "user_id")]
-    assert (report.tables["events"].rows_in, report.tables["events"].kept, report.tables["events"].dropped) == (11, 10, {"E103": 1})
+    assert (report.tables["events"].rows_in, report.tables["events"].rows_kept, report.tables["events"].dropped) == (11, 10, {"E103": 1})
 
 
 def test_a_mapping_renames_and_travels_in_the_address(tmp_path: Path) -> None:
@@ -183,5 +185,5 @@ def test_what_cannot_be_data_is_a_usage_error(name: str, tmp_path: Path) -> None
 def test_the_simulators_tables_pass_the_checks(tmp_path: Path) -> None:
     report = ingest("simulator:users=60,items=40,events=1500,seed=1", tmp_path / "out")
     assert report.source == "simulator:users=60,items=40,events=1500,seed=1"
-    assert report.tables["events"].rows_in == report.tables["events"].kept > 0
+    assert report.tables["events"].rows_in == report.tables["events"].rows_kept > 0
     assert json.loads((tmp_path / "out" / manifest.FILE).read_text())["contract"] == schema.HASH

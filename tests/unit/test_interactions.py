@@ -4,7 +4,7 @@ import pytest
 
 from lodestar import schema
 from lodestar.config import DataConfig
-from lodestar.data.interactions import check_enough
+from lodestar.data.split.interactions import check_enough
 from lodestar.errors import DataError
 from tests import factories
 

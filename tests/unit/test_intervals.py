@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lodestar.evaluation import intervals as module
-from lodestar.evaluation.intervals import bootstrap_means, compared, difference, intervals
+from lodestar.evaluation.intervals import bootstrap_means, difference, intervals, paired_intervals
 
 USERS = np.random.default_rng(5).random(400)
 
@@ -33,7 +33,7 @@ def test_one_user_is_its_own_interval() -> None:
 
 
 def test_a_paired_difference_is_surer_than_two_intervals_side_by_side() -> None:
-    mine, theirs, ahead = compared({"a": USERS + 0.01}, {"a": USERS}, 300, 0)
+    mine, theirs, ahead = paired_intervals({"a": USERS + 0.01}, {"a": USERS}, 300, 0)
     assert theirs["a"].high > mine["a"].low
     assert (ahead["a"].low, ahead["a"].high) == pytest.approx((0.01, 0.01))
     assert difference(USERS + 0.01, USERS, 300, 0).high == pytest.approx(ahead["a"].high)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lodestar.models.item_knn import ItemKNN, Similarity
+from lodestar.models.closed_form.item_knn import ItemKNN, Similarity
 from tests.unit.test_closed_form import NUM_ITEMS, sequences, taken_by
 
 
@@ -25,7 +25,7 @@ def test_similarities_are_their_formulas(similarity: Similarity) -> None:
     rows = sequences(4, 25)
     taken = taken_by(rows)
     model = ItemKNN(similarity=similarity).fit(rows, NUM_ITEMS)
-    np.testing.assert_allclose(model.alike.toarray(), dense(similarity, taken), atol=1e-6)
+    np.testing.assert_allclose(model.similarities.toarray(), dense(similarity, taken), atol=1e-6)
     np.testing.assert_allclose(model.score(rows), taken @ dense(similarity, taken), atol=1e-5)
 
 
@@ -41,7 +41,7 @@ def test_what_is_served_is_the_sum_over_the_whole_history(similarity: Similarity
 @pytest.mark.parametrize("similarity", ["cosine", "jaccard", "pearson"])
 def test_an_item_of_everyone_and_one_of_nobody_are_like_no_other_by_correlation(similarity: Similarity) -> None:
     rows = [np.array([0, 1 + user % 2], dtype=np.int32) for user in range(6)]
-    alike = ItemKNN(similarity=similarity).fit(rows, 5).alike.toarray()
+    alike = ItemKNN(similarity=similarity).fit(rows, 5).similarities.toarray()
     assert np.isfinite(alike).all()
     assert not alike[3:].any()
     assert alike[0].any() == (similarity != "pearson")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lodestar.item_table import PRECISIONS, ROWS_AT_ONCE, Precision, quantise
+from lodestar.bundle.item_table import PRECISIONS, ROWS_AT_ONCE, Precision, quantise
 
 VECTORS = np.array([[7, -3, 0], [0, 0, 0], [0.07, 0.02, -0.07]], dtype=np.float32)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lodestar import schema
-from lodestar.features import labels
-from lodestar.features.labels import CLICK_WINDOW_US, DAY_US, Labels
+from lodestar.features.batch import labels
+from lodestar.features.batch.labels import CLICK_ATTRIBUTION_US, DAY_US, LabelQuery
 
 HOUR_US = 3_600_000_000
 END_US = 100 * DAY_US
@@ -19,7 +19,7 @@ Event = tuple[str | None, str, str, str, float | None, int]  # request, user, it
 
 
 def made(shown: list[Shown], events: list[Event], most_rows: int = 1000) -> list[dict[str, Any]]:
-    wanted = Labels(has_impressions=bool(shown), end_us=END_US, most_rows=most_rows)
+    label_query = LabelQuery(has_impressions=bool(shown), end_us=END_US, most_rows=most_rows)
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
         database.execute("CREATE TABLE impressions (request_id VARCHAR, user_id VARCHAR, item_id VARCHAR, shown_at TIMESTAMPTZ)")
@@ -31,14 +31,14 @@ def made(shown: list[Shown], events: list[Event], most_rows: int = 1000) -> list
             database.execute("INSERT INTO impressions VALUES (?, ?, ?, make_timestamptz(?))", row)
         for number, event in enumerate(events):
             database.execute("INSERT INTO positive VALUES (?, ?, ?, ?, ?, ?, make_timestamptz(?))", (f"e{number}", *event))
-        database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(wanted)}")
-        found: list[dict[str, Any]] = database.execute(labels.query(wanted)).to_arrow_table().to_pylist()
+        database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(label_query)}")
+        found: list[dict[str, Any]] = database.execute(labels.query(label_query)).to_arrow_table().to_pylist()
         return found
 
 
 def expected(shown: list[Shown], events: list[Event]) -> dict[tuple[Any, ...], dict[str, Any]]:
     """By request, user, item and moment. An event belongs to the impression of its item by its request, or else to its user's last one."""
-    rows = {row: list[tuple[str, float | None, int]]() for row in shown if row[3] < END_US - CLICK_WINDOW_US}
+    rows = {row: list[tuple[str, float | None, int]]() for row in shown if row[3] < END_US - CLICK_ATTRIBUTION_US}
     for request, user, item, kind, rating, moment in events:
         if moment >= END_US:
             continue
@@ -57,7 +57,7 @@ def outcome(moment: int, came: list[tuple[str, float | None, int]]) -> dict[str,
 
     ratings = [rating for _, rating, after in came if rating is not None and after <= 7 * DAY_US]
     return {
-        schema.LABEL: int(any(after <= CLICK_WINDOW_US for *_, after in came)),
+        schema.LABEL: int(any(after <= CLICK_ATTRIBUTION_US for *_, after in came)),
         schema.BOUGHT: within("purchase", 7),
         schema.COMPLETED: within("complete", 60),
         schema.RATING: max(ratings, default=None),
@@ -89,13 +89,13 @@ def test_what_came_of_an_impression_is_as_written_out(shown: list[tuple[str, str
         for request, user, item, kind, moment in events
     ]
     found = made(asked, came)
-    wanted = expected(asked, came)
+    label_query = expected(asked, came)
     key = (schema.USER_ID, schema.ITEM_ID)
     tasks = (schema.LABEL, schema.BOUGHT, schema.COMPLETED, schema.RATING)
     ours = [
         (*(row[name] for name in key), int(row[schema.FEATURE_TIME].timestamp() * 1e6), *(row[name] for name in tasks)) for row in found
     ]
-    theirs = [(row[1], row[2], row[3], *(values[name] for name in tasks)) for row, values in wanted.items()]
+    theirs = [(row[1], row[2], row[3], *(values[name] for name in tasks)) for row, values in label_query.items()]
     assert sorted(ours, key=str) == sorted(theirs, key=str)
 
 

@@ -8,26 +8,26 @@ from typing import Any
 
 import pytest
 
-from components.job_pods import End, Pod
-from components.job_server import Object, Unreachable
-from components.jobs import TrainingJob
-from components.launch import SHOWN_LINES, FollowTimeouts, follow, start
-from lodestar import storage
+from components.kubernetes.launch import TAIL_LINES, FollowTimeouts, follow, start
+from components.kubernetes.training_api import Object, Unreachable
+from components.kubernetes.training_job import TrainingJob
+from components.kubernetes.worker_failures import Termination, WorkerPod
 from lodestar.errors import EnvironmentFault
-from tests.unit.test_jobs import job
+from lodestar.io import storage
+from tests.unit.test_training_job import job
 
-AT_ONCE, LOST_AT_ONCE = FollowTimeouts(poll_s=0.0), FollowTimeouts(poll_s=0.0, lost_s=0.0)
+AT_ONCE, LOST_AT_ONCE = FollowTimeouts(poll_s=0.0), FollowTimeouts(poll_s=0.0, unreachable_s=0.0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AWAY = Unreachable("E534", "the API server does not answer (reading): connection refused", remedy="Run it again.")
 FORBIDDEN = EnvironmentFault("E534", "the API server refused reading training job train-1: 403 Forbidden", remedy="Check rights.")
 
 
-def pod(name: str, *ends: End, **changes: Any) -> Pod:
-    return Pod(**{"name": name, "created": NOW, "memory": "2Gi", "ends": ends, **changes})
+def pod(name: str, *ends: Termination, **changes: Any) -> WorkerPod:
+    return WorkerPod(**{"name": name, "created": NOW, "memory": "2Gi", "terminations": ends, **changes})
 
 
-def ended(message: str = "", exit_code: int = 1, *, second: int = 0, reason: str = "Error", is_before: bool = False) -> End:
-    return End(at=NOW.replace(second=second), exit_code=exit_code, reason=reason, message=message, is_before=is_before)
+def ended(message: str = "", exit_code: int = 1, *, second: int = 0, reason: str = "Error", is_before: bool = False) -> Termination:
+    return Termination(at=NOW.replace(second=second), exit_code=exit_code, reason=reason, message=message, is_before=is_before)
 
 
 class Server:
@@ -64,7 +64,7 @@ class Server:
         self.deleted.append(name)
         self.jobs.pop(name, None)
 
-    def pods(self, name: str) -> list[Pod]:
+    def pods(self, name: str) -> list[WorkerPod]:
         assert name == "train-1"
         return self.found
 
@@ -96,7 +96,7 @@ def test_a_job_whose_pods_are_gone_is_an_error_with_the_end_of_its_log() -> None
     assert said.startswith("E532")
     assert "it is failed" in said
     assert "line 29" in said
-    assert said.count("\n") <= SHOWN_LINES + 1
+    assert said.count("\n") <= TAIL_LINES + 1
 
 
 def test_a_job_without_a_place_that_cannot_be_deleted_says_so() -> None:
@@ -148,7 +148,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
 @pytest.mark.parametrize("why", [FORBIDDEN, AWAY])
 def test_a_job_that_cannot_be_followed_any_more_is_deleted(why: EnvironmentFault) -> None:
     server = Server("Running", why)
-    with pytest.raises(EnvironmentFault, match=r"E591.*cannot be followed.*and was deleted"):
+    with pytest.raises(EnvironmentFault, match=r"E591.*cannot be watched.*and was deleted"):
         follow(server, job(), LOST_AT_ONCE)
     assert server.deleted == ["train-1"]
 
@@ -175,7 +175,7 @@ def test_where_even_that_is_refused_it_says_what_to_delete() -> None:
 def test_a_job_whose_log_cannot_be_read_is_followed_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     server = Server("Running", "Running", "Succeeded")
 
-    def refuse(name: str) -> list[Pod]:
+    def refuse(name: str) -> list[WorkerPod]:
         raise FORBIDDEN
 
     server.pods = refuse  # type: ignore[method-assign]
@@ -187,7 +187,7 @@ def test_a_repeated_step_takes_its_own_job_over(capsys: pytest.CaptureFixture[st
     server = Server("Running", "Running", "Succeeded")
     start(server, job())
     follow(server, job(), AT_ONCE)
-    assert "taken over" in capsys.readouterr().err
+    assert "adopted" in capsys.readouterr().err
     assert server.deleted == []
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from cli.main import main
 from lodestar import schema
-from lodestar.data import tables
-from lodestar.data.tables import Tables
-from lodestar.features.leaks import hunt, sample_moments
-from lodestar.features.windows import HOUR_US
+from lodestar.data.tables import tables
+from lodestar.data.tables.tables import Tables
+from lodestar.features.batch.windows import HOUR_US
+from lodestar.monitoring.leaks import find_leaks, sample_moments
 from tests.factories import EPOCH_US, table
 
 NUM_MOMENTS = 12
@@ -23,17 +23,17 @@ AUTUMN_US = int(datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()) * 1_000_0
 
 def log(folder: Path, start_us: int = EPOCH_US, seed: int = 0) -> Tables:
     """Sixty views by four users over five hours, some known late, with repeated times; a profile that became known late."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     count = 60
-    times = start_us + chance.integers(0, 10, count) * HOUR_US // 2
+    times = start_us + rng.integers(0, 10, count) * HOUR_US // 2
     events = table(
         schema.EVENTS,
         event_id=[f"e{number}" for number in range(count)],
-        user_id=[f"u{user}" for user in chance.integers(0, 4, count)],
-        item_id=[f"i{item}" for item in chance.integers(0, 8, count)],
+        user_id=[f"u{user}" for user in rng.integers(0, 4, count)],
+        item_id=[f"i{item}" for item in rng.integers(0, 8, count)],
         event_type=["view"] * count,
         event_time=times.tolist(),
-        ingested_at=(times + chance.choice([0, 0, 1_000_000, 3 * HOUR_US], count)).tolist(),
+        ingested_at=(times + rng.choice([0, 0, 1_000_000, 3 * HOUR_US], count)).tolist(),
     )
     people = [f"u{number}" for number in range(4)]
     about = {"created_at": [start_us] * 4, "updated_at": [start_us + HOUR_US] * 4, "ingested_at": [start_us + 2 * HOUR_US] * 4}
@@ -49,7 +49,7 @@ def log(folder: Path, start_us: int = EPOCH_US, seed: int = 0) -> Tables:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_our_views_say_nothing_that_was_not_known(tmp_path: Path, start_us: int, seed: int) -> None:
     found = log(tmp_path / "tables", start_us, seed)
-    result = hunt(found, sample_moments(found, NUM_MOMENTS, seed))
+    result = find_leaks(found, sample_moments(found, NUM_MOMENTS, seed))
     assert result.leaks == ()
     assert result.moments == NUM_MOMENTS
     assert result.rows > NUM_MOMENTS
@@ -92,20 +92,20 @@ def test_a_planted_leak_is_caught(tmp_path: Path, name: str) -> None:
         return {"planted": PLANTED[name]}
 
     found = log(tmp_path / "tables")
-    result = hunt(found, sample_moments(found, NUM_MOMENTS), views)
+    result = find_leaks(found, sample_moments(found, NUM_MOMENTS), views)
     assert result.leaks
     leak = result.leaks[0]
     assert (leak.view, leak.feature) == ("planted", "feature")
     assert leak.entity in {"u0", "u1", "u2", "u3"}
     assert leak.found != leak.known
-    assert leak.moment.isoformat() in str(leak)
+    assert leak.cutoff.isoformat() in str(leak)
 
 
 def test_an_honest_view_is_not_accused(tmp_path: Path) -> None:
     """What is counted is what had become known, and the row says when that was."""
     counted = each("count(*) OVER (PARTITION BY user_id ORDER BY ingested_at)", moment="ingested_at")
     found = log(tmp_path / "tables")
-    assert hunt(found, sample_moments(found, NUM_MOMENTS), lambda _database: {"counted": counted}).leaks == ()
+    assert find_leaks(found, sample_moments(found, NUM_MOMENTS), lambda _database: {"counted": counted}).leaks == ()
 
 
 def test_moments_are_drawn_once_and_in_order(tmp_path: Path) -> None:

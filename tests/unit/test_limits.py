@@ -94,13 +94,13 @@ def test_a_quote_that_swallows_rows_is_named(rows: list[str], line: int, tmp_pat
         with pytest.raises(DataError, match=rf"E172 events\.csv, line {line}"):
             validate(str(tmp_path / "events.csv"), quarantine=True)
     else:
-        assert validate(str(tmp_path / "events.csv")).tables["events"].kept == 7
+        assert validate(str(tmp_path / "events.csv")).tables["events"].rows_kept == 7
 
 
 def test_a_file_says_by_its_first_bytes_how_it_is_written(tmp_path: Path) -> None:
     for name, content in {"packed.csv": gzip.compress(GOOD["csv"]), "wide.csv": GOOD["csv"].decode().encode("utf-16")}.items():
         (tmp_path / name).write_bytes(content)
-        assert validate(str(tmp_path / name)).tables["events"].kept == 6
+        assert validate(str(tmp_path / name)).tables["events"].rows_kept == 6
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from lodestar.config import Recipe, override
-from lodestar.data.splits import Cases
+from lodestar.data.split.splits import EvalCases
 from lodestar.errors import ConfigError, EnvironmentFault, UsageError
-from lodestar.models.counts import Sequences
-from lodestar.models.next_item import NextItem
-from lodestar.recipes import recipe
-from lodestar.training.checkpoints import Checkpoints, State
-from lodestar.training.distributed import Group, choose_device
-from lodestar.training.loop import Stage, fit
-from lodestar.training.schedule import rate
-from lodestar.training.validation import Judge
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.recipes import get_recipe
+from lodestar.training.distributed.distributed import Group, choose_device
+from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
+from lodestar.training.loop.loop import Stage, fit
+from lodestar.training.loop.validation import Validator
+from lodestar.training.optimisation.schedule import lr_scale
 
 NUM_ITEMS = 12
 
@@ -29,17 +29,17 @@ def cycles(users: int = 60, length: int = 12) -> Sequences:
     return [((np.arange(length) + user) % NUM_ITEMS).astype(np.int32)[: 4 + user % 8] for user in range(users)]
 
 
-def next_items(sequences: Sequences) -> Cases:
+def next_items(sequences: Sequences) -> EvalCases:
     users = np.arange(len(sequences), dtype=np.int32)
-    return Cases(user=users, history=[items[-3:-1] for items in sequences], relevant=[items[-1:] for items in sequences])
+    return EvalCases(user=users, history=[items[-3:-1] for items in sequences], relevant=[items[-1:] for items in sequences])
 
 
 def short(overrides: str = "{}") -> Recipe:
-    return override(override(recipe("tiny"), '{"train": {"epochs": 8, "batch_tokens": 64, "learning_rate": 0.01}}'), overrides)
+    return override(override(get_recipe("tiny"), '{"train": {"epochs": 8, "batch_tokens": 64, "learning_rate": 0.01}}'), overrides)
 
 
-def stage(recipe: Recipe, keep: list[State] | None = None) -> Stage:
-    def remember(state: State) -> None:
+def stage(recipe: Recipe, keep: list[TrainingState] | None = None) -> Stage:
+    def remember(state: TrainingState) -> None:
         if keep is not None:
             keep.append(state)
 
@@ -47,17 +47,17 @@ def stage(recipe: Recipe, keep: list[State] | None = None) -> Stage:
     return Stage(
         name="search",
         sequences=sequences,
-        steps=[np.ones(len(items), dtype=np.uint8) for items in sequences],
+        gap_classes=[np.ones(len(items), dtype=np.uint8) for items in sequences],
         last_epoch=recipe.train.epochs,
-        judge=Judge(next_items(sequences), recipe.model.max_length, NUM_ITEMS, Group()),
-        keep=remember,
+        validate=Validator(next_items(sequences), recipe.model.max_length, NUM_ITEMS, Group()),
+        on_epoch_end=remember,
     )
 
 
-def trained(recipe: Recipe) -> tuple[NextItem, State]:
+def trained(recipe: Recipe) -> tuple[NextItemModel, TrainingState]:
     torch.manual_seed(0)
-    model = NextItem(NUM_ITEMS, recipe.model)
-    return model, fit(model, stage(recipe), recipe, Group(), State(stage="search"))
+    model = NextItemModel(NUM_ITEMS, recipe.model)
+    return model, fit(model, stage(recipe), recipe, Group(), TrainingState(stage="search"))
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce", "bce", "bpr"])
@@ -70,7 +70,7 @@ def test_a_certain_next_item_is_learnt(loss: str) -> None:
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "gbce", "bce", "bpr"])
 def test_rows_by_themselves_learn_it_too(loss: str) -> None:
-    train = {"loss": loss, "optimiser": "rowwise_adagrad", "row_rate": 0.3, "num_negatives": 4, "patience": 20, "epochs": 20}
+    train = {"loss": loss, "optimiser": "rowwise_adagrad", "embedding_learning_rate": 0.3, "num_negatives": 4, "patience": 20, "epochs": 20}
     _, state = trained(short(json.dumps({"train": train, "model": {"dropout": 0.0}})))
     assert state.best_ndcg > 0.9
 
@@ -81,7 +81,7 @@ def test_sgd_and_half_precision_learn() -> None:
 
 
 def test_the_running_mean_is_what_is_judged_and_kept() -> None:
-    plain, averaged = (trained(short(json.dumps({"train": {"average": kept, "patience": 8}}))) for kept in (0.0, 0.9))
+    plain, averaged = (trained(short(json.dumps({"train": {"ema_decay": kept, "patience": 8}}))) for kept in (0.0, 0.9))
     assert [line["loss"] for line in averaged[1].log] == [line["loss"] for line in plain[1].log]
     assert [line.get("ndcg_at_10") for line in averaged[1].log] != [line.get("ndcg_at_10") for line in plain[1].log]
     assert averaged[1].best_ndcg > 0.9
@@ -114,31 +114,31 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("train", [{}, {"average": 0.9}, {"optimiser": "rowwise_adagrad", "loss": "gbce"}])
+@pytest.mark.parametrize("train", [{}, {"ema_decay": 0.9}, {"optimiser": "rowwise_adagrad", "loss": "gbce"}])
 def test_a_resumed_run_gives_the_numbers_of_an_unbroken_one(train: dict[str, Any], tmp_path: Path) -> None:
     run, store = short(json.dumps({"train": {"patience": 8, **train}})), Checkpoints(address=str(tmp_path), run="one")
     unbroken, expected = trained(run)
 
-    def save_and_die(state: State) -> None:
+    def save_and_die(state: TrainingState) -> None:
         store.save(state)
         if state.epoch == 3:
             raise Killed
 
     torch.manual_seed(0)
-    first = NextItem(NUM_ITEMS, run.model)
-    dying = Stage(**{**vars(stage(run)), "keep": save_and_die})
+    first = NextItemModel(NUM_ITEMS, run.model)
+    dying = Stage(**{**vars(stage(run)), "on_epoch_end": save_and_die})
     with pytest.raises(Killed):
-        fit(first, dying, run, Group(), State(stage="search"))
+        fit(first, dying, run, Group(), TrainingState(stage="search"))
     content = store.load()
     assert content is not None
-    second = NextItem(NUM_ITEMS, run.model)
+    second = NextItemModel(NUM_ITEMS, run.model)
     state = fit(second, stage(run), run, Group(), store.decode(content))
     torch.testing.assert_close(second.state_dict(), unbroken.state_dict(), rtol=0, atol=0)
     assert [line["loss"] for line in state.log] == [line["loss"] for line in expected.log]
 
 
 def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    Checkpoints(address=str(tmp_path), run="one").save(State(stage="search"))
+    Checkpoints(address=str(tmp_path), run="one").save(TrainingState(stage="search"))
     other = Checkpoints(address=str(tmp_path), run="two")
     content = other.load()
     assert content is not None
@@ -163,6 +163,6 @@ def test_a_missing_gpu_is_a_coded_error() -> None:
 
 
 def test_the_rate_rises_then_falls() -> None:
-    assert [rate(progress, 0.1) for progress in (0, 0.05, 0.1)] == pytest.approx([0, 0.497, 0.976], abs=0.001)
-    assert rate(1, 0.1) == pytest.approx(0.01)
-    assert rate(0, 0) == 1
+    assert [lr_scale(progress, 0.1) for progress in (0, 0.05, 0.1)] == pytest.approx([0, 0.497, 0.976], abs=0.001)
+    assert lr_scale(1, 0.1) == pytest.approx(0.01)
+    assert lr_scale(0, 0) == 1

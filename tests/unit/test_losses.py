@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lodestar.training.losses import CHUNK, bce, bpr, gbce, sampled_softmax, softmax
+from lodestar.training.optimisation.losses import CHUNK, bce, bpr, gbce, sampled_softmax, softmax
 
 
 def random_places(places: int, items: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    chance = torch.Generator().manual_seed(places)
-    users = torch.randn(places, 4, generator=chance, dtype=torch.float64, requires_grad=True)
-    table = torch.randn(items, 4, generator=chance, dtype=torch.float64, requires_grad=True)
-    return users, table, torch.randint(0, items, (places,), generator=chance)
+    rng = torch.Generator().manual_seed(places)
+    users = torch.randn(places, 4, generator=rng, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(items, 4, generator=rng, dtype=torch.float64, requires_grad=True)
+    return users, table, torch.randint(0, items, (places,), generator=rng)
 
 
 @pytest.mark.parametrize("places", [1, CHUNK, CHUNK + 1, 3 * CHUNK - 5])

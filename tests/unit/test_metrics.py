@@ -5,20 +5,20 @@ import math
 import numpy as np
 import pytest
 
-from lodestar.data.splits import Cases
-from lodestar.evaluation.metrics import NOBODY, Ranking, coverage, gini, novelty, per_case, rank, times_shown
+from lodestar.data.split.splits import EvalCases
+from lodestar.evaluation.metrics import NO_ITEM, Ranking, coverage, gini, item_frequencies, novelty, per_case, rank
 from lodestar.progress import Progress
 
 
-def cases(*rows: tuple[list[int], list[int]]) -> Cases:
-    return Cases(
+def cases(*rows: tuple[list[int], list[int]]) -> EvalCases:
+    return EvalCases(
         user=np.arange(len(rows), dtype=np.int32),
         history=[np.array(history, dtype=np.int32) for history, _ in rows],
         relevant=[np.array(relevant, dtype=np.int32) for _, relevant in rows],
     )
 
 
-def ranked(scores: list[list[float]], of: Cases, length: int = 3) -> Ranking:
+def ranked(scores: list[list[float]], of: EvalCases, length: int = 3) -> Ranking:
     table = np.array(scores, dtype=np.float32)
     rows = iter(table)
     with Progress("test", len(of)) as progress:
@@ -28,7 +28,7 @@ def ranked(scores: list[list[float]], of: Cases, length: int = 3) -> Ranking:
 def test_a_seen_item_takes_no_place() -> None:
     found = ranked([[9, 8, 7, 6]], cases(([0, 1], [3])))
     assert found.rank.tolist() == [1]
-    assert found.top.tolist() == [[2, 3, NOBODY]]
+    assert found.top.tolist() == [[2, 3, NO_ITEM]]
 
 
 def test_ties_count_against_the_model() -> None:
@@ -82,7 +82,7 @@ def test_nothing_to_judge_gives_no_values() -> None:
 
 
 def test_novelty_counts_bits_of_what_is_shown() -> None:
-    top = np.array([[0, 1], [2, NOBODY]])
+    top = np.array([[0, 1], [2, NO_ITEM]])
     assert novelty(top, np.array([0.5, 0.25, 1])).tolist() == [1.5, 0]
 
 
@@ -94,4 +94,4 @@ def test_coverage_and_gini_of_what_is_shown(shown: list[int], share: float, ineq
 
 
 def test_each_place_of_each_list_is_counted() -> None:
-    assert times_shown(np.array([[0, 2], [2, NOBODY]]), 4).tolist() == [1, 0, 2, 0]
+    assert item_frequencies(np.array([[0, 2], [2, NO_ITEM]]), 4).tolist() == [1, 0, 2, 0]

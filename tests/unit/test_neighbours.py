@@ -6,23 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lodestar import neighbours
-from lodestar.data.splits import Cases
+from lodestar.bundle import neighbours
+from lodestar.bundle.neighbours import DECAY, RECENT, NeighbourTable, quantise
+from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender
-from lodestar.models.cooccurrence import CoOccurrence
-from lodestar.models.counts import Floats, Sequences
-from lodestar.neighbours import DECAY, RECENT, Neighbours, in_steps
-from lodestar.training.neighbour_weight import choose_weight
-from lodestar.training.start import directions, item_vectors
+from lodestar.models.closed_form.cooccurrence import CoOccurrence
+from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.training.ensemble.neighbour_blend import choose_weight
+from lodestar.training.init.item_init import item_vectors, spectral_basis
 from tests.factories import small_bundle, small_model
 from tests.unit.test_loop import NUM_ITEMS, cycles, next_items
 
 
-def counted(most: int = NUM_ITEMS, weight: float = 1.0) -> Neighbours:
+def counted(most: int = NUM_ITEMS, weight: float = 1.0) -> NeighbourTable:
     return CoOccurrence().fit(cycles(), NUM_ITEMS).neighbours(most, weight)
 
 
-def added(found: Neighbours, histories: Sequences) -> Floats:
+def added(found: NeighbourTable, histories: Sequences) -> Floats:
     scores = np.zeros((len(histories), NUM_ITEMS), dtype=np.float32)
     found.add_to(scores, histories)
     return scores
@@ -39,9 +39,9 @@ def test_all_neighbours_together_score_as_co_occurrence_does_in_a_length_that_is
 def test_the_strongest_are_kept() -> None:
     affinity = CoOccurrence().fit(cycles(), NUM_ITEMS).affinity.toarray()
     few = counted(3)
-    assert few.item.shape == few.affinity.shape == (NUM_ITEMS, 3)
+    assert few.item.shape == few.similarity.shape == (NUM_ITEMS, 3)
     for row in range(NUM_ITEMS):
-        kept = few.affinity[row] * few.scale[row]
+        kept = few.similarity[row] * few.scale[row]
         np.testing.assert_allclose(kept, np.sort(affinity[row])[::-1][:3], atol=0.51 * few.scale[row])
         np.testing.assert_allclose(affinity[row, few.item[row]], kept, atol=0.51 * few.scale[row])
 
@@ -60,14 +60,14 @@ def test_a_catalogue_where_nothing_was_taken_together_has_none() -> None:
     assert not added_to(none, [np.array([1])], 2).any()
 
 
-def added_to(found: Neighbours, histories: list[np.ndarray], num_items: int) -> Floats:
+def added_to(found: NeighbourTable, histories: list[np.ndarray], num_items: int) -> Floats:
     scores = np.zeros((len(histories), num_items), dtype=np.float32)
     found.add_to(scores, histories)
     return scores
 
 
 def test_only_the_last_items_count_and_a_step_further_back_less() -> None:
-    ones = in_steps(np.arange(9, dtype=np.uint8)[:, None], np.ones((9, 1)), 1.0)
+    ones = quantise(np.arange(9, dtype=np.uint8)[:, None], np.ones((9, 1)), 1.0)
     (scores,) = added_to(ones, [np.arange(8)], 9)
     expected = np.zeros(9)
     expected[7 : 7 - RECENT : -1] = DECAY ** np.arange(RECENT)
@@ -79,7 +79,7 @@ def test_what_is_written_is_read() -> None:
     again = neighbours.from_arrays(found.arrays())
     assert (again.weight, str(again.item.dtype)) == (2.5, "uint8")
     np.testing.assert_array_equal(again.item, found.item)
-    np.testing.assert_array_equal(again.affinity, found.affinity)
+    np.testing.assert_array_equal(again.similarity, found.similarity)
     np.testing.assert_array_equal(again.scale, found.scale)
 
 
@@ -96,7 +96,7 @@ def test_a_bundle_with_neighbours_answers_with_them(tmp_path: Path) -> None:
 
 
 def loaded(folder: Path):  # type: ignore[no-untyped-def]
-    from lodestar import bundle
+    from lodestar.bundle import bundle
 
     return bundle.load(folder)
 
@@ -107,15 +107,15 @@ def test_the_weight_is_chosen_where_they_help_and_zero_where_they_mislead() -> N
     assert helped > 0
     assert quality.ndcg > 0.5
     ahead = np.array([(items[-1] + 6) % NUM_ITEMS for items in sequences], dtype=np.int32)
-    elsewhere: Cases = replace(next_items(sequences), relevant=list(ahead[:, None]))
+    elsewhere: EvalCases = replace(next_items(sequences), relevant=list(ahead[:, None]))
     unhelped, _ = choose_weight(model, counted(), elsewhere, 10)
     assert unhelped < helped
 
 
 def test_item_vectors_have_the_spread_that_the_model_expects() -> None:
-    vectors = item_vectors(directions(cycles(), NUM_ITEMS, 8, seed=0), 8, seed=0)
+    vectors = item_vectors(spectral_basis(cycles(), NUM_ITEMS, 8, seed=0), 8, seed=0)
     assert float(vectors.std()) == pytest.approx(8**-0.5, rel=0.2)
 
 
 def test_a_catalogue_of_one_item_has_no_directions() -> None:
-    assert directions([np.zeros(1, dtype=np.int32)], 1, 8, seed=0).columns.shape == (1, 0)
+    assert spectral_basis([np.zeros(1, dtype=np.int32)], 1, 8, seed=0).columns.shape == (1, 0)

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lodestar import onnx_runtime
-from lodestar.catalogue import Catalogue, from_arrays
-from lodestar.config import LEARNT_FAMILIES, ModelConfig
-from lodestar.models.attention import Dropout
-from lodestar.models.next_item import ENCODERS, NextItem
-from lodestar.models.words import WordsOfItems, words_of
-from lodestar.training.export import graph_bytes
+from lodestar.bundle.catalogue import Catalogue, from_arrays
+from lodestar.config import TRAINED_FAMILIES, ModelConfig
+from lodestar.engine import onnx_runtime
+from lodestar.models.encoders.attention import Dropout
+from lodestar.models.encoders.item_text import ItemTokens, words_of
+from lodestar.models.encoders.next_item import ENCODERS, NextItemModel
+from lodestar.training.publish.export import graph_bytes
 
 TOLERANCE = 1e-5
 NUM_ITEMS, MAX_LENGTH = 30, 12
 WORDY = ("content", "two_tower")
-CAUSAL = [family for family in LEARNT_FAMILIES if family != "bert4rec"]
+CAUSAL = [family for family in TRAINED_FAMILIES if family != "bert4rec"]
 
 
 def catalogue(titles: Iterable[str]) -> Catalogue:
@@ -28,23 +28,23 @@ def catalogue(titles: Iterable[str]) -> Catalogue:
     return Catalogue(ids=ids, titles=titles, categories=["", "toy"] * (len(ids) // 2), is_active=np.ones(len(ids), dtype=bool))
 
 
-def written() -> WordsOfItems:
+def written() -> ItemTokens:
     return words_of(catalogue(f"colour {row % 3} size {row % 4}" for row in range(NUM_ITEMS)))
 
 
-def made(family: str) -> NextItem:
+def made(family: str) -> NextItemModel:
     torch.manual_seed(0)
     has_words = family in WORDY
-    config = ModelConfig(family=family, dim=8, layers=2, heads=2, max_length=MAX_LENGTH, words=has_words)  # type: ignore[arg-type]
-    model = NextItem(NUM_ITEMS, config, written() if has_words else None).eval()
+    config = ModelConfig(family=family, dim=8, num_layers=2, num_heads=2, max_length=MAX_LENGTH, use_text=has_words)  # type: ignore[arg-type]
+    model = NextItemModel(NUM_ITEMS, config, written() if has_words else None).eval()
     for name, values in model.named_parameters():
         if "bias" in name:
             torch.nn.init.normal_(values)
     return model
 
 
-@pytest.fixture(params=LEARNT_FAMILIES)
-def model(request: pytest.FixtureRequest) -> NextItem:
+@pytest.fixture(params=TRAINED_FAMILIES)
+def model(request: pytest.FixtureRequest) -> NextItemModel:
     return made(request.param)
 
 
@@ -53,13 +53,13 @@ def batch(rows: int, places: int) -> tuple[torch.Tensor, torch.Tensor]:
     return history, torch.ones(rows, places, dtype=torch.bool)
 
 
-def everywhere(model: NextItem, history: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def everywhere(model: NextItemModel, history: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     users: torch.Tensor = model.encoder(functional.embedding(history, model.tables()[0]), mask)
     return users
 
 
 def test_every_family_has_an_encoder() -> None:
-    assert tuple(ENCODERS) == LEARNT_FAMILIES
+    assert tuple(ENCODERS) == TRAINED_FAMILIES
 
 
 @pytest.mark.parametrize("family", CAUSAL)
@@ -77,34 +77,34 @@ def test_the_newest_place_alone_equals_the_last_of_all_places(family: str) -> No
     assert torch.allclose(model.scores(history, mask), users @ model.tables()[1].T, atol=TOLERANCE)
 
 
-def test_order_matters(model: NextItem) -> None:
+def test_order_matters(model: NextItemModel) -> None:
     history, mask = batch(1, 7)
     assert not torch.allclose(model.scores(history, mask), model.scores(history[:, [0, 1, 2, 3, 4, 6, 5]], mask), atol=1e-3)
 
 
-def test_padding_on_the_left_changes_nothing(model: NextItem) -> None:
+def test_padding_on_the_left_changes_nothing(model: NextItemModel) -> None:
     history, mask = batch(3, 5)
     padded = torch.cat([torch.zeros(3, 4, dtype=torch.int64), history], dim=1)
     reach = torch.cat([torch.zeros(3, 4, dtype=torch.bool), mask], dim=1)
     assert torch.allclose(model.scores(padded, reach), model.scores(history, mask), atol=TOLERANCE)
 
 
-def test_an_empty_history_gives_finite_scores(model: NextItem) -> None:
+def test_an_empty_history_gives_finite_scores(model: NextItemModel) -> None:
     assert torch.isfinite(model.scores(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.bool))).all()
 
 
 @pytest.mark.parametrize(("rows", "places"), [(1, 1), (4, 3), (2, 12), (1, 20)])
-def test_what_is_exported_gives_the_same_scores(model: NextItem, rows: int, places: int) -> None:
+def test_what_is_exported_gives_the_same_scores(model: NextItemModel, rows: int, places: int) -> None:
     history, mask = batch(rows, places)
     mask[0, : places // 2] = False
-    table, encoder = model.served()
+    table, encoder = model.export_parts()
     session = onnx_runtime.session(graph_bytes(encoder, table.shape[1]), threads=1)
     vectors = table[history].numpy() * mask.numpy()[:, :, None]
     users = session.run(["user"], {"history": vectors, "mask": mask.numpy()})[0]
     np.testing.assert_allclose(users @ table.numpy().T, model.scores(history, mask).detach().numpy(), atol=1e-4)
 
 
-def test_a_batch_teaches_each_place_or_what_was_hidden(model: NextItem) -> None:
+def test_a_batch_teaches_each_place_or_what_was_hidden(model: NextItemModel) -> None:
     history, mask = batch(4, 6)
     mask[0, :3] = False
     target = torch.roll(history, -1, dims=1)
@@ -126,14 +126,16 @@ def test_hidden_places_are_foretold_without_being_seen() -> None:
     heard = []
     for table in tables:
         torch.manual_seed(3)
-        users, targets, hidden = model.encoder.learn(table, torch.full_like(history, 7), mask, torch.full_like(history, 5))
+        users, targets, hidden = model.encoder.training_targets(table, torch.full_like(history, 7), mask, torch.full_like(history, 5))
         heard.append(users[hidden & (targets == 5)])
     assert len(heard[0]) == 1
     assert torch.equal(heard[0], heard[1])
 
 
 def test_all_parts_of_a_path_and_all_tags_are_words_of_their_own() -> None:
-    items = replace(catalogue(["Toy", "toy"]), marks=[("category toy", "category wood", "tag red"), ("tag red", "category wood")])
+    items = replace(
+        catalogue(["Toy", "toy"]), categories_and_tags=[("category toy", "category wood", "tag red"), ("tag red", "category wood")]
+    )
     found = words_of(from_arrays(items.arrays()))
     assert found.num_words == 3  # category wood, tag red, toy
     parts = [found.word[start:end].tolist() for start, end in zip(found.starts, found.starts[1:], strict=False)]
@@ -155,8 +157,8 @@ def test_a_catalogue_without_words_is_one_too(count: int) -> None:
 
 def test_an_item_that_nobody_took_is_where_its_words_put_it() -> None:
     model = made("two_tower")
-    model.forget_untaken([np.arange(1, NUM_ITEMS, dtype=np.int32)])
-    table, _ = model.served()
+    model.zero_unseen_items([np.arange(1, NUM_ITEMS, dtype=np.int32)])
+    table, _ = model.export_parts()
     assert model.words is not None
     assert torch.equal(table[0], model.words()[0])
     assert not torch.equal(table[12], model.words()[12])

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lodestar.data import parquet, parquet_encodings
 from lodestar.data.ingest import validate
-from lodestar.data.parquet import read_parquet
+from lodestar.data.readers import parquet, parquet_encodings
+from lodestar.data.readers.parquet import read_parquet
 from lodestar.errors import DataError
 from tests.unit.test_limits import MB
 
@@ -146,7 +146,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_by_a_trial(what: str, tmp_pa
     make, options = BOMBS[what]
     pq.write_table(pa.table({"query_text": make()}), tmp_path / "bomb.parquet", compression="zstd", **options)
     assert (tmp_path / "bomb.parquet").stat().st_size < MB // 8
-    monkeypatch.setattr(parquet, "MOST_READING_BYTES", 128 * MB)
+    monkeypatch.setattr(parquet, "MAX_READING_BYTES", 128 * MB)
     with pytest.raises(DataError, match=r"E176 bomb\.parquet: reading the file takes more than 128 MiB"):
         list(read_parquet(tmp_path / "bomb.parquet", ("query_text",)).batches())
 
@@ -194,7 +194,7 @@ def test_a_column_of_json_is_read_as_its_text(tmp_path: Path) -> None:
     """As DuckDB writes one."""
     attrs = pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(['{"a": "1"}'] * 8))
     report = validate(str(write_events(tmp_path / "events.parquet", attrs=attrs))).tables["events"]
-    assert (report.rows_in, report.kept) == (8, 8)
+    assert (report.rows_in, report.rows_kept) == (8, 8)
 
 
 def test_a_trial_imports_nothing_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lodestar.engine.recommender import Candidates
-from serving.predictor import short_asks
+from serving.predictor import measure_inline_requests
 from tests.unit.test_app import Served
 
 
@@ -55,7 +55,7 @@ def test_long_rankings_run_beside_the_event_loop(tmp_path: Path, monkeypatch: py
 
 
 def test_a_small_model_ranks_many_lists_at_once(served: Served) -> None:
-    assert short_asks(served.predictor.recommender) > 1
+    assert measure_inline_requests(served.predictor.recommender) > 1
 
 
 def test_a_log_that_cannot_be_written_costs_no_answer(served: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from cli.main import main
 from lodestar.data.ingest import ingest
-from lodestar.data.tables import Tables
-from lodestar.evaluation.profile import Profile, page, profile
+from lodestar.data.tables.tables import Tables
+from lodestar.evaluation.report.profile import Profile, page, profile
 
 HEADER = "user_id,item_id,event_type,event_time,price_paid"
 ROWS = [f"person-{user},thing-{(user * step) % 7},view,2026-01-0{1 + step}T0{user}:30:00Z,1" for user in range(6) for step in range(6)]
@@ -40,7 +40,7 @@ def test_it_counts_what_is_there(data: Path, tmp_path: Path) -> None:
     assert found.per_user.tolist() == [6] * 6
     assert found.per_item.tolist() == sorted(items.count(item) for item in set(items))
     columns = {column.name: column for column in found.columns["items"]}
-    assert (columns["price"].share, columns["price"].distinct, columns["price"].least, columns["price"].most) == (1.0, 9, "0.5", "8.5")
+    assert (columns["price"].share, columns["price"].distinct, columns["price"].min, columns["price"].max) == (1.0, 9, "0.5", "8.5")
     assert "tags" not in columns
 
 
@@ -59,7 +59,7 @@ def test_data_with_an_order_only_have_no_charts_of_time(tmp_path: Path) -> None:
     (tmp_path / "data" / "interactions.csv").write_text("\n".join(["user_id,item_id,position", *rows]) + "\n")
     content = page(looked_at(tmp_path / "data", tmp_path))
     assert content.count('<svg class="chart"') == 2
-    assert "The data give an order and no times" in content
+    assert "The data have an order but no timestamps" in content
 
 
 def test_the_command_writes_the_page_and_bad_data_write_none(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

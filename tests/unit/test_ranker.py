@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lodestar import bundle
-from lodestar.config import RankConfig
+from lodestar.bundle import bundle
+from lodestar.bundle.ranker import Ranker as Bundled
+from lodestar.config import RankerConfig
 from lodestar.engine.recommender import Recommender
 from lodestar.engine.reranker import Reranker
 from lodestar.errors import DataError
-from lodestar.models.ranker import Ranker
-from lodestar.ranker import Ranker as Bundled
-from lodestar.schema import pairs
-from lodestar.training.ranked import Worth, graph_of
+from lodestar.models.ranker.ranker import Ranker
+from lodestar.schema import ranker_inputs
+from lodestar.training.ranker.ranker_stage import WeightedTaskScore, export_onnx
 from tests.factories import counting_ranker, small_bundle
 
 DIM, WIDTH, TASKS = 6, 8, 2
@@ -23,13 +23,13 @@ DIM, WIDTH, TASKS = 6, 8, 2
 @pytest.fixture
 def model() -> Ranker:
     torch.manual_seed(0)
-    return Ranker(DIM, len(pairs.NAMES), TASKS, RankConfig(candidates=10, dim=WIDTH)).eval()
+    return Ranker(DIM, len(ranker_inputs.NAMES), TASKS, RankerConfig(candidates=10, dim=WIDTH)).eval()
 
 
 def asked(length: int, candidates: int, requests: int = 1) -> tuple[torch.Tensor, ...]:
-    chance = torch.Generator().manual_seed(length * 100 + candidates)
-    shapes = ((requests, length, DIM), (requests, candidates, DIM), (requests, candidates, len(pairs.NAMES)))
-    history, items, counts = (torch.randn(shape, generator=chance) for shape in shapes)
+    rng = torch.Generator().manual_seed(length * 100 + candidates)
+    shapes = ((requests, length, DIM), (requests, candidates, DIM), (requests, candidates, len(ranker_inputs.NAMES)))
+    history, items, counts = (torch.randn(shape, generator=rng) for shape in shapes)
     return history, torch.ones(requests, length, dtype=torch.bool), items, counts
 
 
@@ -62,13 +62,15 @@ def test_the_newest_places_are_told_from_the_others(model: Ranker) -> None:
 @pytest.mark.parametrize(("length", "candidates"), [(1, 1), (7, 10), (50, 100)])
 def test_the_graph_gives_the_model_s_answers(model: Ranker, length: int, candidates: int) -> None:
     weights = [0.5, 0.25]
-    chance = np.random.default_rng(0)
-    vectors = chance.normal(size=(200, DIM)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(200, DIM)).astype(np.float32)
     rows = model.item(torch.from_numpy(vectors)).numpy().astype(np.float16)
-    served = Reranker(Bundled(graph=graph_of(Worth(model, weights), WIDTH), vectors=rows, candidates=candidates, max_length=50), 1)
-    history, items = chance.integers(0, 200, length).astype(np.int32), chance.permutation(200)[:candidates].astype(np.intp)
-    counts = chance.random((candidates, len(pairs.NAMES)), dtype=np.float32)
-    found = served.worth(history, items, counts)
+    served = Reranker(
+        Bundled(graph=export_onnx(WeightedTaskScore(model, weights), WIDTH), vectors=rows, candidates=candidates, max_length=50), 1
+    )
+    history, items = rng.integers(0, 200, length).astype(np.int32), rng.permutation(200)[:candidates].astype(np.intp)
+    counts = rng.random((candidates, len(ranker_inputs.NAMES)), dtype=np.float32)
+    found = served.score(history, items, counts)
     table = torch.from_numpy(vectors)
     answers = model(
         table[history.astype(np.int64)][None], torch.ones(1, length, dtype=torch.bool), table[items][None], torch.from_numpy(counts)[None]
@@ -82,15 +84,15 @@ def test_a_list_is_ordered_by_retrieval_and_worth_and_what_was_not_looked_at_fol
     by_retrieval = plain.candidates(["i1", "i2"], 8)
     found = ranked.candidates(["i1", "i2"], 8)
     np.testing.assert_array_equal(found.rows, by_retrieval.rows)
-    counts = np.zeros((4, len(pairs.NAMES)), dtype=np.float32)
-    counts[:, pairs.NAMES.index("taken_1d")] = [0.0, 0.9, 0.1, 0.8]
-    wanted = found.scores[:4] + 3.0 * counts[:, pairs.NAMES.index("taken_1d")]
+    counts = np.zeros((4, len(ranker_inputs.NAMES)), dtype=np.float32)
+    counts[:, ranker_inputs.NAMES.index("interactions_1d")] = [0.0, 0.9, 0.1, 0.8]
+    wanted = found.scores[:4] + 3.0 * counts[:, ranker_inputs.NAMES.index("interactions_1d")]
     order = np.argsort(-wanted, kind="stable")
     assert not np.array_equal(order, np.arange(4))
-    ordered = ranked.reranked(found, counts)
+    ordered = ranked.rerank(found, counts)
     np.testing.assert_array_equal(ordered.rows, [*found.rows[:4][order], *found.rows[4:]])
     np.testing.assert_allclose(ordered.scores[:4], wanted[order], rtol=1e-5)
-    assert [place.item_id for place in ranked.listed(ordered)] == [f"i{row}" for row in ordered.rows]
+    assert [place.item_id for place in ranked.to_recommendations(ordered)] == [f"i{row}" for row in ordered.rows]
 
 
 def test_more_are_looked_at_than_are_asked_for_and_none_for_who_is_new(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_more_are_looked_at_than_are_asked_for_and_none_for_who_is_new(tmp_path:
     assert len(ranked.candidates(["i1"], 2).rows) == 6
     new = ranked.candidates([], 2)
     assert len(new.rows) == 2
-    assert ranked.reranked(new, np.ones((2, len(pairs.NAMES)), dtype=np.float32)) is new
+    assert ranked.rerank(new, np.ones((2, len(ranker_inputs.NAMES)), dtype=np.float32)) is new
     assert len(ranked.recommend(["i1"], 2)) == 2
 
 

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from lodestar import schema
-from lodestar.catalogue import Catalogue
-from lodestar.config import RankConfig
-from lodestar.data.interactions import Interactions
-from lodestar.data.splits import Cases, last_moments
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.config import RankerConfig
+from lodestar.data.split.interactions import Interactions
+from lodestar.data.split.splits import EvalCases, training_cutoffs
 from lodestar.errors import DataError
-from lodestar.features.store import FeatureSet
-from lodestar.models.ranker import Ranker
-from lodestar.schema import pairs
-from lodestar.schema.places import TRAINING_SET
-from lodestar.training import rank_weights, ranking
-from lodestar.training.rank_weights import Shortlists
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.models.ranker.ranker import Ranker
+from lodestar.schema import ranker_inputs
+from lodestar.schema.store_keys import TRAINING_SET
+from lodestar.training.ranker import ranker_blend, ranker_training
+from lodestar.training.ranker.ranker_blend import Shortlists
 from tests.factories import EPOCH_US, SECOND_US
 
 NUM_ITEMS, NEVER = 10, np.iinfo(np.int64).max
@@ -44,73 +44,75 @@ def training_set(folder: Path, rows: list[tuple[str, str, int, int]], **columns:
     moments = pd.to_datetime([EPOCH_US + second * SECOND_US for second in seconds], unit="us", utc=True).astype("datetime64[us, UTC]")
     content = {schema.USER_ID: users, schema.ITEM_ID: items, schema.FEATURE_TIME: moments, schema.LABEL: labels}
     content |= {name: [None] * len(rows) for name in (schema.BOUGHT, schema.COMPLETED, schema.RATING)}
-    content |= {name: np.full(len(rows), 0.5, dtype=np.float32) for name in pairs.NAMES}
+    content |= {name: np.full(len(rows), 0.5, dtype=np.float32) for name in ranker_inputs.NAMES}
     pd.DataFrame(content | columns).to_parquet(folder / TRAINING_SET)
     return folder
 
 
 def test_a_row_knows_the_history_before_its_moment_and_no_more(tmp_path: Path) -> None:
     rows = [("a", "i7", 10, 0), ("a", "i8", 25, 1), ("b", "i9", 100, 1), ("nobody", "i1", 5, 1), ("a", "unheard of", 5, 1)]
-    found = ranking.read(training_set(tmp_path, rows), interactions(TAKEN), np.full(2, NEVER))
+    found = ranker_training.read(training_set(tmp_path, rows), interactions(TAKEN), np.full(2, NEVER))
     assert found.item.tolist() == [7, 8, 9]
     assert list(zip(found.start.tolist(), found.end.tolist(), strict=True)) == [(0, 0), (0, 2), (3, 5)]
-    assert (found.tasks, found.answers[:, 0].tolist()) == ((schema.LABEL,), [0.0, 1.0, 1.0])
+    assert (found.tasks, found.labels[:, 0].tolist()) == ((schema.LABEL,), [0.0, 1.0, 1.0])
 
 
 def test_what_was_taken_already_is_no_candidate_and_what_is_held_out_is_not_learnt(tmp_path: Path) -> None:
     rows = [("a", "i0", 10, 1), ("a", "i0", 11, 1), ("a", "i2", 30, 1), ("a", "i9", 31, 0), ("b", "i9", 31, 0)]
     until = np.array([EPOCH_US + 30 * SECOND_US, NEVER])
-    found = ranking.read(training_set(tmp_path, rows), interactions(TAKEN), until)
+    found = ranker_training.read(training_set(tmp_path, rows), interactions(TAKEN), until)
     assert (found.item.tolist(), found.end.tolist()) == ([0, 9], [0, 4])
 
 
 def test_answers_are_shares_and_a_task_without_two_of_them_is_none(tmp_path: Path) -> None:
     rows = [("a", "i5", 5, 1), ("a", "i6", 6, 1), ("a", "i7", 7, 0)]
     columns = {schema.RATING: [1.0, 5.0, None], schema.BOUGHT: [0.0, 0.0, None]}
-    found = ranking.read(training_set(tmp_path, rows, **columns), interactions(TAKEN), np.full(2, NEVER))
+    found = ranker_training.read(training_set(tmp_path, rows, **columns), interactions(TAKEN), np.full(2, NEVER))
     assert found.tasks == (schema.LABEL, schema.RATING)
-    np.testing.assert_array_equal(found.answers, np.array([[1, 0], [1, 1], [0, np.nan]], dtype=np.float32))
+    np.testing.assert_array_equal(found.labels, np.array([[1, 0], [1, 1], [0, np.nan]], dtype=np.float32))
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_labels_of_one_class_are_refused(label: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"E210.*all 2 labels"):
-        ranking.read(training_set(tmp_path, [("a", "i5", 5, label), ("b", "i6", 6, label)]), interactions(TAKEN), np.full(2, NEVER))
+        ranker_training.read(training_set(tmp_path, [("a", "i5", 5, label), ("b", "i6", 6, label)]), interactions(TAKEN), np.full(2, NEVER))
 
 
 def test_a_count_that_is_no_number_is_named(tmp_path: Path) -> None:
     heat = np.array([0.5, np.nan], dtype=np.float32)
     with pytest.raises(DataError, match=r"E107.*nan for heat in row 1"):
-        ranking.read(training_set(tmp_path, [("a", "i5", 5, 1), ("b", "i6", 6, 0)], heat=heat), interactions(TAKEN), np.full(2, NEVER))
+        ranker_training.read(
+            training_set(tmp_path, [("a", "i5", 5, 1), ("b", "i6", 6, 0)], heat=heat), interactions(TAKEN), np.full(2, NEVER)
+        )
 
 
 def test_features_that_were_not_published_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="E151"):
-        ranking.read(tmp_path, interactions(TAKEN), np.full(2, NEVER))
+        ranker_training.read(tmp_path, interactions(TAKEN), np.full(2, NEVER))
 
 
 def test_nothing_of_the_validation_part_is_learnt() -> None:
-    cases = Cases(user=np.array([1], dtype=np.int32), history=[], relevant=[], moment=np.array([7]))
-    assert last_moments(2, cases, by_time=False).tolist() == [NEVER, 7]
-    assert last_moments(2, cases, by_time=True).tolist() == [7, 7]
+    cases = EvalCases(user=np.array([1], dtype=np.int32), history=[], relevant=[], cutoff_us=np.array([7]))
+    assert training_cutoffs(2, cases, by_time=False).tolist() == [NEVER, 7]
+    assert training_cutoffs(2, cases, by_time=True).tolist() == [7, 7]
 
 
-def drawn(count: int) -> tuple[ranking.Rows, Interactions]:
+def drawn(count: int) -> tuple[ranker_training.RankerDataset, Interactions]:
     """Rows in which an item is taken up where its first count and a number of its own both are high."""
-    chance = np.random.default_rng(0)
-    counts, item = chance.random((count, len(pairs.NAMES)), dtype=np.float32), chance.integers(0, NUM_ITEMS, count)
+    rng = np.random.default_rng(0)
+    counts, item = rng.random((count, len(ranker_inputs.NAMES)), dtype=np.float32), rng.integers(0, NUM_ITEMS, count)
     label = (counts[:, 5] > 0.5) & (item % 2 == 0)
     nowhere = np.zeros(count, dtype=np.int64)
-    rows = ranking.Rows(
-        tasks=(schema.LABEL,), start=nowhere, end=nowhere, item=item, counts=counts, answers=label[:, None].astype(np.float32)
+    rows = ranker_training.RankerDataset(
+        tasks=(schema.LABEL,), start=nowhere, end=nowhere, item=item, counts=counts, labels=label[:, None].astype(np.float32)
     )
     return rows, interactions(TAKEN)
 
 
 def taught(seed: int = 0) -> Ranker:
     rows, taken = drawn(4000)
-    config = RankConfig(candidates=10, dim=16, epochs=15, batch_rows=64, learning_rate=1e-2)
-    return ranking.learnt(rows, taken, vectors(), config, seed)
+    config = RankerConfig(candidates=10, dim=16, epochs=15, batch_size=64, learning_rate=1e-2)
+    return ranker_training.train_ranker(rows, taken, vectors(), config, seed)
 
 
 def vectors() -> NDArray[np.float32]:
@@ -120,7 +122,7 @@ def vectors() -> NDArray[np.float32]:
 @torch.no_grad()
 def answers(model: Ranker) -> NDArray[np.float32]:
     """To every item with a low count, then with a high one, [2, items]."""
-    counts = torch.full((2, NUM_ITEMS, len(pairs.NAMES)), 0.5)
+    counts = torch.full((2, NUM_ITEMS, len(ranker_inputs.NAMES)), 0.5)
     counts[0, :, 5], counts[1, :, 5] = 0.1, 0.9
     items = torch.from_numpy(vectors())[None].expand(2, -1, -1)
     found: NDArray[np.float32] = model(torch.zeros(2, 1, NUM_ITEMS), torch.zeros(2, 1, dtype=torch.bool), items, counts)[:, :, 0].numpy()
@@ -150,26 +152,26 @@ class Fixed(torch.nn.Module):
 
 @pytest.mark.parametrize("tells", [True, False])
 def test_a_ranker_speaks_as_loud_as_it_is_right(tells: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cases, width, chance = 200, NUM_ITEMS, np.random.default_rng(0)
-    item = np.stack([chance.permutation(width) for _ in range(cases)])
-    wanted = chance.integers(0, width, cases)
+    cases, width, rng = 200, NUM_ITEMS, np.random.default_rng(0)
+    item = np.stack([rng.permutation(width) for _ in range(cases)])
+    wanted = rng.integers(0, width, cases)
     is_taken = torch.from_numpy(item == wanted[:, None])
-    score = torch.from_numpy(np.sort(chance.normal(size=(cases, width)).astype(np.float32), axis=1)[:, ::-1].copy()) + is_taken
-    noise = torch.from_numpy(chance.normal(size=(cases, width, 2)).astype(np.float32))
+    score = torch.from_numpy(np.sort(rng.normal(size=(cases, width)).astype(np.float32), axis=1)[:, ::-1].copy()) + is_taken
+    noise = torch.from_numpy(rng.normal(size=(cases, width, 2)).astype(np.float32))
     noise[:, :, 1] += 2 * is_taken * tells
-    asked = Cases(
+    asked = EvalCases(
         user=np.zeros(cases, dtype=np.int32),
         history=[np.array([0], dtype=np.int32)] * cases,
         relevant=[np.array([one], dtype=np.int32) for one in wanted],
-        moment=np.zeros(cases, dtype=np.int64),
+        cutoff_us=np.zeros(cases, dtype=np.int64),
     )
-    given = "lodestar.training.rank_weights.known.counts"
+    given = "lodestar.training.ranker.ranker_blend.historical_counts.counts"
     monkeypatch.setattr(given, lambda _, view, rows, __: np.zeros((len(rows), len(schema.VIEWS[view].counts))))
     names = [f"i{row}" for row in range(NUM_ITEMS)]
     items = Catalogue(ids=names, titles=names, categories=names, is_active=np.ones(NUM_ITEMS, dtype=bool))
     found = FeatureSet(root=tmp_path, interactions=interactions(TAKEN), items=items, digest="")
-    lists = Shortlists(cases=asked, item=item, score=score, is_taken=is_taken)
-    weights, before, after = rank_weights.choose(Fixed(noise), vectors(), lists, found, 5)  # type: ignore[arg-type]
+    lists = Shortlists(cases=asked, item=item, score=score, is_relevant=is_taken)
+    weights, before, after = ranker_blend.fit_ranker_blend(Fixed(noise), vectors(), lists, found, 5)  # type: ignore[arg-type]
     if tells:
         assert weights[1] > 10 * weights[0]
         assert after > before + 0.05

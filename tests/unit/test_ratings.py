@@ -5,32 +5,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lodestar.data.cells import Cells
+from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.errors import DataError
-from lodestar.models import rating_factors
-from lodestar.models.rating_factors import RatingFactors, _wishart
-from lodestar.models.ratings import Biases, RatingNeighbours, rmse, similarities
+from lodestar.models.ratings import rating_factors
+from lodestar.models.ratings.rating_factors import RatingFactors, _wishart
+from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse, similarities
 
 NONE = np.nan
 
 
-def cells(rows: list[tuple[int, int, float]]) -> Cells:
+def cells(rows: list[tuple[int, int, float]]) -> RatingTriples:
     user, item, value = (np.array(column) for column in zip(*rows, strict=True))
-    return Cells(user=user, item=item, value=value.astype(float), time_s=np.zeros(len(rows), dtype=np.int64))
+    return RatingTriples(user=user, item=item, value=value.astype(float), time_s=np.zeros(len(rows), dtype=np.int64))
 
 
-def some(cells: Cells, rows: np.ndarray) -> Cells:
-    return Cells(user=cells.user[rows], item=cells.item[rows], value=cells.value[rows], time_s=cells.time_s[rows])
+def some(cells: RatingTriples, rows: np.ndarray) -> RatingTriples:
+    return RatingTriples(user=cells.user[rows], item=cells.item[rows], value=cells.value[rows], time_s=cells.time_s[rows])
 
 
-def planted(seed: int = 0) -> tuple[Cells, np.ndarray, np.ndarray]:
+def planted(seed: int = 0) -> tuple[RatingTriples, np.ndarray, np.ndarray]:
     """40 users and 30 items with two hidden directions, one of which is written in an attribute; half the cells are rated."""
-    chance = np.random.default_rng(seed)
-    users, items = chance.normal(size=(40, 2)), chance.normal(size=(30, 2))
-    user, item = np.nonzero(chance.random((40, 30)) < 0.5)
-    value = 3 + 0.5 * chance.normal(size=40)[user] + (users[user] * items[item]).sum(axis=1) + 0.1 * chance.normal(size=len(user))
-    time_s = chance.integers(0, 30 * 86_400, len(user))
-    return Cells(user=user, item=item, value=value, time_s=time_s), users[:, :1], items[:, :1]
+    rng = np.random.default_rng(seed)
+    users, items = rng.normal(size=(40, 2)), rng.normal(size=(30, 2))
+    user, item = np.nonzero(rng.random((40, 30)) < 0.5)
+    value = 3 + 0.5 * rng.normal(size=40)[user] + (users[user] * items[item]).sum(axis=1) + 0.1 * rng.normal(size=len(user))
+    time_s = rng.integers(0, 30 * 86_400, len(user))
+    return RatingTriples(user=user, item=item, value=value, time_s=time_s), users[:, :1], items[:, :1]
 
 
 def test_similarities_by_hand() -> None:
@@ -46,7 +46,7 @@ def test_similarities_by_hand() -> None:
 @pytest.mark.parametrize("kind", ["cosine", "pearson", "jaccard"])
 def test_an_item_nobody_rated_is_like_none_and_gets_the_users_mean(kind: str) -> None:
     model = RatingNeighbours(kind).fit(cells([(0, 0, 4.0), (0, 1, 2.0), (1, 0, 5.0)]), 3, 3)  # type: ignore[arg-type]
-    assert not model.alike[2].any()
+    assert not model.similarities[2].any()
     assert model.predict(cells([(0, 2, 0.0), (2, 2, 0.0)])) == pytest.approx([3.0, 11 / 3])
 
 
@@ -59,13 +59,13 @@ def test_factors_find_what_was_planted_and_biases_cannot() -> None:
     known, users, items = planted()
     is_held = np.random.default_rng(1).random(len(known)) < 0.2
     learnt, held = some(known, ~is_held), some(known, is_held)
-    factors = RatingFactors(dim=3, burn_in=50, sweeps=100).fit(learnt, users, items)
+    factors = RatingFactors(dim=3, burn_in=50, num_samples=100).fit(learnt, users, items)
     assert rmse(factors.predict(held), held) < 0.5 < rmse(Biases().fit(learnt, 40, 30).predict(held), held)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_none_leaves_the_range_of_ratings() -> None:
     known, users, items = planted()
-    first, second = (RatingFactors(dim=2, burn_in=3, sweeps=5, seed=4).fit(known, users, items).predict(known) for _ in range(2))
+    first, second = (RatingFactors(dim=2, burn_in=3, num_samples=5, seed=4).fit(known, users, items).predict(known) for _ in range(2))
     assert np.array_equal(first, second)
     assert known.value.min() <= first.min() <= first.max() <= known.value.max()
 
@@ -73,15 +73,15 @@ def test_the_same_seed_gives_the_same_numbers_and_none_leaves_the_range_of_ratin
 def test_users_items_and_days_that_were_never_seen_are_foretold_too() -> None:
     known, users, items = planted()
     learnt = some(known, (known.user != 0) & (known.item != 0))
-    later = Cells(user=np.array([0, 1]), item=np.array([1, 0]), value=np.zeros(2), time_s=np.full(2, 10**9))
-    found = RatingFactors(dim=2, burn_in=5, sweeps=10).fit(learnt, users, items).predict(later)
+    later = RatingTriples(user=np.array([0, 1]), item=np.array([1, 0]), value=np.zeros(2), time_s=np.full(2, 10**9))
+    found = RatingFactors(dim=2, burn_in=5, num_samples=10).fit(learnt, users, items).predict(later)
     assert np.isfinite(found).all()
 
 
 def test_without_attributes_it_learns_from_ratings_alone() -> None:
     known, _, _ = planted()
     none = np.zeros((40, 0)), np.zeros((30, 0))
-    assert rmse(RatingFactors(dim=2, burn_in=30, sweeps=30).fit(known, *none).predict(known), known) < 0.5
+    assert rmse(RatingFactors(dim=2, burn_in=30, num_samples=30).fit(known, *none).predict(known), known) < 0.5
 
 
 def test_what_is_no_number_is_named() -> None:
@@ -97,26 +97,26 @@ def test_what_is_no_number_is_named() -> None:
 
 def test_wishart_draws_have_the_right_mean() -> None:
     scale = np.array([[0.5, 0.2], [0.2, 0.3]])
-    chance = np.random.default_rng(0)
-    mean = np.mean([_wishart(scale, 7, chance) for _ in range(4000)], axis=0)
+    rng = np.random.default_rng(0)
+    mean = np.mean([_wishart(scale, 7, rng) for _ in range(4000)], axis=0)
     np.testing.assert_allclose(mean, 7 * scale, rtol=0.05)
 
 
 def test_the_average_foretells_what_the_samples_do_where_time_says_nothing() -> None:
     known, users, items = planted()
-    model = RatingFactors(dim=3, burn_in=30, sweeps=60).fit(known, users, items)
+    model = RatingFactors(dim=3, burn_in=30, num_samples=60).fit(known, users, items)
     everything = cells([(user, item, 3.0) for user in range(40) for item in range(30)])
-    usual, (user_bias, item_bias), (user_vectors, item_vectors) = model.average(90)
+    usual, (user_bias, item_bias), (user_vectors, item_vectors) = model.posterior_mean(90)
     found = usual + user_bias[everything.user] + item_bias[everything.item] + (user_vectors @ item_vectors.T).ravel()
     years_later = replace(everything, time_s=np.full(len(everything), 10**9))
     assert found.clip(model.lowest, model.highest) == pytest.approx(model.predict(years_later), abs=1e-5)
-    _, _, (few, _) = model.average(2)
+    _, _, (few, _) = model.posterior_mean(2)
     assert few.shape == (40, 2)
 
 
 def test_who_rated_what_is_left_out_where_it_would_be_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rating_factors, "MOST_IN_SETS", 10)
+    monkeypatch.setattr(rating_factors, "MAX_SET_COLUMNS", 10)
     known, _, _ = planted()
     nothing_known = np.zeros((40, 0)), np.zeros((30, 0))
-    model = RatingFactors(dim=3, burn_in=50, sweeps=100).fit(known, *nothing_known)
+    model = RatingFactors(dim=3, burn_in=50, num_samples=100).fit(known, *nothing_known)
     assert rmse(model.predict(known), known) < 0.5

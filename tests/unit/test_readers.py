@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lodestar.data import parquet_encodings
-from lodestar.data.readers import read
+from lodestar.data.readers import parquet_encodings
+from lodestar.data.readers.readers import read
 from lodestar.errors import DataError, UsageError
 
 Row = dict[str, str]

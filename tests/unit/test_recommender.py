@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lodestar import bundle
-from lodestar.engine.recommender import HISTORIES_AT_ONCE, PERSONAL, POPULAR, Recommendation, Recommender, Rows, best
+from lodestar.bundle import bundle
+from lodestar.engine.recommender import HISTORIES_AT_ONCE, PERSONAL, POPULAR, Recommendation, Recommender, Rows, top_k
 from tests.factories import MAX_LENGTH, small_bundle, small_model
 
 TOLERANCE = 1e-4
@@ -110,13 +110,13 @@ def test_answering_changes_nothing_in_the_bundle(recommender: Recommender) -> No
     ],
 )
 def test_the_best_come_first_and_ties_in_row_order(scores: list[float], k: int, expected: list[int]) -> None:
-    assert best(np.array(scores, dtype=np.float32), k).tolist() == expected
+    assert top_k(np.array(scores, dtype=np.float32), k).tolist() == expected
 
 
 @pytest.mark.parametrize("count", [63, 64, 640, 641, 5000])
 def test_the_best_of_many_are_those_of_a_full_sort(count: int) -> None:
-    chance = np.random.default_rng(count)
-    for values in (chance.normal(size=count), chance.integers(0, 5, size=count), np.where(chance.random(count) < 0.01, 1.0, -np.inf)):
+    rng = np.random.default_rng(count)
+    for values in (rng.normal(size=count), rng.integers(0, 5, size=count), np.where(rng.random(count) < 0.01, 1.0, -np.inf)):
         scores = values.astype(np.float32)
         for k in (1, 10, count):
-            assert best(scores, k).tolist() == [row for row in np.argsort(-scores, kind="stable")[:k] if scores[row] > -np.inf]
+            assert top_k(scores, k).tolist() == [row for row in np.argsort(-scores, kind="stable")[:k] if scores[row] > -np.inf]

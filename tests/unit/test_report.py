@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from lodestar.config import Recipe, TrainConfig
-from lodestar.evaluation.card import card
-from lodestar.evaluation.exhibits import EPOCHS, Example, Exhibits, Place, epochs
-from lodestar.evaluation.guard import verdict
+from lodestar.evaluation.gate import verdict
 from lodestar.evaluation.intervals import Interval
-from lodestar.evaluation.outcome import Evaluation, Figures, Identity, Protocol
-from lodestar.evaluation.plots import Axis, Line, bar, lines
-from lodestar.evaluation.report import page
+from lodestar.evaluation.report.card import card
+from lodestar.evaluation.report.plots import Axis, Line, bar, lines
+from lodestar.evaluation.report.report import page
+from lodestar.evaluation.report.report_data import EPOCHS, Example, ListedItem, ReportData, epochs
+from lodestar.evaluation.results import BundleSummary, Evaluation, ModelMetrics, Protocol
 from lodestar.evaluation.slices import Slice
 
 NASTY = "<script>alert('x')</script> | **bold** [link](javascript:x)"
@@ -27,26 +27,26 @@ def interval(value: float, width: float = 0.01) -> Interval:
     return Interval(value=value, low=value - width, high=value + width)
 
 
-def figures(value: float) -> Figures:
+def figures(value: float) -> ModelMetrics:
     names = [f"{kind}_at_10" for kind in ("hr", "recall", "ndcg", "mrr", "map", "novelty")]
-    return Figures(metrics=dict.fromkeys(names, interval(value)), catalogue={"coverage_at_10": 0.4, "gini_at_10": 0.8})
+    return ModelMetrics(metrics=dict.fromkeys(names, interval(value)), catalogue={"coverage_at_10": 0.4, "gini_at_10": 0.8})
 
 
-def identity(digest: str, precision: str, num_bytes: int) -> Identity:
+def identity(digest: str, precision: str, num_bytes: int) -> BundleSummary:
     shape = {"max_length": 50, "ranked": 100}
-    return Identity(
+    return BundleSummary(
         digest=digest, features="f1", family="sasrec", table_precision=precision, encoder_precision="fp32", num_bytes=num_bytes, **shape
     )
 
 
 def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
     weak = Slice(
-        by="category of the item taken next",
+        by="category of the next item",
         label=NASTY,
         users=7,
         model={"ndcg_at_10": interval(0.02)},
         baseline={"ndcg_at_10": interval(0.05)},
-        ahead={"ndcg_at_10": interval(-0.03)},
+        lead={"ndcg_at_10": interval(-0.03)},
     )
     lead = {name: interval(model - rival) for name in figures(0).metrics}
     return Evaluation(
@@ -67,7 +67,7 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
         recipe=Recipe(name="tiny", train=TrainConfig()),
         models={"model": figures(model), "uncompressed": figures(model), "popularity": figures(rival)},
         skipped={"ease": "left out: too large"},
-        rival="popularity",
+        best_baseline="popularity",
         differences=lead,
         slices=[weak],
         verdict=verdict(model, {"popularity": rival}),
@@ -75,11 +75,11 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
     )
 
 
-def exhibits(**changes: object) -> Exhibits:
+def exhibits(**changes: object) -> ReportData:
     curve = np.linspace(0, 1, 101)
-    example = Example(history=[NASTY], earlier=3, recommended=[Place(title=NASTY, is_taken=True)], taken=["next"], place=1)
+    example = Example(history=[NASTY], earlier=3, recommended=[ListedItem(title=NASTY, is_hit=True)], held_out=["next"], rank=1)
     log = [{"stage": "search", "epoch": 1, "loss": 3.0}, {"stage": "search", "epoch": 2, "loss": 2.5, "ndcg_at_10": 0.1}]
-    found = Exhibits(epochs=log, tail={"taken": curve, "model": curve, "popularity": curve}, examples=[example])
+    found = ReportData(epochs=log, tail={"interactions": curve, "model": curve, "popularity": curve}, examples=[example])
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
@@ -129,25 +129,25 @@ def test_the_page_follows_light_and_dark() -> None:
     assert "prefers-color-scheme: dark" in page(evaluation(), exhibits())
 
 
-@pytest.mark.parametrize(("model", "said"), [(0.2, "May go out"), (0.05, "Must not go out")])
+@pytest.mark.parametrize(("model", "said"), [(0.2, "Gate passed"), (0.05, "Gate failed")])
 def test_the_verdict_is_the_first_thing_said(model: float, said: str) -> None:
     found = evaluation(model=model)
     assert f"**{said}.**" in card(found).splitlines()[2]
     text = page(found, exhibits())
     assert said in text
-    assert text.index(said) < text.index("Beside the baselines")
+    assert text.index(said) < text.index("Comparison with baselines")
 
 
 def test_a_model_that_learnt_less_than_the_baselines_says_so() -> None:
-    assert "the baselines knew the validation items, it did not" in page(evaluation(), exhibits())
-    assert "training part only" in card(evaluation())
+    assert "the baselines also knew the validation items" in page(evaluation(), exhibits())
+    assert "training set only" in card(evaluation())
 
 
 def test_a_ranker_is_named_where_there_is_one() -> None:
     found = evaluation()
     alone = replace(found, bundle=replace(found.bundle, ranked=0))
-    assert ("with a ranker of the best 100" in page(found, exhibits()), "ranker" in page(alone, exhibits())) == (True, False)
-    assert ("of the best 100" in card(found), "of the best" in card(alone)) == (True, False)
+    assert ("with a ranker of 100 candidates" in page(found, exhibits()), "ranker" in page(alone, exhibits())) == (True, False)
+    assert ("| ranker | 100 candidates |" in card(found), "candidates" in card(alone)) == (True, False)
 
 
 def test_what_was_left_out_is_said() -> None:
@@ -156,7 +156,7 @@ def test_what_was_left_out_is_said() -> None:
 
 
 def test_a_bundle_without_a_log_has_a_page_all_the_same(tmp_path: Path) -> None:
-    assert "No training log" in page(evaluation(), exhibits(epochs=epochs(tmp_path)))
+    assert "no training log" in page(evaluation(), exhibits(epochs=epochs(tmp_path)))
 
 
 def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_figures_are_shown_with_their_intervals() -> None:
 
 def test_the_card_names_weak_slices_as_plain_text() -> None:
     text = card(evaluation())
-    rows = [row for row in text.splitlines() if "taken next:" in row]
+    rows = [row for row in text.splitlines() if "category of the next item:" in row]
     assert len(rows) == 1
     assert "<script>" not in text
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 6

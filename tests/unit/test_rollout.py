@@ -7,38 +7,38 @@ from typing import Any, get_args
 import pytest
 
 from lodestar.errors import EnvironmentFault, UsageError
-from serving import rollout
-from serving.canary import Cluster, Form, State, detect, roll_back, state
-from serving.cluster import ROUTE, SERVICE
-from tests.unit.rollouts import CANARY, NAME, NEW, OLD, Api, contents, start
+from serving.rollout import rollout
+from serving.rollout.canary import CanaryFacts, CanaryMode, RolloutState, detect, roll_back, state
+from serving.rollout.kserve_api import ROUTE, SERVICE
+from tests.unit.rollout_fakes import CANARY, NAME, NEW, OLD, FakeApiServer, contents, start
 
 
 def test_two_services_share_by_the_routes_weights(use: Any) -> None:
-    api = use(Api())
+    api = use(FakeApiServer())
     start()
     assert api.weights() == {f"{NAME}-predictor": 90, f"{CANARY}-predictor": 10}
     second = api.objects[SERVICE, CANARY]["spec"]["predictor"]
     assert (second["model"]["storageUri"], second["model"]["args"], second["minReplicas"]) == (NEW, ["--arm=canary"], 1)
-    assert state(api.live()) == State(bundle=OLD, candidate=NEW, percent=10, form="two-services")
+    assert state(api.live()) == RolloutState(bundle=OLD, candidate=NEW, percent=10, canary_mode="two-services")
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
 def test_two_services_end_as_one(use: Any, take: bool, bundle: str) -> None:
-    api = use(Api())
+    api = use(FakeApiServer())
     start()
-    rollout.finish(NAME, take=take)
+    rollout.promote_or_roll_back(NAME, is_promotion=take)
     assert api.weights() == {f"{NAME}-predictor": 100}
     assert (SERVICE, CANARY) not in api.objects
-    assert state(api.live()) == State(bundle=bundle, candidate=None, percent=0, form=None)
+    assert state(api.live()) == RolloutState(bundle=bundle, candidate=None, percent=0, canary_mode=None)
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
 def test_kserves_own_canary_is_named_anew_and_ends_as_one(use: Any, take: bool, bundle: str) -> None:
-    api = use(Api(form="standard"))
+    api = use(FakeApiServer(canary_mode="standard"))
     start()
     (entry,) = api.service()["spec"]["canary"]
     assert (entry["trafficPercent"], entry["predictor"]["model"]["storageUri"]) == (10, NEW)
-    rollout.finish(NAME, take=take)
+    rollout.promote_or_roll_back(NAME, is_promotion=take)
     live = api.service()
     assert "canary" not in live["spec"]
     assert live["spec"]["predictor"].get("name") == (entry["predictor"]["name"] if take else None)
@@ -46,25 +46,25 @@ def test_kserves_own_canary_is_named_anew_and_ends_as_one(use: Any, take: bool, 
 
 
 def test_knative_mode_shares_by_its_own_setting_and_knows_the_bundle_before(use: Any) -> None:
-    api = use(Api(mode="Knative"))
+    api = use(FakeApiServer(mode="Knative"))
     for percent in (10, 25):
         start(percent)
     predictor = api.service()["spec"]["predictor"]
     assert (predictor["canaryTrafficPercent"], predictor["model"]["storageUri"]) == (25, NEW)
-    assert state(api.live()) == State(bundle=OLD, candidate=NEW, percent=25, form="knative")
+    assert state(api.live()) == RolloutState(bundle=OLD, candidate=NEW, percent=25, canary_mode="knative")
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
 def test_knative_mode_ends_with_one_bundle(use: Any, take: bool, bundle: str) -> None:
-    api = use(Api(mode="Knative"))
+    api = use(FakeApiServer(mode="Knative"))
     start()
-    rollout.finish(NAME, take=take)
+    rollout.promote_or_roll_back(NAME, is_promotion=take)
     assert "canaryTrafficPercent" not in api.service()["spec"]["predictor"]
-    assert state(api.live()) == State(bundle=bundle, candidate=None, percent=0, form=None)
+    assert state(api.live()) == RolloutState(bundle=bundle, candidate=None, percent=0, canary_mode=None)
 
 
 def test_knative_mode_sends_nothing_to_the_candidate_while_it_goes_back(use: Any) -> None:
-    api = use(Api(mode="Knative"))
+    api = use(FakeApiServer(mode="Knative"))
     start()
     first = roll_back("knative", NEW, OLD)[0](api.live())
     assert first is not None
@@ -73,16 +73,16 @@ def test_knative_mode_sends_nothing_to_the_candidate_while_it_goes_back(use: Any
 
 @pytest.mark.parametrize("mode", ["Standard", "Knative"])
 def test_going_back_without_a_canary_changes_nothing(use: Any, mode: str) -> None:
-    api = use(Api(mode=mode))
+    api = use(FakeApiServer(mode=mode))
     before = copy.deepcopy(api.objects)
-    rollout.finish(NAME, take=False)
+    rollout.promote_or_roll_back(NAME, is_promotion=False)
     assert api.objects[SERVICE, NAME] == before[SERVICE, NAME]
     assert api.weights() == {f"{NAME}-predictor": 100}
 
 
-@pytest.mark.parametrize("form", get_args(Form)[:2])
+@pytest.mark.parametrize("form", get_args(CanaryMode)[:2])
 def test_pods_of_the_bundle_that_answers_are_left_alone(use: Any, form: str) -> None:
-    api = use(Api(form=form))
+    api = use(FakeApiServer(canary_mode=form))
     before = contents(api)[SERVICE, NAME]
     start()
     after = contents(api)[SERVICE, NAME]
@@ -90,7 +90,7 @@ def test_pods_of_the_bundle_that_answers_are_left_alone(use: Any, form: str) -> 
 
 
 def test_what_the_routes_owner_wrote_stays(use: Any) -> None:
-    api = use(Api())
+    api = use(FakeApiServer())
     api.objects[ROUTE, f"{NAME}-split"]["spec"]["rules"][0]["timeouts"] = {"request": "2s"}
     start()
     (rule,) = api.objects[ROUTE, f"{NAME}-split"]["spec"]["rules"]
@@ -99,16 +99,16 @@ def test_what_the_routes_owner_wrote_stays(use: Any) -> None:
 
 
 def test_another_process_goes_on_with_it(use: Any) -> None:
-    api, other = use(Api()), Api()
+    api, other = use(FakeApiServer()), FakeApiServer()
     start()
     other.objects = copy.deepcopy(api.objects)
     use(other)
-    rollout.finish(NAME, take=True)
+    rollout.promote_or_roll_back(NAME, is_promotion=True)
     assert state(other.live()).bundle == NEW
 
 
 def test_starting_again_changes_nothing(use: Any) -> None:
-    api = use(Api())
+    api = use(FakeApiServer())
     start()
     before = contents(api)
     start()
@@ -116,22 +116,22 @@ def test_starting_again_changes_nothing(use: Any) -> None:
 
 
 def test_the_bundle_that_answers_is_no_canary_of_itself(use: Any) -> None:
-    api = use(Api())
+    api = use(FakeApiServer())
     before = copy.deepcopy(api.objects)
     rollout.start_canary(NAME, OLD)
     assert api.objects == before
 
 
 def test_a_service_that_answers_nothing_takes_the_bundle_at_once(use: Any) -> None:
-    api = use(Api(is_ready=False))
+    api = use(FakeApiServer(is_ready=False))
     start()
-    assert state(api.live()) == State(bundle=NEW, candidate=None, percent=0, form=None)
+    assert state(api.live()) == RolloutState(bundle=NEW, candidate=None, percent=0, canary_mode=None)
     assert api.weights() == {f"{NAME}-predictor": 100}
 
 
-@pytest.mark.parametrize("form", get_args(Form)[:2])
+@pytest.mark.parametrize("form", get_args(CanaryMode)[:2])
 def test_a_candidate_that_does_not_get_ready_is_removed_again(use: Any, form: str) -> None:
-    api = use(Api(refuses=NEW, form=form))
+    api = use(FakeApiServer(refuses=NEW, canary_mode=form))
     with pytest.raises(EnvironmentFault, match="E542"):
         start()
     assert (SERVICE, CANARY) not in api.objects
@@ -143,32 +143,32 @@ def test_a_candidate_that_does_not_get_ready_is_removed_again(use: Any, form: st
 @pytest.mark.parametrize(
     ("cluster", "form"),
     [
-        (Cluster(mode="Standard", asked=None, has_route=True), "two-services"),
-        (Cluster(mode="RawDeployment", asked="standard", has_route=True), "standard"),
-        (Cluster(mode="Knative", asked=None, has_route=False), "knative"),
-        (Cluster(mode="Serverless", asked="knative", has_route=True), "knative"),
+        (CanaryFacts(mode="Standard", requested=None, has_route=True), "two-services"),
+        (CanaryFacts(mode="RawDeployment", requested="standard", has_route=True), "standard"),
+        (CanaryFacts(mode="Knative", requested=None, has_route=False), "knative"),
+        (CanaryFacts(mode="Serverless", requested="knative", has_route=True), "knative"),
     ],
 )
-def test_the_form_is_what_the_cluster_can_do(cluster: Cluster, form: str) -> None:
+def test_the_form_is_what_the_cluster_can_do(cluster: CanaryFacts, form: str) -> None:
     assert detect(cluster) == form
 
 
 @pytest.mark.parametrize(
     "cluster",
     [
-        Cluster(mode="Standard", asked="knative", has_route=True),
-        Cluster(mode="Knative", asked="two-services", has_route=True),
-        Cluster(mode="Standard", asked=None, has_route=False),
-        Cluster(mode="Standard", asked="two-services", has_route=False),
+        CanaryFacts(mode="Standard", requested="knative", has_route=True),
+        CanaryFacts(mode="Knative", requested="two-services", has_route=True),
+        CanaryFacts(mode="Standard", requested=None, has_route=False),
+        CanaryFacts(mode="Standard", requested="two-services", has_route=False),
     ],
 )
-def test_a_form_that_would_send_everything_to_the_new_bundle_is_refused(cluster: Cluster) -> None:
+def test_a_form_that_would_send_everything_to_the_new_bundle_is_refused(cluster: CanaryFacts) -> None:
     with pytest.raises(EnvironmentFault, match="E540"):
         detect(cluster)
 
 
 def test_a_canary_that_knative_alone_understands_is_not_made_elsewhere(use: Any) -> None:
-    api = use(Api(form="knative"))
+    api = use(FakeApiServer(canary_mode="knative"))
     before = copy.deepcopy(api.objects)
     with pytest.raises(EnvironmentFault, match="E540"):
         start()
@@ -177,24 +177,24 @@ def test_a_canary_that_knative_alone_understands_is_not_made_elsewhere(use: Any)
 
 def test_an_unknown_form_and_an_impossible_share_are_refused(use: Any) -> None:
     with pytest.raises(UsageError, match="is one of"):
-        detect(Cluster(mode="Standard", asked="blue-green", has_route=True))
+        detect(CanaryFacts(mode="Standard", requested="blue-green", has_route=True))
     for percent in (0, 100, -5):
-        use(Api())
+        use(FakeApiServer())
         with pytest.raises(UsageError, match="between 1 and 99"):
             start(percent)
 
 
 def test_there_must_be_a_canary_to_promote(use: Any) -> None:
-    use(Api())
+    use(FakeApiServer())
     with pytest.raises(UsageError, match="no canary"):
-        rollout.finish(NAME, take=True)
+        rollout.promote_or_roll_back(NAME, is_promotion=True)
 
 
 def test_the_command_says_how_far_it_is(use: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    use(Api())
+    use(FakeApiServer())
     assert rollout.main(["start", "--service", NAME, "--bundle", NEW, "--percent", "5"]) == 0
     capsys.readouterr()
     assert rollout.main(["status", "--service", NAME]) == 0
-    assert json.loads(capsys.readouterr().out) == {"bundle": OLD, "candidate": NEW, "percent": 5, "form": "two-services"}
+    assert json.loads(capsys.readouterr().out) == {"bundle": OLD, "candidate": NEW, "percent": 5, "canary_mode": "two-services"}
     assert rollout.main(["rollback", "--service", NAME]) == 0
     assert rollout.main(["promote", "--service", NAME]) == 2

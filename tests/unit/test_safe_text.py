@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from cli import summary
-from lodestar.data.report import Report, TableReport
-from lodestar.errors import DataError, EnvironmentFault, Place, UsageError
-from lodestar.evaluation import card, template
-from lodestar.safe_text import Formatter, Parser, command, line, markdown, masked, printable
+from lodestar.data.contract.report import Report, TableReport
+from lodestar.errors import DataError, EnvironmentFault, Location, UsageError
+from lodestar.evaluation.report import card, template
+from lodestar.process.safe_text import Formatter, Parser, command, markdown, masked, one_line, printable
 
 ESCAPE, BIDI = "\x1b[31mred", "user\u202egnp.exe"
 HOSTILE = (
@@ -43,7 +43,7 @@ HOSTILE = (
 )
 def test_characters_that_are_not_to_be_seen_are_shown_as_codes(text: str, seen: str) -> None:
     assert printable(text) == seen
-    assert "\n" not in line(text)
+    assert "\n" not in one_line(text)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_masking_takes_no_longer_than_reading() -> None:
 def test_an_error_shows_neither_passwords_nor_what_moves_a_cursor() -> None:
     errors = [
         UsageError(f"no {ESCAPE} at redis://:s3cr3t@host"),
-        DataError("E101", f"no {ESCAPE}", remedy="See redis://:s3cr3t@host", place=Place(file=f"{ESCAPE}.csv", value=ESCAPE)),
+        DataError("E101", f"no {ESCAPE}", remedy="See redis://:s3cr3t@host", place=Location(file=f"{ESCAPE}.csv", value=ESCAPE)),
         EnvironmentFault("E503", f"no {ESCAPE}", remedy="See redis://:s3cr3t@host"),
     ]
     for error in errors:
@@ -145,9 +145,9 @@ def test_a_word_is_pasted_as_it_is(word: str) -> None:
 
 @pytest.mark.parametrize("name", ["[red]out[/red]", "out\x1b[31m", "out put", "o'ut; touch pwned"])
 def test_a_run_s_summary_shows_paths_as_they_are(name: str) -> None:
-    shown = summary.shown(_result("u1", name))
+    shown = summary.render(_result("u1", name))
     assert "\x1b[31m" not in shown
-    assert line(f"{name}/report.html") in shown
+    assert one_line(f"{name}/report.html") in shown
     served = next(text for text in shown.splitlines() if " serve " in text)
     words = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {served.partition(' serve ')[2]}"], capture_output=True, text=True, check=True
@@ -167,7 +167,7 @@ def test_a_report_of_an_ingest_holds_no_markup_of_the_data() -> None:
 
 def test_a_card_and_a_page_hold_no_character_that_is_not_seen() -> None:
     assert card._plain(f"<b>{BIDI}{ESCAPE}") == "&lt;b&gt;user\\\\u202egnp\\.exe\\\\x1b\\[31mred"
-    assert template._fit(f"<b>{BIDI}{ESCAPE}") == "<b>user\\u202egnp.exe\\x1b[31mred"
+    assert template._printable(f"<b>{BIDI}{ESCAPE}") == "<b>user\\u202egnp.exe\\x1b[31mred"
 
 
 def test_markdown_is_one_line_of_text() -> None:

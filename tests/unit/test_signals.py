@@ -9,15 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.signals import reachable
+from components.execution.signals import exec_python
 from components.train import train
-from lodestar.termination import TERMINATED, undo_on_termination
+from lodestar.process.termination import TERMINATED, undo_on_termination
 
 # The signal goes to the process that was started, as Kubernetes sends it to the first one of a container.
 BODY = """
 import os, signal, sys
 from pathlib import Path
-from lodestar.termination import undo_on_termination
+from lodestar.process.termination import undo_on_termination
 with undo_on_termination(lambda: Path(sys.argv[-1]).write_text("taken back")):
     os.kill(PARENT, signal.SIGTERM)
     signal.sigtimedwait([signal.SIGUSR1], 5)
@@ -45,8 +45,8 @@ def test_a_compiled_step_is_python_and_not_a_child_of_a_shell(tmp_path: Path) ->
 def test_a_way_of_starting_that_is_not_known_is_refused() -> None:
     container = SimpleNamespace(command=["python", "-m", "other"])
     other = SimpleNamespace(component_spec=SimpleNamespace(implementation=SimpleNamespace(container=container)))
-    with pytest.raises(RuntimeError, match="another way"):
-        reachable(other)
+    with pytest.raises(RuntimeError, match="unknown command"):
+        exec_python(other)
 
 
 def test_a_second_signal_does_not_stop_the_undoing() -> None:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lodestar.data.splits import Cases
+from lodestar.data.split.splits import EvalCases
 from lodestar.evaluation.slices import by_category, by_history, by_popularity, groupings, slices
 
 
-def cases(*rows: tuple[int, list[int]]) -> Cases:
+def cases(*rows: tuple[int, list[int]]) -> EvalCases:
     """Cases of (items in the history, relevant items)."""
-    return Cases(
+    return EvalCases(
         user=np.arange(len(rows), dtype=np.int32),
         history=[np.zeros(length, dtype=np.int32) for length, _ in rows],
         relevant=[np.array(relevant, dtype=np.int32) for _, relevant in rows],
@@ -56,5 +56,5 @@ def test_a_slice_holds_its_users_only() -> None:
     model, baseline = {"ndcg_at_10": np.array([1.0, 0.5, 0.2])}, {"ndcg_at_10": np.array([0.5, 0.5, 0.4])}
     short, long = slices([grouping], model, baseline, samples=20, seed=0)
     assert (short.users, long.users) == (2, 1)
-    assert (short.model["ndcg_at_10"].value, short.ahead["ndcg_at_10"].value) == pytest.approx((0.75, 0.25))
-    assert long.ahead["ndcg_at_10"].high == pytest.approx(-0.2)
+    assert (short.model["ndcg_at_10"].value, short.lead["ndcg_at_10"].value) == pytest.approx((0.75, 0.25))
+    assert long.lead["ndcg_at_10"].high == pytest.approx(-0.2)

@@ -1,11 +1,11 @@
 """Splits of small logs, by hand."""
 
 from lodestar.config import DataConfig
-from lodestar.data.splits import Cases, split
+from lodestar.data.split.splits import EvalCases, split
 from tests import factories
 
 
-def _listed(cases: Cases) -> list[tuple[int, list[int], list[int]]]:
+def _listed(cases: EvalCases) -> list[tuple[int, list[int], list[int]]]:
     return [
         (int(user), past.tolist(), wanted.tolist()) for user, past, wanted in zip(cases.user, cases.history, cases.relevant, strict=True)
     ]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.collect import spool as collect_spool
-from serving.collect.landing import Landing
-from serving.collect.spool import Spool
+from serving.collector import spool as collect_spool
+from serving.collector.landing import Landing
+from serving.collector.spool import Spool
 
 
 def spooled(folder: Path, part_s: float = 3600) -> tuple[Spool, threading.Event]:

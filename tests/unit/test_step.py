@@ -12,18 +12,18 @@ import pytest
 from kfp.dsl import Artifact
 
 from components.__main__ import main
-from components.step import step
-from components.termination import descendants
+from components.execution.step import step
 from lodestar.data.version import data_version
 from lodestar.errors import DataError
+from lodestar.process.descendants import descendants
 
 ROOT = Path(__file__).parents[2]
 BODY = """
 import subprocess, sys
 from pathlib import Path
 from kfp.dsl import Artifact
-from components.step import step
-from lodestar import storage
+from components.execution.step import step
+from lodestar.io import storage
 
 folder = Path(sys.argv[1])
 out = [Artifact(name=name, uri=str(folder / name)) for name in ("table", "report")]
@@ -112,9 +112,9 @@ def test_a_step_is_a_command_as_well(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         main(["ingest", "--data", str(tmp_path / "events.csv"), "--data_version", "1", "--quarantine", "true", *tables])
     assert ended.value.code == DataError.exit_code
-    with pytest.raises(SystemExit, match="is no true or false"):
+    with pytest.raises(SystemExit, match="is not true or false"):
         main(["ingest", "--data", "simulator", "--data_version", "1", "--quarantine", "perhaps", *tables])
-    with pytest.raises(SystemExit, match="is no JSON object"):
+    with pytest.raises(SystemExit, match="is not a JSON object"):
         main(["version", *given, "--overrides", "[]"])
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lodestar import publication, storage
 from lodestar.errors import EnvironmentFault
+from lodestar.io import atomic_publish, storage
 
 
 def publish(target: Path, content: str, name: str = "a") -> None:
@@ -94,7 +94,7 @@ def test_a_digest_is_of_one_folder_though_it_is_replaced_meanwhile(tmp_path: Pat
 def test_who_holds_a_folder_reads_it_to_its_end_and_then_it_goes(tmp_path: Path) -> None:
     target = tmp_path / "out"
     publish(target, "old")
-    held = storage.hold(target)
+    held = storage.open_handle(target)
     publish(target, "new")
     publish(target, "newer")
     assert ((held.path / "a").read_text(), (target / "a").read_text()) == ("old", "newer")
@@ -138,7 +138,7 @@ def test_where_folders_cannot_be_exchanged_a_link_is_switched(tmp_path: Path, mo
     def refuse(*_: Path) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    monkeypatch.setattr(publication, "_exchange", refuse)
+    monkeypatch.setattr(atomic_publish, "_exchange", refuse)
     target = tmp_path / "out"
     publish(target, "1")
     publish(target, "2")

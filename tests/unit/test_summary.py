@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cli import summary
-from lodestar.bundle import COST
+from lodestar.bundle.bundle import COST
 
 EARLIER = "0123456789abcdef"
 
@@ -38,14 +38,14 @@ def test_a_refused_run_names_the_release_that_is_still_served_and_claims_none(ou
     (output / "current").symlink_to(Path("releases", release.name))
     refused = result(outputs, output, passes=False)
     assert (refused["bundle"], refused["online_store"], refused["still_current"]) == (None, None, EARLIER)
-    assert str(summary.refusal(refused)).endswith(f"{output}/current still serves the earlier release, bundle {EARLIER}.")
+    assert str(summary.gate_failure(refused)).endswith(f"{output}/current still has the previous release, bundle {EARLIER}.")
     released = result(outputs, output, passes=True)
     assert (released["online_store"], released["still_current"]) == (f"{output}/current/online/online.db", None)
 
 
 def test_a_refused_run_into_a_new_folder_says_that_nothing_was_released(outputs: dict[str, Path], tmp_path: Path) -> None:
     refused = result(outputs, tmp_path / "out", passes=False)
-    assert str(summary.refusal(refused)).endswith("Nothing was released.")
+    assert str(summary.gate_failure(refused)).endswith("Nothing was released.")
     assert refused["still_current"] is None
     released = result(outputs, tmp_path / "out", passes=True)
     assert released["online_store"] is None  # there is none

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from components import launch, training_backend
-from components.jobs import manifest
-from components.training_backend import TrainingEnvironment, train_by_job
-from lodestar import storage
+from components.kubernetes import launch, training_backend
+from components.kubernetes.training_backend import TrainingEnvironment, train_by_job
+from components.kubernetes.training_job import manifest
 from lodestar.errors import EnvironmentFault
-from tests.unit.test_jobs import job
+from lodestar.io import storage
 from tests.unit.test_launch import Server
+from tests.unit.test_training_job import job
 
 
 @pytest.mark.parametrize(
@@ -31,15 +31,15 @@ def test_on_a_cluster_a_step_trains_by_a_job_unless_it_is_told_otherwise(
     setting: str, is_on_kubernetes: bool, address: str, expected: str
 ) -> None:
     environment = {"LODESTAR_TRAINING": setting} | ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"} if is_on_kubernetes else {})
-    assert TrainingEnvironment.of(environment).job_setting(address, address) == expected
+    assert TrainingEnvironment.from_environment(environment).job_settings(address, address) == expected
 
 
 @pytest.mark.parametrize("address", ["minio://b/f", "gs://b/f"])
 def test_on_a_cluster_without_s3_a_step_does_not_train_in_its_own_pod_unasked(address: str) -> None:
-    surroundings = TrainingEnvironment.of({"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    surroundings = TrainingEnvironment.from_environment({"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     for addresses in ((address, address), ("s3://b/f", address)):
-        with pytest.raises(EnvironmentFault, match=rf"E592 .*{address} is none.*defaultPipelineRoot: s3://.*LODESTAR_TRAINING: local"):
-            surroundings.job_setting(*addresses)
+        with pytest.raises(EnvironmentFault, match=rf"E592 .*{address} is not one.*defaultPipelineRoot: s3://.*LODESTAR_TRAINING: local"):
+            surroundings.job_settings(*addresses)
 
 
 def staged(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> list[str]:

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lodestar import bundle
-from lodestar.catalogue import Catalogue
+from lodestar.bundle import bundle
+from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import Recipe, override
-from lodestar.data.interactions import Interactions
+from lodestar.data.split.interactions import Interactions
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import DataError, EnvironmentFault
-from lodestar.features import store
-from lodestar.recipes import recipe
+from lodestar.features.batch import feature_set
+from lodestar.recipes import get_recipe
 from lodestar.training import run
 from lodestar.training.__main__ import main
-from lodestar.training.checkpoints import Checkpoints, State
-from lodestar.training.live import Live
+from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
+from lodestar.training.loop.tensorboard import TensorBoardWriter
 from tests.unit.test_loop import NUM_ITEMS, cycles
 
 OVERRIDES: dict[str, dict[str, Any]] = {
-    "train": {"epochs": 4, "refit": True, "start": "cooccurrence", "batch_tokens": 128},
-    "model": {"neighbours": 4},
+    "train": {"epochs": 4, "refit": True, "item_init": "cooccurrence", "batch_tokens": 128},
+    "model": {"num_neighbours": 4},
 }
 
 
@@ -41,13 +41,13 @@ def features(folder: Path, users: int = 60) -> Path:
         time=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
     )
     folder.mkdir()
-    store.save(taken, Catalogue(ids=ids, titles=ids, categories=[""] * NUM_ITEMS, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
+    feature_set.save(taken, Catalogue(ids=ids, titles=ids, categories=[""] * NUM_ITEMS, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
     return folder
 
 
 def quick(**train: Any) -> Recipe:
     overrides = {**OVERRIDES, "train": {**OVERRIDES["train"], **train}}
-    return override(recipe("tiny"), json.dumps(overrides))
+    return override(get_recipe("tiny"), json.dumps(overrides))
 
 
 def test_saving_takes_little_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,14 +55,14 @@ def test_saving_takes_little_of_the_time(tmp_path: Path, monkeypatch: pytest.Mon
     clock, saved = [100.0], list[int]()
     monkeypatch.setattr("lodestar.training.run.time.monotonic", lambda: clock[0])
 
-    def save(_self: Checkpoints, state: State) -> None:
+    def save(_self: Checkpoints, state: TrainingState) -> None:
         saved.append(state.epoch)
         clock[0] += 1.0
 
     monkeypatch.setattr(Checkpoints, "save", save)
-    keep = run.Keeper(Checkpoints(address=str(tmp_path), run="one"), Live("one"))
+    keep = run.ThrottledCheckpointer(Checkpoints(address=str(tmp_path), run="one"), TensorBoardWriter("one"))
     for epoch in range(50):
-        keep(State(stage="search", epoch=epoch, log=[{"stage": "search", "epoch": epoch}]))
+        keep(TrainingState(stage="search", epoch=epoch, log=[{"stage": "search", "epoch": epoch}]))
         clock[0] += 1.0
     assert saved == [0, 20, 40]
 
@@ -72,7 +72,7 @@ def test_a_run_leaves_a_bundle_that_answers(tmp_path: Path) -> None:
     loaded = bundle.load(tmp_path / "bundle")
     assert loaded.info.dim == 16
     assert loaded.neighbours is None or loaded.neighbours.item.shape == (NUM_ITEMS, 4)
-    assert loaded.info.features == store.load(tmp_path / "features").digest
+    assert loaded.info.features == feature_set.load(tmp_path / "features").digest
     answer = Recommender(loaded).recommend(["i1", "i2"], k=3)
     assert answer[0].item_id == "i3"
     log = [json.loads(line) for line in (tmp_path / "bundle" / "epochs.jsonl").read_text().splitlines()]
@@ -85,13 +85,13 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], t
     run.train(found, tmp_path / "unbroken", quick(), str(tmp_path / "one"))
     save = Checkpoints.save
 
-    def save_and_stop(self: Checkpoints, state: State) -> None:
+    def save_and_stop(self: Checkpoints, state: TrainingState) -> None:
         save(self, state)
         if (state.stage, state.epoch) == last:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run, "SAVING_IS_ONE_OF", 0)  # of each epoch
+        patch.setattr(run, "SAVE_INTERVAL_FACTOR", 0)  # of each epoch
         patch.setattr(Checkpoints, "save", save_and_stop)
         run.train(found, tmp_path / "broken", quick(), str(tmp_path / "two"))
     assert not (tmp_path / "broken").exists()
@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], t
     assert bundle.load(tmp_path / "broken").digest == bundle.load(tmp_path / "unbroken").digest
 
 
-@pytest.mark.parametrize("train", [{}, {"shard": True}, {"optimiser": "rowwise_adagrad", "loss": "bce", "row_rate": 0.3}])
+@pytest.mark.parametrize("train", [{}, {"shard": True}, {"optimiser": "rowwise_adagrad", "loss": "bce", "embedding_learning_rate": 0.3}])
 def test_two_workers_started_by_torchrun_learn_what_one_does(train: dict[str, Any], tmp_path: Path) -> None:
     found = features(tmp_path / "features")
     run.train(found, tmp_path / "one", quick(**train), str(tmp_path / "checkpoints"))

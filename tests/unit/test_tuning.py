@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from cli.main import main
-from components.experiment import experiment
-from components.jobs import TrainingJob
-from lodestar.config import LEARNT_FAMILIES, override
+from components.kubernetes.katib import experiment
+from components.kubernetes.training_job import TrainingJob
+from lodestar.config import TRAINED_FAMILIES, override
 from lodestar.errors import DataError, UsageError
-from lodestar.recipes import RECIPES, recipe
+from lodestar.recipes import RECIPES, get_recipe
 from lodestar.tuning import search
 from lodestar.tuning.search import BEST, JOURNAL, tune
 from lodestar.tuning.space import SPACES, Choice, Range, space_of, with_values
@@ -24,31 +24,33 @@ QUICK = '{"train": {"epochs": 2, "learning_rate": 0.01, "weight_decay": 0.0, "or
 
 
 def test_every_family_that_learns_has_a_space_and_every_value_of_it_makes_a_recipe() -> None:
-    assert tuple(SPACES) == tuple(name for name in SPACES if name in LEARNT_FAMILIES)
-    assert set(SPACES) == set(LEARNT_FAMILIES)
+    assert tuple(SPACES) == tuple(name for name in SPACES if name in TRAINED_FAMILIES)
+    assert set(SPACES) == set(TRAINED_FAMILIES)
     for name in ("sasrec", "lstm", "two_tower"):
-        for field, allowed in space_of(recipe(name), "{}").items():
+        for field, allowed in space_of(get_recipe(name), "{}").items():
             for value in allowed.values if isinstance(allowed, Choice) else (allowed.low, allowed.high):
                 section, key = field.split(".")
-                assert getattr(getattr(with_values(recipe(name), {field: value}), section), key) == value
+                assert getattr(getattr(with_values(get_recipe(name), {field: value}), section), key) == value
 
 
 def test_what_the_user_fixed_is_not_tuned() -> None:
-    assert "train.learning_rate" not in space_of(recipe("tiny"), QUICK)
-    assert "model.dropout" in space_of(recipe("tiny"), QUICK)
+    assert "train.learning_rate" not in space_of(get_recipe("tiny"), QUICK)
+    assert "model.dropout" in space_of(get_recipe("tiny"), QUICK)
     with pytest.raises(UsageError, match="nothing to tune"):
-        space_of(recipe("ease"), "{}")
+        space_of(get_recipe("ease"), "{}")
     everything = {"train": {"learning_rate": 1}, "model": {}}
     for name in SPACES["caser"]:
         everything.setdefault(name.split(".")[0], {})[name.split(".")[1]] = 1
     with pytest.raises(UsageError, match="fix all"):
-        space_of(recipe("caser"), json.dumps(everything))
+        space_of(get_recipe("caser"), json.dumps(everything))
 
 
 def test_values_that_do_not_go_with_what_is_fixed_are_not_tried() -> None:
-    assert space_of(override(recipe("tiny"), '{"model": {"dim": 30}}'), '{"model": {"dim": 30}}')["model.heads"] == Choice(values=(1, 2))
-    with pytest.raises(UsageError, match=r"model\.dim goes with the overrides"):
-        space_of(override(recipe("tiny"), '{"model": {"heads": 3, "dim": 9}}'), '{"model": {"heads": 3}}')
+    assert space_of(override(get_recipe("tiny"), '{"model": {"dim": 30}}'), '{"model": {"dim": 30}}')["model.num_heads"] == Choice(
+        values=(1, 2)
+    )
+    with pytest.raises(UsageError, match=r"model\.dim is valid with the overrides"):
+        space_of(override(get_recipe("tiny"), '{"model": {"num_heads": 3, "dim": 9}}'), '{"model": {"num_heads": 3}}')
 
 
 def test_a_search_is_gone_on_with_and_ends_with_its_best(
@@ -69,13 +71,13 @@ def test_a_search_is_gone_on_with_and_ends_with_its_best(
     assert best["train"].items() >= json.loads(QUICK)["train"].items()
     finished = [float(row[1]) for row in rows if row[2] == "complete"]
     assert finished == sorted(finished, reverse=True)
-    override(recipe("tiny"), json.dumps(best))
+    override(get_recipe("tiny"), json.dumps(best))
     with pytest.raises(UsageError, match="another recipe"):
-        tune(found, recipe("tiny"), "{}", tmp_path / "study", 1, 1)
+        tune(found, get_recipe("tiny"), "{}", tmp_path / "study", 1, 1)
 
 
 def test_the_same_seed_gives_the_same_search_and_going_on_draws_anew(tmp_path: Path) -> None:
-    found, quick = features(tmp_path / "features"), override(recipe("tiny"), QUICK)
+    found, quick = features(tmp_path / "features"), override(get_recipe("tiny"), QUICK)
 
     def values(name: str, trials: int) -> list[Any]:
         tried = tune(found, quick, QUICK, tmp_path / name, trials, 1)
@@ -87,7 +89,7 @@ def test_the_same_seed_gives_the_same_search_and_going_on_draws_anew(tmp_path: P
 
 
 def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) -> None:
-    short = override(recipe("tiny"), '{"data": {"min_interactions": 1, "min_users": 1, "min_items": 1}}')
+    short = override(get_recipe("tiny"), '{"data": {"min_interactions": 1, "min_users": 1, "min_items": 1}}')
     found = features(tmp_path / "features")
     whole = np.load(found / "sequences.npz")
     first = np.flatnonzero(np.diff(whole["user"], prepend=-1))
@@ -110,10 +112,10 @@ def job(name: str, overrides: str = "{}") -> TrainingJob:
     )
 
 
-@pytest.mark.parametrize("name", sorted(name for name in RECIPES if RECIPES[name]().model.family in LEARNT_FAMILIES))
+@pytest.mark.parametrize("name", sorted(name for name in RECIPES if RECIPES[name]().model.family in TRAINED_FAMILIES))
 def test_an_experiment_has_the_same_ranges_and_its_trials_are_runs(name: str) -> None:
     fixed = '{"train": {"epochs": 7, "order_jitter": 1.0}}'
-    space = space_of(recipe(name), fixed)
+    space = space_of(get_recipe(name), fixed)
     spec = experiment(job(name, fixed), space, 12, 3)["spec"]
     assert {f"{entry['name']}" for entry in spec["parameters"]} == {field.partition(".")[2] for field in space}
     for entry, allowed in zip(spec["parameters"], space.values(), strict=True):
@@ -135,12 +137,12 @@ def test_an_experiment_has_the_same_ranges_and_its_trials_are_runs(name: str) ->
     assert container["name"] == template["primaryContainerName"]
     options = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
     assert options["bundle"] == "s3://b/trials/tune-1"
-    made = override(recipe(name), options["overrides"])
+    made = override(get_recipe(name), options["overrides"])
     assert (made.train.epochs, made.train.order_jitter) == (7, 1.0)
 
 
 def test_the_metric_is_found_in_what_training_says() -> None:
-    (pattern,) = experiment(job("tiny"), space_of(recipe("tiny"), "{}"), 1, 1)["spec"]["metricsCollectorSpec"]["source"]["filter"][
+    (pattern,) = experiment(job("tiny"), space_of(get_recipe("tiny"), "{}"), 1, 1)["spec"]["metricsCollectorSpec"]["source"]["filter"][
         "metricsFormat"
     ]
     line = '{"lodestar": "progress", "step": "train search", "epoch": 2.0, "hit_rate_at_10": 1.0, "ndcg_at_10": 0.71617, "auc": 0.8}'

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from lodestar.config import ModelConfig
-from lodestar.data.splits import Cases
-from lodestar.models.next_item import NextItem
-from lodestar.training.distributed import Group
-from lodestar.training.validation import Judge, Quality
+from lodestar.data.split.splits import EvalCases
+from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.training.distributed.distributed import Group
+from lodestar.training.loop.validation import Quality, Validator
 
 
-class Fixed(NextItem):
+class Fixed(NextItemModel):
     """Scores every history alike: item 0 first, item 1 second and so on."""
 
     def scores(self, history_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
@@ -20,18 +20,18 @@ class Fixed(NextItem):
 
 @pytest.fixture
 def model() -> Fixed:
-    model = Fixed(20, ModelConfig(dim=1, layers=1, heads=1))
+    model = Fixed(20, ModelConfig(dim=1, num_layers=1, num_heads=1))
     model.items.weight.data = torch.arange(20, 0, -1).float()[:, None]
     return model
 
 
-def judge(model: NextItem, questions: Cases) -> Quality:
-    return Judge(questions, 5, model.items.num_embeddings, Group())(model)
+def judge(model: NextItemModel, questions: EvalCases) -> Quality:
+    return Validator(questions, 5, model.items.num_embeddings, Group())(model)
 
 
-def cases(*pairs: tuple[list[int], list[int]]) -> Cases:
+def cases(*pairs: tuple[list[int], list[int]]) -> EvalCases:
     history, relevant = ([np.array(pair[side], dtype=np.int32) for pair in pairs] for side in (0, 1))
-    return Cases(user=np.arange(len(pairs), dtype=np.int32), history=history, relevant=relevant)
+    return EvalCases(user=np.arange(len(pairs), dtype=np.int32), history=history, relevant=relevant)
 
 
 def test_ranks_count_unseen_items_only(model: Fixed) -> None:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from lodestar import bundle
-from lodestar.catalogue import Catalogue
+from lodestar.bundle import bundle
+from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import Recipe, override
-from lodestar.data.interactions import Interactions
+from lodestar.data.split.interactions import Interactions
 from lodestar.errors import ConfigError, DataError, UsageError
-from lodestar.features import store
-from lodestar.models.counts import Sequences
-from lodestar.models.next_item import NextItem
-from lodestar.recipes import recipe
-from lodestar.training import weights
-from lodestar.training.cost import too_little
+from lodestar.features.batch import feature_set
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.recipes import get_recipe
+from lodestar.training.loop import weights
+from lodestar.training.loop.cost import data_sufficiency_warning
 from lodestar.training.run import train
 from tests.unit.test_loop import cycles
 
@@ -39,7 +39,7 @@ def features(folder: Path, items: list[str], sequences: Sequences) -> Path:
     )
     folder.mkdir()
     catalogue = Catalogue(ids=items, titles=items, categories=[""] * len(items), is_active=np.ones(len(items), dtype=bool))
-    store.save(taken, catalogue, folder)
+    feature_set.save(taken, catalogue, folder)
     return folder
 
 
@@ -49,7 +49,7 @@ def known() -> Sequences:
 
 
 def quick(**train: Any) -> Recipe:
-    return override(recipe("tiny"), json.dumps({"train": {"epochs": 4, "batch_tokens": 128, "learning_rate": 0.01, **train}}))
+    return override(get_recipe("tiny"), json.dumps({"train": {"epochs": 4, "batch_tokens": 128, "learning_rate": 0.01, **train}}))
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def log(folder: Path) -> list[dict[str, Any]]:
 def test_items_are_known_by_their_ids_and_new_ones_keep_what_they_have(first: Path) -> None:
     learnt = weights.load(str(first))
     items = ["new", *reversed(OLD)]
-    model = NextItem(len(items), recipe("tiny").model)
+    model = NextItemModel(len(items), get_recipe("tiny").model)
     started = model.items.weight.detach().clone()
-    assert weights.begin_from(learnt, model, items) == len(OLD)
+    assert weights.warm_start(learnt, model, items) == len(OLD)
     assert torch.equal(model.items.weight[0], started[0])
     expected = torch.from_numpy(learnt.values["items.weight"][::-1].copy())
     assert torch.equal(model.items.weight[1:], expected)
@@ -84,20 +84,20 @@ def test_a_warm_start_is_good_from_its_first_epoch_in_a_grown_catalogue(first: P
 
 def test_only_what_is_new_is_learnt_from(first: Path, tmp_path: Path) -> None:
     """The bundle has seen all but the last two items of the longest history; five users went on after that moment."""
-    assert weights.load(str(first)).until == 22 * SECOND_US
+    assert weights.load(str(first)).last_trained_us == 22 * SECOND_US
     went_on = [(np.arange(40) + user).astype(np.int32) % 12 for user in range(5)]
     found = features(tmp_path / "features", OLD, [*known(), *went_on])
-    for name, settings in {"all": {}, "new": {"only_new": True}}.items():
+    for name, settings in {"all": {}, "new": {"incremental": True}}.items():
         train(found, tmp_path / name, quick(epochs=1, warm_start=str(first), **settings), str(tmp_path / f"{name} checkpoints"))
     samples = {name: log(tmp_path / name)[0]["samples"] for name in ("all", "new")}
     assert samples["new"] == 5 * (38 - (23 - 10) - 1)  # all but the last two, from half a window before the first new one; one is no target
     assert samples["all"] == sum(len(items) - 3 for items in [*known(), *went_on])
-    assert weights.load(str(tmp_path / "new")).until == 37 * SECOND_US
+    assert weights.load(str(tmp_path / "new")).last_trained_us == 37 * SECOND_US
 
 
 def test_nothing_new_teaches_nothing(first: Path, tmp_path: Path) -> None:
     found = features(tmp_path / "features", OLD, known())
-    train(found, tmp_path / "bundle", quick(epochs=1, warm_start=str(first), only_new=True), str(tmp_path / "checkpoints"))
+    train(found, tmp_path / "bundle", quick(epochs=1, warm_start=str(first), incremental=True), str(tmp_path / "checkpoints"))
     before, after = (weights.load(str(folder)).values["items.weight"] for folder in (first, tmp_path / "bundle"))
     np.testing.assert_array_equal(before, after)
 
@@ -117,7 +117,7 @@ def test_a_bundle_without_weights_is_a_coded_error(tmp_path: Path) -> None:
 
 def test_only_new_needs_something_older() -> None:
     with pytest.raises(ConfigError, match="warm_start"):
-        quick(only_new=True)
+        quick(incremental=True)
 
 
 def test_a_bundle_says_what_it_took(first: Path) -> None:
@@ -135,6 +135,6 @@ def test_too_few_data_are_said() -> None:
         rows = np.arange(count)
         return Interactions(users=["u"], items=[], user=(rows * 0).astype(np.int32), item=(rows % num_items).astype(np.int32), time=rows)
 
-    assert too_little(taken(20_000, 100)) == ""
-    assert "fewer than 10,000" in too_little(taken(500, 100))
-    assert "100% of the items" in too_little(taken(20_000, 10_000))
+    assert data_sufficiency_warning(taken(20_000, 100)) == ""
+    assert "fewer than 10,000" in data_sufficiency_warning(taken(500, 100))
+    assert "100% of the items" in data_sufficiency_warning(taken(20_000, 10_000))

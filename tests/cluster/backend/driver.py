@@ -30,7 +30,7 @@ PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class TaskResult:
     """What became of a task: `state` is succeeded, cached, skipped or failed."""
 
     name: str
@@ -43,14 +43,14 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunResult:
     """What became of every task of a run, by its name, in the order in which they ran."""
 
     name: str
-    steps: Mapping[str, Step]
+    steps: Mapping[str, TaskResult]
 
     @property
-    def failed(self) -> list[Step]:
+    def failed(self) -> list[TaskResult]:
         return [step for step in self.steps.values() if step.state == "failed"]
 
     def states(self) -> dict[str, str]:
@@ -69,10 +69,10 @@ class Backend:
     def __init__(self, root: str, watch: Callable[[str, str], None] = lambda _task, _pod: None) -> None:
         self.watch = watch
         self._root = root.rstrip("/")
-        self._cache: dict[str, Step] = {}
-        self._runs: list[Run] = []
+        self._cache: dict[str, TaskResult] = {}
+        self._runs: list[RunResult] = []
 
-    def run(self, pipeline: Path, arguments: Mapping[str, Any]) -> Run:
+    def run(self, pipeline: Path, arguments: Mapping[str, Any]) -> RunResult:
         """Run the file; a failed task ends the run, and what waits for it is not started."""
         spec, *rest = yaml.safe_load_all(pipeline.read_text())
         platforms = rest[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if rest else {}
@@ -83,7 +83,7 @@ class Backend:
             raise TypeError(f"the pipeline has no parameters {sorted(unknown)}; it has {sorted(known)}")
         defaults = {name: entry["defaultValue"] for name, entry in known.items() if "defaultValue" in entry}
         run.dag(spec["root"]["dag"], {**defaults, **arguments}, {})
-        self._runs.append(Run(name=run.name, steps=run.steps))
+        self._runs.append(RunResult(name=run.name, steps=run.steps))
         return self._runs[-1]
 
     def write_log(self, file: Path) -> None:
@@ -108,37 +108,37 @@ class Backend:
     def artifact_root(self, run: str, task: str) -> str:
         return f"{self._root}/{run.rpartition('-')[0]}/{run}/{task}/{uuid.uuid4()}"
 
-    def cached(self, key: str) -> Step | None:
+    def cached(self, key: str) -> TaskResult | None:
         return self._cache.get(key)
 
-    def keep(self, key: str, step: Step) -> None:
+    def keep(self, key: str, step: TaskResult) -> None:
         self._cache[key] = step
 
 
 class _Run:
     def __init__(self, backend: Backend, spec: Object, platforms: Object, name: str) -> None:
         self._backend, self._spec, self._platforms = backend, spec, platforms
-        self.name, self.steps = name, dict[str, Step]()
+        self.name, self.steps = name, dict[str, TaskResult]()
 
     def dag(self, dag: Object, parameters: Mapping[str, Any], artifacts: Mapping[str, Object]) -> None:
-        done: dict[str, Step] = {}
+        done: dict[str, TaskResult] = {}
         for name, task in _in_order(dag["tasks"]):
             if all(other in done and done[other].state in {"succeeded", "cached"} for other in task.get("dependentTasks", ())):
                 done[name] = self._task(name, task, *_inputs(task, parameters, artifacts, done))
 
-    def _task(self, name: str, task: Object, parameters: dict[str, Any], artifacts: dict[str, Object]) -> Step:
+    def _task(self, name: str, task: Object, parameters: dict[str, Any], artifacts: dict[str, Object]) -> TaskResult:
         component = self._spec["components"][task["componentRef"]["name"]]
         if not _holds(task, parameters):
-            step = Step(name=name, state="skipped")
+            step = TaskResult(name=name, state="skipped")
         elif "dag" in component:
             self.dag(component["dag"], parameters, artifacts)
-            step = Step(name=name, state="succeeded")
+            step = TaskResult(name=name, state="succeeded")
         else:
             step = self._step(name, task, component, parameters, artifacts)
         self.steps[name] = step
         return step
 
-    def _step(self, name: str, task: Object, component: Object, parameters: dict[str, Any], artifacts: dict[str, Object]) -> Step:
+    def _step(self, name: str, task: Object, component: Object, parameters: dict[str, Any], artifacts: dict[str, Object]) -> TaskResult:
         executor = self._spec["deploymentSpec"]["executors"][component["executorLabel"]]
         platform = self._platforms.get(component["executorLabel"], {})
         definitions = component.get("inputDefinitions", {}).get("parameters", {})
@@ -151,7 +151,7 @@ class _Run:
         is_cached = bool(task.get("cachingOptions", {}).get("enableCache"))
         found = self._backend.cached(key) if is_cached else None
         if found is not None:
-            return Step(name=name, state="cached", parameters=found.parameters, artifacts=found.artifacts)
+            return TaskResult(name=name, state="cached", parameters=found.parameters, artifacts=found.artifacts)
         for _ in range(task.get("retryPolicy", {}).get("maxRetryCount", 0) + 1):
             step = self._attempt(name, component, executor, platform, (parameters, artifacts))
             if step.state == "succeeded":
@@ -160,7 +160,7 @@ class _Run:
                 break
         return step
 
-    def _attempt(self, name: str, component: Object, executor: Object, platform: Object, inputs: tuple[Object, Object]) -> Step:
+    def _attempt(self, name: str, component: Object, executor: Object, platform: Object, inputs: tuple[Object, Object]) -> TaskResult:
         parameters, artifacts = inputs
         root = self._backend.artifact_root(self.name, name)
         outputs = component.get("outputDefinitions", {})
@@ -186,8 +186,8 @@ class _Run:
         kubectl("-n", pods.NAMESPACE, "delete", "pod", pod_name, "--wait=false", "--ignore-not-found")
         seconds = round(time.monotonic() - started_s, 1)
         if exit_code:
-            return Step(name=name, state="failed", seconds=seconds, exit_code=exit_code, log=log)
-        return Step(name=name, state="succeeded", seconds=seconds, log=log, parameters=_said(result), artifacts=made)
+            return TaskResult(name=name, state="failed", seconds=seconds, exit_code=exit_code, log=log)
+        return TaskResult(name=name, state="succeeded", seconds=seconds, log=log, parameters=_said(result), artifacts=made)
 
     def _wait(self, task: str, name: str) -> int:
         """The exit code of the pod's one container; a pod that was deleted was terminated."""
@@ -214,7 +214,7 @@ def _in_order(tasks: Mapping[str, Object]) -> Iterator[tuple[str, Object]]:
 
 
 def _inputs(
-    task: Object, parameters: Mapping[str, Any], artifacts: Mapping[str, Object], done: Mapping[str, Step]
+    task: Object, parameters: Mapping[str, Any], artifacts: Mapping[str, Object], done: Mapping[str, TaskResult]
 ) -> tuple[dict[str, Any], dict[str, Object]]:
     def parameter(source: Object) -> Any:
         if "componentInputParameter" in source:

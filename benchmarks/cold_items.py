@@ -1,0 +1,109 @@
+"""Items that nobody took yet, ranked by what is written of them: `two_tower` beside popularity by category, on any features.
+
+A tenth of the items lose all their events before anything is learnt. Each user who took one of them later is asked at that moment: the
+items before it are the history, the cold items alone are ranked. Popularity by category ranks a cold item by how much of the history is
+of its category, equal ones at random.
+
+    python benchmarks/cold_items.py FEATURES [--recipe two_tower] [--seeds 0 1 2]
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lodestar.data.split.interactions import Interactions
+from lodestar.features.batch import feature_set
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.recipes import load_recipe
+from lodestar.training.distributed.distributed import Group
+from lodestar.training.loop.batches import left_pad
+from lodestar.training.loop.checkpoints import TrainingState
+from lodestar.training.stages import SEARCH, Training
+
+SHARE, CUTOFF = 0.1, 10
+Rows = NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A history without cold items, and the cold item that came after it."""
+
+    history: Rows
+    wanted: int
+
+
+def split(found: FeatureSet, cold: Rows) -> tuple[FeatureSet, list[Question]]:
+    """What may be learnt from, and each user's last step from known items to a cold one."""
+    taken, is_cold = found.interactions, np.zeros(len(found.items), dtype=bool)
+    is_cold[cold] = True
+    questions = []
+    for history in taken.histories():
+        at = np.flatnonzero(is_cold[history])
+        known = history[: at[-1]][~is_cold[history[: at[-1]]]] if len(at) else history[:0]
+        if len(known):
+            questions.append(Question(history=known, wanted=int(history[at[-1]])))
+    kept = ~is_cold[taken.item]
+    users, user = np.unique(taken.user[kept], return_inverse=True)
+    warm = Interactions(
+        users=[taken.users[row] for row in users],
+        items=taken.items,
+        user=user.astype(np.int32),
+        item=taken.item[kept],
+        time=taken.time[kept],
+    )
+    return replace(found, interactions=warm), questions
+
+
+def judged(scores_QC: NDArray[np.float64], cold: Rows, questions: list[Question]) -> tuple[float, float]:
+    """HR@10 and NDCG@10 among the cold items, ties against us."""
+    own = np.searchsorted(cold, [question.wanted for question in questions])
+    rank = (scores_QC >= scores_QC[np.arange(len(own)), own][:, None]).sum(axis=1) - 1
+    return float((rank < CUTOFF).mean()), float(((rank < CUTOFF) / np.log2(rank + 2)).mean())
+
+
+def by_category(found: FeatureSet, cold: Rows, questions: list[Question], rng: np.random.Generator) -> NDArray[np.float64]:
+    _, category = np.unique(found.items.categories, return_inverse=True)
+    counts = np.stack([np.bincount(category[question.history], minlength=category.max() + 1) for question in questions])
+    return counts[:, category[cold]] + 1e-6 * rng.random((len(questions), len(cold)))
+
+
+def by_words(found: FeatureSet, cold: Rows, questions: list[Question], recipe: str, seed: int) -> NDArray[np.float64]:
+    chosen, scores = load_recipe(recipe, f'{{"train": {{"seed": {seed}}}}}'), []
+    longest, trained = chosen.model.max_length, Training(found, chosen, Group(), lambda _: None).run(TrainingState(stage=SEARCH))
+    with torch.no_grad():
+        for start in range(0, len(questions), 256):
+            history, mask = left_pad([question.history[-longest:] for question in questions[start : start + 256]])
+            scores.append(trained.model.eval().scores(history, mask)[:, torch.from_numpy(cold.astype(np.int64))].double().numpy())
+    return np.concatenate(scores)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--recipe", default="two_tower")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    found = feature_set.load(options.features)
+    for seed in options.seeds:
+        rng = np.random.default_rng(seed)
+        cold = np.sort(rng.choice(len(found.items), int(SHARE * len(found.items)), replace=False)).astype(np.int32)
+        warm, questions = split(found, cold)
+        print(f"seed {seed}: {len(questions):,} users, {len(cold):,} cold items, chance {CUTOFF / len(cold):.3f}")
+        for name, scores in {
+            "popularity by category": by_category(found, cold, questions, rng),
+            options.recipe: by_words(warm, cold, questions, options.recipe, seed),
+        }.items():
+            hits, gain = judged(scores, cold, questions)
+            print(f"  {name:24} HR@10 {hits:.4f}  NDCG@10 {gain:.4f}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,3 +1,0 @@
-"""What images install is part of their tags: sha256 of requirements/*.txt, written by `make lock`."""
-
-LOCKED = "89f795217a5bc4c82db0ff54e03cc63c0e3a5a6611abbb5d38edcda639b8d28a"

@@ -1,0 +1,57 @@
+"""Release of a bundle with its online features as one generation, to a folder or to S3 and Redis."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components.execution.step import has_redis
+from components.release.local_release import release_locally
+from lodestar.bundle.bundle import load
+from lodestar.errors import DataError
+from lodestar.io import storage
+from lodestar.io.run_order import parse_started_at
+from lodestar.progress import log_event
+from lodestar.schema.store_keys import GENERATION
+
+NAME = re.compile(r"[0-9a-f]{16}")
+
+
+def release(bundle: Path, features: Path, destination: str, started_at: str) -> str:
+    """Publish a bundle and materialise its features; returns the bundle's immutable address, empty without a destination.
+
+    Online rows are written first and the bundle's pointer last: after an interruption the previous generation stays in service, and the
+    same call completes the release. `started_at` is the run's start time (ISO 8601). Raises EnvironmentFault E565 if a run that started
+    later has published another bundle, DataError E555 if the bundle was not trained on these features.
+    """
+    started_us, loaded = _microseconds(started_at), load(bundle)
+    if not destination:
+        return ""
+    check_generation(loaded.info.features, features)
+    is_remote = storage.is_remote(destination)
+    if is_remote:
+        storage.refuse_older(bundle, destination, started_at)
+    if has_redis():
+        from feature_repo import materialise
+
+        materialise.materialise_redis(features)
+    address = (
+        storage.upload(bundle, destination, started_at) if is_remote else release_locally(bundle, features, Path(destination), started_at)
+    )
+    if has_redis():
+        log_event("online", generation=loaded.info.features, current=materialise.make_current(features, started_us))
+    log_event("released", address=address, digest=loaded.digest, generation=loaded.info.features)
+    return address
+
+
+def check_generation(trained_on: str, features: Path) -> None:
+    """Raise DataError E555 unless a feature set is the generation that a bundle was trained on."""
+    file = features / GENERATION
+    generation = file.read_text() if file.is_file() else "without a name"
+    if generation != trained_on or not NAME.fullmatch(generation):  # it becomes part of paths and keys
+        message = f"the bundle was trained on feature generation {trained_on}, and {features} holds generation {generation}"
+        raise DataError("E555", message, remedy="Publish the bundle with the features that it was trained on.")
+
+
+def _microseconds(started_at: str) -> int:
+    """UTC microseconds since 1970; raises UsageError if the text is not a timestamp."""
+    return int((parse_started_at(started_at) - datetime.fromtimestamp(0, UTC)).total_seconds() * 1_000_000)

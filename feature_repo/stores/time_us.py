@@ -1,0 +1,18 @@
+"""Times as whole microseconds since 1970, which compare exactly: Feast rounds to seconds in one store, and uses floats in another."""
+
+from datetime import UTC, datetime, timedelta
+
+from feast.utils import make_tzaware
+
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+NEVER = -(2**63)  # before all times: the known time of a row without one
+
+
+def to_datetime(microseconds: int) -> datetime:
+    """The datetime of UTC µs."""
+    return EPOCH + microseconds * MICROSECOND
+
+
+def microseconds(time: datetime | None) -> int:
+    """UTC µs of a datetime; one without a zone is in UTC, as everywhere in Feast; NEVER for None."""
+    return NEVER if time is None else (make_tzaware(time) - EPOCH) // MICROSECOND

@@ -1,0 +1,205 @@
+"""Validation of a bundle's parts: types, shapes, finite values, and consistency with one another.
+
+Every fault raises DataError E182 with the file, the reason and the value; ONNX graphs raise E183.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar import schema
+from lodestar.bundle import feature_needs, onnx_graph
+from lodestar.bundle.item_table import PRECISIONS
+from lodestar.bundle.neighbours import MAX_CODE
+from lodestar.bundle.onnx_graph import BOOL, FLOAT, FREE, Value
+from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
+from lodestar.errors import DataError, Location, shorten
+from lodestar.io.npz import Arrays, Kinds
+
+if TYPE_CHECKING:
+    from lodestar.bundle.catalogue import Catalogue
+    from lodestar.bundle.item_table import ItemTable
+    from lodestar.bundle.neighbours import NeighbourTable
+    from lodestar.bundle.ranker import Ranker
+    from lodestar.bundle.ratings import Ratings
+
+REMEDY = "Publish the bundle again, from the run that made it."
+USER = "user"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_TEXT, MAX_CANDIDATES = 1_024, 10_000
+MAX_ABS_VALUE = 1e15  # of vectors and neighbour sums: their products and squares stay far below float32's 3.4e38
+MAX_CODES = {"fp32": 1, "int8": 128, "int4": 8}
+
+
+def require(holds: Any, file: Path, message: str) -> None:
+    """Raise DataError E182 about a file unless a condition holds."""
+    if not holds:
+        raise _invalid(file, message)
+
+
+def _invalid(file: Path, message: str) -> DataError:
+    return DataError("E182", message, remedy=REMEDY, place=Location(file=str(file)))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_list_of_features(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and _is_text(one.get("view")) and _is_text(one.get("name")) for one in value
+    )
+
+
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "family": _is_text,
+    "recipe": _is_text,
+    "dim": _is_count,
+    "max_length": lambda value: _is_count(value) and value <= schema.MAX_HISTORY,
+    "num_items": _is_count,
+    "precision": lambda value: value in PRECISIONS,
+    "encoder_precision": lambda value: value in PRECISIONS,
+    "features": _is_text,
+    "metrics": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "use_time_gaps": lambda value: isinstance(value, bool),
+    "schema_hash": _is_text,
+    "inputs": lambda value: (
+        isinstance(value, dict)
+        and value.keys() == {feature_needs.HISTORY, feature_needs.COUNTS}
+        and all(map(_is_list_of_features, value.values()))
+    ),
+    "files": lambda value: (
+        isinstance(value, dict) and all(isinstance(digest, str) and SHA256.fullmatch(digest) for digest in value.values())
+    ),
+}
+
+
+def check_info(file: Path, values: Mapping[str, Any]) -> None:
+    """Validate bundle.json: all fields present, none unknown, each of its type and within its bounds."""
+    for name in sorted(_FIELDS.keys() | values.keys()):
+        require(name in _FIELDS, file, f"unknown field {shorten(name)!r}")
+        require(name in values, file, f"the field {name} is missing")
+        require(_FIELDS[name](values[name]), file, f"{name} cannot be {shorten(repr(values[name]))}")
+
+
+def check_arrays(file: Path, found: Arrays, kinds: Kinds) -> None:
+    """Validate that arrays are present with their dtype kind and shape; arrays of a fixed shape must also be finite."""
+    for name, (kind, shape) in kinds.items():
+        require(name in found, file, f"the array {name} is missing")
+        values = found[name]
+        is_shaped = values.ndim == len(shape) and all(wanted in {None, length} for wanted, length in zip(shape, values.shape, strict=True))
+        require(values.dtype.kind in kind and is_shaped, file, f"the array {name} is {values.dtype} of shape {list(values.shape)[:8]}")
+        if None not in shape:
+            check_finite(file, name, values)
+
+
+def check_finite(file: Path, name: str, values: NDArray[Any]) -> None:
+    """Validate that an array has no NaN and no infinity."""
+    if not np.isfinite(values).all():
+        index = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise _invalid(file, f"{name} holds {values[tuple(index)]} at {index}")
+
+
+def check_bounds(file: Path, name: str, values: NDArray[Any], times: float = 1) -> None:
+    """Validate that an array is finite and that `times` its largest absolute value is at most `MAX_ABS_VALUE`."""
+    check_finite(file, name, values)
+    largest = float(max(values.max(initial=0), -values.min(initial=0))) * times
+    require(largest <= MAX_ABS_VALUE, file, f"{name} reaches {largest:.3g}, above {MAX_ABS_VALUE:.0e}: scores could overflow")
+
+
+def check_shape(file: Path, name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Validate the shape of an array."""
+    require(values.shape == shape, file, f"{name} has the shape {list(values.shape)}, and {list(shape)} is needed")
+
+
+def check_items(file: Path, found: "Catalogue", num_items: int) -> None:
+    """Validate the catalogue: `num_items` entries in every list, ids unique and of valid length."""
+    require(len(found.ids) == num_items, file, f"it has {len(found.ids):,} items, and bundle.json says {num_items:,}")
+    lists: dict[str, Sized] = {
+        "titles": found.titles,
+        "categories": found.categories,
+        "is_active": found.is_active,
+        "categories_and_tags": found.categories_and_tags or found.ids,
+    }
+    for name, values in lists.items():
+        require(len(values) == num_items, file, f"it has {len(values):,} {name} of {num_items:,} items")
+    seen: set[str] = set()
+    for item in found.ids:
+        require(item and len(item.encode()) <= schema.MAX_ID_BYTES, file, f"{shorten(item)!r} is no item id")
+        require(item not in seen, file, f"two items have the id {shorten(item)!r}")
+        seen.add(item)
+
+
+def check_table(file: Path, found: "ItemTable", dim: int, num_items: int) -> None:
+    """Validate the item table: a row per item, with the dtype and width of its precision."""
+    require(found.dim == dim, file, f"its vectors have {found.dim} numbers, and bundle.json says {dim}")
+    width, kind = {"fp32": (dim, np.float32), "int8": (dim, np.int8), "int4": ((dim + 1) // 2, np.uint8)}[found.precision]
+    require(found.codes.dtype == kind, file, f"its rows are {found.codes.dtype}, and {np.dtype(kind)} is needed for {found.precision}")
+    check_shape(file, "codes", found.codes, (num_items, width))
+    check_shape(file, "scale", found.scale, (num_items,))
+    check_bounds(file, "scale", found.scale, MAX_CODES[found.precision])
+    if found.precision == "fp32":
+        check_bounds(file, "codes", found.codes)
+
+
+def check_neighbours(file: Path, found: "NeighbourTable", num_items: int) -> None:
+    """Validate the neighbour table: indices within the catalogue, similarities of the same shape, weights within bounds."""
+    require(found.item.ndim == 2 and len(found.item) == num_items, file, f"it has {len(found.item):,} rows of {num_items:,} items")
+    check_shape(file, "similarity", found.similarity, found.item.shape)
+    check_shape(file, "similarity_scale", found.scale, (num_items,))
+    check_bounds(file, "similarity_scale", found.scale, MAX_CODE * max(1, found.item.shape[1]))
+    largest = int(found.item.max(initial=0))
+    require(largest < num_items, file, f"it refers to item {largest:,} of {num_items:,}")
+    for name, value, most in (("weight", found.weight, MAX_ABS_VALUE), ("decay", found.decay, 1)):
+        require(0 <= value <= most, file, f"{name} cannot be {value}")
+    require(0 <= found.recent <= schema.MAX_HISTORY, file, f"recent cannot be {found.recent}")
+
+
+def check_ranker(files: tuple[Path, Path], found: "Ranker", num_items: int) -> None:
+    """Validate the ranker: an ONNX graph with inputs for its item rows and count features, and a row per item."""
+    graph, rows = files
+    require(found.vectors.ndim == 2 and len(found.vectors) == num_items, rows, f"it has {len(found.vectors):,} rows of {num_items:,} items")
+    check_bounds(rows, "vectors", found.vectors)
+    require(1 <= found.candidates <= MAX_CANDIDATES, rows, f"candidates cannot be {found.candidates}")
+    require(1 <= found.max_length <= schema.MAX_HISTORY, rows, f"max_length cannot be {found.max_length}")
+    width = found.vectors.shape[1]
+    widths = {HISTORY: width, CANDIDATES: width, COUNTS: len(found.counts)}
+    inputs = {name: Value(element=FLOAT, shape=(FREE, FREE, columns)) for name, columns in widths.items()}
+    inputs[MASK] = Value(element=BOOL, shape=(FREE, FREE))
+    onnx_graph.check(str(graph), found.graph, inputs, {SCORES: Value(element=FLOAT, shape=(FREE, FREE))})
+
+
+def check_encoder(file: Path, graph: bytes, dim: int, *, use_time_gaps: bool) -> None:
+    """Validate the encoder: an ONNX graph from item vectors (and time gaps) to user vectors of width `dim`."""
+    inputs = {HISTORY: Value(element=FLOAT, shape=(FREE, FREE, dim + use_time_gaps)), MASK: Value(element=BOOL, shape=(FREE, FREE))}
+    onnx_graph.check(str(file), graph, inputs, {USER: Value(element=FLOAT, shape=(FREE, dim))})
+
+
+def check_ratings(file: Path, found: "Ratings", num_items: int) -> None:
+    """Validate the rating model: user keys ascending, a bias and a vector of one width per user and per item, a valid scale."""
+    require(len(found.keys) and (found.keys[1:] >= found.keys[:-1]).all(), file, "its users are not in the order of their keys")
+    width = found.item_vectors.shape[1]
+    parts: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
+        "user_vectors": (found.user_vectors, (len(found.keys), width)),
+        "item_vectors": (found.item_vectors, (num_items, width)),
+        "user_bias": (found.user_bias, (len(found.keys),)),
+        "item_bias": (found.item_bias, (num_items,)),
+    }
+    for name, (values, shape) in parts.items():
+        check_shape(file, name, values, shape)
+        check_finite(file, name, values)
+    is_scale = all(map(math.isfinite, (found.global_mean, found.lowest, found.highest))) and found.lowest <= found.highest
+    require(is_scale, file, f"its scale cannot be {found.global_mean}, from {found.lowest} to {found.highest}")

@@ -1,0 +1,204 @@
+"""Input validation of a table's files: good rows become a typed DuckDB table on disk, so memory does not grow with the rows.
+
+The first row error in the order of the files is raised as soon as its batch has been read; with quarantine all are listed and their rows
+dropped. A repeated key with the same content (except ingested_at) is a duplicate: it is dropped and counted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import tee
+from typing import Any
+
+from lodestar import schema
+from lodestar.data.contract import defaults, row_errors, table_checks
+from lodestar.data.contract.quarantine import Quarantine
+from lodestar.data.contract.row_validator import RowValidator
+from lodestar.data.readers.source import Source
+from lodestar.errors import DataError, Location
+
+IDENTICAL = "identical duplicate"
+STORED = "already in the table"
+SHOWN_OFFENDERS = 5
+
+
+def _no_errors() -> Iterable[DataError]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedTable:
+    """Result of validating a table's files; its good rows are in the DuckDB table `name`, numbered across the files.
+
+    `columns` are those that some file has, `complete` those that all have; `offenders` lists the first few locations of each error code.
+    `bad` yields all quarantined row errors in the order of the files, as long as the database is open.
+    """
+
+    table: schema.Table
+    columns: tuple[str, ...]
+    complete: tuple[str, ...]
+    rows_in: int
+    dropped: dict[str, int]
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    offenders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    bad: Callable[[], Iterable[DataError]] = field(default=_no_errors, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the DuckDB table with the good rows."""
+        return checked_name(self.table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A source that was read: its rows have the numbers start <= number < end; `is_lenient`: its bad rows are quarantined, not raised."""
+
+    source: Source
+    start: int
+    end: int
+    is_lenient: bool
+
+
+def checked_name(table: schema.Table) -> str:
+    """Name of the DuckDB table that holds a table's validated rows."""
+    return f"checked_{table.name}"
+
+
+def check(
+    database: Any, table: schema.Table, sources: Sequence[Source], *, now_us: int, quarantine: bool = False, stored: str = ""
+) -> CheckedTable:
+    """Validate a table's sources, which have the contract's column names, into `checked_…`; DataError at the first row error.
+
+    With quarantine, and always for a collector's parts, bad rows are quarantined instead. `stored` is SQL of the rows that the table has
+    already, with times in µs: a row whose key is stored is dropped and counted (E120 where its content differs). `now_us` is UTC µs.
+    DataError E101 for a missing column, E201 for events without a row.
+    """
+    _check_columns(table, sources)
+    columns = [column for column in table.columns if any(column.name in source.columns for source in sources)]
+    names = tuple(column.name for column in columns)
+    validator = RowValidator(database, table, columns, checked_name(table), now_us)
+    bad_rows = Quarantine(database, checked_name(table))
+    reads = _read(validator, sources, bad_rows, quarantine=quarantine)
+    num_duplicates = table_checks.duplicates(database, table, checked_name(table), names, bad_rows)
+    if table is schema.ITEM_CONTENT:
+        bad_rows.add(table_checks.embedding_length_mismatches(database, checked_name(table), names))
+    if table is schema.RELATIONS:
+        bad_rows.add(table_checks.cycles(database, checked_name(table)))
+    _raise_first(table, reads, bad_rows)
+    bad_rows.remove()
+    complete = tuple(name for name in names if all(name in source.columns for source in sources))
+    if table is schema.EVENTS and schema.EVENT_ID not in complete:
+        num_duplicates += bad_rows.drop(defaults.find_repeats(database, names, [read.start for read in reads]))
+        bad_rows.remove()
+    num_stored = 0
+    if stored:
+        num_stored = table_checks.already_stored(
+            database, table, defaults.completed_sql(database, table, names, complete), stored, bad_rows
+        )
+        _raise_first(table, reads, bad_rows)
+        bad_rows.remove()
+    return _account(
+        table,
+        reads,
+        bad_rows,
+        _Kept(columns=names, complete=complete, validator=validator, num_duplicates=num_duplicates, num_stored=num_stored),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """Columns, validator and counts of duplicates of a table after all checks."""
+
+    columns: tuple[str, ...]
+    complete: tuple[str, ...]
+    validator: RowValidator
+    num_duplicates: int
+    num_stored: int
+
+
+def _account(table: schema.Table, reads: Sequence[_Read], bad_rows: Quarantine, kept: _Kept) -> CheckedTable:
+    """Account for every row in as kept or dropped; DataError E201 for events without a row."""
+    sources = [read.source for read in reads]
+    codes, offenders, malformed = _count_errors(_errors(table, reads, bad_rows))
+    if table is schema.EVENTS and not kept.validator.num_rows and not codes:
+        raise DataError("E201", "the file has no rows", remedy="Give a file with a row per event.", place=Location(file=sources[0].file))
+    dropped = Counter({IDENTICAL: kept.num_duplicates, STORED: kept.num_stored}) + codes
+    for source in sources:
+        dropped += Counter(source.skipped_rows)
+    return CheckedTable(
+        table=table,
+        columns=kept.columns,
+        complete=kept.complete,
+        rows_in=kept.validator.num_rows + malformed + sum(sum(source.skipped_rows.values()) for source in sources),
+        dropped=dict(sorted(dropped.items())),
+        ignored=tuple(dict.fromkeys(name for source in sources for name in source.names if name not in source.columns)),
+        notes=tuple(dict.fromkeys(note for source in sources for note in (*source.notes, *kept.validator.counts(source)))),
+        offenders=offenders,
+        bad=lambda: _errors(table, reads, bad_rows),
+    )
+
+
+def _count_errors(errors: Iterable[DataError]) -> tuple[Counter[str], dict[str, tuple[str, ...]], int]:
+    """Number of errors by code, the first few locations by code, and the number of malformed lines."""
+    codes: Counter[str] = Counter()
+    places: dict[str, tuple[str, ...]] = {}
+    malformed = 0
+    for error in errors:
+        if codes[error.code] < SHOWN_OFFENDERS:
+            places[error.code] = (*places.get(error.code, ()), str(error.place))
+        codes[error.code] += 1
+        malformed += error.place is not None and error.place.column is None
+    return codes, places, malformed
+
+
+def _raise_first(table: schema.Table, reads: Sequence[_Read], bad_rows: Quarantine) -> None:
+    strict = [read for read in reads if not read.is_lenient]
+    if strict and (first := next(_errors(table, strict, bad_rows), None)):
+        raise first
+
+
+def _check_columns(table: schema.Table, sources: Sequence[Source]) -> None:
+    """DataError E101 where a file lacks a required column that cannot be derived."""
+    for source in sources:
+        others = [name for name in source.names if name not in source.columns]
+        for name in defaults.required_columns(table, source.columns):
+            if name not in source.columns:
+                raise row_errors.missing_column(source.file, name, others)
+
+
+def _read(validator: RowValidator, sources: Sequence[Source], bad_rows: Quarantine, *, quarantine: bool) -> list[_Read]:
+    """Validate all batches, up to the first one with a row error that is not quarantined."""
+    reads: list[_Read] = []
+    for source in sources:
+        start, is_lenient, has_bad = validator.num_rows, quarantine or source.is_landed, False
+        for batch in source.batches():
+            bad = validator.add(source, batch)
+            bad_rows.add(bad)
+            has_bad = bool(bad)
+            if has_bad and not is_lenient:
+                break
+        reads.append(_Read(source=source, start=start, end=validator.num_rows, is_lenient=is_lenient))
+        if not is_lenient and (has_bad or any(True for _ in source.malformed())):
+            break
+    return reads
+
+
+def _errors(table: schema.Table, reads: Sequence[_Read], bad_rows: Quarantine) -> Iterator[DataError]:
+    """Malformed lines and row errors, merged in the order of the files and of their lines."""
+    for read in reads:
+        source = read.source
+        rows, own = tee(bad_rows.between(read.start, read.end))
+        malformed = (
+            (one.line, row_errors.malformed(one.code, one.message, Location(file=source.file, line=one.line, value=one.text)))
+            for one in source.malformed()
+        )
+        lines = source.lines(bad.row - read.start for bad in rows) if read.end > read.start else ()
+        row_errors_by_line = ((line, _error(table, source, bad.error, line, bad.value)) for line, bad in zip(lines, own, strict=True))
+        yield from (error for _, error in merge(malformed, row_errors_by_line, key=lambda pair: pair[0]))
+
+
+def _error(table: schema.Table, source: Source, error: str, line: int, value: str) -> DataError:
+    code, _, column = error.partition(":")
+    return row_errors.bad_row(code, table, Location(file=source.file, line=line, column=column, value=value))

@@ -1,0 +1,233 @@
+"""Convert text to typed values by SQL that DuckDB runs over whole columns: a value where it is valid, else a row error's code.
+
+The rules are in `rules`. Integers in a time column count from 1970 in the unit that most values of its first batch fit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from lodestar import schema
+from lodestar.data.contract import rules
+from lodestar.data.contract.rules import EPOCHS, Epoch
+from lodestar.errors import DataError, Location
+
+
+def _is_list(kind: "pa.DataType") -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+# DuckDB rejects a map with a duplicate or null key with an error that ends the query, so maps are read as lists of entries.
+_ENTRIES = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+# Arrow types of a typed file that a column of each kind accepts, and the type they are cast to.
+_TYPED: dict[schema.Kind, tuple[tuple[Callable[["pa.DataType"], bool], "pa.DataType"], ...]] = {
+    schema.Kind.TIME: ((lambda kind: pa.types.is_timestamp(kind) and kind.tz is not None, pa.timestamp("us", tz="UTC")),),
+    schema.Kind.FLOAT: ((pa.types.is_floating, pa.float64()), (pa.types.is_integer, pa.float64())),
+    schema.Kind.INT: ((pa.types.is_integer, pa.int64()),),
+    schema.Kind.BOOL: ((pa.types.is_boolean, pa.bool_()),),
+    schema.Kind.TEXT_LIST: ((_is_list, pa.list_(pa.string())),),
+    schema.Kind.FLOAT_LIST: ((_is_list, pa.list_(pa.float32())),),
+    schema.Kind.STRING_MAP: ((pa.types.is_map, _ENTRIES),),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """SQL of a column's value (NULL where missing or invalid) and of its row error's code (NULL where valid)."""
+
+    value: str
+    fault: str
+
+
+def quoted(name: str) -> str:
+    """A column name as an SQL identifier."""
+    return f'"{name}"'
+
+
+def texts(values: Any) -> str:
+    """Values as SQL string literals, separated by commas."""
+    return ", ".join("'" + str(value).replace("'", "''") + "'" for value in values)
+
+
+def prepare(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.ChunkedArray":
+    """Arrow values in the type that `conversion` expects: a type accepted for the column's kind is cast, any other becomes text.
+
+    DataError E107 for a type that has no text form, E104 for text that is not UTF-8.
+    """
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return prepare(column, values.cast(kind.value_type), file)
+    place = Location(file=file, column=column.name)
+    arrow_type = next((arrow for is_like, arrow in _TYPED.get(column.kind, ()) if is_like(kind)), pa.string())
+    try:
+        # Integers that a float does not keep exactly are left to the row validator.
+        plain = values.cast(arrow_type, safe=not (pa.types.is_timestamp(kind) or pa.types.is_integer(kind)))
+        plain.validate(full=True)
+    except pa.ArrowNotImplementedError as error:
+        raise DataError("E107", f"{kind} is no type for it", remedy="Write text, numbers or lists of text.", place=place) from error
+    except pa.ArrowInvalid as error:
+        raise DataError("E104", f"the text is not UTF-8 ({error})", remedy="Convert it.", place=place) from error
+    return plain
+
+
+def epoch(database: Any, table: str, column: schema.Column) -> Epoch | None:
+    """The unit of integers in a text time column of a DuckDB table, by majority; None where its first value is no integer."""
+    text = f"trim({quoted(column.name)})"
+    first = database.execute(f"SELECT {text} FROM {table} WHERE {text} <> '' LIMIT 1").fetchone()
+    if first is None or not database.execute(f"SELECT regexp_full_match(?, '{rules.INTEGER}')", [first[0]]).fetchone()[0]:
+        return None
+    counts = ", ".join(f"count(*) FILTER ({choice.covers('number')})" for choice in EPOCHS)
+    found = database.execute(f"SELECT {counts} FROM (SELECT TRY_CAST({text} AS BIGINT) AS number FROM {table})").fetchone()
+    return EPOCHS[found.index(max(found))]
+
+
+def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None, most_bytes: int = rules.MAX_VALUE_BYTES) -> Conversion:
+    """The conversion of a column that `prepare` returned as Arrow type `kind`; E170 where a value has more than `most_bytes` bytes.
+
+    `counts` is the unit of its integer timestamps, None for ISO 8601.
+    """
+    name = quoted(column.name)
+    if column.kind is schema.Kind.ID:
+        return _id_conversion(name, column)
+    if pa.types.is_string(kind):
+        text = f"nullif(trim({name}), '')"
+        found = _text_conversion(text, column, counts, most_bytes)
+        return Conversion(value=found.value, fault=f"CASE WHEN strlen({text}) > {most_bytes} THEN 'E170' ELSE ({found.fault}) END")
+    if pa.types.is_timestamp(kind):
+        value = f"epoch_us({name})"
+        return Conversion(value=value, fault=_fault(f"{name} IS NULL", column, *_out_of_bounds(value, column)))
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return _bounded_conversion(f"nullif({name}, 'nan')" if pa.types.is_floating(kind) else name, column)
+    return _nested_conversion(name, column, most_bytes)
+
+
+def _nested_conversion(name: str, column: schema.Column, most_bytes: int) -> Conversion:
+    """The conversion of lists and maps of a typed file; their size is that of the values plus one byte each."""
+    if column.kind is schema.Kind.STRING_MAP:
+        return _entries_conversion(name, column, most_bytes)
+    if column.kind is schema.Kind.FLOAT_LIST:
+        cases = [f"WHEN 4 * len({name}) > {most_bytes} THEN 'E170'", f"WHEN {_has_no_number(name)} THEN 'E102'"]
+    else:
+        cases = [f"WHEN {_size(name, 'one')} > {most_bytes} THEN 'E170'"] if column.kind is schema.Kind.TEXT_LIST else []
+    return Conversion(value=name, fault=_fault(f"{name} IS NULL", column, *cases))
+
+
+def _entries_conversion(name: str, column: schema.Column, most_bytes: int) -> Conversion:
+    """The conversion of a typed file's map, read as a list of entries: E173 for a duplicate key, E107 for a null one."""
+    keys = f"list_transform({name}, lambda one: one.key)"
+    is_good = f"len({keys}) = len(list_distinct({keys}))"
+    cases = [
+        f"WHEN {_size(name, 'one.key', 'one.value')} > {most_bytes} THEN 'E170'",
+        f"WHEN len({keys}) > len(list_filter({keys}, lambda one: one IS NOT NULL)) THEN 'E107'",
+        f"WHEN NOT {is_good} THEN 'E173'",
+    ]
+    return Conversion(value=f"CASE WHEN {is_good} THEN map_from_entries({name}) END", fault=_fault(f"{name} IS NULL", column, *cases))
+
+
+def _size(values: str, *parts: str) -> str:
+    length = " + ".join(f"1 + coalesce(strlen({part}), 0)" for part in parts)
+    return f"list_sum(list_transform({values}, lambda one: {length}))"
+
+
+def _has_no_number(values: str) -> str:
+    return f"len(list_filter({values}, lambda one: one IS NULL OR NOT isfinite(one))) > 0"
+
+
+def _text_conversion(text: str, column: schema.Column, counts: Epoch | None, most_bytes: int) -> Conversion:
+    """The conversion of a text value to the column's kind, but an id."""
+    if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
+        return _number_conversion(f"nullif(regexp_replace({text}, '^{rules.NOT_A_NUMBER}$', ''), '')", column)
+    if column.kind is schema.Kind.TIME:
+        return _time_conversion(text, column, counts)
+    json = f"TRY_CAST({text} AS JSON)"
+    if column.kind is schema.Kind.STRING_MAP:
+        return _pairs_conversion(text, json, column, most_bytes)
+    low = f"lower({text})"
+    values = {
+        schema.Kind.TEXT: text,
+        schema.Kind.BOOL: f"CASE WHEN {low} IN ({texts(rules.TRUE)}) THEN true WHEN {low} IN ({texts(rules.FALSE)}) THEN false END",
+        schema.Kind.TEXT_LIST: f"""
+            CASE WHEN starts_with({text}, '[') THEN TRY_CAST({json} AS VARCHAR[]) ELSE string_split({text}, '|') END""",
+        schema.Kind.FLOAT_LIST: f"TRY_CAST({json} AS FLOAT[])",
+    }
+    value = values[column.kind]
+    cases = [f"WHEN {value} IS NULL THEN 'E107'"]
+    if column.kind is schema.Kind.TEXT_LIST:
+        cases.append(f"WHEN {_has_inexact(text, json, '$[*]')} THEN 'E107'")
+    if column.kind is schema.Kind.FLOAT_LIST:
+        cases.append(f"WHEN {_has_no_number(value)} THEN 'E102'")
+    if column.choices:
+        cases.append(f"WHEN {value} NOT IN ({texts(column.choices)}) THEN 'E102'")
+    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+
+
+def _has_inexact(text: str, json: str, path: str) -> str:
+    """SQL condition: JSON holds a number too large to be kept exactly."""
+    is_one = f"json_type(one) = 'DOUBLE' AND regexp_matches(one::VARCHAR, '[.eE]') AND abs(TRY_CAST(one AS DOUBLE)) >= {rules.NOT_EXACT}"
+    has_one = f"len(list_filter(json_extract({json}, '{path}'), lambda one: {is_one})) > 0"
+    return f"CASE WHEN regexp_matches({text}, '{rules.LARGE_ELEMENT}') THEN {has_one} ELSE false END"
+
+
+def _pairs_conversion(text: str, json: str, column: schema.Column, most_bytes: int) -> Conversion:
+    """The conversion of a JSON object of texts; a duplicate key (E173) must be found first, as DuckDB ends the query on one."""
+    is_object = f"starts_with({text}, '{{') AND {json} IS NOT NULL"
+    keys = f"CASE WHEN {is_object} THEN json_keys({json}) END"
+    is_unique = f"len({keys}) = len(list_distinct({keys}))"
+    value = f"CASE WHEN {is_object} AND {is_unique} THEN TRY_CAST({json} AS MAP(VARCHAR, VARCHAR)) END"
+    cases = [f"WHEN NOT {is_unique} THEN 'E173'", f"WHEN {value} IS NULL THEN 'E107'"]
+    cases.append(f"WHEN {_has_inexact(text, json, '$.*')} THEN 'E107'")
+    if most_bytes == rules.MAX_SENT_BYTES:
+        cases.append(f"WHEN len({keys}) > {rules.MAX_PAIRS} THEN 'E170'")
+    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+
+
+def _fault(missing: str, column: schema.Column, *cases: str) -> str:
+    """SQL of a value's code: E107 where a required value is missing, else the first case that holds, else NULL."""
+    absent = "'E107'" if column.required else "NULL"
+    return " ".join(("CASE WHEN", missing, "THEN", absent, *cases, "END"))
+
+
+def _id_conversion(name: str, column: schema.Column) -> Conversion:
+    missing = f"(trim(coalesce({name}, '')) = '' OR {name} IN ({texts(rules.NOT_AN_ID)}))"
+    absent = "'E103'" if column.required else "NULL"
+    return Conversion(
+        value=f"CASE WHEN NOT {missing} THEN {name} END",
+        fault=f"CASE WHEN {missing} THEN {absent} WHEN strlen({name}) > {schema.MAX_ID_BYTES} THEN 'E103' END",
+    )
+
+
+def _number_conversion(text: str, column: schema.Column) -> Conversion:
+    is_whole = column.kind is schema.Kind.INT
+    pattern, kind = (rules.WHOLE, "BIGINT") if is_whole else (rules.NUMBER, "DOUBLE")
+    value = f"CASE WHEN regexp_full_match({text}, '{pattern}') THEN TRY_CAST({text} AS {kind}) END"
+    return _bounded_conversion(value, column, f"WHEN {text} IS NOT NULL AND {value} IS NULL THEN 'E107'")
+
+
+def _bounded_conversion(value: str, column: schema.Column, *cases: str) -> Conversion:
+    """The conversion of a number: E102 outside the column's bounds or what a float keeps exactly."""
+    not_finite = (
+        [f"WHEN NOT isfinite({value}) OR abs({value}) >= {rules.NOT_EXACT} THEN 'E102'"] if column.kind is schema.Kind.FLOAT else []
+    )
+    absent = "'E107'" if column.required else "NULL"
+    whens = (*cases, *not_finite, *_out_of_bounds(value, column), f"WHEN {value} IS NULL THEN {absent}")
+    return Conversion(value=value, fault=f"CASE {' '.join(whens)} END")
+
+
+def _out_of_bounds(value: str, column: schema.Column) -> list[str]:
+    low, high = rules.bounds(column)
+    return [f"WHEN {value} {sign} {bound} THEN 'E102'" for sign, bound in (("<", low), (">", high)) if bound is not None]
+
+
+def _time_conversion(text: str, column: schema.Column, counts: Epoch | None) -> Conversion:
+    """The conversion of a timestamp: ISO 8601 with an offset (E106 without), or integers in one unit since 1970."""
+    naive = f"WHEN regexp_full_match({text}, '{rules.NAIVE}') THEN 'E106'"
+    if counts is None:
+        value = f"CASE WHEN regexp_full_match({text}, '{rules.MOMENT}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
+    else:
+        number = f"TRY_CAST({text} AS BIGINT)"
+        value = f"CASE WHEN regexp_full_match({text}, '{rules.INTEGER}') AND {counts.covers(number)} THEN {number} * {counts.unit_us} END"
+    return Conversion(
+        value=value, fault=_fault(f"{text} IS NULL", column, naive, f"WHEN {value} IS NULL THEN 'E107'", *_out_of_bounds(value, column))
+    )

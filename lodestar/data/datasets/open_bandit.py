@@ -1,0 +1,101 @@
+"""Open Bandit reader: impressions of two policies on a fashion site, with propensities and clicks.
+
+Saito et al., "Open Bandit Dataset and Pipeline", NeurIPS 2021, arXiv:2008.07146. A folder holds one policy's log, or a folder per policy.
+There are no user ids, only four hashed features: people who share all four become one user. Every row is a request of its own.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lodestar import schema
+from lodestar.data.datasets.dataset import DataSet, constant, single_file
+from lodestar.data.readers.delimited import read_delimited
+from lodestar.data.readers.source import Source, single_batch
+
+FILE, CONTEXT = "impressions.csv.gz", "item_context.csv.gz"
+TIME, CLICK, PROPENSITY = "timestamp", "click", "propensity_score"
+USER_FEATURES = tuple(f"user_feature_{number}" for number in range(4))
+ITEM_FEATURES = tuple(f"item_feature_{number}" for number in range(1, 4))
+SURFACE, ANONYMOUS = "fashion", "anonymous"
+DIGITS = 16
+NOT_CLICKED = "shown and not clicked: in the impressions"
+SHARED_USERS = "people are known by four hashed features; those who share all four are one user"
+
+
+def find(folder: Path) -> DataSet | None:
+    """Open Bandit in a folder of one policy's log or of one folder per policy, None where it is not there."""
+    logs = [folder] if (folder / FILE).is_file() else sorted(path.parent for path in folder.glob(f"*/{FILE}"))
+    if not logs or not all((log / CONTEXT).is_file() for log in logs):
+        return None
+    tables = {
+        schema.EVENTS.name: lambda: [_clicks(log) for log in logs],
+        schema.IMPRESSIONS.name: lambda: [_impressions(log) for log in logs],
+        schema.ITEMS.name: single_file(_items, logs[0]),
+    }
+    return DataSet(tables=tables, files=tuple(log / name for log in logs for name in (FILE, CONTEXT)))
+
+
+def _clicks(log: Path) -> Source:
+    """Click events, with the time of their impression, as the time of the click is not known."""
+    impressions = _impressions(log)
+    found = impressions.read()
+    clicked = pc.equal(found[CLICK], "1")
+    rows = found.filter(clicked)
+    rows = rows.append_column(schema.EVENT_TYPE, constant(schema.EventType.CLICK, len(rows)))
+    rows = rows.rename_columns([schema.EVENT_TIME if name == schema.SHOWN_AT else name for name in rows.column_names])
+    kept = tuple(name for name in rows.column_names if name in schema.EVENTS.names)
+    clicked_rows = pc.indices_nonzero(clicked).to_pylist()
+    return Source(
+        file=impressions.file,
+        names=kept,
+        columns=kept,
+        batches=single_batch(rows.select(list(kept))),
+        lines=lambda requested: impressions.lines([clicked_rows[row] for row in requested]),
+        skipped_rows={NOT_CLICKED: len(found) - len(rows)},
+        notes=(SHARED_USERS,),
+    )
+
+
+def _impressions(log: Path) -> Source:
+    """Impressions with propensities, and the column that says whether each was clicked."""
+    source = read_delimited(log / FILE, {TIME, schema.ITEM_ID, schema.POSITION, CLICK, PROPENSITY, *USER_FEATURES})
+    found = source.read()
+    count = len(found)
+    user_features = zip(*(found[name].to_pylist() for name in USER_FEATURES), strict=True)
+    columns = {
+        schema.REQUEST_ID: pa.array([f"{log.name}-{row}" for row in range(count)], pa.string()),
+        schema.USER_ID: pa.array([_user_id(features) for features in user_features], pa.string()),
+        schema.ITEM_ID: found[schema.ITEM_ID],
+        schema.POSITION: found[schema.POSITION],
+        schema.SHOWN_AT: found[TIME],
+        schema.SURFACE: constant(SURFACE, count),
+        schema.MODEL_DIGEST: constant(log.name, count),
+        schema.ARM: constant(log.name, count),
+        schema.PROPENSITY: found[PROPENSITY],
+        schema.FEATURE_HASH: constant(ANONYMOUS, count),
+        CLICK: found[CLICK],
+    }
+    others = [name for name in source.names if name not in (*columns, TIME, PROPENSITY, *USER_FEATURES)]
+    return replace(
+        source,
+        file=f"{log.name}/{source.file}",
+        names=(*columns, *others),
+        columns=tuple(columns),
+        batches=single_batch(pa.table(columns)),
+    )
+
+
+def _user_id(features: tuple[str, ...]) -> str:
+    return hashlib.sha256("|".join(features).encode()).hexdigest()[:DIGITS]
+
+
+def _items(log: Path) -> Source:
+    source = read_delimited(log / CONTEXT, {schema.ITEM_ID, *ITEM_FEATURES})
+    found = source.read()
+    tags = pc.binary_join_element_wise(*(found[name] for name in ITEM_FEATURES), "|")
+    rows = found.select([schema.ITEM_ID]).append_column(schema.TAGS, tags)
+    return replace(source, names=tuple(rows.column_names), columns=tuple(rows.column_names), batches=single_batch(rows))

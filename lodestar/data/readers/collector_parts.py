@@ -1,0 +1,49 @@
+"""Collector parts: files of one table written by a collector, `events/part-20260131T120000000000Z-3f9a0c1d2e4b.jsonl.gz`.
+
+Their senders are untrusted, so a bad row, a truncated part or one of garbage must not stop the ingest of the others: it is quarantined,
+counted and reported. The file name decides this, not an option, which could be forgotten.
+"""
+
+import re
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lodestar import schema
+
+PART_SUFFIX = ".jsonl.gz"
+QUARANTINE = "quarantine"  # folder of bad Kafka messages, which are never read as rows
+# A collector closes a part at 32 MiB or after a batch from Kafka, which is below 128 MiB.
+MAX_PART_BYTES = 1 << 28
+_NAME = re.compile(r"part-\d{8}T\d{12}Z-[0-9a-f]{12}\.jsonl\.gz", re.ASCII)
+
+
+def new_part() -> str:
+    """A unique part name, without its suffix, that sorts by creation time (UTC)."""
+    return f"part-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:12]}"
+
+
+def is_part(path: Path) -> bool:
+    """Whether the file has the name of a collector's part."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def misplaced_parts(root: Path) -> list[str]:
+    """E174 notes on parts below a folder that are not read: those outside a table's folder and those that are not plain files."""
+    known = {*schema.TABLES, QUARANTINE, *(["."] if root.name in schema.TABLES else [])}
+    found: dict[str, int] = {}
+    not_plain = []
+    for part in sorted(root.rglob("part-*" + PART_SUFFIX)):
+        folder = part.parent.relative_to(root).as_posix()
+        if not is_part(part) or folder.startswith(".spool"):
+            continue
+        if folder.partition("/")[0] not in known:
+            found[folder] = found.get(folder, 0) + 1
+        elif not is_plain(part):
+            not_plain.append(f"E174 {part.relative_to(root).as_posix()} is no plain file, and was left out")
+    return [f"E174 {count:,} parts lie in {folder}, which is no table, and were left out" for folder, count in found.items()] + not_plain
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a part may be read: no symbolic link, which may point anywhere, and no pipe, which has no end."""
+    return path.is_file() and not path.is_symlink()

@@ -1,0 +1,70 @@
+"""Interactions as arrays: user index, item index and time, sorted by user and time.
+
+Of a user's repeated interactions with an item only the first counts, as a seen item is never recommended again.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.config import DataConfig
+from lodestar.data.split.ragged_array import Number, RaggedArray
+from lodestar.errors import DataError
+
+Items = NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interactions:
+    """Arrays `user`, `item` (indices) and `time` (UTC µs) in parallel, sorted by user, then time, then the order of the file.
+
+    `users` are the ids of users with an interaction, in the order they first appear; `items` those of the whole catalogue, in its order.
+    """
+
+    users: list[str]
+    items: list[str]
+    user: Items
+    item: Items
+    time: NDArray[np.int64]
+
+    @property
+    def num_users(self) -> int:
+        """Number of users with an interaction."""
+        return len(self.users)
+
+    @property
+    def num_items(self) -> int:
+        """Number of items in the catalogue."""
+        return len(self.items)
+
+    def histories(self) -> RaggedArray[np.int32]:
+        """Item indices of each user, oldest first, as a ragged array of num_users parts."""
+        return self.by_user(self.item)
+
+    def by_user(self, values: NDArray[Number]) -> RaggedArray[Number]:
+        """Values in parallel with the interactions, [interactions], as a ragged array of num_users parts."""
+        bounds = self.bounds()
+        return RaggedArray(values=values, start=bounds[:-1], end=bounds[1:])
+
+    def bounds(self) -> NDArray[np.int64]:
+        """Row offsets of users, [num_users + 1]: user u has the rows bounds[u] to bounds[u + 1]."""
+        return np.searchsorted(self.user, np.arange(self.num_users + 1)).astype(np.int64)
+
+
+def check_enough(interactions: Interactions, config: DataConfig) -> None:
+    """DataError E201 for fewer users, items with an interaction, or interactions than `config` requires for training."""
+    check_counts(interactions.num_users, int(np.count_nonzero(np.bincount(interactions.item))), len(interactions.item), config)
+
+
+def check_counts(num_users: int, num_items: int, num_interactions: int, config: DataConfig) -> None:
+    """DataError E201 for counts below `min_users`, `min_items` or `min_interactions` of `config`."""
+    counts = {
+        "users": (num_users, config.min_users),
+        "items": (num_items, config.min_items),
+        "interactions": (num_interactions, config.min_interactions),
+    }
+    for name, (found, least) in counts.items():
+        if found < least:
+            message = f"{found} {name} are too few to train on, the recipe requires at least {least}"
+            raise DataError("E201", message, remedy=f"Ingest more events, or lower data.min_{name} for a trial.")

@@ -1,0 +1,193 @@
+"""Split interactions by time into train, validation and test: a cutoff for all users, or leave-one-out.
+
+A random split would leak: the model would train on next week's interactions and be evaluated on this week's.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.bundle import timed_items
+from lodestar.config import DataConfig, EvaluationConfig
+from lodestar.data.split.interactions import Interactions, Items
+from lodestar.data.split.ragged_array import RaggedArray
+from lodestar.progress import log_event
+
+Times = NDArray[np.int64]  # UTC µs
+
+HOUR_US = 3_600_000_000
+AT_ONCE = 1 << 20
+MIN_EVALUATED_USERS = 1_000  # sampled at least: a confidence interval of NDCG@10 is then some 0.03 wide
+MIN_HISTORY = 3  # one item each to train, validate and test
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCases:
+    """Evaluation cases, in parallel: user index, history (item indices, newest last) and relevant items, which are to be predicted.
+
+    `cutoff_us` (UTC µs) is the last time of which anything may be known; `time` holds the times of each history's interactions, or nothing.
+    `left_out` counts cold-start users, who have relevant items but no history to predict from.
+    """
+
+    user: NDArray[np.int32]
+    history: Sequence[Items]
+    relevant: Sequence[Items]
+    cutoff_us: Times = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    time: Sequence[Times] = ()
+    left_out: int = 0
+
+    def with_time_gaps(self) -> Self:
+        """The cases with histories that pack time gaps (see `lodestar.bundle.timed_items`), for time-aware models."""
+        packed: list[NDArray[Any]] = [
+            timed_items.pack(items, timed_items.seconds_between(time)) for items, time in zip(self.history, self.time, strict=True)
+        ]
+        return replace(self, history=packed)
+
+    def chosen(self, which: NDArray[np.intp]) -> Self:
+        """The cases at the given indices, in their order."""
+        history, relevant, time = (_select(parts, which) for parts in (self.history, self.relevant, self.time))
+        cutoff_us = self.cutoff_us[which] if len(self.cutoff_us) else self.cutoff_us
+        return replace(self, user=self.user[which], history=history, relevant=relevant, time=time, cutoff_us=cutoff_us)
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Train, validation and test: `train` holds one sequence of item indices per user, oldest first, which may be empty.
+
+    `before_test` is `train` plus the validation items: all that may be known for the test. `moments` holds the times (UTC µs) of all of a
+    user's interactions; the items of `train` and `before_test` have the first of them.
+    """
+
+    train: RaggedArray[np.int32]
+    before_test: RaggedArray[np.int32]
+    validation: EvalCases
+    test: EvalCases
+    moments: RaggedArray[np.int64]
+
+
+def split(interactions: Interactions, config: DataConfig) -> Split:
+    """Split into train, validation and test by `config.split`: "time" or leave-one-out.
+
+    The parts share no interaction, and no history holds an interaction later than the relevant items.
+    """
+    return _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
+
+
+def affordable(cases: EvalCases, num_items: int, config: EvaluationConfig, part: str) -> EvalCases:
+    """Sample evaluation cases so that cases times items is at most `max_scores`; logged as `sampled` where it drops any.
+
+    The sample is drawn by the seed and keeps the order. At least MIN_EVALUATED_USERS are kept, whatever `max_scores`: fewer cannot tell
+    models apart.
+    """
+    most = max(MIN_EVALUATED_USERS, config.max_scores // max(1, num_items))
+    if len(cases) <= most:
+        return cases
+    log_event("sampled", part=part, users=most, of=len(cases), items=num_items)
+    return cases.chosen(np.sort(np.random.default_rng(config.seed).permutation(len(cases))[:most]))
+
+
+def training_cutoffs(num_users: int, cases: EvalCases, *, by_time: bool) -> Times:
+    """Training cutoff of each user (UTC µs), [num_users]: training on interactions before it uses none of the cases' relevant items."""
+    cutoffs_us = np.full(num_users, np.iinfo(np.int64).max)
+    if by_time and len(cases):
+        cutoffs_us[:] = cases.cutoff_us[0]
+    cutoffs_us[cases.user] = cases.cutoff_us
+    return cutoffs_us
+
+
+def training_end(blocks: Callable[[], Iterable[Times]], last_trained: int, config: DataConfig) -> int:
+    """Training cutoff (UTC µs) of the whole log; statistics are scaled by the interactions before it.
+
+    Each call of `blocks` iterates over all times, in blocks of any order. `last_trained` is the result of `last_trained` (leave-one-out).
+    """
+    return _time_quantile(blocks, config.test_share + config.validation_share) if config.split == "time" else last_trained + 1
+
+
+def last_trained(user: Items, time: Times) -> int:
+    """Time (UTC µs) of the latest training interaction under leave-one-out; rows are sorted by user, then time. 0 without rows."""
+    ends = np.append(np.flatnonzero(np.diff(user)), len(user) - 1) if len(user) else np.zeros(0, dtype=np.int64)
+    lengths = np.diff(ends, prepend=-1)
+    last = ends - np.where(lengths >= MIN_HISTORY, MIN_HISTORY - 1, 0)
+    return int(time[last].max(initial=0))
+
+
+def _time_quantile(blocks: Callable[[], Iterable[Times]], share_after: float) -> int:
+    """The time with the given share of all times after it, found by counts per hour in a first pass; 0 without any."""
+    hours: Counter[int] = Counter()
+    for block in blocks():
+        found, counts = np.unique(block // HOUR_US, return_counts=True)
+        hours.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    index = _quantile_index(hours.total(), share_after)
+    for hour in sorted(hours):
+        if index < hours[hour]:
+            within = np.concatenate([block[block // HOUR_US == hour] for block in blocks()])
+            return int(np.sort(within)[index])
+        index -= hours[hour]
+    return 0
+
+
+def _leave_one_out(interactions: Interactions) -> Split:
+    """Each user's last item is the test, the one before the validation; users with fewer than three items only train."""
+    whole = interactions.by_user(interactions.time)
+    is_evaluated = whole.lengths >= MIN_HISTORY
+    trained, known = whole.lengths - 2 * is_evaluated, whole.lengths - is_evaluated
+    begins = [whole.values[np.minimum(whole.start + lengths, whole.end - 1)] for lengths in (trained, known)]
+    return _cut(interactions, (trained, known), begins)
+
+
+def _by_time(interactions: Interactions, config: DataConfig) -> Split:
+    """Two cutoffs for all users, so that each part holds its share of the interactions; equal times stay together."""
+    whole = interactions.by_user(interactions.time)
+    times = whole.values
+    shares = (config.test_share + config.validation_share, config.test_share)
+    cutoffs = [_time_quantile(lambda: _blocks(times), share) for share in shares]
+    trained, known = (np.add.reduceat(times < cutoff, whole.start, dtype=np.int64) for cutoff in cutoffs)
+    return _cut(interactions, (trained, known), [np.full(len(whole), cutoff) for cutoff in cutoffs])
+
+
+def _cut(interactions: Interactions, lengths: tuple[Times, Times], begins: Sequence[Times]) -> Split:
+    """Cut each user's history at two lengths (train, before test); `begins` are the times at which validation and test begin, by user."""
+    whole, (trained, known) = interactions.histories(), lengths
+    return Split(
+        train=whole.head(trained),
+        before_test=whole.head(np.where(trained > 0, known, 0)),
+        validation=_cases(interactions, trained, known, begins[0]),
+        test=_cases(interactions, known, whole.lengths, begins[1]),
+        moments=interactions.by_user(interactions.time),
+    )
+
+
+def _cases(interactions: Interactions, before: Times, until: Times, begins: Times) -> EvalCases:
+    """Cases of users with a history: the first `before` items predict the items up to `until`."""
+    whole, times = interactions.histories(), interactions.by_user(interactions.time)
+    has_relevant = until > before
+    users = np.flatnonzero(has_relevant & (before > 0))
+    return EvalCases(
+        user=users.astype(np.int32),
+        history=whole.head(before).select(users),
+        relevant=whole.head(until).skip(before).select(users),
+        time=times.head(before).select(users),
+        cutoff_us=begins[users] - 1,
+        left_out=int(has_relevant.sum()) - len(users),
+    )
+
+
+def _select(parts: Sequence[NDArray[Any]], which: NDArray[np.intp]) -> Sequence[NDArray[Any]]:
+    if isinstance(parts, RaggedArray):
+        return parts.select(which)
+    return [parts[index] for index in which.tolist()] if len(parts) else parts
+
+
+def _quantile_index(count: int, share_after: float) -> int:
+    return min(int(count * (1 - share_after)), count - 1)
+
+
+def _blocks(times: Times) -> Iterable[Times]:
+    return (times[start : start + AT_ONCE] for start in range(0, len(times), AT_ONCE))

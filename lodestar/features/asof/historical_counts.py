@@ -1,0 +1,40 @@
+"""Historical count features of users and items, joined as of given timestamps from a folder of features.
+
+The same rows as Feast's feature service `rank_v1` retrieves, without Feast.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lodestar import schema
+from lodestar.features.asof import asof
+from lodestar.features.asof.history import FeatureSource
+from lodestar.features.batch.feature_set import DATA
+
+STAMP = pa.timestamp("us", tz="UTC")
+TIMESTAMP = "timestamp"
+
+Timestamps = NDArray[np.int64]  # UTC µs
+Floats = NDArray[np.float32]
+
+
+def counts(features: Path, view: str, entities: Sequence[str], timestamps_us: Timestamps) -> Floats:
+    """Count features of a view, joined as of one timestamp (UTC µs) per entity, [entities, counts]; 0 where none was known."""
+    view_schema = schema.VIEWS[view]
+    names = [count.name for count in view_schema.counts]
+    source = FeatureSource(
+        files=[str(features / DATA / f"{view}.parquet")],
+        filesystem=None,
+        keys={view_schema.entity: view_schema.entity},
+        features={name: name for name in names},
+        time=schema.FEATURE_TIME,
+        known=schema.KNOWN_TIME,
+        ttl_us=0,
+    )
+    entity_rows = pa.table({view_schema.entity: pa.array(entities, pa.string()), TIMESTAMP: pa.array(timestamps_us).cast(STAMP)})
+    joined = asof.join(entity_rows, TIMESTAMP, [source], only_known=True)
+    return np.stack([joined[name].fill_null(0.0).to_numpy() for name in names], axis=1)

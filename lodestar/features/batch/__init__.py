@@ -1,0 +1,1 @@
+"""Batch features with DuckDB: feature tables, user sequences, labels and windowed counts."""

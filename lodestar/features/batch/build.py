@@ -1,0 +1,137 @@
+"""Build feature tables from the contract's tables with DuckDB, out of core; every row has the time from which it is known.
+
+Counts change only when an hour's events enter or leave a window (see `windows`). A row is written at each change, so an as-of join finds
+the valid count, and the number of rows grows with events, not with users times hours.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from lodestar import schema
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.config import Recipe
+from lodestar.data.split.interactions import check_counts
+from lodestar.data.split.splits import last_trained, training_end
+from lodestar.data.tables.tables import Tables
+from lodestar.features.batch import event_partitions, feature_set, generation, labels, lineage, ratings_table, sequences, windows
+from lodestar.features.batch.duckdb_views import connect
+from lodestar.features.text import content
+from lodestar.io import storage
+from lodestar.io.npz import AppendOnlyArray
+from lodestar.progress import Progress
+from lodestar.schema.store_keys import RATINGS
+
+RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"}  # views that are columns of a table
+RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
+
+
+def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
+    """Build features from a folder of tables and publish them as a folder; memory does not grow with the number of events.
+
+    DataError E201 for fewer users, items or interactions than the recipe requires, E151 for a missing table.
+    """
+    found = Tables(root=tables)
+    with ExitStack() as stack:
+        folder = stack.enter_context(storage.publish_folder(target))
+        database = stack.enter_context(connect(found, beside=folder))  # leftovers of a killed process are removed by the next one
+        progress = stack.enter_context(Progress("build features", 4 + len(schema.VIEWS)))
+        (folder / feature_set.DATA).mkdir()
+        end_us = _save_sequences(database, found, folder, recipe)
+        progress.advance()
+        write_sequences(database, _file(folder, schema.USER_SEQUENCE_VIEW))
+        progress.advance()
+        scale = build_count_tables(database, end_us)
+        progress.advance()
+        has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
+        label_query = labels.LabelQuery(has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows)
+        database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(label_query)}")
+        other_tables = {labels.TABLE: labels.query(label_query), RATINGS: ratings_table.query()}
+        for name, query in (views(database, scale) | other_tables).items():
+            _save(database, query, folder, name)
+            progress.advance()
+        (folder / feature_set.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
+        lineage.write(folder, found)
+        generation.write(folder, database)
+
+
+def _save_sequences(database: Any, found: Tables, folder: Path, recipe: Recipe) -> int:
+    """Write the interactions for training; returns the training cutoff (UTC µs)."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        names = {"user": event_partitions.NUMBERS[schema.USER_ID], "item": event_partitions.NUMBERS[schema.ITEM_ID], "time": "time"}
+        columns = {name: AppendOnlyArray(Path(work, name), np.int64 if name == "time" else np.int32) for name in names}
+        end_us = 0
+        for rows in sequences.first_interactions(database):
+            for name, column in names.items():
+                columns[name].append(rows[column])
+            end_us = max(end_us, last_trained(rows[names["user"]], rows["time"]))
+        users = event_partitions.names(database, schema.USER_ID)
+        items = database.execute(f"SELECT count(*) FROM {event_partitions.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
+        check_counts(len(users), items, len(columns["time"]), recipe.data)
+        feature_set.save_columns(columns, users, catalogue(found.items()), folder)
+        return training_end(columns["time"].blocks, end_us, recipe.data)
+
+
+def write_sequences(database: Any, file: Path) -> None:
+    """Write the user sequence view to Parquet in batches, as DuckDB would hold the lists of many users in memory."""
+    with pq.ParquetWriter(file, sequences.ROWS, compression="zstd") as writer:
+        for table in sequences.tables(database):
+            writer.write_table(table)
+
+
+def build_count_tables(database: Any, end_us: int) -> dict[str, float]:
+    """Create the count tables of all views; returns the scale of each count, its maximum up to `end_us` (UTC µs)."""
+    scale: dict[str, float] = {}
+    for view in schema.COUNT_VIEWS:
+        windows.count(database, view)
+        scale |= windows.fit_scale(database, view, end_us)
+    return scale
+
+
+def views(database: Any, scale: Mapping[str, float]) -> dict[str, str]:
+    """SQL of every view except the user sequences, by name, entity column first; requires the count tables."""
+    queries = {view.name: windows.scaled_rows(view, scale) for view in schema.COUNT_VIEWS}
+    queries |= {name: content.rows(database, name) for name in content.VIEWS}
+    return queries | column_view_queries()
+
+
+def catalogue(items: Any) -> Catalogue:
+    """The catalogue of an items table (Arrow): ids, titles, first category, activity, and categories and tags as tokens."""
+    paths, tags = (items[name].to_pylist() for name in (schema.CATEGORY_PATH, schema.TAGS))
+    return Catalogue(
+        ids=items[schema.ITEM_ID].to_pylist(),
+        titles=items[schema.TITLE].to_pylist(),
+        categories=[path[0] if path else "" for path in paths],
+        is_active=items[schema.IS_ACTIVE].fill_null(True).to_numpy(),
+        categories_and_tags=[
+            (*(f"category {part}" for part in path or ()), *(f"tag {tag}" for tag in item_tags or ()))
+            for path, item_tags in zip(paths, tags, strict=True)
+        ],
+    )
+
+
+def column_view_queries() -> dict[str, str]:
+    """SQL of the profile views, which are columns of the users and items tables, by name."""
+    queries = {}
+    for name, table in RECORDED.items():
+        view = schema.VIEWS[name]
+        columns = ", ".join(RENAMED.get(feature.name, feature.name) for feature in view.features)
+        queries[name] = f"""
+            SELECT {view.entity}, {columns}, {schema.UPDATED_AT} AS {schema.FEATURE_TIME}, {schema.INGESTED_AT} AS {schema.KNOWN_TIME}
+            FROM {table} ORDER BY {view.entity}"""
+    return queries
+
+
+def _file(folder: Path, view: str) -> Path:
+    return folder / feature_set.DATA / f"{view}.parquet"
+
+
+def _save(database: Any, query: str, folder: Path, name: str) -> None:
+    target = str(_file(folder, name)).replace("'", "''")
+    database.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")

@@ -1,0 +1,105 @@
+"""Partition events by entity into files of integer rows, from which sequences and counts are built in bounded memory.
+
+One pass over a relation writes its rows to one file per range of users, items or queries, each of which fits into memory.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar import schema
+
+FILES = "partition_files"
+EVENTS_AT_ONCE, BATCH_ROWS = 600_000, 200_000
+# Tables of each id's number and count of events.
+NAMES = {schema.USER_ID: "user_rows", schema.ITEM_ID: "item_rows", schema.QUERY: "query_rows"}
+NUMBERS = {schema.USER_ID: "user_row", schema.ITEM_ID: "item_row", schema.QUERY: "query_row"}
+POSITIVE, SEARCHES = "positive", "searches"
+# Entities that each relation is partitioned by.
+PARTITION_KEYS = {POSITIVE: (schema.USER_ID, schema.ITEM_ID), SEARCHES: (schema.QUERY,)}
+TYPES = tuple(sorted({*schema.POSITIVE, schema.EventType.SEARCH}))
+COLUMNS = [("time", "i8"), ("known", "i8"), ("type", "u1")]  # UTC µs, and an index into TYPES
+Rows = NDArray[np.void]  # of `row_dtype`
+
+
+def row_dtype(entities: Sequence[str]) -> np.dtype[np.void]:
+    """Numpy dtype of a row: the number of each entity (int32), then COLUMNS."""
+    return np.dtype([*((NUMBERS[entity], "i4") for entity in entities), *COLUMNS])
+
+
+def partition_events(database: Any, folder: Path, relation: str) -> None:
+    """Partition a relation's rows into files in `folder`; items are numbered in catalogue order, others as they first appear."""
+    entities = PARTITION_KEYS[relation]
+    for entity in entities:
+        database.execute(_numbering_sql(entity, relation))
+    database.execute(f"CREATE TABLE IF NOT EXISTS {FILES} (entity VARCHAR, file VARCHAR)")
+    files = {entity: _ranges(database, entity, folder) for entity in entities}
+    types = ", ".join(f"'{kind}'" for kind in TYPES)
+    batches = database.execute(f"""
+        SELECT {", ".join(NUMBERS[entity] for entity in entities)}, epoch_us({schema.EVENT_TIME}) AS time,
+            epoch_us({schema.INGESTED_AT}) AS known, (list_position([{types}], {schema.EVENT_TYPE}) - 1)::UTINYINT AS type,
+            file_row_number AS place
+        FROM {relation} {" ".join(f"JOIN {NAMES[entity]} USING ({entity})" for entity in entities)}""").to_arrow_reader(BATCH_ROWS)
+    for batch in batches:
+        rows = np.empty(len(batch), dtype=_positioned_dtype(entities))
+        for name in rows.dtype.names or ():
+            rows[name] = batch[name].to_numpy()
+        for entity, ranges in files.items():
+            _partition(rows, rows[NUMBERS[entity]], ranges)
+
+
+def _positioned_dtype(entities: Sequence[str]) -> np.dtype[np.void]:
+    return np.dtype([*row_dtype(entities).descr, ("place", "i8")])
+
+
+def _numbering_sql(entity: str, relation: str) -> str:
+    number = f"(row_number() OVER (ORDER BY place) - 1)::INTEGER AS {NUMBERS[entity]}"
+    entity_counts = f"SELECT {entity}, min(file_row_number) AS place, count(*) AS events FROM {relation} GROUP BY {entity}"
+    if entity == schema.ITEM_ID:
+        entity_counts = f"""
+            SELECT {entity}, items.file_row_number AS place, coalesce(counted.events, 0) AS events
+            FROM items LEFT JOIN ({entity_counts}) AS counted USING ({entity})"""
+    return f"CREATE TABLE {NAMES[entity]} AS SELECT {entity}, {number}, events FROM ({entity_counts}) ORDER BY place"
+
+
+def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
+    """One file per range of entities, with the number of its first entity.
+
+    A range has about EVENTS_AT_ONCE events at most, or a single entity with more.
+    """
+    counts = database.execute(f"SELECT events FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").fetchnumpy()["events"]
+    starts = np.flatnonzero(np.diff(np.cumsum(counts) // EVENTS_AT_ONCE, prepend=-1))
+    files = {folder / f"{entity}-{place}": int(start) for place, start in enumerate(starts)}
+    for file in files:
+        database.execute(f"INSERT INTO {FILES} VALUES (?, ?)", [entity, str(file)])
+    return files
+
+
+def _partition(rows: Rows, key: NDArray[np.int32], ranges: Mapping[Path, int]) -> None:
+    place = np.searchsorted(list(ranges.values()), key, side="right") - 1
+    order = np.argsort(place.astype(np.uint16), kind="stable")
+    bounds = np.searchsorted(place[order], np.arange(len(ranges) + 1))
+    for file, start, end in zip(ranges, bounds[:-1], bounds[1:], strict=True):
+        if start < end:
+            with file.open("ab") as content:
+                content.write(rows[order[start:end]].tobytes())
+
+
+def names(database: Any, entity: str) -> Any:
+    """Ids of an entity in the order of their numbers, as an Arrow array."""
+    found = database.execute(f"SELECT {entity} FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").to_arrow_table()
+    return found[entity].combine_chunks()
+
+
+def chunks(database: Any, entity: str) -> Iterator[Rows]:
+    """Events of one range of entities after another, each with all events of its entities, in the order of the log."""
+    entities = next(entities for entities in PARTITION_KEYS.values() if entity in entities)
+    for (file,) in database.execute(f"SELECT file FROM {FILES} WHERE entity = ? ORDER BY rowid", [entity]).fetchall():
+        if Path(file).is_file():
+            rows = np.fromfile(file, dtype=_positioned_dtype(entities))
+            if (np.diff(rows["place"]) < 0).any():
+                rows = rows[np.argsort(rows["place"])]
+            yield rows[list(row_dtype(entities).names or ())]

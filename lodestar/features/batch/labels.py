@@ -1,0 +1,121 @@
+"""Labels for rankers: impressions with the events attributed to them; without impressions, interactions with sampled negatives.
+
+Each row has the time as of which its features must be known. Nothing after the training cutoff is used, for rows or labels: an impression
+needs a closed click window, and a label whose own attribution window is still open is null.
+
+    label      0 or 1, any interaction within half an hour
+    bought     0 or 1, a purchase within seven days
+    completed  0 or 1, a completion within sixty days
+    rating     the highest rating within seven days, null without one
+"""
+
+from dataclasses import dataclass
+
+from lodestar import schema
+
+TABLE, LATEST = "labels", "latest_rows"
+ROW_ID = "row_id"
+CLICK_ATTRIBUTION_US = 30 * 60 * 1_000_000
+DAY_US = 24 * 3600 * 1_000_000
+ATTRIBUTION_WINDOWS_US = {schema.BOUGHT: 7 * DAY_US, schema.COMPLETED: 60 * DAY_US, schema.RATING: 7 * DAY_US}
+TYPES = {schema.BOUGHT: schema.EventType.PURCHASE, schema.COMPLETED: schema.EventType.COMPLETE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelQuery:
+    """Label query: at most `most_rows` labels before `end_us` (UTC µs), from impressions if there are any."""
+
+    has_impressions: bool
+    end_us: int
+    most_rows: int
+
+
+def latest(label_query: LabelQuery) -> str:
+    """SQL of the relation LATEST, which `query` reads: the latest impressions, or positive events without impressions.
+
+    It is materialised before events are joined, so that memory is bounded by `most_rows`.
+    """
+    if label_query.has_impressions:
+        table, key, time, before_us = "impressions", schema.REQUEST_ID, schema.SHOWN_AT, label_query.end_us - CLICK_ATTRIBUTION_US
+        more = ""
+    else:
+        table, key, time, before_us = "positive", schema.EVENT_ID, schema.EVENT_TIME, label_query.end_us
+        more = f", {schema.EVENT_TYPE}, {schema.RATING}"
+    return f"""
+        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {key}, {time} AS {schema.FEATURE_TIME}{more}
+        FROM {table} WHERE epoch_us({time}) < {before_us}
+        ORDER BY {time} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {key} LIMIT {label_query.most_rows}"""
+
+
+def query(label_query: LabelQuery) -> str:
+    """SQL of labels from LATEST: (row_id, user_id, item_id, event_timestamp, label, bought, completed, rating), by time."""
+    rows = (
+        _impression_labels(label_query.end_us) if label_query.has_impressions else _event_labels(label_query.end_us, label_query.most_rows)
+    )
+    return f"SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM ({rows})"
+
+
+def _impression_labels(end_us: int) -> str:
+    """SQL of impressions with attributed events: by request id and item, else to the user's last impression of the item (last touch)."""
+    labels = ", ".join(
+        f"""CASE WHEN max(epoch_us({schema.FEATURE_TIME})) < {end_us - ATTRIBUTION_WINDOWS_US[name]} THEN
+                max(CASE WHEN {schema.EVENT_TYPE} = '{kind}' AND after_us <= {ATTRIBUTION_WINDOWS_US[name]} THEN 1 ELSE 0 END) END AS
+                {name}"""
+        for name, kind in TYPES.items()
+    )
+    return f"""
+        WITH answers AS (
+            SELECT {schema.EVENT_ID}, {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING},
+                {schema.EVENT_TIME}
+            FROM positive
+            WHERE {schema.EVENT_TIME} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST}) AND epoch_us({schema.EVENT_TIME}) < {end_us}),
+        touches AS (
+            SELECT {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}, min({schema.SHOWN_AT}) AS {schema.SHOWN_AT} FROM impressions
+            WHERE {schema.SHOWN_AT} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST})
+            GROUP BY {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}),
+        requested AS (
+            SELECT {schema.REQUEST_ID}, {schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING}, {schema.EVENT_TIME}
+            FROM answers SEMI JOIN touches USING ({schema.REQUEST_ID}, {schema.ITEM_ID})),
+        ranked AS (
+            SELECT touches.{schema.REQUEST_ID}, touches.{schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING}, {schema.EVENT_TIME},
+                row_number() OVER (
+                    PARTITION BY {schema.EVENT_ID} ORDER BY {schema.SHOWN_AT} DESC, touches.{schema.REQUEST_ID} DESC) AS back
+            FROM (SELECT * FROM answers ANTI JOIN touches USING ({schema.REQUEST_ID}, {schema.ITEM_ID})) AS others
+            JOIN touches ON touches.{schema.USER_ID} = others.{schema.USER_ID} AND touches.{schema.ITEM_ID} = others.{schema.ITEM_ID}
+                AND touches.{schema.SHOWN_AT} <= others.{schema.EVENT_TIME}),
+        attributed AS (
+            SELECT * FROM requested
+            UNION ALL SELECT {schema.REQUEST_ID}, {schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING}, {schema.EVENT_TIME}
+            FROM ranked WHERE back = 1),
+        come AS (
+            SELECT {LATEST}.*, {schema.EVENT_TYPE}, {schema.RATING},
+                epoch_us({schema.EVENT_TIME}) - epoch_us({schema.FEATURE_TIME}) AS after_us
+            FROM {LATEST} LEFT JOIN attributed ON attributed.{schema.REQUEST_ID} = {LATEST}.{schema.REQUEST_ID}
+                AND attributed.{schema.ITEM_ID} = {LATEST}.{schema.ITEM_ID} AND {schema.EVENT_TIME} >= {schema.FEATURE_TIME})
+        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME},
+            max(CASE WHEN after_us <= {CLICK_ATTRIBUTION_US} THEN 1 ELSE 0 END) AS {schema.LABEL}, {labels},
+            max(CASE WHEN after_us <= {ATTRIBUTION_WINDOWS_US[schema.RATING]} THEN {schema.RATING} END) AS {schema.RATING}
+        FROM come GROUP BY {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, {schema.REQUEST_ID}"""
+
+
+def _event_labels(end_us: int, most_rows: int) -> str:
+    """SQL of positives from the latest events, each with a negative in proportion to recent popularity: another event's item.
+
+    Items that the user interacted with before `end_us` are no negatives.
+    """
+    labels = ", ".join(f"CASE WHEN {schema.EVENT_TYPE} = '{kind}' THEN 1 ELSE 0 END AS {name}" for name, kind in TYPES.items())
+    none = ", ".join(f"0 AS {name}" for name in TYPES)
+    return f"""
+        WITH numbered AS MATERIALIZED (
+            SELECT *, row_number() OVER (ORDER BY md5({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
+            FROM {LATEST}),
+        drawn AS MATERIALIZED (
+            SELECT own.{schema.USER_ID}, other.{schema.ITEM_ID}, own.{schema.FEATURE_TIME}
+            FROM numbered AS own JOIN numbered AS other ON other.place = own.place % own.total + 1),
+        known AS MATERIALIZED (
+            SELECT DISTINCT {schema.USER_ID}, {schema.ITEM_ID}
+            FROM positive SEMI JOIN drawn USING ({schema.USER_ID}, {schema.ITEM_ID}) WHERE epoch_us({schema.EVENT_TIME}) < {end_us}),
+        pairs AS (
+            SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, 1 AS {schema.LABEL}, {labels}, {schema.RATING} FROM {LATEST}
+            UNION ALL SELECT *, 0, {none}, NULL FROM drawn ANTI JOIN known USING ({schema.USER_ID}, {schema.ITEM_ID}))
+        SELECT * FROM pairs ORDER BY {schema.FEATURE_TIME} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {schema.LABEL} LIMIT {most_rows}"""

@@ -1,0 +1,1 @@
+"""Batch features on Spark: the same build, for logs too large for one machine."""

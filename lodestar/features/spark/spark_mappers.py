@@ -1,0 +1,122 @@
+"""Mappers that Spark workers run on Arrow batches, with the same feature code as the DuckDB build."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lodestar import schema
+from lodestar.features.batch import duckdb_views, event_partitions, sequences, windows
+from lodestar.features.text import content
+from lodestar.schema import View
+
+PLACE, FIRST, NTH = "file_row_number", "first_place", "nth"
+Mapper = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+def whole_groups(batches: Iterable[pa.RecordBatch], key: str) -> Iterator[pa.Table]:
+    """Regroup batches, in which the rows of a key are adjacent, into tables that hold all rows of their keys."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        is_last = pc.equal(batch.column(key), batch.column(key)[batch.num_rows - 1]).to_numpy(zero_copy_only=False)
+        start = int(np.argmax(is_last))
+        if start > 0 or (pending and pending[-1].column(key)[pending[-1].num_rows - 1] != batch.column(key)[0]):
+            yield from _as_table([*pending, batch.slice(0, start)])
+            pending = []
+        pending.append(batch.slice(start))
+    yield from _as_table(pending)
+
+
+def _as_table(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.Table]:
+    if any(batch.num_rows for batch in batches):
+        yield pa.Table.from_batches(batches).combine_chunks()
+
+
+def _dictionary_encode(column: Any) -> tuple[Any, Any]:
+    """Dictionary encoding: indices from 0 in the order values first appear, and the values."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary
+
+
+def _types(rows: pa.Table) -> Any:
+    return pc.index_in(rows[schema.EVENT_TYPE], value_set=pa.array(event_partitions.TYPES)).to_numpy().astype(np.uint8)
+
+
+def with_query_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Mapper from search texts to (text, normalised query)."""
+    for batch in batches:
+        yield duckdb_views.with_query_key(batch)
+
+
+def counter(view: View) -> Mapper:
+    """Mapper from all events of entities to a view's counts at every hour at which one may change."""
+
+    def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for rows in whole_groups(batches, view.entity):
+            key, names = _dictionary_encode(rows[view.entity])
+            ends = rows["time"].to_numpy() // windows.HOUR_US + 1
+            enters = np.maximum(ends, -(-rows["known"].to_numpy() // windows.HOUR_US))
+            keys, hours, counts = windows.windowed_counts(view.counts, key.astype(np.int64), ends, enters, _types(rows))
+            columns = [names.take(pa.array(keys)), *(pa.array(values.astype(np.int32)) for values in (hours, *counts))]
+            yield pa.RecordBatch.from_arrays(columns, names=[view.entity, "hour", *(one.name for one in view.counts)])
+
+    return count
+
+
+def scaler(view: View, scale: Mapping[str, float]) -> Mapper:
+    """Mapper from counts to scaled counts, the model's input."""
+
+    def scale_counts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            columns = [batch.column(view.entity)]
+            for one in view.counts:
+                counts = batch.column(one.name).to_numpy()
+                found, at = np.unique(counts, return_inverse=True)
+                shares = [min(1.0, math.log(1 + n) / math.log(1 + scale[one.name])) for n in found.tolist()]
+                columns.append(pa.array(np.array(shares, dtype=np.float32)[at]))
+            hour_start = pa.array(batch.column("hour").to_numpy().astype(np.int64) * windows.HOUR_US).cast(sequences.STAMP)
+            names = [view.entity, *(one.name for one in view.counts), schema.FEATURE_TIME, schema.KNOWN_TIME]
+            yield pa.RecordBatch.from_arrays([*columns, hour_start, hour_start], names=names)
+
+    return scale_counts
+
+
+def _rows(table: pa.Table) -> tuple[event_partitions.Rows, Any, Any]:
+    """All events of users as integer rows, with the ids of user and item numbers."""
+    user, users = _dictionary_encode(table[schema.USER_ID])
+    item, items = _dictionary_encode(table[schema.ITEM_ID])
+    rows = np.empty(len(table), dtype=event_partitions.row_dtype((schema.USER_ID, schema.ITEM_ID)))
+    rows[event_partitions.NUMBERS[schema.USER_ID]], rows[event_partitions.NUMBERS[schema.ITEM_ID]] = user, item
+    rows["time"], rows["known"], rows["type"] = table["time"].to_numpy(), table["known"].to_numpy(), _types(table)
+    return rows, users, items
+
+
+def sequence_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Mapper from all events of users to rows of the user sequence view."""
+    for table in whole_groups(batches, schema.USER_ID):
+        rows, users, items = _rows(table)
+        yield from sequences.recent(sequences.first_of_each(rows), users, items).to_batches()
+
+
+def first_interactions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Mapper from all events of users to the first event on each item, numbered, with the position of the user's first event."""
+    for table in whole_groups(batches, schema.USER_ID):
+        rows, users, items = _rows(table)
+        first_position = np.full(len(users), np.iinfo(np.int64).max)
+        np.minimum.at(first_position, rows[event_partitions.NUMBERS[schema.USER_ID]], table[PLACE].to_numpy())
+        firsts = sequences.first_of_each(rows)
+        user, item = firsts[event_partitions.NUMBERS[schema.USER_ID]], firsts[event_partitions.NUMBERS[schema.ITEM_ID]]
+        columns = [users.take(pa.array(user)), items.take(pa.array(item)), pa.array(firsts["time"]), pa.array(first_position[user])]
+        nth = pa.array(np.arange(len(firsts), dtype=np.int32))
+        yield pa.RecordBatch.from_arrays([*columns, nth], names=[schema.USER_ID, schema.ITEM_ID, "time", FIRST, NTH])
+
+
+def embed_words(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Mapper from item text to hashed n-gram vectors."""
+    for batch in batches:
+        yield from content.embed_words(batch).to_batches()

@@ -1,0 +1,227 @@
+"""Atomic publish of local folders and files: a reader sees the old version or the new one, complete, and never none.
+
+A folder is exchanged with its successor in one system call (renameat2 with RENAME_EXCHANGE). A reader with a handle from `open_handle`
+keeps the version that it opened; that is removed once no reader holds it. On file systems without exchange (NFS), the name becomes a
+symbolic link at the first replacement, during which it is briefly missing; later replacements switch the link.
+
+A killed process leaves orphans next to the target, which no process has locked; the next publication removes them:
+
+    .NAME.work         work folder that becomes NAME; the process with its lock is the only one that may replace NAME
+    .NAME.XXXXXXXX.old previous version of NAME, while a reader holds it
+    .NAME.XXXXXXXX.new work file that becomes NAME
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lodestar.errors import EnvironmentFault
+from lodestar.io.folder_locks import lock, open_handle
+from lodestar.io.fsync import make_synced_folder, sync_all, sync_file, sync_folder
+from lodestar.io.private_folders import open_private_folder
+from lodestar.io.safe_paths import plain_files
+
+NO_SPACE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def publish_folder(target: Path) -> Iterator[Path]:
+    """A new folder to fill; on a clean exit it becomes `target` atomically and is synced to disk, on an error it is removed.
+
+    Raises EnvironmentFault E513 if another process is replacing `target`, E506 if the disk is full or read-only.
+    """
+    with exclusive(target) as work:
+        folder = work / target.name
+        folder.mkdir()
+        yield folder
+        sync_all(folder)
+        _replace_folder(folder, target, work)
+        sync_folder(target.parent)
+
+
+@contextmanager
+def exclusive(target: Path) -> Iterator[Path]:
+    """A work folder next to `target`, with an exclusive lock on `target`.
+
+    Raises EnvironmentFault E513 if another process has the lock, E506 if the disk is full or read-only.
+    """
+    work = target.with_name(f".{target.name}.work")
+    with _raise_on_full_disk(target):
+        make_synced_folder(target.parent)
+        handle = _lock_work_folder(work, target)
+    try:
+        _remove_orphans(target, "old")
+        with _raise_on_full_disk(target):
+            yield work
+    finally:
+        _discard(work / target.name, target)
+        shutil.rmtree(work, ignore_errors=True)
+        os.close(handle)
+
+
+@contextmanager
+def publish_file(target: Path) -> Iterator[Path]:
+    """A path to write; on a clean exit it becomes `target` atomically and is synced to disk, on an error it is removed.
+
+    Raises EnvironmentFault E506 if the disk is full or read-only.
+    """
+    with _raise_on_full_disk(target):
+        make_synced_folder(target.parent)
+        _remove_orphans(target, "new")
+        work, handle = _create_locked(target)
+    try:
+        with _raise_on_full_disk(target):
+            yield work
+            sync_file(work)
+            work.replace(target)
+            sync_folder(target.parent)
+    finally:
+        work.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def lock_folder(target: Path) -> Iterator[None]:
+    """An exclusive lock on a folder, which is created if missing; raises EnvironmentFault E513 if another process has the lock."""
+    make_synced_folder(target)
+    try:
+        with lock(target):
+            yield
+    except BlockingIOError as error:
+        raise _busy(target) from error
+
+
+def digest(folder: Path) -> str:
+    """sha256 over names and contents of all files under a folder, in name order; of a single version, if it is replaced meanwhile."""
+    held = open_handle(folder)
+    total = hashlib.sha256()
+    for file in plain_files(held.path, str(folder)):
+        total.update(file.relative_to(held.path).as_posix().encode() + b"\0")
+        with file.open("rb") as content:
+            total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
+
+
+@contextmanager
+def _raise_on_full_disk(target: Path) -> Iterator[None]:
+    """Turn an OSError of a full or read-only disk into EnvironmentFault E506."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE_ERRNOS:
+            raise
+        message = f"{target} cannot be written ({error.strerror})"
+        raise EnvironmentFault("E506", message, remedy="Free disk space there and run the same command again.") from error
+
+
+def _lock_work_folder(work: Path, target: Path) -> int:
+    """Lock the work folder and empty it; returns the handle that holds the lock."""
+    while True:
+        handle = open_private_folder(work)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), work.lstat()):
+                for orphan in work.iterdir():
+                    _discard(orphan, target)
+                return handle
+        except BlockingIOError as error:
+            os.close(handle)
+            raise _busy(target) from error
+        except FileNotFoundError:  # its previous owner has just removed it
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _busy(target: Path) -> EnvironmentFault:
+    return EnvironmentFault("E513", f"another process writes to {target}", remedy="Wait until it has ended.")
+
+
+def _create_locked(target: Path) -> tuple[Path, int]:
+    """A new file next to the target, and the handle that holds its lock."""
+    while True:
+        work = _unique_sibling(target, "new")
+        handle = os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else another process removed it as an orphan before it was locked
+            return work, handle
+        os.close(handle)
+
+
+def _unique_sibling(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
+
+
+def _remove_orphans(target: Path, kind: str) -> None:
+    """Remove orphans of a kind next to the target: those that no process has locked."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.{kind}")
+    with os.scandir(target.parent) as entries:
+        found = [Path(entry.path) for entry in entries if pattern.fullmatch(entry.name)]
+    for orphan in found:
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), lock(orphan):
+            _remove(orphan)
+
+
+def _discard(old: Path, target: Path) -> None:
+    """Remove an old version; a folder with readers is renamed to an orphan instead."""
+    try:
+        if old.is_symlink() or not old.is_dir():
+            old.unlink(missing_ok=True)
+        else:
+            with lock(old):
+                _remove(old)
+    except BlockingIOError:
+        old.rename(_unique_sibling(target, "old"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace_folder(folder: Path, target: Path, work: Path) -> None:
+    """Move a folder to `target`; the previous version, if any, ends up where the folder was."""
+    if not os.path.lexists(target):
+        folder.rename(target)
+        return
+    try:
+        _exchange(folder, target)
+    except OSError as error:
+        if error.errno not in NO_EXCHANGE:
+            raise
+        _replace_by_link(folder, target, work)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
+
+
+def _replace_by_link(folder: Path, target: Path, work: Path) -> None:
+    """Make `target` a symbolic link to the folder, which is renamed to a sibling of it."""
+    version, link, previous = _unique_sibling(target, "version"), work / "link", target.resolve()
+    folder.rename(version)
+    link.symlink_to(version.name)
+    if not target.is_symlink():
+        target.rename(folder)
+    link.replace(target)
+    if previous.parent == version.parent.resolve() and previous.name.endswith(".version"):
+        _discard(previous, target)

@@ -1,0 +1,22 @@
+"""Baselines by name: the closed-form models that a trained model has to beat in the evaluation gate before it is deployed."""
+
+from typing import Protocol, Self
+
+from lodestar.models.closed_form.cooccurrence import CoOccurrence
+from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.ease import EASE
+from lodestar.models.closed_form.item_knn import ItemKNN
+from lodestar.models.closed_form.popularity import Popularity
+
+
+class Baseline(Protocol):
+    """Interface of a baseline: fitted on users' sequences of item indices, oldest first; scores all items for histories."""
+
+    def fit(self, sequences: Sequences, num_items: int) -> Self:
+        """Fit on one sequence per user, of item indices below `num_items`."""
+
+    def score(self, histories: Sequences) -> Floats:
+        """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
+
+
+BASELINES: dict[str, type[Baseline]] = {"popularity": Popularity, "item_knn": ItemKNN, "ease": EASE, "cooccurrence": CoOccurrence}

@@ -1,0 +1,51 @@
+"""Popularity baseline: the same scores for all users, each item's number of interactions; the floor for personalised models.
+
+Recent interactions may count more, or alone: Ji, Sun, Zhang and Li, "A Re-visit of the Popularity Baseline in Recommender Systems", SIGIR
+2020, arXiv:2005.13829.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.data.split.ragged_array import from_lists
+from lodestar.models.closed_form.counts import Floats, Sequences
+
+DAY_US = 86_400_000_000
+STALE_WEIGHT = 1e-6  # weight of interactions outside the window or fully decayed: items without recent ones keep their order
+
+
+@dataclass(kw_only=True)
+class Popularity:
+    """Popularity (Ji et al. 2020): interactions of an item in the last `window_days`, halved in weight every `half_life_days`."""
+
+    window_days: float = math.inf
+    half_life_days: float = math.inf
+
+    def fit(self, sequences: Sequences, num_items: int, times_us: Sequence[NDArray[np.int64]] = ()) -> Self:
+        """Fit `counts` [items] on one sequence per user.
+
+        `times_us` are timestamps (UTC µs) of each user's interactions, at least as many as items; used only with a window or half-life.
+        """
+        interactions = from_lists(sequences)
+        weights = (
+            None
+            if self.window_days == self.half_life_days == math.inf
+            else self._recency_weights(from_lists(times_us).head(interactions.lengths).flat())
+        )
+        self.counts = np.bincount(interactions.flat(), weights, minlength=num_items).astype(np.float32)
+        return self
+
+    def score(self, histories: Sequences) -> Floats:
+        """Scores of all items, one equal row per history, float32 [histories, items]; higher is better."""
+        return np.tile(self.counts, (len(histories), 1))
+
+    def _recency_weights(self, time_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weight of each interaction by its age before the last one, [interactions]."""
+        age_days = (time_us.max(initial=0) - time_us) / DAY_US
+        weights: NDArray[np.float64] = np.where(age_days <= self.window_days, 0.5 ** (age_days / self.half_life_days), 0.0)
+        return np.maximum(weights, STALE_WEIGHT)

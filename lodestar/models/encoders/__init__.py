@@ -1,0 +1,1 @@
+"""Sequence encoders: item vectors in, user vectors out; one short file per family."""

@@ -1,0 +1,1 @@
+"""Rating prediction: biases, item-based neighbours, Bayesian matrix factorisation with side information."""

@@ -1,0 +1,1 @@
+"""Monitoring: target leakage and training-serving skew."""

@@ -1,0 +1,121 @@
+"""Target leakage check of feature views: does a feature at a time depend on data that became known only later?
+
+Each view is built twice, from all data and from the data known by a cutoff; an as-of join at the cutoff must give the same rows for both
+(a metamorphic test). Future events, late arrivals, ties that are settled later, wrong time zones and statistics over the whole log all
+show as differences, whatever the SQL. Only the scale of counts comes from the whole log, as in training.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lodestar import schema
+from lodestar.data.tables.tables import Tables
+from lodestar.features.batch import build, sequences
+from lodestar.features.batch.duckdb_views import connect
+from lodestar.progress import Progress
+
+# SQL of each view, by name, over a database's `positive`, `users` and `items`; the entity is the first column.
+Views = Callable[[Any], Mapping[str, str]]
+Row = dict[str, Any]
+SEQUENCES = "sequence_rows"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """A leak: a feature whose value as of `cutoff` depends on data that became known later (`found`: with it, `known`: without)."""
+
+    view: str
+    entity: str
+    cutoff: datetime
+    feature: str
+    found: Any
+    known: Any
+
+    def __str__(self) -> str:
+        return (
+            f"view {self.view}, entity {self.entity} as of {self.cutoff.isoformat()}: {self.feature} is {self.found!r}, "
+            f"but {self.known!r} from the data known then"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakReport:
+    """Result of a leakage check: the views, the number of cutoffs and of rows that were compared, and the leaks."""
+
+    views: tuple[str, ...]
+    moments: int
+    rows: int
+    leaks: tuple[Leak, ...]
+
+
+def find_leaks(found: Tables, moments_us: Sequence[int], views: Views | None = None) -> LeakReport:
+    """Check views (default: the feature build's) for target leakage at each cutoff (UTC µs), for every entity with a row by then.
+
+    A leak names the first feature of a row that differs.
+    """
+    with connect(found) as whole, Progress("check for leaks", len(moments_us)) as progress:
+        ours = views or _feature_views(whole)
+        queries = ours(whole)
+        leaks: list[Leak] = []
+        rows = 0
+        for cutoff_us in moments_us:
+            with connect(found, known_by_us=cutoff_us) as then:
+                known = ours(then)
+                for view, query in queries.items():
+                    from_all = _as_of(whole, query, cutoff_us)
+                    rows += len(from_all)
+                    leaks += _differences(view, cutoff_us, from_all, _as_of(then, known[view], cutoff_us))
+            progress.advance(leaks=len(leaks))
+    return LeakReport(views=tuple(queries), moments=len(moments_us), rows=rows, leaks=tuple(leaks))
+
+
+def sample_moments(found: Tables, count: int, seed: int = 0) -> list[int]:
+    """Sample at most `count` cutoffs (UTC µs), ascending: event and ingestion times, and 1 µs before and after each."""
+    with connect(found) as database:
+        query = f"SELECT epoch_us({schema.EVENT_TIME}), epoch_us({schema.INGESTED_AT}) FROM positive"
+        times = np.unique(np.concatenate([np.asarray(column, dtype=np.int64) for column in database.execute(query).fetchnumpy().values()]))
+    near = np.unique(np.concatenate([times - 1, times, times + 1]))
+    return sorted(np.random.default_rng(seed).choice(near, size=min(count, len(near)), replace=False).tolist())
+
+
+def _feature_views(whole: Any) -> Views:
+    """The views of the feature build, with the scale of the whole log."""
+    scale = build.build_count_tables(whole, np.iinfo(np.int64).max)
+
+    def views(database: Any) -> Mapping[str, str]:
+        if database is not whole:
+            build.build_count_tables(database, np.iinfo(np.int64).max)
+        return {**build.views(database, scale), schema.USER_SEQUENCE_VIEW: _sequences(database)}
+
+    return views
+
+
+def _sequences(database: Any) -> str:
+    database.register(SEQUENCES, pa.concat_tables([sequences.ROWS.empty_table(), *sequences.tables(database)]))
+    return f"SELECT * FROM {SEQUENCES}"
+
+
+def _as_of(database: Any, query: str, cutoff_us: int) -> dict[str, Row]:
+    """The row of each entity that an as-of join finds: the latest one by the cutoff, of those known by then."""
+    cutoff = f"make_timestamptz({cutoff_us})"
+    entity = database.execute(f"SELECT * FROM ({query}) LIMIT 0").description[0][0]
+    relation = database.execute(f"""
+        SELECT * FROM ({query}) WHERE {schema.FEATURE_TIME} <= {cutoff} AND {schema.KNOWN_TIME} <= {cutoff}
+        QUALIFY row_number() OVER (PARTITION BY {entity} ORDER BY {schema.FEATURE_TIME} DESC, {schema.KNOWN_TIME} DESC) = 1""")
+    rows = relation.to_arrow_table().to_pylist()
+    return {str(row[entity]): row for row in rows}
+
+
+def _differences(view: str, cutoff_us: int, from_all: Mapping[str, Row], known: Mapping[str, Row]) -> Iterator[Leak]:
+    cutoff = datetime.fromtimestamp(cutoff_us / 1e6, UTC)
+    for entity, row in from_all.items():
+        names = [name for name in list(row)[1:] if name not in {schema.FEATURE_TIME, schema.KNOWN_TIME}]
+        then = known.get(entity, {})
+        different = next((name for name in names if row[name] != then.get(name)), None)
+        if different is not None:
+            yield Leak(view=view, entity=entity, cutoff=cutoff, feature=different, found=row[different], known=then.get(different))

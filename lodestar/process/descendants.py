@@ -1,0 +1,95 @@
+"""Graceful termination with child processes: SIGTERM raises SystemExit, so that `finally` blocks run, and ends all descendants.
+
+A step that `lodestar run` started also ends when that process (of the id in PARENT) ends.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from lodestar.process.termination import TERMINATED
+
+CHILDREN_S, POLL_S = 5.0, 0.02
+PARENT = "LODESTAR_PARENT"
+PROCESSES = Path("/proc")
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Inside the context, SIGTERM terminates descendant processes and raises SystemExit 143 here; a second SIGTERM is ignored.
+
+    Descendants that remain after unwinding are killed; those that existed before the context are left alone. In a thread other than the
+    main one, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    others = frozenset(descendants())
+
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Children first: code that waits for a child would otherwise block for ever.
+        _send(signal.SIGTERM, others)
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    _end_with_parent(os.environ.get(PARENT, ""))
+    try:
+        yield
+    except BaseException:
+        end_descendants(others)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end_with_parent(parent: str) -> None:
+    """Terminate this process when the process `parent` ends; no effect if it is empty or the system has no pidfd."""
+    if not parent or int(parent) == os.getpid() or not hasattr(os, "pidfd_open"):
+        return
+
+    def watch() -> None:
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(int(parent))
+            select.select([handle], [], [])
+            os.close(handle)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end_descendants(others: Collection[int] = (), limit_s: float = CHILDREN_S) -> None:
+    """Terminate all descendant processes except `others`, and kill those that still run after `limit_s` seconds."""
+    _send(signal.SIGTERM, others)
+    deadline = time.monotonic() + limit_s
+    while set(descendants()) - set(others) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    _send(signal.SIGKILL, others)
+
+
+def _send(number: signal.Signals, others: Collection[int]) -> None:
+    for process in set(descendants()) - set(others):
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def descendants() -> list[int]:
+    """Process ids of all running descendants (children, grandchildren, …); empty if the system has no /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in PROCESSES.glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = entry.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                children.setdefault(int(parent), []).append(int(entry.parent.name))
+    found, pending = [], [os.getpid()]
+    while pending:
+        direct = children.get(pending.pop(), [])
+        found += direct
+        pending += direct
+    return found

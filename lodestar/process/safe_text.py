@@ -1,0 +1,117 @@
+"""Sanitise untrusted text (ids, names, paths, server messages) for terminals, logs, Markdown and shell commands; mask secrets.
+
+Control characters can move the cursor and forge log lines, bidirectional ones can disguise a text, and lone surrogates (file names that are
+not UTF-8) cannot be written: each is shown as its escape code. Passwords in addresses are masked.
+"""
+
+import argparse
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_MASK = "***"
+# A password before a host may hold anything but blanks and quotes; the last @ ends it.
+_USER_INFO = re.compile(r"(?<=://)([^\s/@:'\"]*):[^\s'\"]*@")
+# Names of secrets: suffixes of longer names, and names that stand alone or behind punctuation.
+_ENDS_OF_NAMES = r"password|passwd|passphrase|secret|credential|(?:api|access|account|private|signing)[_-]?key"
+_NAMES = (
+    r"pwd|token|sig|signature|x-amz-signature|x-amz-security-token|awsaccesskeyid|aws_secret_access_key|aws_access_key_id|(?<=_)(?-i:KEY)"
+)
+# After a name: its closing quote and `=` or `:`; then a quoted value (quotes escaped or not), or everything up to the next setting.
+# In a URL query `&` starts the next one; elsewhere a password may contain it.
+_QUOTED = r"""(?P<escaped>\\+["'])(?:(?!(?P=escaped)).)*|(?P<quote>["'])(?:\\.|(?!(?P=quote))[^\\])*"""
+_OPEN = r"""(?:[^\s&,;'"]|(?(query)(?!)|&)|[,;](?![\s]|[\w.-]+\s?[=:]|$))+"""
+_SECRET = re.compile(
+    rf"""(?P<name>(?P<query>[?&][\w.-]{{0,40}}?)?(?:{_ENDS_OF_NAMES}|(?<![A-Za-z0-9])(?:{_NAMES}))(?:\\*["'])?\s?[=:]\s?)"""
+    rf"""(?!\s)(?:{_QUOTED}|{_OPEN})""",
+    re.IGNORECASE | re.DOTALL,
+)
+# KEY is the placeholder in our own messages.
+_TOKEN = re.compile(r"\b(Bearer|(?<=Authorization: )Basic)(\s+)(?!KEY\b)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_MARKDOWN = re.compile(r"([\\`\[\]<|])")
+
+
+def printable(text: str) -> str:
+    """The text with secrets masked and control characters escaped; line ends and tabs stay."""
+    return _UNPRINTABLE.sub(_escape_code, masked(text))
+
+
+def one_line(text: str) -> str:
+    """`printable` text on one line: line ends and tabs are escaped too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def masked(text: str) -> str:
+    """The text with secrets replaced by ***: passwords in URLs, query parameters, settings and authorization headers."""
+    return _TOKEN.sub(rf"\1\2{_MASK}", _SECRET.sub(_mask_value, _USER_INFO.sub(rf"\1:{_MASK}@", text)))
+
+
+def markdown(text: str) -> str:
+    """The text on one line, escaped for Markdown and for the HTML rendered from it."""
+    return _MARKDOWN.sub(r"\\\1", one_line(text))
+
+
+def command(words: Sequence[str]) -> str:
+    """A shell command line from words, quoted so that it is safe to paste."""
+    return " ".join(map(_quote, words))
+
+
+def write_stdout(text: str) -> None:
+    """Write `printable` text to standard output."""
+    sys.stdout.write(printable(text))
+
+
+def write_stderr(text: str) -> None:
+    """Write `printable` text to standard error."""
+    sys.stderr.write(printable(text))
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose error messages are `printable`: arguments are repeated without secrets and control characters."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2 and a sanitised message."""
+        super().error(printable(message))
+
+
+class Formatter(logging.Formatter):
+    """Log formatter that writes each record on one sanitised line; a stack trace keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        """The record's message on one line."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: "logging._SysExcInfoType") -> str:  # noqa: N802  # logging's name
+        """The stack trace, sanitised."""
+        return printable(super().formatException(ei))
+
+
+def log_to_stderr(level: int = logging.WARNING) -> None:
+    """Configure logging to standard error in the format of all our processes; no effect if a handler is configured already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def _mask_value(found: "re.Match[str]") -> str:
+    return f"{found['name']}{found['escaped'] or found['quote'] or ''}{_MASK}"
+
+
+def _quote(word: str) -> str:
+    """A word in shell quotes; unprintable characters as escape codes in $'…'."""
+    if word == one_line(word):
+        return shlex.quote(word)
+    escaped = _UNPRINTABLE.sub(_escape_code, word.replace("\\", "\\\\").replace("'", "\\'")).replace("\n", "\\n").replace("\t", "\\t")
+    return f"$'{escaped}'"
+
+
+def _escape_code(found: "re.Match[str]") -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

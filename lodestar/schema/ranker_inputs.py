@@ -1,0 +1,28 @@
+"""Input features of the ranker for a user-item pair: user counts, item counts and their cross feature."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.schema.features import ITEM_STATS_VIEW, USER_ACTIVITY_VIEW, VIEWS
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.floating[Any]]
+
+RECENCY_COUNTS, EVENTS, INTERACTIONS = "heat", "events_7d", "interactions_7d"
+USER_COUNTS, ITEM_COUNTS = (tuple(count.name for count in VIEWS[view].counts) for view in (USER_ACTIVITY_VIEW, ITEM_STATS_VIEW))
+NAMES = (*USER_COUNTS, *ITEM_COUNTS, RECENCY_COUNTS)
+
+
+def pair_features(user_RU: Numbers, item_RI: Numbers) -> Floats:
+    """Ranker features NAMES of R pairs, [R, U + I + 1].
+
+    `user_RU` are the counts of the users ([R, U], or [1, U] for one user), `item_RI` those of the items; NaN (unknown) becomes 0.
+    """
+    found = np.empty((len(item_RI), len(NAMES)), dtype=np.float32)
+    counts = found[:, :-1]
+    counts[:, : len(USER_COUNTS)], counts[:, len(USER_COUNTS) :] = user_RU, item_RI
+    np.copyto(counts, 0, where=np.isnan(counts))
+    np.multiply(found[:, NAMES.index(EVENTS)], found[:, NAMES.index(INTERACTIONS)], out=found[:, -1])
+    return found

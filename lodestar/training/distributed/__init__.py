@@ -1,0 +1,1 @@
+"""Training by several workers: process group, FSDP2, sharded embeddings, heartbeat."""

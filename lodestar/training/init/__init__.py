@@ -1,0 +1,1 @@
+"""Initial weights: item vectors from co-occurrence, or pretrained elsewhere."""

@@ -1,0 +1,1 @@
+"""The training loop: epochs, batches, validation, early stopping, checkpoints, cost."""

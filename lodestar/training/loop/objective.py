@@ -1,0 +1,65 @@
+"""Training objective: model and loss as one module, so that DDP averages gradients of both."""
+
+import torch
+from torch import Tensor, nn
+
+from lodestar.config import TrainConfig
+from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.training.distributed.distributed import Group
+from lodestar.training.distributed.rowwise_adagrad import RowwiseAdagradTable
+from lodestar.training.loop.batches import Batch
+from lodestar.training.optimisation.losses import gbce, sampled_softmax, softmax, softmax_chunk
+from lodestar.training.optimisation.negatives import PER_POSITION_LOSSES
+
+
+class Objective(nn.Module):
+    """Sum of losses over this worker's share of a batch.
+
+    `rates` [N] are the sampling probabilities of items. With `is_shaped` (CUDA graphs need static shapes), masked positions are computed
+    with weight 0; otherwise they are dropped.
+    """
+
+    def __init__(self, model: NextItemModel, rates: Tensor, train: TrainConfig, group: Group, *, is_shaped: bool = False) -> None:
+        super().__init__()
+        self.model, self.train_config, self.group, self.is_shaped = model, train, group, is_shaped
+        self.chunk_fn = torch.compile(softmax_chunk, dynamic=True) if train.compile else softmax_chunk
+        self.register_buffer("rates", rates, persistent=False)
+
+    def forward(self, batch: Batch, negatives_K: Tensor, rows: RowwiseAdagradTable | None) -> Tensor:
+        """The summed loss of this worker's share, scaled to its number of positions; `batch` is the global batch.
+
+        With `rows`, only the item vectors of the global batch and the negatives are gathered, the same ones on all workers.
+        """
+        train, device = self.train_config, self.group.device
+        log_rate_K = (self.get_buffer("rates")[negatives_K] * train.num_negatives).log()
+        table = None
+        if rows is not None:
+            batch_items = torch.unique(torch.cat([batch.history[batch.mask], batch.target[batch.mask], negatives_K]))
+            table = rows.gather(batch_items)
+            batch, negatives_K = batch.remap_items(batch_items), torch.searchsorted(batch_items, negatives_K)
+        local_batch = batch.part(self.group.rank, self.group.size)
+        with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+            users_BTD, target_BT, counted_BT, items_ND = self.model(local_batch.history, local_batch.mask, local_batch.target, table)
+        if self.is_shaped:
+            users_MD, target_M, weight_M = users_BTD.flatten(0, 1), target_BT.flatten(), counted_BT.flatten().float()
+        else:
+            users_MD, target_M = users_BTD[counted_BT], target_BT[counted_BT]
+            weight_M = torch.ones(len(target_M), device=device)
+        loss = self._loss(users_MD.float(), target_M, items_ND, negatives_K, log_rate_K, weight_M)
+        # A family may have fewer or more targets than the batch has positions (BERT4Rec): each batch counts by its positions.
+        scaled: Tensor = loss * (local_batch.mask.sum() / weight_M.sum().clamp_min(1))
+        return scaled
+
+    def _loss(self, users_MD: Tensor, target_M: Tensor, items_ND: Tensor, negatives_K: Tensor, log_q_K: Tensor, weight_M: Tensor) -> Tensor:
+        train = self.train_config
+        if train.loss == "softmax":
+            is_half = train.precision == "bf16" and users_MD.is_cuda
+            return softmax(users_MD.bfloat16() if is_half else users_MD, items_ND, target_M, train.label_smoothing, weight_M, self.chunk_fn)
+        if train.loss == "gbce":
+            loss_M = gbce(users_MD, items_ND, target_M, negatives_K, train.gbce_t, len(self.get_buffer("rates")))
+        elif train.loss == "sampled_softmax":
+            loss_M = sampled_softmax(users_MD, items_ND, target_M, negatives_K, log_q_K)
+        else:
+            first = len(negatives_K) // self.group.size * self.group.rank
+            loss_M = PER_POSITION_LOSSES[train.loss](users_MD, items_ND, target_M, negatives_K[first : first + len(target_M)])
+        return (loss_M * weight_M).sum()

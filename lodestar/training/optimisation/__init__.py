@@ -1,0 +1,1 @@
+"""Optimisation: losses, negative sampling, optimisers, learning rate schedule, weight EMA, CUDA graphs."""

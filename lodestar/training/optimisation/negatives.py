@@ -1,0 +1,51 @@
+"""Negative sampling: uniform or by popularity, for a whole batch in one draw."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lodestar.config import TrainConfig
+from lodestar.data.split.ragged_array import from_lists
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.training.optimisation.losses import bce, bpr
+
+POPULARITY_POWER = 0.75  # between uniform (0) and proportional to popularity (1): Mikolov et al. 2013
+PER_POSITION_LOSSES = {"bce": bce, "bpr": bpr}  # one negative per position; other losses share `train.num_negatives`
+
+
+def sampling_probabilities(train: TrainConfig, sequences: Sequences, num_items: int) -> Tensor:
+    """Sampling probability of each item, float32 [items]: by popularity for sampled_softmax, which corrects for it, else uniform."""
+    return popularity_probabilities(sequences, num_items) if train.loss == "sampled_softmax" else torch.full((num_items,), 1 / num_items)
+
+
+def popularity_probabilities(sequences: Sequences, num_items: int) -> Tensor:
+    """Sampling probabilities proportional to (interactions + 1) ** 0.75, float32 [items] (Mikolov et al. 2013)."""
+    counts = torch.from_numpy(np.bincount(from_lists(sequences).flat(), minlength=num_items))
+    weight = (counts.double() + 1) ** POPULARITY_POWER
+    return (weight / weight.sum()).float()
+
+
+class Negatives:
+    """Sampler of a batch's negatives; depends on the seed only, so that all of `size` workers sample the same ones."""
+
+    def __init__(self, rates_N: Tensor, train: TrainConfig, size: int) -> None:
+        self.rates, self.train, self.size = rates_N, train, size
+
+    def sample_batch(self, rows: int, width: int, seed: int) -> Tensor:
+        """Sample negatives of a batch with `rows` windows of `width` positions, int64 [K].
+
+        K is 0 for the full softmax, at least one for each position of all workers for bce and bpr, else `num_negatives`, shared.
+        """
+        train = self.train
+        if train.loss == "softmax":
+            return torch.zeros(0, dtype=torch.int64)
+        max_positions = rows * (width + 1)  # an upper bound of a worker's targets, for every family
+        count = max_positions * self.size if train.loss in PER_POSITION_LOSSES else train.num_negatives
+        return sample(self.rates, count, torch.Generator().manual_seed(seed + train.seed))
+
+
+def sample(rates_N: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """Sample `count` items with replacement by these probabilities, int64 [count]."""
+    edges = rates_N.double().cumsum(0)
+    points = torch.rand(count, generator=rng, dtype=torch.float64) * edges[-1]
+    return torch.searchsorted(edges, points).clamp_max(len(rates_N) - 1)

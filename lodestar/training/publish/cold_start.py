@@ -1,0 +1,57 @@
+"""Cold-start list: popularity over the recent window or half-life that best predicts interactions of past new users.
+
+Window and half-life are chosen by NDCG@10 on users whose first event lies in the last part of the log. Letters in shapes: U new users.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodestar.config import DataConfig
+from lodestar.data.split.interactions import Interactions
+from lodestar.data.split.splits import training_end
+from lodestar.models.closed_form.closed_form_retrievers import RECENCY_GRID, Hyperparameters
+from lodestar.models.closed_form.counts import Floats
+from lodestar.models.closed_form.popularity import Popularity
+from lodestar.progress import log_event
+
+CUTOFF = 10
+MIN_USERS = 50  # new users needed for a choice; with fewer, popularity of all time is used
+
+
+def fit_cold_start_popularity(interactions: Interactions, config: DataConfig) -> Floats:
+    """Popularity of each item for cold-start users, float32 [items], with the window or half-life chosen on past new users."""
+    cutoff_us = training_end(lambda: [interactions.time], 0, replace(config, split="time"))
+    first_U = interactions.time[interactions.bounds()[:-1]]
+    new_users = np.flatnonzero(first_U >= cutoff_us)
+    hyperparameters: Hyperparameters = {}
+    if len(new_users) >= MIN_USERS:
+        earlier = interactions.time < cutoff_us
+        quality = [_ndcg(_popularity(interactions, candidate, earlier), interactions, new_users) for candidate in ({}, *RECENCY_GRID)]
+        hyperparameters = ({}, *RECENCY_GRID)[int(np.argmax(quality))]
+        log_event(
+            "cold_start", users=len(new_users), ndcg_at_10=round(max(quality), 5), of_all_time=round(quality[0], 5), **hyperparameters
+        )
+    return _popularity(interactions, hyperparameters, np.ones(len(interactions.item), dtype=np.bool_))
+
+
+def _popularity(interactions: Interactions, hyperparameters: Hyperparameters, chosen: NDArray[np.bool_]) -> Floats:
+    return Popularity(**hyperparameters).fit([interactions.item[chosen]], interactions.num_items, [interactions.time[chosen]]).counts
+
+
+def _ndcg(counts: Floats, interactions: Interactions, users: NDArray[np.int64]) -> float:
+    """Mean NDCG@10 of the one list for these users, all their interactions being relevant."""
+    gain = np.zeros(interactions.num_items)
+    top = np.argsort(-counts, kind="stable")[:CUTOFF]
+    gain[top] = _discounts(len(top))
+    is_of_users = np.isin(interactions.user, users)
+    dcg_U = np.bincount(interactions.user[is_of_users], gain[interactions.item[is_of_users]], interactions.num_users)[users]
+    num_relevant_U = np.bincount(interactions.user[is_of_users], minlength=interactions.num_users)[users]
+    ideal_dcg_U = np.cumsum(_discounts(CUTOFF))[np.minimum(num_relevant_U, CUTOFF) - 1]
+    return float((dcg_U / ideal_dcg_U).mean())
+
+
+def _discounts(count: int) -> NDArray[np.float64]:
+    gains: NDArray[np.float64] = 1 / np.log2(np.arange(count) + 2)
+    return gains

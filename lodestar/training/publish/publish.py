@@ -1,0 +1,52 @@
+"""Write a trained model's bundle: item table, encoder, cold-start list, neighbours, ranker and ratings, for all families."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from lodestar.bundle import bundle
+from lodestar.bundle.item_table import quantise
+from lodestar.bundle.neighbours import NeighbourTable
+from lodestar.bundle.ranker import Ranker
+from lodestar.config import Recipe
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.training import rating_stage
+from lodestar.training.publish import cold_start
+from lodestar.training.publish.export import graph_bytes
+
+
+def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
+    folder: Path,
+    found: FeatureSet,
+    recipe: Recipe,
+    vectors: NDArray[np.float32],
+    encoder: nn.Module,
+    metrics: Mapping[str, float],
+    neighbours: NeighbourTable | None = None,
+    ranker: Ranker | None = None,
+) -> None:
+    """Write a bundle into `folder` from item `vectors` float32 [items, D], their `encoder`, and optional neighbours and ranker.
+
+    The cold-start list is computed here, ratings are trained here if the recipe has them; `metrics` go into the bundle's description.
+    """
+    info = bundle.BundleInfo(
+        family=recipe.model.family,
+        recipe=recipe.name,
+        dim=vectors.shape[1],
+        max_length=recipe.model.max_length,
+        num_items=len(found.items),
+        precision="fp32",
+        encoder_precision="fp32",
+        features=found.digest,
+        metrics=dict(metrics),
+        use_time_gaps=recipe.model.use_time_gaps,
+        files={},
+    )
+    table = quantise(vectors, "fp32")
+    graph = graph_bytes(encoder, info.dim + info.use_time_gaps)
+    ratings = rating_stage.train_ratings(found, recipe)
+    popularity = cold_start.fit_cold_start_popularity(found.interactions, recipe.data)
+    bundle.write(folder, info, graph, table, found.items, popularity, neighbours, ranker, ratings)

@@ -1,0 +1,1 @@
+"""Ranker: training, task weights added to retrieval scores, export."""

@@ -1,0 +1,54 @@
+"""Rating prediction stage: fit Bayesian matrix factorisation on all ratings before the test set, as a part of any family's bundle."""
+
+from collections import Counter
+
+import numpy as np
+
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.bundle.ratings import Ratings
+from lodestar.config import Recipe
+from lodestar.errors import DataError
+from lodestar.features.batch import ratings_table
+from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.models.ratings.rating_factors import Floats, RatingFactors
+
+MAX_ATTRIBUTES = 256  # most frequent categories and tags that are item attributes
+
+
+def check(found: FeatureSet, recipe: Recipe) -> None:
+    """Raise DataError E201 if the recipe trains ratings and the data have none, E151 if the features have no table of ratings."""
+    if recipe.rate.dim and len(ratings_table.train_test_ratings(found, recipe.data)[0]) == 0:
+        remedy = "Add events with a rating, or turn rating prediction off (rate.dim 0)."
+        raise DataError("E201", "there is no rating to train on", remedy=remedy)
+
+
+def train_ratings(found: FeatureSet, recipe: Recipe) -> Ratings | None:
+    """The bundle's rating model, or None if the recipe has `rate.dim` 0."""
+    config = recipe.rate
+    if not config.dim:
+        return None
+    (train_triples, _), users = ratings_table.train_test_ratings(found, recipe.data), found.interactions.users
+    model = RatingFactors(dim=config.dim, burn_in=config.burn_in, num_samples=config.num_samples, seed=recipe.train.seed)
+    model.fit(train_triples, np.zeros((len(users), 0)), item_categories_and_tags(found.items))
+    mean, biases, vectors = model.posterior_mean(config.exported_rank)
+    (user_bias, item_bias), (user_vectors, item_vectors) = ([part.astype(np.float32) for part in parts] for parts in (biases, vectors))
+    return Ratings.from_users(
+        users,
+        user_bias=user_bias,
+        user_vectors=user_vectors,
+        item_bias=item_bias,
+        item_vectors=item_vectors.astype(np.float16),
+        global_mean=mean,
+        lowest=model.lowest,
+        highest=model.highest,
+    )
+
+
+def item_categories_and_tags(items: Catalogue) -> Floats:
+    """Binary item attributes, float64 [items, columns]: the most frequent categories and tags, at most MAX_ATTRIBUTES."""
+    counts = Counter(tag for item_tags in items.categories_and_tags for tag in item_tags)
+    column = {tag: index for index, (tag, _) in enumerate(counts.most_common(MAX_ATTRIBUTES))}
+    found = np.zeros((len(items), len(column)))
+    for row, item_tags in enumerate(items.categories_and_tags):
+        found[row, [column[tag] for tag in item_tags if tag in column]] = 1
+    return found

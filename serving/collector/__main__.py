@@ -1,0 +1,251 @@
+"""`python -m serving.collector`: collect events and impressions over HTTP or from Kafka, as `lodestar collect` does.
+
+Both write whole parts, `LANDING/events/part-….jsonl.gz`, with the contract's columns and `ingested_at`.
+"""
+
+import argparse
+import hashlib
+import ipaddress
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lodestar import schema
+from lodestar.errors import EnvironmentFault, LodestarError, UsageError
+from lodestar.io import storage
+from lodestar.io.private_folders import temporary_folder
+from lodestar.process.safe_text import Parser, log_to_stderr, write_stderr
+from serving.http import graceful_shutdown, http_server
+from serving.http.connection_limits import Load
+
+if TYPE_CHECKING:
+    from serving.collector.metrics import Metrics
+
+KEY, PASSWORD = "LODESTAR_COLLECT_KEY", "LODESTAR_KAFKA_PASSWORD"
+GROUP, BATCH_ROWS, PART_S = "lodestar", 10_000, 30.0
+HASH_DIGITS = 16
+MIN_KEY_CHARACTERS = 16
+WITH_HTTP, WITH_KAFKA = ("spool", "allow_origin", "metrics_port"), ("topic", "group", "max_rows", "kafka_option", "metrics")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Collect until a signal; the exit code is 0 (ok), 2 (usage) or 5 (environment)."""
+    settings = options(arguments)
+    log_to_stderr()
+    os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
+    try:
+        if settings.kafka:
+            _consume(settings)
+        else:
+            _serve(settings)
+    except LodestarError as error:
+        sys.stderr.write(f"lodestar collect: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from serving.collector.app import App
+    from serving.collector.journal import Journal
+    from serving.collector.landing import Landing
+    from serving.collector.metrics import Metrics
+    from serving.collector.spool import Spool
+
+    graceful_shutdown.stop_on_signals("lodestar collect")
+    host, port = options.http
+    key = os.environ.get(KEY, "")
+    _check_key(host, key)
+    metrics = Metrics()
+    with ExitStack() as stack:
+        ports = [port] if options.metrics_port is None else [port, options.metrics_port]
+        remedy = "Stop what listens there, or give another --http or --metrics-port."
+        sockets = [stack.enter_context(http_server.bind_socket(host, number, remedy)) for number in ports]
+        load = Load(metrics.dropped, has_operators=len(sockets) > 1)
+        try:
+            spool = Spool(Landing(options.landing), _spool_folder(options), options.part_seconds, metrics.published)
+        except OSError as error:
+            message = f"the spool cannot be written ({error})"
+            raise EnvironmentFault("E505", message, remedy="Give another LANDING or --spool that can be written.") from error
+        app = App(Journal(spool), metrics, key, tuple(options.allow_origin), load)
+        try:
+            http_server.run(
+                app, load, http_server.Listeners(*sockets), f"lodestar collect: into {options.landing}", f"/v1/{schema.EVENTS.name}"
+            )
+        finally:
+            spool.close()
+
+
+def _check_key(host: str, key: str) -> None:
+    """UsageError E581 if other machines can reach the collector and there is no key, since senders write into training data.
+
+    UsageError E582 if the key is short, or if no header can hold it, on any address.
+    """
+    if key and (len(key) < MIN_KEY_CHARACTERS or not (key.isascii() and key.isprintable() and key == key.strip())):
+        raise UsageError(
+            f"E582 {KEY} is not a valid key: it has {len(key)} characters, and needs at least {MIN_KEY_CHARACTERS} of printable ASCII, "
+            "without blanks around them. Set it to what this prints: openssl rand -hex 32"
+        )
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback and not key:
+        raise UsageError(
+            f"E581 {host} can be reached from other machines, and senders need no key. "
+            f"Set {KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1."
+        )
+
+
+def _spool_folder(options: argparse.Namespace) -> Path:
+    """The spool: `.spool` in a local landing; for an object store a private temporary folder of that landing alone."""
+    if options.spool:
+        return Path(options.spool)
+    if not storage.is_remote(options.landing):
+        return Path(options.landing, ".spool")
+    return temporary_folder("collect") / hashlib.sha256(options.landing.encode()).hexdigest()[:HASH_DIGITS]
+
+
+def _consume(options: argparse.Namespace) -> None:
+    try:
+        from serving.collector.kafka import Config, KafkaConsumer
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--kafka needs the package {error.name}: in a checkout of Lodestar, pip install '.[collect]'") from error
+    from serving.collector.landing import Landing
+    from serving.collector.metrics import Metrics
+
+    client_options = dict(options.kafka_option)
+    if "sasl.password" in client_options:
+        raise UsageError(f"a password on the command line is visible to every user; set {PASSWORD} in the environment")
+    if PASSWORD in os.environ:
+        client_options["sasl.password"] = os.environ[PASSWORD]
+    config = Config(
+        brokers=options.kafka,
+        topics=dict(options.topic or [(schema.EVENTS.name, schema.EVENTS.name)]),
+        group=options.group,
+        batch_rows=options.max_rows,
+        batch_s=options.part_seconds,
+        client_options=client_options,
+    )
+    metrics, stopped = Metrics(), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    consumer = KafkaConsumer(config, Landing(options.landing), metrics)
+    if options.metrics:
+        _serve_metrics(metrics, *options.metrics)
+    write_stderr(f"lodestar collect: into {options.landing}, from {', '.join(config.topics)} at {options.kafka}\n")
+    consumer.run(stopped)
+
+
+def _serve_metrics(metrics: "Metrics", host: str, port: int) -> None:
+    from prometheus_client import start_http_server
+
+    try:
+        start_http_server(port, host, metrics.registry)
+    except OSError as error:
+        raise EnvironmentFault("E503", f"cannot listen on {host}:{port} ({error.strerror})", remedy="Give another --metrics.") from error
+
+
+def options(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; an option of the other source is a usage error (exit code 2)."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    for name in WITH_HTTP if parsed.kafka else WITH_KAFKA:
+        if getattr(parsed, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} has no effect with {'--kafka' if parsed.kafka else '--http'}")
+    return parsed
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise argparse.ArgumentTypeError("write HOST:PORT, such as 127.0.0.1:8090")
+    return host.strip("[]"), http_server.port(port)
+
+
+def _topic(text: str) -> tuple[str, str]:
+    topic, _, table = text.partition("=")
+    return topic, table or schema.EVENTS.name
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError("write NAME=VALUE, such as security.protocol=SSL")
+    return name, value
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _whole(text: str) -> int:
+    return int(_positive(text))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="lodestar collect",
+        description="Collect events and impressions over HTTP or from Kafka, into parts that `lodestar data ingest` reads.",
+        epilog=f"Environment: {KEY} is the senders' key, {PASSWORD} is Kafka's sasl.password.",
+    )
+    parser.add_argument("landing", metavar="LANDING", help="where parts go: a folder or an s3:// address")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--http", type=_host_and_port, metavar="HOST:PORT", help="serve POST /v1/events and /v1/impressions; port 0 is any free one"
+    )
+    source.add_argument("--kafka", metavar="BROKERS", help="consume from Kafka brokers: HOST:PORT, comma-separated")
+    parser.add_argument(
+        "--part-seconds", type=_positive, default=PART_S, metavar="S", help="seconds until a part is published (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--spool", metavar="DIR", help="with --http: folder of rows not yet in the landing, on a disk that survives restarts"
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=http_server.port,
+        metavar="N",
+        help="with --http: serve /metrics and health on port N, and no /metrics on the main port",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="with --http: CORS origin that may send, * for any (repeatable)",
+    )
+    _add_kafka_options(parser)
+    return parser
+
+
+def _add_kafka_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--topic",
+        type=_topic,
+        action="append",
+        metavar="NAME[=TABLE]",
+        help="with --kafka: topic and its table, repeatable (default: events)",
+    )
+    parser.add_argument("--group", default=GROUP, metavar="NAME", help="with --kafka: the consumer group (default: %(default)s)")
+    parser.add_argument(
+        "--max-rows", type=_whole, default=BATCH_ROWS, metavar="N", help="with --kafka: maximum rows per part (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--kafka-option",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with --kafka: a setting of librdkafka (repeatable)",
+    )
+    parser.add_argument("--metrics", type=_host_and_port, metavar="HOST:PORT", help="with --kafka: serve Prometheus metrics there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

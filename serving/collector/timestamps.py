@@ -1,0 +1,55 @@
+"""Parse time stamps of events: a time with its UTC offset, or seconds, milliseconds or microseconds since 1970."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from lodestar.data.contract import rules
+from serving.collector.row_error import NAIVE, OUT_OF_RANGE, WRONG_TYPE, RowError
+
+_INTEGER, _AWARE, _NAIVE = (re.compile(pattern, re.ASCII) for pattern in (rules.INTEGER, rules.MOMENT, rules.NAIVE))
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST, _END = (_1970 + timedelta(microseconds=time_us) for time_us in (rules.EARLIEST_US, rules.END_US))
+_LEAP_YEAR = 400  # stands for the year 0, which has no datetime
+
+
+Timestamp = tuple[str, datetime]  # as it is written, and parsed; creating a NamedTuple costs half as much as all the rest
+
+
+def parse_timestamp(text: str) -> Timestamp:
+    """Parse a time stamp; RowError E106 if it has no offset, E107 if it is not a time, E102 if the year is out of range."""
+    found = _AWARE.fullmatch(text)
+    if found is None:
+        if _INTEGER.fullmatch(text):
+            return _parse_epoch(int(text))
+        raise RowError(NAIVE if _NAIVE.fullmatch(text) else WRONG_TYPE)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:  # an offset of a day, midnight as 24:00:00, or no time at all
+        when = _parse_edge_time(found)
+    if not _EARLIEST <= when < _END:
+        raise RowError(OUT_OF_RANGE)
+    return text, when
+
+
+def _parse_epoch(number: int) -> Timestamp:
+    unit_us = next(epoch.unit_us for epoch in rules.EPOCHS if epoch.low <= abs(number) < epoch.high)
+    try:
+        when = _1970 + timedelta(microseconds=number * unit_us)
+    except OverflowError as error:
+        raise RowError(OUT_OF_RANGE) from error
+    return parse_timestamp(when.isoformat(timespec="microseconds"))
+
+
+def _parse_edge_time(found: "re.Match[str]") -> datetime:
+    """Parse a time that `datetime` does not accept, such as midnight as 24:00:00; RowError E107 if invalid, E102 if out of its range."""
+    year, month, day, hour, minute, second = (int(found[group]) for group in range(1, 7))
+    is_midnight = (hour, minute, second, int((found[7] or "0")[:6])) == (24, 0, 0, 0)
+    try:
+        local = datetime(year or _LEAP_YEAR, month, day, 0 if is_midnight else hour, minute, second, tzinfo=UTC)
+    except ValueError as error:
+        raise RowError(WRONG_TYPE) from error
+    offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
+    try:
+        return local + timedelta(days=is_midnight) - (-offset if found[8] == "-" else offset)
+    except OverflowError as error:
+        raise RowError(OUT_OF_RANGE) from error

@@ -1,0 +1,277 @@
+"""Row validator of the collector: it accepts the rows that `lodestar data ingest` accepts, with the same error codes.
+
+The batch validates whole columns by SQL, which is cheap per row of millions and far too slow for a request with one. So
+`lodestar.data.contract.rules` declares once what a value must be; Python functions are made from it here, SQL there, and a test holds both
+to the same results. The collector is stricter in two points: only `attrs` is nested, by one level, and a number beyond 64 bits is refused,
+where the batch reads its digits from the text.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from math import inf
+from typing import Any, NamedTuple
+
+import orjson
+
+from lodestar import schema
+from lodestar.data.contract import row_errors, rules
+from lodestar.errors import Location
+from serving.collector import duplicate_keys
+from serving.collector.row_error import BAD_ID, IN_FUTURE, KEY_TWICE, OUT_OF_RANGE, TOO_LONG, UNKNOWN_TYPE, WRONG_TYPE, RowError
+from serving.collector.timestamps import Timestamp, parse_timestamp
+
+MAX_UTF8_BYTES_PER_CHARACTER = 4  # of a character in UTF-8
+LATEST_AFTER = timedelta(microseconds=rules.MAX_CLOCK_SKEW_US)
+SHOWN_CHARACTERS = 64
+SHORT_ID_CHARACTERS = schema.MAX_ID_BYTES // MAX_UTF8_BYTES_PER_CHARACTER
+SHORT_CHARACTERS = rules.MAX_SENT_BYTES // MAX_UTF8_BYTES_PER_CHARACTER  # texts up to here need no count of bytes
+
+NOT_AN_ID = frozenset(rules.NOT_AN_ID)
+BOOLEAN_WORDS = frozenset((*rules.TRUE, *rules.FALSE))
+# The characters that DuckDB's trim removes: Unicode's space separators, and neither tabs nor line ends.
+SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
+_NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
+_LARGE = 10**18
+_NESTED = frozenset((dict, list))
+NO_NAMES: frozenset[str] = frozenset()
+
+Convert = Callable[[Any], Any]
+
+
+class Rejection(NamedTuple):
+    """A row error: its code, the column (empty for the whole row), and a message."""
+
+    code: str
+    field: str
+    message: str
+
+
+class EventValidator:
+    """Validates and converts rows of one table, events or impressions, for the landing."""
+
+    def __init__(self, table: schema.Table) -> None:
+        self.table = table
+        self._columns = tuple(
+            (column.name, _conversion(column), _if_missing(column)) for column in table.columns if column.name != schema.INGESTED_AT
+        )
+        self._convert = {name: convert for name, convert, _ in self._columns}
+        self._required = frozenset(name for name, _, missing in self._columns if missing)
+        self._names = frozenset(table.names)
+        self._time_column = schema.EVENT_TIME if table is schema.EVENTS else schema.SHOWN_AT
+        self._needs = {str(kind): tuple(need for need in rules.REQUIRED_COLUMNS if kind in need.types) for kind in schema.EventType}
+
+    def row(self, given: Any, latest: datetime, ingested_at: str) -> dict[str, Any] | Rejection:
+        """The converted row, with the contract's columns and `ingested_at`, or its rejection; a time after `latest` is E105."""
+        if not isinstance(given, dict):
+            return Rejection(WRONG_TYPE, "", "a row is a JSON object")
+        try:
+            kept = self._kept(given)
+            kept[self._time_column], when = kept[self._time_column]
+            if when > latest:
+                raise RowError(IN_FUTURE, field=self._time_column)  # noqa: TRY301  # saves a function call per row
+            self._check_across(kept)
+        except RowError as error:
+            return self._rejection(error, error.field, given)
+        kept[schema.INGESTED_AT] = ingested_at
+        # Readers of a part expect these columns even if no row has a value.
+        kept.setdefault(schema.USER_ID, None)
+        kept.setdefault(schema.ITEM_ID, None)
+        return kept
+
+    def _kept(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The converted columns of a row: in the row's order, which is faster, and again in the contract's order if one is invalid."""
+        kept: dict[str, Any] = {}
+        try:
+            for name, value in given.items():
+                if value is not None and (convert := self._convert.get(name)) is not None and (written := convert(value)) is not None:
+                    kept[name] = written
+        except RowError:
+            return self._kept_in_order(given)
+        return kept if self._required <= kept.keys() else self._kept_in_order(given)
+
+    def _kept_in_order(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The converted columns in the contract's order; RowError for the first that is invalid or missing."""
+        kept: dict[str, Any] = {}
+        for name, convert, missing in self._columns:
+            value = given.get(name)
+            try:
+                written = None if value is None else convert(value)
+            except RowError as error:
+                raise RowError(error.code, error.message, name) from error
+            if written is not None:
+                kept[name] = written
+            elif missing:
+                raise RowError(missing, field=name)
+        return kept
+
+    def ignored(self, given: Mapping[str, Any]) -> frozenset[str]:
+        """Names of fields outside the contract."""
+        return NO_NAMES if self._names.issuperset(given) else frozenset(given) - self._names
+
+    def _check_across(self, row: Mapping[str, Any]) -> None:
+        """Rules over several columns, in the order of the batch: E103 without a user and session, E110 for an unknown event type."""
+        if schema.USER_ID not in row and schema.SESSION_ID not in row:
+            raise RowError(BAD_ID, field=schema.USER_ID)
+        if self.table is schema.EVENTS:
+            needs = self._needs.get(row[schema.EVENT_TYPE])
+            if needs is None:
+                raise RowError(UNKNOWN_TYPE, field=schema.EVENT_TYPE)
+            for need in needs:
+                if need.column not in row:
+                    raise RowError(need.code, field=need.column)
+
+    def _rejection(self, error: RowError, field: str, given: Mapping[str, Any]) -> Rejection:
+        if error.message:
+            return Rejection(error.code, field, error.message)
+        value = given.get(field)
+        text = "" if value is None or type(value) in _NESTED else str(value)
+        location = Location(file="", column=field, value=text if error.code == BAD_ID else text[:SHOWN_CHARACTERS])
+        return Rejection(error.code, field, row_errors.bad_row(error.code, self.table, location).message)
+
+
+def _if_missing(column: schema.Column) -> str:
+    """The error code of a row without the column, empty if it is optional; a session in place of the user is checked later."""
+    if not column.required or column.name == schema.USER_ID:
+        return ""
+    return BAD_ID if column.kind is schema.Kind.ID else WRONG_TYPE
+
+
+def _conversion(column: schema.Column) -> Convert:
+    """The conversion of a column's values: to what is written, None for an empty value, RowError for an invalid one."""
+    if column.kind is schema.Kind.TEXT and column.choices:
+        return partial(_choice, frozenset(column.choices))
+    if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
+        low, high = -inf if column.low is None else column.low, inf if column.high is None else column.high
+        return partial(_float if column.kind is schema.Kind.FLOAT else _int, low, high)
+    plain: dict[schema.Kind, Convert] = {
+        schema.Kind.ID: _id,
+        schema.Kind.TEXT: _text,
+        schema.Kind.TIME: _time,
+        schema.Kind.BOOL: _bool,
+        schema.Kind.STRING_MAP: _attributes,
+    }
+    return plain[column.kind]
+
+
+def _written(value: Any) -> str:
+    """A scalar value as a CSV file would have it."""
+    if isinstance(value, str):
+        return value
+    if type(value) in _NESTED:
+        raise RowError(WRONG_TYPE)
+    _check_exact(value)
+    return orjson.dumps(value).decode()
+
+
+def _check_exact(value: Any) -> None:
+    """RowError E107 for a float too large to be exact: different numbers, and so different ids, would become one."""
+    if type(value) is float and abs(value) >= rules.NOT_EXACT:
+        raise RowError(
+            WRONG_TYPE, "a number of more than 64 bits, or with a point and 2^52 or more, is not stored exactly: send it as a text"
+        )
+
+
+def _id(value: Any) -> str | None:
+    text = value if type(value) is str else _written(value)
+    if text in NOT_AN_ID or (text[:1] in SPACES and not text.strip(SPACES)):
+        return None
+    if len(text) > SHORT_ID_CHARACTERS and len(text.encode()) > schema.MAX_ID_BYTES:
+        raise RowError(BAD_ID)
+    return text
+
+
+def _text(value: Any) -> str | None:
+    text = (value if type(value) is str else _written(value)).strip(SPACES)
+    if len(text) > SHORT_CHARACTERS:
+        _check_length(text)
+    return text or None
+
+
+def _check_length(text: str) -> None:
+    if len(text) > SHORT_CHARACTERS and len(text.encode()) > rules.MAX_SENT_BYTES:
+        raise RowError(TOO_LONG)
+
+
+def _choice(choices: frozenset[str], value: Any) -> str | None:
+    text = _text(value)
+    if text is not None and text not in choices:
+        raise RowError(OUT_OF_RANGE)
+    return text
+
+
+def _bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    text = _written(value).strip(SPACES).lower()
+    if text and text not in BOOLEAN_WORDS:
+        raise RowError(WRONG_TYPE)
+    return text or None
+
+
+def _float(low: float, high: float, value: Any) -> Any:
+    if type(value) is not float and type(value) is not int:
+        text = _numeral(value)
+        if text is None:
+            return None
+        if not _NUMBER.fullmatch(text):
+            raise RowError(WRONG_TYPE)
+        value = float(text)
+    if not low <= value <= high or abs(value) >= rules.NOT_EXACT:
+        raise RowError(OUT_OF_RANGE)
+    return value
+
+
+def _int(low: float, high: float, value: Any) -> Any:
+    if type(value) is float and value.is_integer() and abs(value) < rules.NOT_EXACT:
+        value = int(value)
+    if type(value) is not int or abs(value) >= _LARGE:
+        text = _numeral(value)
+        if text is None:
+            return None
+        if not _WHOLE.fullmatch(text):
+            raise RowError(WRONG_TYPE)
+        value = int(text.partition(".")[0])
+    if not low <= value <= high:
+        raise RowError(OUT_OF_RANGE)
+    return value
+
+
+def _numeral(value: Any) -> str | None:
+    text = _written(value).strip(SPACES)
+    return None if not text or _NOT_A_NUMBER.fullmatch(text) else text
+
+
+def _attributes(value: Any) -> Any:
+    pairs = value
+    if type(value) is str:
+        text = value.strip(SPACES)
+        if not text:
+            return None
+        _check_length(text)
+        try:
+            pairs = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise RowError(WRONG_TYPE) from error
+        if (
+            not duplicate_keys.is_too_deep(pairs)
+            and duplicate_keys.may_have_duplicate_keys(text.encode(), pairs)
+            and duplicate_keys.rows_with_duplicate_keys(text.encode())
+        ):
+            raise RowError(KEY_TWICE)
+    if not isinstance(pairs, dict) or not _NESTED.isdisjoint(map(type, pairs.values())):
+        raise RowError(WRONG_TYPE, "attrs is an object of plain values")
+    for one in pairs.values():
+        if type(one) is float:
+            _check_exact(one)
+    if len(pairs) > rules.MAX_PAIRS or len(orjson.dumps(pairs)) > rules.MAX_SENT_BYTES:
+        raise RowError(TOO_LONG)
+    return pairs
+
+
+def _time(value: Any) -> Timestamp | None:
+    """A time with its offset; a count since 1970 becomes text too, since a part's column must not mix the two."""
+    text = (value if type(value) is str else _written(value)).strip(SPACES)
+    return parse_timestamp(text) if text else None

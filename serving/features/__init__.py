@@ -1,0 +1,1 @@
+"""Clients of the online feature store."""

@@ -1,0 +1,189 @@
+"""Request validation: an invalid request is refused with a code, the field and a message (4xx), never with a 500."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from lodestar import schema
+from lodestar.errors import shorten
+
+USER, K, EXCLUDE, SURFACE = "user", "k", "exclude", "surface"
+INSTANCES = "instances"
+DEFAULT_K, MAX_K = 10, 1000
+MAX_EXCLUDED, MAX_INSTANCES, MAX_FIELDS = 1000, 256, 16
+MAX_TOTAL_K = 10_000  # of all lists of a request together: each is scored, encoded and logged
+SURFACES = re.compile(r"[A-Za-z0-9_-]{1,32}")
+HOME = "home"
+UNPROCESSABLE = 422
+MAX_CONTAINERS, MAX_DEPTH = 20_000, 32
+# Twenty digits are enough for the message about a number that is too large.
+WHOLE_NUMBER = re.compile(r"(-?)0*([0-9]{1,20})[0-9]*")
+
+# Codes of the data contract where they fit a request; codes from E400 are those of requests.
+MISSING, OUT_OF_RANGE, EMPTY_ID, NOT_UTF8, WRONG_TYPE = "E101", "E102", "E103", "E104", "E107"
+NOT_HTTP, NOT_JSON, NO_SUCH_THING, NO_SUCH_METHOD = "E400", "E401", "E404", "E405"
+TOO_LARGE, TOO_MANY, HEAD_TOO_LARGE, INTERNAL = "E413", "E429", "E431", "E500"
+TOO_SLOW, PIPELINED, BUSY, TOO_DEEP, TOO_MANY_VALUES = "E408", "E409", "E410", "E411", "E412"
+
+
+class InvalidRequest(Exception):
+    """An invalid request: error code, the field (empty for the request as a whole), message and HTTP status."""
+
+    def __init__(self, code: str, field: str, message: str, *, status: int = UNPROCESSABLE) -> None:
+        self.code, self.field, self.message, self.status = code, field, message, status
+        super().__init__(message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecommendRequest:
+    """A request for the top `k` items for a user on a surface, without the excluded items."""
+
+    user: str
+    k: int = DEFAULT_K
+    exclude: tuple[str, ...] = ()
+    surface: str = HOME
+
+
+def from_query(query: bytes) -> RecommendRequest:
+    """Decode `user=…&k=…&exclude=a,b&surface=home`, percent-encoded UTF-8; InvalidRequest E104 if not UTF-8, E102 for a field twice."""
+    try:
+        given = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(NOT_UTF8, "", "the query is not percent-encoded UTF-8") from error
+    except ValueError as error:
+        raise InvalidRequest(OUT_OF_RANGE, "", f"a query has at most {MAX_FIELDS} fields") from error
+    values: dict[str, Any] = dict(given)
+    if len(values) < len(given):
+        raise InvalidRequest(OUT_OF_RANGE, "", "a query names each field once")
+    if K in values and (number := WHOLE_NUMBER.fullmatch(values[K])):
+        values[K] = int(number[1] + number[2])
+    if EXCLUDE in values:
+        values[EXCLUDE] = [item for item in values[EXCLUDE].split(",") if item]
+    return from_object(values, "")
+
+
+def from_body(body: bytes) -> list[RecommendRequest]:
+    """Decode the `instances` of a v1 request: objects such as `{"user": "u1", "k": 10}`, or plain user ids."""
+    given = json_object(body)
+    if INSTANCES not in given:
+        raise InvalidRequest(MISSING, INSTANCES, f'the body needs {INSTANCES}, such as {{"{INSTANCES}": [{{"{USER}": "u1", "{K}": 10}}]}}')
+    instances = given[INSTANCES]
+    if not isinstance(instances, list):
+        raise InvalidRequest(WRONG_TYPE, INSTANCES, f"{INSTANCES} is a list")
+    check_count(len(instances), INSTANCES)
+    queries = [
+        from_object({USER: instance} if isinstance(instance, str) else instance, f"{INSTANCES}[{index}]")
+        for index, instance in enumerate(instances)
+    ]
+    check_total_k(queries, INSTANCES)
+    return queries
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Decode a body as a JSON object; the number of containers is checked before parsing, their depth after.
+
+    InvalidRequest (422) E401 if it is not JSON, E107 if it is not an object, E412 for too many containers, E411 if nested too deeply.
+    """
+    containers = count_containers(body)
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(NOT_JSON, "", f"the body is not JSON: {shorten(str(error), 200)}") from error
+    check_depth(given, containers)
+    if not isinstance(given, dict):
+        raise InvalidRequest(WRONG_TYPE, "", "the body is a JSON object")
+    return given
+
+
+def count_containers(body: bytes) -> int:
+    """An upper bound on the lists and objects of a JSON text; InvalidRequest E412 above MAX_CONTAINERS, since parsing blocks others."""
+    containers = body.count(b"[") + body.count(b"{")
+    if containers > MAX_CONTAINERS:
+        raise InvalidRequest(TOO_MANY_VALUES, "", f"the body has at most {MAX_CONTAINERS:,} lists and objects, got {containers:,}")
+    return containers
+
+
+def check_depth(value: Any, containers: int) -> None:
+    """InvalidRequest E411 if lists and objects are nested more than `MAX_DEPTH` levels deep."""
+    level = [value] if containers > MAX_DEPTH else []
+    for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    raise InvalidRequest(TOO_DEEP, "", f"lists and objects of a body are nested at most {MAX_DEPTH} levels deep")
+
+
+def from_object(given: Any, path: str) -> RecommendRequest:
+    """Decode one query object; `path` is its field path in errors."""
+    if not isinstance(given, dict):
+        raise InvalidRequest(WRONG_TYPE, path, f'an object such as {{"{USER}": "u1", "{K}": 10}} is needed')
+    at = f"{path}." if path else ""
+    unknown = sorted(set(given) - {USER, K, EXCLUDE, SURFACE})
+    if unknown:
+        field = shorten(str(unknown[0]))
+        raise InvalidRequest(WRONG_TYPE, at + field, f"there is no field {field!r}; there are {USER}, {K}, {EXCLUDE} and {SURFACE}")
+    if USER not in given:
+        raise InvalidRequest(MISSING, at + USER, f"{USER} is needed")
+    return RecommendRequest(
+        user=identifier(given[USER], at + USER),
+        k=check_k(given.get(K, DEFAULT_K), at + K),
+        exclude=_excluded(given.get(EXCLUDE, ()), at + EXCLUDE),
+        surface=_surface(given.get(SURFACE, HOME), at + SURFACE),
+    )
+
+
+def identifier(value: Any, field: str) -> str:
+    """Check an id of 1–128 bytes; InvalidRequest E107 if it is not a text, E103 if it is empty, E102 if it is too long."""
+    if not isinstance(value, str):
+        raise InvalidRequest(WRONG_TYPE, field, f"{field} is a text")
+    if not value:
+        raise InvalidRequest(EMPTY_ID, field, f"{field} is empty")
+    if len(value) > schema.MAX_ID_BYTES or len(value.encode()) > schema.MAX_ID_BYTES:
+        raise InvalidRequest(OUT_OF_RANGE, field, f"{field} has at most {schema.MAX_ID_BYTES} bytes")
+    return value
+
+
+def check_k(value: Any, field: str) -> int:
+    """Check a list length, 1–1,000; InvalidRequest E107 or E102."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequest(WRONG_TYPE, field, f"{field} is a whole number")
+    if not 1 <= value <= MAX_K:
+        raise InvalidRequest(OUT_OF_RANGE, field, f"{field} lies in 1–{MAX_K:,}, got {shorten(str(value))}")
+    return value
+
+
+def check_count(count: int, field: str) -> None:
+    """InvalidRequest E102 unless a request holds 1–256 queries."""
+    if not 1 <= count <= MAX_INSTANCES:
+        raise InvalidRequest(OUT_OF_RANGE, field, f"{field} holds 1–{MAX_INSTANCES} queries, got {count:,}")
+
+
+def check_total_k(queries: Sequence[RecommendRequest], field: str) -> None:
+    """InvalidRequest E102 if the lists of a request are longer than MAX_TOTAL_K in all."""
+    total_k = sum(query.k for query in queries)
+    if total_k > MAX_TOTAL_K:
+        raise InvalidRequest(OUT_OF_RANGE, field, f"the lists of a request have at most {MAX_TOTAL_K:,} positions in all, got {total_k:,}")
+
+
+def _excluded(value: Any, field: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise InvalidRequest(WRONG_TYPE, field, f"{field} is a list of item ids")
+    if len(value) > MAX_EXCLUDED:
+        raise InvalidRequest(OUT_OF_RANGE, field, f"{field} names at most {MAX_EXCLUDED:,} items, got {len(value):,}")
+    return tuple(value)
+
+
+def _surface(value: Any, field: str) -> str:
+    if not isinstance(value, str) or not SURFACES.fullmatch(value):
+        raise InvalidRequest(WRONG_TYPE, field, f"{field} is a word of at most 32 letters, digits, '-' and '_'")
+    return value

@@ -1,0 +1,8 @@
+"""`python -m serving.rollout`: canary rollout of a new bundle to an InferenceService."""
+
+import sys
+
+from serving.rollout.rollout import main
+
+if __name__ == "__main__":
+    sys.exit(main())
