@@ -32,9 +32,9 @@ from lodestar.recipes import get_recipe
 build_features(folder / "tables", folder / "features", get_recipe("shop"))
 """,
     "publish": """
-from feature_repo import publication, store
+from feature_repo import materialise, store
 store.write_training_set(folder / "features")
-publication.materialise_sqlite(folder / "features", folder / "release")
+materialise.materialise_sqlite(folder / "features", folder / "release")
 """,
 }
 

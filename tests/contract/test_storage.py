@@ -106,7 +106,7 @@ def killed_on_its_way(bucket: str, folder: Path) -> Path:
     """Fetch in a process that is killed when some of it is there; the part that it leaves."""
     slowly = "import time, lodestar.io.download as d; d.Progress.advance = lambda *_, **__: time.sleep(0.05)"
     fetch = f"storage.fetch({bucket + '/large'!r}, Path({str(folder)!r}))"
-    program = f"{slowly}; from pathlib import Path; from lodestar import storage; {fetch}"
+    program = f"{slowly}; from pathlib import Path; from lodestar.io import storage; {fetch}"
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     while not (parts := [part for part in folder.rglob(".*.part") if part.stat().st_size > 2 << 20]):
         assert process.poll() is None
