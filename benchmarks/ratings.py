@@ -1,4 +1,4 @@
-"""How well ratings are foretold: RMSE on the five given folds of MovieLens-100K, beside biases and item neighbours.
+"""Rating prediction: RMSE on the five given folds of MovieLens-100K, beside biases and item neighbours.
 
     python benchmarks/ratings.py MOVIELENS-100K [--folds 1 2 3 4 5] [--seeds 0]
 
@@ -28,10 +28,10 @@ Floats = NDArray[np.float64]
 
 
 def fold(folder: Path, number: int) -> tuple[RatingTriples, RatingTriples]:
-    """What is learnt from, and what is foretold."""
-    known, asked = np.loadtxt(folder / "u.data", dtype=np.int64), np.loadtxt(folder / f"u{number}.test", dtype=np.int64)
-    is_asked = np.isin(known[:, 0] * (NUM_ITEMS + 1) + known[:, 1], asked[:, 0] * (NUM_ITEMS + 1) + asked[:, 1])
-    return cells(known[~is_asked]), cells(asked)
+    """The training and the test ratings of a fold."""
+    known, test = np.loadtxt(folder / "u.data", dtype=np.int64), np.loadtxt(folder / f"u{number}.test", dtype=np.int64)
+    is_test = np.isin(known[:, 0] * (NUM_ITEMS + 1) + known[:, 1], test[:, 0] * (NUM_ITEMS + 1) + test[:, 1])
+    return cells(known[~is_test]), cells(test)
 
 
 def cells(rows: NDArray[np.int64]) -> RatingTriples:
@@ -54,9 +54,9 @@ def one_of(values: list[str]) -> Floats:
     return np.eye(int(row.max()) + 1)[row]
 
 
-def interval(foretold: Floats, asked: RatingTriples) -> tuple[float, float]:
-    squares = np.bincount(asked.user, weights=(foretold - asked.value) ** 2, minlength=NUM_USERS)
-    counts = np.bincount(asked.user, minlength=NUM_USERS)
+def interval(predicted: Floats, test: RatingTriples) -> tuple[float, float]:
+    squares = np.bincount(test.user, weights=(predicted - test.value) ** 2, minlength=NUM_USERS)
+    counts = np.bincount(test.user, minlength=NUM_USERS)
     known = np.flatnonzero(counts)
     drawn = np.random.default_rng(0).choice(known, (SAMPLES, len(known)))
     low, high = np.percentile(np.sqrt(squares[drawn].sum(axis=1) / counts[drawn].sum(axis=1)), [2.5, 97.5])
@@ -72,17 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
     about = attributes(options.folder)
     found: dict[str, list[float]] = {}
     for number in options.folds:
-        known, asked = fold(options.folder, number)
-        foretold = {"biases": Biases().fit(known, NUM_USERS, NUM_ITEMS).predict(asked)}
+        known, test = fold(options.folder, number)
+        predicted = {"biases": Biases().fit(known, NUM_USERS, NUM_ITEMS).predict(test)}
         for kind in ("cosine", "pearson", "jaccard"):
-            foretold[f"neighbours, {kind}"] = RatingNeighbours(kind).fit(known, NUM_USERS, NUM_ITEMS).predict(asked)
+            predicted[f"neighbours, {kind}"] = RatingNeighbours(kind).fit(known, NUM_USERS, NUM_ITEMS).predict(test)
         for seed in options.seeds:
             started = time.process_time()
-            foretold[f"factors, seed {seed}"] = RatingFactors(seed=seed).fit(known, *about).predict(asked)
+            predicted[f"factors, seed {seed}"] = RatingFactors(seed=seed).fit(known, *about).predict(test)
             print(f"u{number}, seed {seed}: {time.process_time() - started:.0f} s of CPU", file=sys.stderr)
-        for name, values in foretold.items():
-            low, high = interval(values, asked)
-            found.setdefault(name, []).append(rmse(values, asked))
+        for name, values in predicted.items():
+            low, high = interval(values, test)
+            found.setdefault(name, []).append(rmse(values, test))
             print(f"u{number} {name:22} RMSE {found[name][-1]:.4f} [{low:.4f}, {high:.4f}]", flush=True)
     for name, errors in found.items():
         print(f"mean {name:20} RMSE {np.mean(errors):.4f}")

@@ -31,7 +31,7 @@ from torch.nn import functional
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.rowwise_adagrad import EPSILON, RowwiseAdagradTable, ShardRange
 
-WHOLE, PARTED, TORCHREC = "ours whole", "ours in parts", "TorchRec"
+WHOLE, SHARDED, TORCHREC = "ours whole", "ours sharded", "TorchRec"
 WORKERS, IDS, DIM, TURNS, WARM_UP, RATE = 2, 4_096, 64, 30, 10, 0.05
 ROWS = (100_000, 1_000_000, 10_000_000)
 Step = Callable[[Tensor, Tensor], None]
@@ -64,15 +64,15 @@ def torchrecs(weight: Tensor, group: Group) -> tuple[Step, Tensor]:
     sharder = EmbeddingBagCollectionSharder({"optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD, "learning_rate": RATE, "eps": EPSILON})
     size = {"local_size": group.size, "world_size": group.size}
     plan = construct_module_sharding_plan(bags, {"table": row_wise(compute_kernel="fused")}, sharder=sharder, device_type="cpu", **size)
-    parted = sharder.shard(bags, plan, ShardingEnv.from_process_group(distributed.group.WORLD), torch.device("cpu"))
-    (shard,) = parted.state_dict()["embedding_bags.table.weight"].local_shards()
+    sharded = sharder.shard(bags, plan, ShardingEnv.from_process_group(distributed.group.WORLD), torch.device("cpu"))
+    (shard,) = sharded.state_dict()["embedding_bags.table.weight"].local_shards()
     first = shard.metadata.shard_offsets[0]
     shard.tensor.copy_(weight[first : first + len(shard.tensor)])
     lengths = torch.ones(IDS, dtype=torch.int32)
 
     def step(ids_WI: Tensor, gradient_ID: Tensor) -> None:
         named = KeyedJaggedTensor(keys=["item"], values=ids_WI[group.rank], lengths=lengths)
-        parted(named).wait()["item"].backward(gradient_ID)
+        sharded(named).wait()["item"].backward(gradient_ID)
 
     return step, shard.tensor
 
@@ -87,9 +87,9 @@ def work(rank: int, port: int, rows: int, folder: str) -> None:
     weight = torch.randn(rows, DIM, generator=rng)
     first, stop = rank * rows // WORKERS, (rank + 1) * rows // WORKERS
     theirs, part = torchrecs(weight, group)
-    parted = RowwiseAdagradTable(weight[first:stop].clone(), ShardRange(group=group, total=rows, first=first))
+    sharded = RowwiseAdagradTable(weight[first:stop].clone(), ShardRange(group=group, total=rows, first=first))
     table = RowwiseAdagradTable(weight)
-    steps: dict[str, Step] = {WHOLE: ours(table, group), PARTED: ours(parted, group), TORCHREC: theirs}
+    steps: dict[str, Step] = {WHOLE: ours(table, group), SHARDED: ours(sharded, group), TORCHREC: theirs}
     took: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(WARM_UP + TURNS):
         ids = torch.randint(0, rows, (WORKERS, IDS), generator=rng)
@@ -100,9 +100,9 @@ def work(rank: int, port: int, rows: int, folder: str) -> None:
             step(ids, gradients[rank])
             if turn >= WARM_UP:
                 took[name].append(time.process_time() - started)
-    for mine in (table.weight[first:stop], parted.weight):
+    for mine in (table.weight[first:stop], sharded.weight):
         torch.testing.assert_close(mine, part, rtol=1e-4, atol=1e-5)
-    kept = {WHOLE: rows * (DIM + 1), PARTED: parted.weight.numel() + parted.accumulator.numel(), TORCHREC: part.numel() + len(part)}
+    kept = {WHOLE: rows * (DIM + 1), SHARDED: sharded.weight.numel() + sharded.accumulator.numel(), TORCHREC: part.numel() + len(part)}
     found: dict[str, Any] = {name: {"seconds": times, "mb": kept[name] * 4 / 1e6} for name, times in took.items()}
     torch.save(found, Path(folder) / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"CPU ms of a step of {WORKERS} workers with {IDS:,} ids x {DIM} each, medians of {TURNS} turns")
     for rows in options.rows:
         found = measured(rows)
-        own = found[PARTED][0]
+        own = found[SHARDED][0]
         parts = ", ".join(f"{name} {ms:.1f} ({ms / own:.1f}x, {mb:,.0f} MB a worker)" for name, (ms, mb) in found.items())
         print(f"{rows:>12,} rows: {parts}", flush=True)
     return 0
