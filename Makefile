@@ -19,7 +19,7 @@ define NEWLINE
 
 endef
 
-.PHONY: run test test-cluster drills check bench image manifests lock audit clean
+.PHONY: run test test-cluster drills check docs bench image manifests lock audit clean
 
 run: $(READY)  ## the whole pipeline on a simulated shop
 	$(BIN)/lodestar run --output $(RUN)
@@ -41,6 +41,9 @@ check: $(READY)  ## format, lint, types, imports, dead and repeated code, sizes,
 	$(BIN)/vulture
 	$(BIN)/pylint lodestar components pipelines feature_repo serving cli
 	$(BIN)/python -m pytest --quiet tests/contract/test_readme.py
+
+docs: $(READY)  ## write docs/reference anew from the code
+	$(BIN)/python -m docs.generate
 
 bench: $(READY)  ## ours beside a named peer, as ratios
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done

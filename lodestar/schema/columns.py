@@ -1,6 +1,6 @@
 """Column names of the data contract, their types and bounds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 USER_ID = "user_id"
@@ -102,10 +102,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column: type, inclusive bounds `low` and `high`, allowed values (`choices`), and whether it is personal data (`pii`)."""
+    """A column: type, inclusive bounds `low` and `high`, allowed values (`choices`), and whether it is personal data (`pii`).
+
+    `description` is for readers of docs/reference/tables.md, and no part of the schema's hash.
+    """
 
     name: str
     kind: Kind
+    description: str = field(default="", repr=False)
     required: bool = False
     low: float | None = None
     high: float | None = None
@@ -115,9 +119,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the data contract: name, primary key and columns in order."""
+    """A table of the data contract: name, what a row of it is, primary key and columns in order."""
 
     name: str
+    description: str = field(repr=False)
     key: tuple[str, ...]
     columns: tuple[Column, ...]
 

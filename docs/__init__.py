@@ -1,0 +1,1 @@
+"""Documents; `docs.generate` writes those that follow from the code."""

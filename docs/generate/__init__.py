@@ -1,0 +1,1 @@
+"""Pages of `docs/reference`, each generated from the code's own tables; `make docs` writes them."""
