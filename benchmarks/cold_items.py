@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from lodestar.data.split.interactions import Interactions
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.metrics.ndcg import CUTOFF, ndcg
 from lodestar.recipes import load_recipe
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.loop.batches import left_pad
 from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.stages import SEARCH, Training
 
-SHARE, CUTOFF = 0.1, 10
+SHARE = 0.1
 Rows = NDArray[np.int32]
 
 
@@ -64,7 +65,7 @@ def judged(scores_QC: NDArray[np.float64], cold: Rows, questions: list[Question]
     """HR@10 and NDCG@10 among the cold items, ties against us."""
     own = np.searchsorted(cold, [question.wanted for question in questions])
     rank = (scores_QC >= scores_QC[np.arange(len(own)), own][:, None]).sum(axis=1) - 1
-    return float((rank < CUTOFF).mean()), float(((rank < CUTOFF) / np.log2(rank + 2)).mean())
+    return float((rank < CUTOFF).mean()), float(ndcg(rank, np.arange(len(rank)), np.ones_like(rank)).mean())
 
 
 def by_category(found: FeatureSet, cold: Rows, questions: list[Question], rng: np.random.Generator) -> NDArray[np.float64]:

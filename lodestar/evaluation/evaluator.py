@@ -20,10 +20,10 @@ from lodestar.evaluation.rerank_cases import reordering
 from lodestar.evaluation.results import HEADLINE_METRICS, BundleSummary, Evaluation, ModelMetrics, Protocol
 from lodestar.evaluation.slices import Slice, groupings, slices
 from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.metrics.ndcg import CUTOFF
 from lodestar.models.closed_form.baselines import BASELINES
 from lodestar.progress import Progress
 
-CUTOFF = 10  # k of the headline metrics, always among the cutoffs
 INTERACTIONS = "interactions"
 
 

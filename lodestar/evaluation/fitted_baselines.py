@@ -8,6 +8,7 @@ import numpy as np
 from lodestar.config import Device
 from lodestar.data.split.splits import EvalCases, Split
 from lodestar.evaluation.metrics import Ranking, Score, ndcg, rank, rank_shared
+from lodestar.metrics.ndcg import CUTOFF
 from lodestar.models.closed_form import ease, memory
 from lodestar.models.closed_form.baselines import BASELINES
 from lodestar.models.closed_form.counts import Floats
@@ -16,7 +17,6 @@ from lodestar.models.closed_form.popularity import Popularity
 from lodestar.progress import Progress, log_event
 
 EASE_NAME = "ease"
-CUTOFF = 10
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lodestar.bundle.timed_items import unpack_items
 from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender, top_k
+from lodestar.metrics.ndcg import ndcg as ndcg_of_ranks
 from lodestar.models.closed_form.counts import Floats, Sequences
 from lodestar.progress import Progress
 
@@ -102,13 +103,8 @@ def recall(ranking: Ranking, k: int) -> Values:
 
 
 def ndcg(ranking: Ranking, k: int) -> Values:
-    """NDCG@k, [C]: gain 1/log2(position + 1) of relevant items in the top k, divided by the ideal gain.
-
-    Järvelin & Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
-    """
-    gain_R = (ranking.rank < k) / np.log2(ranking.rank + 2)
-    ideal = np.cumsum(1 / np.log2(np.arange(k) + 2))
-    return np.asarray(_sum(ranking, gain_R) / ideal[np.minimum(_num_relevant(ranking), k) - 1], dtype=np.float64)
+    """NDCG@k, [C], by `lodestar.metrics.ndcg`."""
+    return ndcg_of_ranks(ranking.rank, ranking.case, _num_relevant(ranking), k)
 
 
 def reciprocal_rank(ranking: Ranking, k: int) -> Values:

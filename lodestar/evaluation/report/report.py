@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from lodestar.evaluation.evaluator import CUTOFF, INTERACTIONS
+from lodestar.evaluation.evaluator import INTERACTIONS
 from lodestar.evaluation.gate import PRIMARY_METRIC
 from lodestar.evaluation.intervals import Interval
 from lodestar.evaluation.metric_titles import MODEL, title
@@ -13,6 +13,7 @@ from lodestar.evaluation.report.plots import Axis, Line, bar, lines
 from lodestar.evaluation.report.report_data import ReportData
 from lodestar.evaluation.report.template import rendered
 from lodestar.evaluation.results import HEADLINE_METRICS, Evaluation
+from lodestar.metrics.ndcg import CUTOFF
 
 TEMPLATE = "report.html"
 MODEL_STYLE, BASELINE_STYLE, OTHER_STYLE, INTERACTIONS_STYLE = "model", "baseline", "other", "interactions"

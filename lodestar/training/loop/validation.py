@@ -11,12 +11,13 @@ from torch import Tensor
 from lodestar.bundle.timed_items import unpack_items
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.data.split.splits import EvalCases
+from lodestar.metrics.ndcg import CUTOFF, ideal_dcg
+from lodestar.metrics.ndcg_torch import ndcg
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.sharded_embedding import ShardedItemTable
 from lodestar.training.loop.batches import left_pad
 
-CUTOFF = 10
 SCORES_AT_ONCE = 1 << 22  # scores per batch on a CPU
 SCORES_AT_ONCE_ON_GPU = 1 << 27
 SUMS = 4
@@ -52,8 +53,8 @@ class Targets:
         """The targets of the cases at these indices."""
         seen_row, seen = _flat([cases.history[case] for case in chosen])
         row, relevant = _flat([cases.relevant[case] for case in chosen])
-        ideal_dcg = torch.tensor([_ideal_dcg(len(cases.relevant[case])) for case in chosen], dtype=torch.float64)
-        tensors = (values.to(device) for values in (seen_row, seen, row, relevant, ideal_dcg))
+        ideal_dcg_B = torch.from_numpy(ideal_dcg(np.array([len(cases.relevant[case]) for case in chosen], dtype=np.int64)))
+        tensors = (values.to(device) for values in (seen_row, seen, row, relevant, ideal_dcg_B))
         return cls(**dict(zip(("seen_row", "seen", "row", "relevant", "ideal_dcg"), tensors, strict=True)))
 
 
@@ -135,9 +136,8 @@ def quality_sums(scores_BN: Tensor, targets: Targets, item_shard: ItemShard | No
     # "Not behind" counts ties and NaN against the model: a broken one never looks perfect.
     counts_2R = torch.stack([(~(scores_BN[row] < relevant_score_R[:, None])).sum(dim=1), (scores_BN > -torch.inf).sum(dim=1)[row]])
     rank_R, others_R = (counts_2R if item_shard is None else item_shard.group.sum(counts_2R)) - 1
-    gain_R = (rank_R < CUTOFF) / torch.log2(rank_R.double() + 2)
     best_rank_B = torch.full((cases,), torch.iinfo(torch.int64).max, device=device).scatter_reduce(0, row, rank_R, "amin")
-    ndcg_B = torch.zeros(cases, dtype=torch.float64, device=device).index_add(0, row, gain_R) / targets.ideal_dcg
+    ndcg_B = ndcg(rank_R, row, targets.ideal_dcg)
     beaten_R = (1 - rank_R / others_R.clamp_min(1)).clamp_min(0).double()
     auc_B = torch.zeros(cases, dtype=torch.float64, device=device).index_add(0, row, beaten_R) / torch.bincount(row, minlength=cases)
     return torch.stack([(best_rank_B < CUTOFF).sum(), ndcg_B.sum(), (best_rank_B == 0).sum(), auc_B.sum()])
@@ -146,7 +146,3 @@ def quality_sums(scores_BN: Tensor, targets: Targets, item_shard: ItemShard | No
 def _flat(lists: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
     return torch.from_numpy(rows), torch.from_numpy(unpack_items(np.concatenate(lists))).long()
-
-
-def _ideal_dcg(num_relevant: int) -> float:
-    return float((1 / np.log2(np.arange(min(num_relevant, CUTOFF)) + 2)).sum())

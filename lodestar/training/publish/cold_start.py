@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from lodestar.config import DataConfig
 from lodestar.data.split.interactions import Interactions
 from lodestar.data.split.splits import training_end
+from lodestar.metrics.ndcg import CUTOFF, ndcg
 from lodestar.models.closed_form.closed_form_retrievers import RECENCY_GRID, Hyperparameters
 from lodestar.models.closed_form.counts import Floats
 from lodestar.models.closed_form.popularity import Popularity
 from lodestar.progress import log_event
 
-CUTOFF = 10
 MIN_USERS = 50  # new users needed for a choice; with fewer, popularity of all time is used
 
 
@@ -42,16 +42,9 @@ def _popularity(interactions: Interactions, hyperparameters: Hyperparameters, ch
 
 def _ndcg(counts: Floats, interactions: Interactions, users: NDArray[np.int64]) -> float:
     """Mean NDCG@10 of the one list for these users, all their interactions being relevant."""
-    gain = np.zeros(interactions.num_items)
+    rank_N = np.full(interactions.num_items, CUTOFF)
     top = np.argsort(-counts, kind="stable")[:CUTOFF]
-    gain[top] = _discounts(len(top))
-    is_of_users = np.isin(interactions.user, users)
-    dcg_U = np.bincount(interactions.user[is_of_users], gain[interactions.item[is_of_users]], interactions.num_users)[users]
-    num_relevant_U = np.bincount(interactions.user[is_of_users], minlength=interactions.num_users)[users]
-    ideal_dcg_U = np.cumsum(_discounts(CUTOFF))[np.minimum(num_relevant_U, CUTOFF) - 1]
-    return float((dcg_U / ideal_dcg_U).mean())
-
-
-def _discounts(count: int) -> NDArray[np.float64]:
-    gains: NDArray[np.float64] = 1 / np.log2(np.arange(count) + 2)
-    return gains
+    rank_N[top] = np.arange(len(top))
+    is_relevant = np.isin(interactions.user, users)
+    _, user = np.unique(interactions.user[is_relevant], return_inverse=True)
+    return float(ndcg(rank_N[interactions.item[is_relevant]], user, np.bincount(user)).mean())

@@ -17,13 +17,14 @@ from lodestar.bundle.timed_items import unpack_items
 from lodestar.data.split.splits import EvalCases
 from lodestar.features.asof import historical_counts
 from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.metrics.ndcg import CUTOFF, ndcg
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.models.ranker.ranker import Ranker
 from lodestar.progress import Progress
 from lodestar.schema import ranker_inputs
 from lodestar.training.ensemble.blend_weights import fit_nonnegative_weights
 from lodestar.training.loop.batches import left_pad
-from lodestar.training.loop.validation import CUTOFF, rows_at_once
+from lodestar.training.loop.validation import rows_at_once
 
 MAX_CASES = 5_000
 CASES_AT_ONCE = 64
@@ -125,6 +126,5 @@ def _task_logits(ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists
 def _ndcg(lists: Shortlists, score_MC: Tensor) -> float:
     """Mean NDCG@10 of candidates sorted by score; relevant items that are no candidates count as missed."""
     top_MK = lists.is_relevant.gather(1, score_MC.argsort(dim=1, descending=True, stable=True)[:, :CUTOFF])
-    discount_K = 1 / np.log2(np.arange(CUTOFF) + 2)
-    ideal_dcg = np.cumsum(discount_K)[[min(len(relevant), CUTOFF) - 1 for relevant in lists.cases.relevant]]
-    return float(((top_MK.numpy() * discount_K[: top_MK.shape[1]]).sum(axis=1) / ideal_dcg).mean())
+    case_R, rank_R = np.nonzero(top_MK.numpy())
+    return float(ndcg(rank_R, case_R, np.array([len(relevant) for relevant in lists.cases.relevant])).mean())

@@ -1,0 +1,1 @@
+"""Metrics that training, evaluation and benchmarks share."""
