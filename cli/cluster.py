@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.pipeline_file import check_parameters
-from lodestar.data import address
+from lodestar.data.address import parse_address
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.storage import is_pattern, is_remote
@@ -86,7 +86,7 @@ def _create_run(client: Any, pipeline: Path, parameters: Mapping[str, Any], subm
 
 def check(parameters: Mapping[str, Any]) -> None:
     """Validate parameters for a cluster; raises UsageError if the server would refuse them, or pods could not reach their addresses."""
-    path = address.parse(parameters["data"]).path
+    path = parse_address(parameters["data"]).path
     if not is_simulated(path):
         _refuse_local(path, "--data")
     if parameters["destination"] and not is_remote(parameters["destination"]):

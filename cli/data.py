@@ -58,22 +58,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("path", metavar="PATH", help=PATH)
+    command.add_argument("data", metavar="PATH", help=PATH)
     command.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS (repeatable)")
     command.add_argument("--quarantine", action="store_true", help="quarantine rows with errors, list the first of each kind, and go on")
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from lodestar.data.address import pairs
+    from lodestar.data.address import parse_mapping
     from lodestar.data.ingest import validate
 
-    report = validate(options.path, mapping=pairs(options.map), quarantine=options.quarantine)
+    report = validate(options.data, mapping=parse_mapping(options.map), quarantine=options.quarantine)
     write_stdout(report.markdown())
     return 3 if any(table.offenders for table in report.tables.values()) else 0
 
 
 def _profile(options: argparse.Namespace) -> int:
-    from lodestar.data.address import pairs
+    from lodestar.data.address import parse_mapping
     from lodestar.data.ingest import ingest
     from lodestar.data.tables.tables import Tables
     from lodestar.evaluation.report.profile import page, profile
@@ -81,7 +81,7 @@ def _profile(options: argparse.Namespace) -> int:
 
     with workspace() as folder:
         tables = Path(folder) / "tables"
-        report = ingest(options.path, tables, mapping=pairs(options.map), quarantine=options.quarantine)
+        report = ingest(options.data, tables, mapping=parse_mapping(options.map), quarantine=options.quarantine)
         content = page(profile(Tables(root=tables), report))
     storage.put(content.encode(), str(options.output))
     write_stdout(f"{command(['open', str(options.output)])}\n")
@@ -110,9 +110,9 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _ingest(options: argparse.Namespace) -> int:
-    from lodestar.data.address import pairs
+    from lodestar.data.address import parse_mapping
     from lodestar.data.ingest import append
 
-    report = append(options.path, options.output, mapping=pairs(options.map), quarantine=options.quarantine)
+    report = append(options.data, options.output, mapping=parse_mapping(options.map), quarantine=options.quarantine)
     write_stdout(report.markdown())
     return 0

@@ -95,14 +95,14 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _leak_test(options: argparse.Namespace) -> int:
-    from lodestar.data.address import pairs
+    from lodestar.data.address import parse_mapping
     from lodestar.data.ingest import ingest
     from lodestar.data.tables.tables import Tables
     from lodestar.errors import GateFailed
     from lodestar.monitoring.leaks import find_leaks, sample_moments
 
     with workspace() as folder:
-        ingest(options.data, Path(folder) / "tables", mapping=pairs(options.map))
+        ingest(options.data, Path(folder) / "tables", mapping=parse_mapping(options.map))
         found = Tables(root=Path(folder) / "tables")
         result = find_leaks(found, sample_moments(found, options.moments, options.seed))
     compared = f"{len(result.views)} views at {result.moments} moments, {result.rows:,} rows"

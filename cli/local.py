@@ -14,7 +14,7 @@ from typing import Any
 
 from cli.pipeline_file import check_parameters
 from cli.progress_view import RunView
-from lodestar.data import address
+from lodestar.data.address import parse_address
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import DataError, EnvironmentFault, LodestarError, UsageError
 from lodestar.io.storage import is_remote, lock_folder
@@ -66,9 +66,9 @@ def _remove(paths: Sequence[Path]) -> None:
 
 def _absolute(data: str) -> str:
     """The data's address with an absolute path, since steps may run in another working directory."""
-    parsed = address.parse(data)
-    is_local = not (is_simulated(parsed.path) or is_remote(parsed.path))
-    return str(replace(parsed, path=str(Path(parsed.path).resolve()))) if is_local else data
+    address = parse_address(data)
+    is_local = not (is_simulated(address.path) or is_remote(address.path))
+    return str(replace(address, path=str(Path(address.path).resolve()))) if is_local else data
 
 
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:

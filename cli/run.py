@@ -63,15 +63,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _run(options: argparse.Namespace) -> int:
     from components.execution.parameter_checks import check_run
-    from lodestar.data.address import parse
+    from lodestar.data.address import parse_address, parse_mapping
     from lodestar.data.simulator.simulator import is_simulated
     from lodestar.recipes import merge_overrides
 
     _check_options(options)
     overrides = merge_overrides(options.overrides)
-    recipe = options.recipe or ("shop" if is_simulated(parse(options.data).path) else "sasrec")
+    address = parse_address(options.data, parse_mapping(options.map))
+    recipe = options.recipe or ("shop" if is_simulated(address.path) else "sasrec")
     parameters = {
-        "data": _data(options),
+        "data": str(address),
         "quarantine": options.quarantine,
         "recipe": recipe,
         "overrides": json.loads(overrides),
@@ -98,16 +99,6 @@ def _check_options(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is {condition}; leave it out")
     if options.pipeline and (options.registry or options.memory):
         raise UsageError(f"{options.pipeline} has registry and memory compiled in; leave --registry and --memory out, or compile it again")
-
-
-def _data(options: argparse.Namespace) -> str:
-    """The data's address with the column mapping of --map."""
-    from dataclasses import replace
-
-    from lodestar.data.address import pairs, parse
-
-    address = parse(options.data)
-    return str(replace(address, mapping={**address.mapping, **pairs(options.map)}))
 
 
 @contextmanager

@@ -43,27 +43,30 @@ class Address:
         return self.path + ("?" + "&".join(options) if options else "")
 
 
-def parse(text: str) -> Address:
-    """Parse a data address; a question mark without an option after it belongs to the path. UsageError for an unknown or invalid option."""
-    path, mark, options = text.rpartition("?")
+def parse_address(data: str, mapping: Mapping[str, str] | None = None) -> Address:
+    """Parse a data address; `mapping` is added to its own, and takes precedence over it.
+
+    A question mark without an option after it belongs to the path. UsageError for an unknown or invalid option.
+    """
+    path, mark, options = data.rpartition("?")
     if not mark or not options.startswith((f"{MAP}=", f"{CACHE}=")):
-        return Address(path=text)
-    mapping: dict[str, str] = {}
+        return Address(path=data, mapping=mapping or {})
+    own_mapping: dict[str, str] = {}
     cache = ""
     for option in options.split("&"):
         name, _, value = option.partition("=")
         if name == MAP:
-            mapping = pairs(value.split(","))
+            own_mapping = {ours: unquote(theirs) for ours, theirs in parse_mapping(value.split(",")).items()}
         elif name == CACHE and CACHE_TEXT.fullmatch(value):
             cache = value
         elif name == CACHE:
             raise UsageError(f"{option!r}: {CACHE} takes 1 to 32 letters, digits, dots, dashes or underscores, such as {CACHE}=2")
         else:
             raise UsageError(f"{option!r} is no option of a data address; there are {MAP} and {CACHE}")
-    return Address(path=path, mapping={ours: unquote(theirs) for ours, theirs in mapping.items()}, cache=cache)
+    return Address(path=path, mapping={**own_mapping, **(mapping or {})}, cache=cache)
 
 
-def pairs(texts: list[str]) -> dict[str, str]:
+def parse_mapping(texts: list[str]) -> dict[str, str]:
     """Parse `ours=theirs` texts into a mapping; UsageError where one has another form or a column comes twice."""
     mapping: dict[str, str] = {}
     for text in texts:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lodestar import schema
-from lodestar.data import address
+from lodestar.data.address import Address, parse_address
 from lodestar.data.contract import defaults, notes
 from lodestar.data.contract.checks import CheckedTable, check, checked_name
 from lodestar.data.contract.conversions import quoted
@@ -53,15 +53,15 @@ class _Work:
 
 
 def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
-    """Ingest an address (see `address.parse`) into a new folder of tables, published atomically.
+    """Ingest an address (see `parse_address`) into a new folder of tables, published atomically.
 
     `data` is a folder of tables, the folder of a public data set, files of events (a wildcard names several), `s3://` of those, or
     `simulator:users=300,…`. `mapping` is column names, ours to theirs. At the first bad row it raises DataError and writes nothing;
     with `quarantine` bad rows are quarantined instead. UsageError where there is nothing to read, DataError E201 for too few users.
     """
-    request = _resolve(data, mapping, quarantine)
-    with storage.publish_folder(target) as published, tempfile.TemporaryDirectory(dir=published.parent) as work:
-        return _ingest(request, Path(work), published, Manifest(), MIN_USERS, Path(work))
+    address = parse_address(data, mapping)
+    with storage.publish_folder(target) as root, tempfile.TemporaryDirectory(dir=root.parent) as folder:
+        return _ingest(address, quarantine, root, Manifest(), MIN_USERS, Path(folder))
 
 
 def append(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
@@ -70,16 +70,14 @@ def append(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, q
     Killed at any point, it leaves the tables as they were, and running it again gives the same result as an uninterrupted run.
     UsageError where only one of folder and data has event times.
     """
-    request = _resolve(data, mapping, quarantine)
+    address = parse_address(data, mapping)
     with storage.exclusive(root) as folder:
         storage.make_synced_folder(root)
         before = manifest.read(root) or Manifest()
         with storage.try_lock(root) as is_unread:
             if is_unread:
                 part_files.remove_orphans(root, (part for named in before.parts.values() for part in named))
-        report = _ingest(request, folder, root, before, 0, root / INCOMING)
-        shutil.rmtree(root / INCOMING, ignore_errors=True)
-        return report
+        return _ingest(address, quarantine, root, before, 0, folder)
 
 
 def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
@@ -88,20 +86,11 @@ def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine:
         return ingest(data, folder / "tables", mapping=mapping, quarantine=quarantine)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Request(address.Address):
-    """The address of the data, and whether bad rows are quarantined."""
+def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, min_users: int, folder: Path) -> Report:
+    """Ingest into `root`, whose manifest was `before`; `folder` is for temporary files.
 
-    quarantine: bool
-
-
-def _resolve(data: str, mapping: Mapping[str, str] | None, quarantine: bool) -> _Request:
-    request = address.parse(data)
-    return _Request(path=request.path, mapping={**request.mapping, **(mapping or {})}, quarantine=quarantine)
-
-
-def _ingest(request: _Request, folder: Path, root: Path, before: Manifest, min_users: int, incoming: Path) -> Report:
-    """Ingest into `root`, whose manifest was `before`; `folder` is for temporary files, `incoming` for downloads."""
+    Downloads go to `root`, so that an append that was killed goes on with those it has.
+    """
     digests: dict[Path, str] = {}
 
     def is_ingested(path: Path) -> bool:
@@ -113,27 +102,30 @@ def _ingest(request: _Request, folder: Path, root: Path, before: Manifest, min_u
             raise unreadable(path, f"cannot be read ({error.strerror})") from error
         return digests[path] in before.inputs
 
-    dataset = resolve_tables(_local(request, folder, incoming), request.mapping, is_ingested)
+    dataset = resolve_tables(_local_path(address, folder, root / INCOMING), address.mapping, is_ingested)
     if before.parts and before.order_only != dataset.order_only:
         raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder")
+    source = address.path if is_simulated(address.path) else Path(address.path).name
     known = sum(digest in before.inputs for digest in digests.values())
     if not dataset.tables:
         empty = {name: TableReport() for name in schema.TABLES}
-        return Report(source=_source(request), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=empty)
+        shutil.rmtree(root / INCOMING, ignore_errors=True)
+        return Report(source=source, order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=empty)
     if schema.EVENTS.name not in {*dataset.tables, *before.parts}:
-        raise UsageError(f"{request.path} holds no events; ingest them first, or with the rest")
+        raise UsageError(f"{address.path} holds no events; ingest them first, or with the rest")
     inputs = {digest: path.name for path, digest in digests.items()}
     with _database(folder) as database, Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
         work = _Work(database=database, dataset=dataset, root=root, before=before, min_users=min_users)
-        _check(work, quarantine=request.quarantine, progress=progress)
+        _check(work, quarantine=quarantine, progress=progress)
         reports, written = _write(work, progress)
-        report = Report(source=_source(request), order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=reports)
+        report = Report(source=source, order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=reports)
         storage.put(_json(asdict(report)), str(root / tables.REPORT))
-        if request.quarantine or any(checked.offenders for checked in work.checked.values()):
+        if quarantine or any(checked.offenders for checked in work.checked.values()):
             _write_quarantine(root / tables.QUARANTINE, work.checked.values())
         named = tuple(sorted(name for name in _tables_from_events(before) if name not in work.checked))
         after = replace(before, parts=written, inputs={**before.inputs, **inputs}, named_by_events=named, order_only=dataset.order_only)
         manifest.write(root, after)
+        shutil.rmtree(root / INCOMING, ignore_errors=True)
         progress.advance()
         return report
 
@@ -143,16 +135,16 @@ def _tables_from_events(before: Manifest) -> Sequence[str]:
     return before.named_by_events if before.parts else (schema.USERS.name, schema.ITEMS.name)
 
 
-def _local(request: address.Address, folder: Path, incoming: Path) -> str:
+def _local_path(address: Address, folder: Path, incoming: Path) -> str:
     """A local path of the data: simulated into `folder`, downloaded to `incoming`, or the path itself."""
-    if is_simulated(request.path):
-        if request.mapping:
+    if is_simulated(address.path):
+        if address.mapping:
             raise UsageError("the simulator writes the contract's columns; leave --map out")
-        config, simulated = SimulatorConfig.parse(request.path), folder / SIMULATOR
+        config, simulated = SimulatorConfig.parse(address.path), folder / SIMULATOR
         simulated.mkdir()
         simulate(config, simulated)
         return str(simulated)
-    return str(storage.fetch(request.path, incoming)) if storage.is_remote(request.path) else request.path
+    return str(storage.fetch(address.path, incoming)) if storage.is_remote(address.path) else address.path
 
 
 @contextmanager
@@ -267,10 +259,6 @@ def _table_report(work: _Work, checked: CheckedTable, kept: int) -> TableReport:
         ),
         offenders=checked.offenders,
     )
-
-
-def _source(request: address.Address) -> str:
-    return request.path if is_simulated(request.path) else Path(request.path).name
 
 
 def _digest(path: Path) -> str:

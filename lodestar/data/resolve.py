@@ -3,12 +3,13 @@
 import glob
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar import schema
 from lodestar.data.contract import row_errors
-from lodestar.data.datasets.dataset import DataSet, Open
+from lodestar.data.datasets.dataset import DataSet
 from lodestar.data.datasets.datasets import find
 from lodestar.data.readers import collector_parts
 from lodestar.data.readers.readers import SUFFIXES, read
@@ -20,55 +21,63 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def resolve_tables(where: str, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool] = lambda _: False) -> DataSet:
+def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool] = lambda _: False) -> DataSet:
     """Resolve a path to the tables to read, events first; a wildcard names several files of events.
 
     Files for which `is_ingested` holds are skipped; a public data set is skipped only if all its files are. `mapping` is column names,
     ours to theirs. UsageError where there is nothing to read or a mapping applies to no table.
     """
-    source = manifest.snapshot(Path(where)) if Path(where).is_dir() else None
-    found = _table_files(where, mapping, source)
+    snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
+    found = _find_paths(path, mapping, snapshot)
     if isinstance(found, DataSet):
-        is_known = [is_ingested(file) for file in found.files]
+        is_known = [is_ingested(path) for path in found.paths]
         return replace(found, tables={}) if all(is_known) else found
     _check_mapping(found, mapping)
-    new_files = {name: kept for name, files in found.items() if (kept := [file for file in files if not is_ingested(file)])}
-    root = source.folder.path if source and source.manifest else Path(where) if source else Path(where).parent
-    order_only = bool(source and source.manifest and source.manifest.order_only)
-    notes = collector_parts.misplaced_parts(root) if source and not source.manifest else []
-    return replace(_tables(root, new_files, mapping), order_only=order_only, source=source, notes=tuple(notes))
+    new_paths = {name: kept for name, paths in found.items() if (kept := [path for path in paths if not is_ingested(path)])}
+    root = snapshot.folder.path if snapshot and snapshot.manifest else Path(path) if snapshot else Path(path).parent
+    return DataSet(
+        tables={
+            name: partial(_sources, root, new_paths[name], schema.TABLES[name], mapping)
+            for name in sorted(new_paths, key=lambda name: name != schema.EVENTS.name)
+        },
+        paths=tuple(path for paths in new_paths.values() for path in paths),
+        order_only=bool(snapshot and snapshot.manifest and snapshot.manifest.order_only),
+        snapshot=snapshot,
+        notes=tuple(collector_parts.misplaced_parts(root)) if snapshot and not snapshot.manifest else (),
+    )
 
 
-def _table_files(where: str, mapping: Mapping[str, str], source: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:
-    """The public data set at a path, or the files of each table."""
-    path = Path(where)
-    if not path.exists() and glob.has_magic(where):
-        found = [file for file in map(Path, sorted(glob.glob(where, recursive=True))) if _is_wanted(file)]
-        if not found:
-            raise UsageError(f"no file matches {where}")
-        return {schema.EVENTS.name: found}
-    if path.is_file():
-        return {schema.EVENTS.name: [path]}
-    if not path.is_dir():
-        raise UsageError(f"no file or folder {path}; give a folder of tables, a data set's folder or files of events")
-    files = _contents(path, source)
-    dataset = None if schema.EVENTS.name in files else find(path)
+def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:
+    """The public data set at a path, or the paths of each table's files."""
+    folder = Path(path)
+    if not folder.exists() and glob.has_magic(path):
+        paths = [file for file in map(Path, sorted(glob.glob(path, recursive=True))) if _is_wanted(file)]
+        if not paths:
+            raise UsageError(f"no file matches {path}")
+        return {schema.EVENTS.name: paths}
+    if folder.is_file():
+        return {schema.EVENTS.name: [folder]}
+    if not folder.is_dir():
+        raise UsageError(f"no file or folder {folder}; give a folder of tables, a data set's folder or files of events")
+    paths_by_table = _paths_by_table(folder, snapshot)
+    dataset = None if schema.EVENTS.name in paths_by_table else find(folder)
     if dataset and mapping:
-        raise UsageError(f"{path.name} is a known data set whose columns are known; leave --map out")
-    if not dataset and not files:
+        raise UsageError(f"{folder.name} is a known data set whose columns are known; leave --map out")
+    if not dataset and not paths_by_table:
         raise UsageError(
-            f"{path} holds neither events ({', '.join(schema.EVENTS.name + suffix for suffix in SUFFIXES)}, or files of these kinds in a "
+            f"{folder} holds neither events ({', '.join(schema.EVENTS.name + suffix for suffix in SUFFIXES)}, or files of these kinds in a "
             f"folder {schema.EVENTS.name}/) nor a known data set"
         )
-    return dataset or files
+    return dataset or paths_by_table
 
 
-def _contents(path: Path, source: manifest.Snapshot | None) -> dict[str, list[Path]]:
-    """The files of each table in a folder of tables, or in a folder with a table's name."""
-    if source and source.manifest:
-        return _stored_files(source.folder.path, source.manifest)
-    files = {name: found for name in schema.TABLES if (found := _files(path, name))}
-    return files or (_parts(path, path.name) if path.name in schema.TABLES else {})
+def _paths_by_table(folder: Path, snapshot: manifest.Snapshot | None) -> dict[str, list[Path]]:
+    """Paths of each table's files in a folder of tables, or in a folder with a table's name."""
+    if snapshot and snapshot.manifest:
+        root, listed = snapshot.folder.path, snapshot.manifest
+        return {name: [root / part.path for part in parts] for name, parts in listed.parts.items() if listed.rows(schema.TABLES[name])}
+    paths_by_table = {name: paths for name in schema.TABLES if (paths := _paths(folder, name))}
+    return paths_by_table or (_parts(folder, folder.name) if folder.name in schema.TABLES else {})
 
 
 def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:
@@ -77,45 +86,32 @@ def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:
         raise UsageError(f"--map {unused[0]}={mapping[unused[0]]} renames nothing: no table that is given has {unused[0]}")
 
 
-def _stored_files(root: Path, held: manifest.Manifest) -> dict[str, list[Path]]:
-    return {name: [root / part.path for part in parts] for name, parts in held.parts.items() if held.rows(schema.TABLES[name])}
-
-
-def _files(folder: Path, name: str) -> list[Path]:
+def _paths(folder: Path, name: str) -> list[Path]:
     """A table's single file, or all files in the folder of its name; UsageError where there are both."""
-    files = [folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
-    if len(files) > 1:
-        raise UsageError(f"{folder} holds the table {name} more than once: {', '.join(file.name for file in files)}; keep one")
+    paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
+    if len(paths) > 1:
+        raise UsageError(f"{folder} holds the table {name} more than once: {', '.join(path.name for path in paths)}; keep one")
     within = _parts(folder / name, name).get(name, [])
-    if files and within:
-        raise UsageError(f"{folder} holds the table {name} more than once: {files[0].name} and {name}/; keep one")
-    return files or within
+    if paths and within:
+        raise UsageError(f"{folder} holds the table {name} more than once: {paths[0].name} and {name}/; keep one")
+    return paths or within
 
 
 def _parts(folder: Path, name: str) -> dict[str, list[Path]]:
     """All data files below a folder, sorted, as parts of a table; empty where there is none."""
-    found = sorted(file for file in folder.rglob("*") if file.name.endswith(SUFFIXES) and _is_wanted(file))
-    return {name: found} if found else {}
+    paths = sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and _is_wanted(path))
+    return {name: paths} if paths else {}
 
 
-def _is_wanted(file: Path) -> bool:
+def _is_wanted(path: Path) -> bool:
     """Whether a file is read: no hidden file, and no symbolic link in place of a collector's part (other links are followed)."""
-    return not file.name.startswith(".") and (collector_parts.is_plain(file) if collector_parts.is_part(file) else file.is_file())
+    return not path.name.startswith(".") and (collector_parts.is_plain(path) if collector_parts.is_part(path) else path.is_file())
 
 
-def _tables(root: Path, files: Mapping[str, Sequence[Path]], mapping: Mapping[str, str]) -> DataSet:
-    tables: dict[str, Open] = {}
-    for name in sorted(files, key=lambda name: name != schema.EVENTS.name):
-        tables[name] = _opening(root, files[name], schema.TABLES[name], mapping)
-    return DataSet(tables=tables, files=tuple(file for found in files.values() for file in found))
-
-
-def _opening(root: Path, files: Sequence[Path], table: schema.Table, mapping: Mapping[str, str]) -> Open:
-    return lambda: [replace(_mapped_source(file, table, mapping), file=_display_name(root, file)) for file in files]
-
-
-def _display_name(root: Path, file: Path) -> str:
-    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+def _sources(root: Path, paths: Sequence[Path], table: schema.Table, mapping: Mapping[str, str]) -> list[Source]:
+    """A source of each file, named relative to the folder `root`."""
+    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name for path in paths]
+    return [replace(_mapped_source(path, table, mapping), file=name) for path, name in zip(paths, names, strict=True)]
 
 
 def _mapped_source(path: Path, table: schema.Table, mapping: Mapping[str, str]) -> Source:
@@ -137,7 +133,7 @@ def _mapped_source(path: Path, table: schema.Table, mapping: Mapping[str, str]) 
     unmapped = [name for name in source.names if name not in theirs_by_ours.values()]
 
     def batches() -> "Iterator[pa.Table]":
-        return (rows.select(list(theirs_by_ours.values())).rename_columns(list(theirs_by_ours)) for rows in source.batches())
+        return (batch.select(list(theirs_by_ours.values())).rename_columns(list(theirs_by_ours)) for batch in source.batches())
 
     inexact = lambda ours: source.inexact(theirs_by_ours[ours])  # noqa: E731
     return replace(source, batches=batches, columns=tuple(theirs_by_ours), names=(*theirs_by_ours, *unmapped), inexact=inexact)

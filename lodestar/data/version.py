@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from lodestar.data import address
+from lodestar.data.address import Address, parse_address
 from lodestar.data.resolve import resolve_tables
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest
@@ -25,18 +25,23 @@ def data_version(data: str, begins_from: Sequence[str] = ()) -> str:
     `begins_from` are addresses of bundles and vectors for a warm start, whose files count too. UsageError or EnvironmentFault E510 where
     there is nothing to read.
     """
-    parsed = address.parse(data)
-    total = hashlib.sha256(str(parsed).encode())
-    for line in chain(_file_lines(parsed), *map(_warm_start_lines, begins_from)):
+    address = parse_address(data)
+    total = hashlib.sha256(str(address).encode())
+    for line in chain(_data_lines(address), *map(_warm_start_lines, begins_from)):
         total.update(f"\n{line}".encode())
     return total.hexdigest()[:DIGITS]
 
 
-def _file_lines(parsed: address.Address) -> Iterator[str]:
+def _data_lines(address: Address) -> Iterator[str]:
     """A line for each file or object that an ingest reads, sorted by name; none for the simulator."""
-    if is_simulated(parsed.path):
-        return iter(())
-    return _objects(parsed) if storage.is_remote(parsed.path) else _files(parsed)
+    if is_simulated(address.path):
+        return
+    if storage.is_remote(address.path):
+        yield from _object_lines(address)
+        return
+    for path in sorted(resolve_tables(address.path, address.mapping).paths):
+        # One that is missing belongs to a public data set; ingest reports it.
+        yield _file_line(path) if path.is_file() else f"{path} is not there"
 
 
 def _warm_start_lines(where: str) -> Iterator[str]:
@@ -49,29 +54,21 @@ def _warm_start_lines(where: str) -> Iterator[str]:
         return iter([f"{where} begins", *sorted(f"{source} {stored.size} {stored.etag}" for source, stored in found.values())])
 
 
-def _files(parsed: address.Address) -> Iterator[str]:
-    for file in sorted(resolve_tables(parsed.path, parsed.mapping).files):
-        if not file.is_file():  # of a public data set; ingest reports what is missing
-            yield f"{file} is not there"
-            continue
-        yield _file_line(file)
-
-
-def _file_line(file: Path) -> str:
-    stat = file.stat()
-    with file.open("rb") as content:
+def _file_line(path: Path) -> str:
+    stat = path.stat()
+    with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return f"{file} {stat.st_size} {stat.st_mtime_ns} {digest}"
+    return f"{path} {stat.st_size} {stat.st_mtime_ns} {digest}"
 
 
-def _objects(parsed: address.Address) -> Iterator[str]:
+def _object_lines(address: Address) -> Iterator[str]:
     """A line for each object that an ingest would read, resolved over empty files with the names of the objects."""
     with workspace() as folder:
-        where, listed = storage.listed(parsed.path, Path(folder))
-        for file, (source, _) in listed.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-            if file.name == manifest.FILE:
-                file.write_bytes(storage.get(source) or b"")
-        read = [listed[file] for file in resolve_tables(str(where), parsed.mapping).files if file in listed]
-        yield from sorted(f"{source} {found.size} {found.etag}" for source, found in read)
+        root, listed = storage.listed(address.path, Path(folder))
+        for path, (source, _) in listed.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            if path.name == manifest.FILE:
+                path.write_bytes(storage.get(source) or b"")
+        read = [listed[path] for path in resolve_tables(str(root), address.mapping).paths if path in listed]
+        yield from sorted(f"{source} {stored.size} {stored.etag}" for source, stored in read)

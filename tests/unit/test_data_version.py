@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 import cli.local
 from cli.main import main
-from lodestar.data.address import parse
+from lodestar.data.address import parse_address
 from lodestar.data.ingest import ingest
 from lodestar.data.version import data_version
 from lodestar.errors import EnvironmentFault, UsageError
@@ -60,7 +60,7 @@ def test_what_the_address_says_of_columns_counts(folder: Path) -> None:
 
 def test_a_text_for_the_cache_changes_the_version_and_nothing_that_is_read(folder: Path, tmp_path: Path) -> None:
     anew = f"{folder}?map=event_time=event_time&cache=2"
-    assert str(parse(anew)) == anew
+    assert str(parse_address(anew)) == anew
     assert len({data_version(text) for text in (str(folder), f"{folder}?cache=1", f"{folder}?cache=2", anew)}) == 4
     assert ingest(f"{folder}?cache=2", tmp_path / "out").tables["events"].rows_kept == 6
     for text in ("?cache=", "?cache=a b", "?cache=2&quarantine=1"):

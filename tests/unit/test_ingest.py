@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lodestar import schema
-from lodestar.data import address
+from lodestar.data.address import Address, parse_address
 from lodestar.data.contract.checks import IDENTICAL
 from lodestar.data.ingest import ingest
 from lodestar.data.tables import manifest, tables
@@ -144,9 +144,9 @@ def test_quarantine_keeps_bad_rows_beside_the_good_ones(tmp_path: Path) -> None:
 
 def test_a_mapping_renames_and_travels_in_the_address(tmp_path: Path) -> None:
     rows = [{"the time, please": row["event_time"], **{name: row[name] for name in COLUMNS[:3]}} for row in visits()]
-    where = address.Address(path=str(save(tmp_path / "events.csv", rows)), mapping={"event_time": "the time, please"})
-    assert address.parse(str(where)) == where
-    assert len(ingested(str(where), tmp_path / "out").events()) == 10
+    address = Address(path=str(save(tmp_path / "events.csv", rows)), mapping={"event_time": "the time, please"})
+    assert parse_address(str(address)) == address
+    assert len(ingested(str(address), tmp_path / "out").events()) == 10
     with pytest.raises(DataError, match="E101"):
         ingest(str(tmp_path / "events.csv"), tmp_path / "out", mapping={"event_time": "the hour"})
     with pytest.raises(UsageError, match="no column of the contract"):
@@ -162,8 +162,8 @@ names = st.text(min_size=1, max_size=10)
     cache=st.from_regex(r"[A-Za-z0-9._-]{0,32}", fullmatch=True),
 )
 def test_an_address_is_read_as_it_was_written(path: str, mapping: dict[str, str], cache: str) -> None:
-    where = address.Address(path=path, mapping=mapping, cache=cache)
-    assert address.parse(str(where)) == where
+    address = Address(path=path, mapping=mapping, cache=cache)
+    assert parse_address(str(address)) == address
 
 
 @pytest.mark.parametrize("rows", [visits(4), []])

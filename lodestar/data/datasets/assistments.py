@@ -33,7 +33,7 @@ def find(folder: Path) -> DataSet | None:
     if not folds or not (folder / SKILLS).is_file():
         return None
     tables = {schema.EVENTS.name: single_file(_answers, folds), schema.ITEMS.name: single_file(_problems, folds, folder / SKILLS)}
-    return DataSet(tables=tables, files=(*folds, folder / SKILLS), order_only=True)
+    return DataSet(tables=tables, paths=(*folds, folder / SKILLS), order_only=True)
 
 
 def _answers(folds: list[Path]) -> Source:

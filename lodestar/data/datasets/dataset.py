@@ -20,14 +20,14 @@ Open = Callable[[], Sequence[Source]]
 class DataSet:
     """Tables of a data set, by name: functions that open a table's sources, which are read one after another.
 
-    `order_only`: there is an order but no times. `source` is a snapshot that keeps the files of an ingested folder while this object lives.
+    `order_only`: there is an order but no times. `snapshot` keeps the files of an ingested folder while this object lives.
     `notes` are for the ingest report, on files that are not read.
     """
 
     tables: Mapping[str, Open]
-    files: tuple[Path, ...]
+    paths: tuple[Path, ...]
     order_only: bool = False
-    source: Snapshot | None = None
+    snapshot: Snapshot | None = None
     notes: tuple[str, ...] = ()
 
 

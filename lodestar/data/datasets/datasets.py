@@ -50,7 +50,7 @@ def _movielens_100k(folder: Path) -> DataSet:
             schema.EVENTS.name: single_file(read_delimited, folder / RATINGS, columns, ratings),
             schema.ITEMS.name: single_file(_movies, folder),
         },
-        files=(folder / RATINGS, folder / FILMS, folder / GENRES),
+        paths=(folder / RATINGS, folder / FILMS, folder / GENRES),
     )
 
 
@@ -72,7 +72,7 @@ def _sequences(interactions: Path, items: Path | None) -> DataSet:
     tables: dict[str, Open] = {schema.EVENTS.name: single_file(_sequence_events, interactions)}
     if items is not None:
         tables[schema.ITEMS.name] = single_file(_sequence_items, items)
-    return DataSet(tables=tables, files=tuple(path for path in (interactions, items) if path), order_only=True)
+    return DataSet(tables=tables, paths=tuple(path for path in (interactions, items) if path), order_only=True)
 
 
 def _sequence_events(path: Path) -> Source:

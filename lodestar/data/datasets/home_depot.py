@@ -27,7 +27,7 @@ def find(folder: Path) -> DataSet | None:
     if not path.is_file():
         return None
     tables = {schema.EVENTS.name: single_file(_ratings, path), schema.ITEMS.name: single_file(_products, path)}
-    return DataSet(tables=tables, files=(path,), order_only=True)
+    return DataSet(tables=tables, paths=(path,), order_only=True)
 
 
 def _ratings(path: Path) -> Source:

@@ -36,7 +36,7 @@ def find(folder: Path) -> DataSet | None:
         schema.IMPRESSIONS.name: lambda: [_impressions(log) for log in logs],
         schema.ITEMS.name: single_file(_items, logs[0]),
     }
-    return DataSet(tables=tables, files=tuple(log / name for log in logs for name in (FILE, CONTEXT)))
+    return DataSet(tables=tables, paths=tuple(log / name for log in logs for name in (FILE, CONTEXT)))
 
 
 def _clicks(log: Path) -> Source:
