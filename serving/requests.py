@@ -20,6 +20,7 @@ SURFACES = re.compile(r"[A-Za-z0-9_-]{1,32}")
 HOME = "home"
 UNPROCESSABLE = 422
 MAX_CONTAINERS, MAX_DEPTH = 20_000, 32
+CONTAINER_BYTES = 2  # the least that a list or an object takes in a JSON text
 # Twenty digits are enough for the message about a number that is too large.
 WHOLE_NUMBER = re.compile(r"(-?)0*([0-9]{1,20})[0-9]*")
 

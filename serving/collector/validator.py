@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from math import inf
+from math import inf, nextafter
 from typing import Any, NamedTuple
 
 import orjson
@@ -35,8 +35,10 @@ BOOLEAN_WORDS = frozenset((*rules.TRUE, *rules.FALSE))
 SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
 _NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
 _LARGE = 10**18
+_LARGEST_EXACT = nextafter(rules.NOT_EXACT, 0)
 _NESTED = frozenset((dict, list))
 NO_NAMES: frozenset[str] = frozenset()
+NOT_PLAIN = "attrs is an object of plain values"
 
 Convert = Callable[[Any], Any]
 
@@ -143,9 +145,11 @@ def _conversion(column: schema.Column) -> Convert:
     """The conversion of a column's values: to what is written, None for an empty value, RowError for an invalid one."""
     if column.kind is schema.Kind.TEXT and column.choices:
         return partial(_choice, frozenset(column.choices))
-    if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
-        low, high = -inf if column.low is None else column.low, inf if column.high is None else column.high
-        return partial(_float if column.kind is schema.Kind.FLOAT else _int, low, high)
+    low, high = -inf if column.low is None else column.low, inf if column.high is None else column.high
+    if column.kind is schema.Kind.FLOAT:
+        return partial(_float, max(low, -_LARGEST_EXACT), min(high, _LARGEST_EXACT))
+    if column.kind is schema.Kind.INT:
+        return partial(_int, low, high)
     plain: dict[schema.Kind, Convert] = {
         schema.Kind.ID: _id,
         schema.Kind.TEXT: _text,
@@ -196,6 +200,8 @@ def _check_length(text: str) -> None:
 
 
 def _choice(choices: frozenset[str], value: Any) -> str | None:
+    if type(value) is str and value in choices:
+        return value
     text = _text(value)
     if text is not None and text not in choices:
         raise RowError(OUT_OF_RANGE)
@@ -219,7 +225,7 @@ def _float(low: float, high: float, value: Any) -> Any:
         if not _NUMBER.fullmatch(text):
             raise RowError(WRONG_TYPE)
         value = float(text)
-    if not low <= value <= high or abs(value) >= rules.NOT_EXACT:
+    if not low <= value <= high:
         raise RowError(OUT_OF_RANGE)
     return value
 
@@ -261,10 +267,13 @@ def _attributes(value: Any) -> Any:
             and duplicate_keys.rows_with_duplicate_keys(text.encode())
         ):
             raise RowError(KEY_TWICE)
-    if not isinstance(pairs, dict) or not _NESTED.isdisjoint(map(type, pairs.values())):
-        raise RowError(WRONG_TYPE, "attrs is an object of plain values")
+    if not isinstance(pairs, dict):
+        raise RowError(WRONG_TYPE, NOT_PLAIN)
     for one in pairs.values():
-        if type(one) is float:
+        kind = type(one)
+        if kind in _NESTED:
+            raise RowError(WRONG_TYPE, NOT_PLAIN)
+        if kind is float:
             _check_exact(one)
     if len(pairs) > rules.MAX_PAIRS or len(orjson.dumps(pairs)) > rules.MAX_SENT_BYTES:
         raise RowError(TOO_LONG)
