@@ -1,4 +1,7 @@
-"""Configuration of a run: one frozen dataclass per section, each hyperparameter with one default and one check; JSON overrides."""
+"""Configuration of a run: one frozen dataclass per section, each hyperparameter with one default, one check and one description.
+
+The text in an `Annotated` is the field's meaning in docs/reference/configuration.md.
+"""
 
 import dataclasses
 import json
@@ -35,7 +38,7 @@ Length = Annotated[int, Bounds(low=1, high=200)]
 Width = Annotated[int, Bounds(low=1, high=16_384)]
 Seed = Annotated[int, Bounds(low=0, high=MAX_SEED)]
 Share = Annotated[float, Bounds(low=0, high=1, without_high=True)]
-Dropout = Annotated[float, Bounds(low=0, high=0.99)]  # rounded to 1/256
+Dropout = Annotated[float, Bounds(low=0, high=0.99)]
 PartOfLog = Annotated[float, Bounds(low=0, high=0.5, without_low=True, without_high=True)]
 Rate = Annotated[float, Bounds(low=0, high=100, without_low=True)]
 Decay = Annotated[float, Bounds(low=0, high=100)]
@@ -43,19 +46,15 @@ Decay = Annotated[float, Bounds(low=0, high=100)]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Data section: train/validation/test split and minimum amounts of data.
+    """Data: train/validation/test split and minimum amounts of data."""
 
-    `test_share` and `validation_share` are shares of the log's time span (used by `split` time). A run needs at least `min_users`,
-    `min_items` and `min_interactions`. `training_rows` is the most labels, the latest, joined with features for the ranker.
-    """
-
-    split: Split = "leave_one_out"
-    test_share: PartOfLog = 0.1
-    validation_share: PartOfLog = 0.1
-    min_users: Count = 5
-    min_items: Count = 5
-    min_interactions: Count = 50
-    training_rows: Count = 100_000
+    split: Annotated[Split, "test set: the last item of each user, or the last part of the log's time span"] = "leave_one_out"
+    test_share: Annotated[PartOfLog, "share of the log's time span that is the test set, with `split` time"] = 0.1
+    validation_share: Annotated[PartOfLog, "share of the log's time span before it that is the validation set, with `split` time"] = 0.1
+    min_users: Annotated[Count, "users that a run needs at least"] = 5
+    min_items: Annotated[Count, "items that a run needs at least"] = 5
+    min_interactions: Annotated[Count, "interactions that a run needs at least"] = 50
+    training_rows: Annotated[Count, "maximum number of labels, the latest, that are joined with features for the ranker"] = 100_000
 
     def __post_init__(self) -> None:
         constraints.check_fields(self)
@@ -63,25 +62,19 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Model section: family, architecture and `num_neighbours`, the co-occurrence neighbours per item added to scores (0: none).
+    """Model: family and architecture. For closed-form families only `dim` and `max_length` apply."""
 
-    `use_text` adds title, category and tag embeddings to item vectors. `hash_buckets` is the number of hash embedding rows, of which each
-    item sums two (0: one row per item). `use_time_gaps` gives HSTU the seconds between interactions. `max_length` is the history length
-    in items. For closed-form families only `dim` (number of components, or neighbours per item) and `max_length` apply. A blend has
-    `components`, families that share all other fields.
-    """
-
-    family: TrainedFamily | ClosedFormFamily | Blend = "sasrec"
-    components: tuple[str, ...] = ()
-    use_text: bool = False
-    hash_buckets: Annotated[int, Bounds(low=0, high=100_000_000)] = 0
-    use_time_gaps: bool = False
-    dim: Width = 64
-    num_neighbours: Annotated[int, Bounds(low=0, high=10_000)] = 0
-    num_layers: Annotated[int, Bounds(low=1, high=64)] = 2
-    num_heads: Annotated[int, Bounds(low=1, high=256)] = 2
-    max_length: Length = 200
-    dropout: Dropout = 0.2
+    family: Annotated[TrainedFamily | ClosedFormFamily | Blend, "model family"] = "sasrec"
+    components: Annotated[tuple[str, ...], "families of a `blend`, which share all other fields"] = ()
+    use_text: Annotated[bool, "add embeddings of title, categories and tags to item vectors"] = False
+    hash_buckets: Annotated[int, Bounds(low=0, high=100_000_000), "hash embedding rows, of which an item sums two; 0: a row per item"] = 0
+    use_time_gaps: Annotated[bool, "give `hstu` the seconds between interactions"] = False
+    dim: Annotated[Width, "width of vectors, a multiple of `num_heads`; of closed-form families components, or neighbours per item"] = 64
+    num_neighbours: Annotated[int, Bounds(low=0, high=10_000), "co-occurrence neighbours per item that are added to scores"] = 0
+    num_layers: Annotated[int, Bounds(low=1, high=64), "layers of the encoder"] = 2
+    num_heads: Annotated[int, Bounds(low=1, high=256), "attention heads"] = 2
+    max_length: Annotated[Length, "length of the history in items; only the last are used"] = 200
+    dropout: Annotated[Dropout, "dropout, rounded to 1/256"] = 0.2
 
     def __post_init__(self) -> None:
         constraints.check_fields(self)
@@ -99,45 +92,41 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Training section of neural families: loss, initialisation, optimiser, early stopping, distribution.
+    """Training: loss, initialisation, optimiser, early stopping, distribution. For closed-form families only `device` and `seed` apply.
 
-    `patience` is the number of validations without a better NDCG@10 before early stopping; `validate_every` is in epochs.
     `rowwise_adagrad` updates only the item vectors of a batch, at `embedding_learning_rate`, and all other weights by AdamW.
-    `ema_decay` is the decay per step of the EMA of the weights, which is what is validated and exported (0: no EMA).
-    `precision` is the encoder's. `item_init` initialises item vectors: random, cooccurrence, or `pretrained:` with the address of vectors.
-    `warm_start` is a bundle (a folder or `s3://`) whose weights initialise everything else; with `incremental`, train only on events
-    after that bundle's last one. `refit` trains a fresh model on training and validation items for the best number of epochs.
-    `batch_tokens` is the tokens (positions with padding) of a global batch, whatever the number of `workers`; `shard` shards weights and
-    optimiser state over workers (with `rowwise_adagrad`, item vectors only). `order_jitter` is the standard deviation, in positions, of the
-    noise that perturbs the order of items within a session in each epoch.
     """
 
-    loss: Loss = "softmax"
-    item_init: str = "random"
-    warm_start: str = ""
-    incremental: bool = False
-    refit: bool = False
-    device: Device = "auto"
-    epochs: Epochs = 100
-    warmup_epochs: Annotated[int, Bounds(low=0, high=100_000)] = 1
-    patience: Epochs = 10
-    batch_tokens: Count = 8192
-    optimiser: OptimiserName = "adamw"
-    learning_rate: Rate = 1e-3
-    embedding_learning_rate: Rate = 0.05
-    max_grad_norm: Annotated[float, Bounds(low=0, high=1_000_000_000, without_low=True)] = 5.0
-    ema_decay: Share = 0.0
-    precision: Precision = "fp32"
-    compile: bool = False
-    weight_decay: Decay = 0.0
-    label_smoothing: Share = 0.0
-    order_jitter: Annotated[float, Bounds(low=0, high=200)] = 0.0
-    num_negatives: Annotated[int, Bounds(low=1, high=1_000_000)] = 256
-    gbce_t: Annotated[float, Bounds(low=0, high=1)] = 0.75
-    validate_every: Epochs = 2
-    seed: Seed = 0
-    workers: Annotated[int, Bounds(low=1, high=4_096)] = 1
-    shard: bool = False
+    loss: Annotated[Loss, "loss function"] = "softmax"
+    item_init: Annotated[str, "initial item vectors: `random`, `cooccurrence`, or `pretrained:` and the address of vectors"] = "random"
+    warm_start: Annotated[str, "bundle (a folder or `s3://`) whose weights training starts from; empty: none"] = ""
+    incremental: Annotated[bool, "with `warm_start`: train only on events after that bundle's last one"] = False
+    refit: Annotated[bool, "after early stopping, train a fresh model on training and validation items for the best number of epochs"] = (
+        False
+    )
+    device: Annotated[Device, "device; `auto` is a GPU where there is one"] = "auto"
+    epochs: Annotated[Epochs, "maximum number of epochs"] = 100
+    warmup_epochs: Annotated[int, Bounds(low=0, high=100_000), "epochs in which the learning rate rises linearly from 0"] = 1
+    patience: Annotated[Epochs, "early stopping: validations without a better NDCG@10 before training stops"] = 10
+    batch_tokens: Annotated[Count, "tokens (positions with padding) of a global batch, whatever the number of `workers`"] = 8192
+    optimiser: Annotated[OptimiserName, "optimiser"] = "adamw"
+    learning_rate: Annotated[Rate, "learning rate"] = 1e-3
+    embedding_learning_rate: Annotated[Rate, "learning rate of item vectors, with `rowwise_adagrad`"] = 0.05
+    max_grad_norm: Annotated[float, Bounds(low=0, high=1_000_000_000, without_low=True), "gradients are clipped to this norm"] = 5.0
+    ema_decay: Annotated[Share, "decay per step of the EMA of the weights, which is validated and exported; 0: no EMA"] = 0.0
+    precision: Annotated[Precision, "precision of the encoder (mixed precision with `bf16`)"] = "fp32"
+    compile: Annotated[bool, "compile the encoder by torch.compile"] = False
+    weight_decay: Annotated[Decay, "weight decay"] = 0.0
+    label_smoothing: Annotated[Share, "label smoothing of the softmax loss"] = 0.0
+    order_jitter: Annotated[float, Bounds(low=0, high=200), "standard deviation, in positions, of noise on the order within a session"] = (
+        0.0
+    )
+    num_negatives: Annotated[int, Bounds(low=1, high=1_000_000), "negatives that a batch shares, with `sampled_softmax` and `gbce`"] = 256
+    gbce_t: Annotated[float, Bounds(low=0, high=1), "calibration of `gbce`: 0 is plain BCE, 1 fully calibrated"] = 0.75
+    validate_every: Annotated[Epochs, "epochs from one validation to the next"] = 2
+    seed: Annotated[Seed, "seed of everything that is drawn in training"] = 0
+    workers: Annotated[int, Bounds(low=1, high=4_096), "worker processes of distributed training"] = 1
+    shard: Annotated[bool, "shard weights and optimiser state over workers (with `rowwise_adagrad`, item vectors only)"] = False
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -162,22 +151,18 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RankerConfig:
-    """Ranker section: rerank the top `candidates` of retrieval (0: no ranker), trained on Feast's training set.
+    """Ranker: a second model, trained on Feast's training set, that reranks the candidates of a neural retriever."""
 
-    `max_length` is the number of history items it attends to, `num_cross_layers` the depth of its DCN V2 cross network, `patience` the
-    number of epochs without a lower validation loss before early stopping.
-    """
-
-    candidates: Annotated[int, Bounds(low=0, high=10_000)] = 0
-    dim: Width = 32
-    num_cross_layers: Annotated[int, Bounds(low=0, high=64)] = 2
-    max_length: Length = 50
-    dropout: Dropout = 0.1
-    epochs: Epochs = 20
-    patience: Epochs = 3
-    batch_size: Count = 512
-    learning_rate: Rate = 1e-3
-    weight_decay: Decay = 0.01
+    candidates: Annotated[int, Bounds(low=0, high=10_000), "candidates that are reranked, at least 10; 0: no ranker"] = 0
+    dim: Annotated[Width, "width of vectors"] = 32
+    num_cross_layers: Annotated[int, Bounds(low=0, high=64), "depth of the DCN V2 cross network"] = 2
+    max_length: Annotated[Length, "history items that it attends to"] = 50
+    dropout: Annotated[Dropout, "dropout, rounded to 1/256"] = 0.1
+    epochs: Annotated[Epochs, "maximum number of epochs"] = 20
+    patience: Annotated[Epochs, "early stopping: epochs without a lower validation loss before training stops"] = 3
+    batch_size: Annotated[Count, "rows of a batch"] = 512
+    learning_rate: Annotated[Rate, "learning rate"] = 1e-3
+    weight_decay: Annotated[Decay, "weight decay"] = 0.01
 
     def __post_init__(self) -> None:
         constraints.check_fields(self)
@@ -186,15 +171,12 @@ class RankerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RatingsConfig:
-    """Rating prediction by Bayesian matrix factorisation with `dim` factors (0: off): `num_samples` Gibbs sweeps after `burn_in`.
+    """Rating prediction by Bayesian matrix factorisation, fitted by Gibbs sampling."""
 
-    The bundle holds the posterior mean, truncated to rank `exported_rank`.
-    """
-
-    dim: Annotated[int, Bounds(low=0, high=4_096)] = 0
-    burn_in: Annotated[int, Bounds(low=0, high=100_000)] = 40
-    num_samples: Epochs = 160
-    exported_rank: Width = 64
+    dim: Annotated[int, Bounds(low=0, high=4_096), "factors; 0: no rating prediction"] = 0
+    burn_in: Annotated[int, Bounds(low=0, high=100_000), "Gibbs sweeps before the first sample"] = 40
+    num_samples: Annotated[Epochs, "Gibbs sweeps whose mean is the prediction"] = 160
+    exported_rank: Annotated[Width, "rank to which the bundle truncates the posterior mean"] = 64
 
     def __post_init__(self) -> None:
         constraints.check_fields(self)
@@ -202,16 +184,16 @@ class RatingsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Evaluation section: cutoffs k of the metrics, and bootstrap samples of users for confidence intervals.
+    """Evaluation: cutoffs of the metrics, confidence intervals, and how many users are evaluated.
 
-    A model computes at most `max_scores` scores, one per user and item; with more pairs, users are sampled by `seed`, at least 1,000 (or
-    all) of them. The top list at the largest cutoff is kept for each user and model: 8 kB at 1,000.
+    With more pairs of user and item than `max_scores`, users are sampled, at least 1,000 (or all) of them. The top list at the largest
+    cutoff is kept for each user and model: 8 kB at 1,000.
     """
 
-    cutoffs: Annotated[tuple[int, ...], Bounds(low=1, high=1_000)] = (5, 10, 20, 50)
-    bootstrap_samples: Annotated[int, Bounds(low=1, high=1_000_000)] = 1000
-    max_scores: Annotated[int, Bounds(low=1, high=1_000_000_000_000_000)] = 2_000_000_000
-    seed: Seed = 0
+    cutoffs: Annotated[tuple[int, ...], Bounds(low=1, high=1_000), "cutoffs k of the metrics, up to 100 different ones"] = (5, 10, 20, 50)
+    bootstrap_samples: Annotated[int, Bounds(low=1, high=1_000_000), "bootstrap samples of users for confidence intervals"] = 1000
+    max_scores: Annotated[int, Bounds(low=1, high=10**15), "maximum number of scores of a model, one per user and item"] = 2_000_000_000
+    seed: Annotated[Seed, "seed of the bootstrap and of the sample of users"] = 0
 
     def __post_init__(self) -> None:
         constraints.check_fields(self)
@@ -221,13 +203,10 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionConfig:
-    """Compression section: `max_ndcg_drop` is the largest relative drop of NDCG@10 (lower end of its interval); 0 turns compression off.
+    """Compression of the bundle: the smallest variant that keeps NDCG@10 on the validation set."""
 
-    `latency_requests` is the number of requests timed for each variant.
-    """
-
-    max_ndcg_drop: Share = 0.01
-    latency_requests: Annotated[int, Bounds(low=1, high=1_000_000)] = 300
+    max_ndcg_drop: Annotated[Share, "maximum relative drop of NDCG@10 (lower end of its interval); 0: no compression"] = 0.01
+    latency_requests: Annotated[int, Bounds(low=1, high=1_000_000), "requests that are timed for each variant"] = 300
 
     def __post_init__(self) -> None:
         constraints.check_fields(self)

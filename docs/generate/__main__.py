@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import tables
+from docs.generate import configuration, recipes, tables
 from docs.generate.markdown import code, paragraph, table
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -12,6 +12,8 @@ INDEX = "README.md"
 # By file name, what writes the page. A new page needs its line here and nothing else.
 PAGES: dict[str, Callable[[], str]] = {
     "tables.md": tables.page,
+    "recipes.md": recipes.page,
+    "configuration.md": configuration.page,
 }
 
 

@@ -1,4 +1,7 @@
-"""Constraints of configuration fields: types and bounds declared as `Annotated[int, Bounds(low=1, high=64)]`, and their validation."""
+"""Constraints of configuration fields and their validation.
+
+A field is `Annotated[int, Bounds(low=1, high=64), "what it means"]`: its type, bounds and description.
+"""
 
 import dataclasses
 import sys
@@ -56,10 +59,22 @@ def from_json(config: Any, name: str, value: Any) -> Any:
     """Convert a JSON value to the type of a configuration field: lists to tuples, whole numbers to floats where declared."""
     if isinstance(value, list):
         return tuple(value)
-    kind = _kinds(type(config).__module__, type(config).__name__)[name]
-    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    kind, *_ = parts_of(_kinds(type(config).__module__, type(config).__name__)[name])
     is_whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_WHOLE_NUMBER
     return float(value) if kind is float and is_whole else value
+
+
+def fields_of(section: type) -> dict[str, tuple[Any, tuple[Bounds, ...], str]]:
+    """Type, bounds and description of each field of a configuration dataclass, by name and in order."""
+    return {name: parts_of(kind) for name, kind in _kinds(section.__module__, section.__name__).items()}
+
+
+def parts_of(kind: Any) -> tuple[Any, tuple[Bounds, ...], str]:
+    """Type, bounds and description of a field's annotation; no bounds and "" for a plain type."""
+    if get_origin(kind) is not Annotated:
+        return kind, (), ""
+    plain, *rest = get_args(kind)
+    return plain, tuple(part for part in rest if isinstance(part, Bounds)), "".join(part for part in rest if isinstance(part, str))
 
 
 @cache
@@ -70,10 +85,7 @@ def _kinds(module: str, name: str) -> dict[str, Any]:
 
 
 def _check(name: str, kind: Any, value: Any) -> None:
-    bounds: tuple[Any, ...] = ()
-    if get_origin(kind) is Annotated:
-        kind, *rest = get_args(kind)
-        bounds = tuple(rest)
+    kind, bounds, _ = parts_of(kind)
     if get_origin(kind) is tuple:
         require(isinstance(value, tuple), f"{name} takes a list, got", value)
         for entry in value:

@@ -1,9 +1,13 @@
 """Every page of the reference is what the code writes today."""
 
+from dataclasses import fields
+
 import pytest
 
 from docs.generate.__main__ import INDEX, PAGES, REFERENCE, pages
 from lodestar import schema
+from lodestar.config import Recipe
+from lodestar.schema.constraints import fields_of
 
 REMEDY = "docs/reference does not match the code: run `make docs` and commit what it writes"
 
@@ -32,3 +36,8 @@ def test_every_table_and_column_says_what_it_is() -> None:
     tables = list(schema.TABLES.values())
     assert [f"{found.name}.{column.name}" for found in tables for column in found.columns if not column.description] == []
     assert [found.name for found in tables if not found.description] == []
+
+
+def test_every_field_of_a_recipe_says_what_it_means() -> None:
+    sections = {entry.name: fields_of(entry.default_factory) for entry in fields(Recipe) if entry.name != "name"}  # type: ignore[arg-type]
+    assert [f"{section}.{name}" for section, found in sections.items() for name, (*_, meaning) in found.items() if not meaning] == []
