@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import configuration, recipes, tables
+from docs.generate import configuration, features, recipes, tables
 from docs.generate.markdown import code, paragraph, table
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -14,6 +14,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "tables.md": tables.page,
     "recipes.md": recipes.page,
     "configuration.md": configuration.page,
+    "features.md": features.page,
 }
 
 

@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INPUTS = (EVENTS, INTERACTIONS, "language", "item_language", "interests", "segments", "category_path")
-NAMES = (RECENCY_COUNTS, "is_in_language", "is_of_interest")
+IS_IN_LANGUAGE, IS_OF_INTEREST = "is_in_language", "is_of_interest"
+DESCRIPTIONS = {
+    RECENCY_COUNTS: f"activity of the user times popularity of the item: `{EVENTS}` × `{INTERACTIONS}`",
+    IS_IN_LANGUAGE: "1 if the item is in the user's language, else 0",
+    IS_OF_INTEREST: "1 if a category of the item is an interest or a segment of the user, else 0",
+}
+NAMES = tuple(DESCRIPTIONS)
 
 
 def crosses(pair: Mapping[str, Any]) -> dict[str, np.float32]:
-    """Cross features of one pair: `heat` (user activity times item popularity), `is_in_language` and `is_of_interest` (0 or 1).
+    """Cross features of one pair, by name as in DESCRIPTIONS.
 
     `pair` has the features INPUTS; missing values count as 0.
     """
@@ -23,8 +29,8 @@ def crosses(pair: Mapping[str, Any]) -> dict[str, np.float32]:
     language = pair["language"]
     return {
         RECENCY_COUNTS: np.float32(_known(pair[EVENTS])) * np.float32(_known(pair[INTERACTIONS])),
-        "is_in_language": np.float32(isinstance(language, str) and language != "" and language == pair["item_language"]),
-        "is_of_interest": np.float32(any(one.casefold() in interests for one in _all(pair["category_path"]))),
+        IS_IN_LANGUAGE: np.float32(isinstance(language, str) and language != "" and language == pair["item_language"]),
+        IS_OF_INTEREST: np.float32(any(one.casefold() in interests for one in _all(pair["category_path"]))),
     }
 
 

@@ -24,13 +24,17 @@ _WINDOWS_H = {"1h": 1, "1d": 24, "7d": 168, "30d": 720}
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """A feature of an entity; `kind` is one of `lodestar.schema.packed.KINDS`, `default` replaces a missing value."""
+    """A feature of an entity; `kind` is one of `lodestar.schema.packed.KINDS`, `default` replaces a missing value.
+
+    `description` is for readers of docs/reference/features.md; a count's follows from its window and types.
+    """
 
     name: str
     kind: str
     unit: str = ""
     default: float | str | None = None
     pii: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +86,10 @@ VIEWS = {
             entity=USER_ID,
             description="User attributes.",
             features=(
-                Feature(name=COUNTRY, kind="text", pii=True),
-                Feature(name=LANGUAGE, kind="text", pii=True),
-                Feature(name=SEGMENTS, kind="texts", pii=True),
-                Feature(name=INTERESTS, kind="texts", pii=True),
+                Feature(name=COUNTRY, kind="text", pii=True, description="country"),
+                Feature(name=LANGUAGE, kind="text", pii=True, description="language of the user"),
+                Feature(name=SEGMENTS, kind="texts", pii=True, description="segments"),
+                Feature(name=INTERESTS, kind="texts", pii=True, description="interests"),
             ),
         ),
         View(
@@ -104,9 +108,9 @@ VIEWS = {
             description="User history: last items, oldest first, with event types and seconds since the previous item.",
             accepts_push=True,
             features=(
-                Feature(name=RECENT_ITEMS, kind="texts", unit="ids"),
-                Feature(name=RECENT_TYPES, kind="texts"),
-                Feature(name=RECENT_GAPS_S, kind="f4s", unit="s"),
+                Feature(name=RECENT_ITEMS, kind="texts", unit="ids", description="items of the history, oldest first"),
+                Feature(name=RECENT_TYPES, kind="texts", description="event type of each"),
+                Feature(name=RECENT_GAPS_S, kind="f4s", unit="s", description="time since the one before"),
             ),
         ),
         View(
@@ -114,11 +118,11 @@ VIEWS = {
             entity=ITEM_ID,
             description="Item attributes from the catalogue.",
             features=(
-                Feature(name=ITEM_TYPE, kind="text"),
-                Feature(name=TITLE, kind="text"),
-                Feature(name=CATEGORY_PATH, kind="texts"),
-                Feature(name=PRICE, kind="f8", unit="the item's currency"),
-                Feature(name=ITEM_LANGUAGE, kind="text"),
+                Feature(name=ITEM_TYPE, kind="text", description="type of the item"),
+                Feature(name=TITLE, kind="text", description="title"),
+                Feature(name=CATEGORY_PATH, kind="texts", description="categories, from the widest to the narrowest"),
+                Feature(name=PRICE, kind="f8", unit="the item's currency", description="price"),
+                Feature(name=ITEM_LANGUAGE, kind="text", description="language of the item"),
             ),
         ),
         View(
@@ -135,13 +139,19 @@ VIEWS = {
             name=TEXT_EMBEDDING_VIEW,
             entity=ITEM_ID,
             description="Text embedding of the item, a vector of norm 1.",
-            features=(Feature(name=TEXT_EMBEDDING, kind="f4s"), Feature(name="text_encoder", kind="text")),
+            features=(
+                Feature(name=TEXT_EMBEDDING, kind="f4s", description="the embedding"),
+                Feature(name="text_encoder", kind="text", description="the encoder that made it"),
+            ),
         ),
         View(
             name=IMAGE_EMBEDDING_VIEW,
             entity=ITEM_ID,
             description="Image embedding of the item, from the table item_content.",
-            features=(Feature(name="image_embedding", kind="f4s"), Feature(name="image_encoder", kind="text")),
+            features=(
+                Feature(name="image_embedding", kind="f4s", description="the embedding"),
+                Feature(name="image_encoder", kind="text", description="the encoder that made it"),
+            ),
         ),
         View(
             name=QUERY_STATS_VIEW,
@@ -154,6 +164,12 @@ VIEWS = {
             ),
         ),
     )
+}
+# Views that a model reads together, by feature service.
+SERVICES = {
+    RETRIEVAL_SERVICE: (USER_SEQUENCE_VIEW,),
+    RANK_SERVICE: (USER_ACTIVITY_VIEW, ITEM_STATS_VIEW, CROSS_VIEW),
+    SEARCH_SERVICE: (QUERY_STATS_VIEW, TEXT_EMBEDDING_VIEW, USER_ACTIVITY_VIEW, ITEM_STATS_VIEW, CROSS_VIEW),
 }
 COUNT_VIEWS = tuple(view for view in VIEWS.values() if view.counts)
 DEFAULTS = {feature.name: feature.default for feature in chain.from_iterable(view.features for view in VIEWS.values())}
