@@ -30,7 +30,7 @@ from lodestar.features.asof import asof
 from lodestar.features.asof.history import FeatureSource
 from lodestar.features.batch import build, duckdb_views, windows
 from lodestar.features.batch import event_partitions as taken
-from lodestar.features.batch.windows import HOUR_US
+from lodestar.schema.time_units import HOUR_US
 
 SIZES = (1_000_000, 10_000_000)
 EVENTS_PER_USER, EVENTS_PER_ITEM, DAYS, EVENTS_PER_ASKED = 50, 200, 60, 10

@@ -19,12 +19,12 @@ from lodestar.data.tables import tables
 from lodestar.data.tables.tables import Tables, arrow_schema
 from lodestar.features.batch import event_partitions, sequences
 from lodestar.features.batch.duckdb_views import connect
+from lodestar.schema.time_units import SECOND_US
 
 if TYPE_CHECKING:
     from lodestar.models.encoders.next_item import NextItemModel
 
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
-SECOND_US = 1_000_000
 MAX_LENGTH = 12
 
 

@@ -14,11 +14,12 @@ from dataclasses import MISSING, dataclass, field, fields
 
 from components.kubernetes.training_api import KINDS, Object
 from lodestar.errors import ConfigError
+from lodestar.schema.time_units import DAY_S
 
 SPEC = "lodestar/spec"
 CONTAINER, NODE, RUNTIME = "pytorch", "node", "lodestar"
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
-BACKOFF, TTL_S, DEADLINE_S = 3, 86_400, 172_800
+BACKOFF, TTL_S, DEADLINE_S = 3, DAY_S, 2 * DAY_S
 # torchrun's limit in an elastic job, where every pod that joins or leaves restarts all workers.
 MAX_RESTARTS = 100
 USER = 65532

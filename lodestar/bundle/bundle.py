@@ -37,6 +37,7 @@ from lodestar.io import npz
 from lodestar.io.npz import Arrays, Kinds
 
 INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"
+EPOCHS_LOG = "epochs.jsonl"  # a line for each epoch of training; outside the digest too
 COST = "cost.json"  # time, threads and workers of training; in the bundle's folder, but not covered by its digest
 FILES = frozenset({ENCODER, TABLE, ITEMS, NEIGHBOURS, ranker.GRAPH, ranker.ROWS, ratings.FILE})
 MAX_INFO_BYTES = 1 << 20

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.schema.time_units import SECOND_US
+
 ITEM_BITS, ITEM_BYTES = 32, 4
 ITEM, LONGEST_S = (1 << ITEM_BITS) - 1, (1 << 31) - 1
-MICROSECONDS = 1e6
 
 Seconds = NDArray[np.int64]
 
 
 def seconds_between(time_us: NDArray[np.int64]) -> Seconds:
     """Seconds since the previous item, 0 for the first, from ascending times in µs; rounded as the online store does."""
-    return as_stored_seconds(np.diff(time_us, prepend=time_us[:1]) / MICROSECONDS)
+    return as_stored_seconds(np.diff(time_us, prepend=time_us[:1]) / SECOND_US)
 
 
 def as_stored_seconds(gaps_s: NDArray[Any]) -> Seconds:

@@ -19,9 +19,10 @@ from pathlib import Path
 from lodestar.errors import EnvironmentFault
 from lodestar.io.run_order import check_run_order, is_newer, parse_started_at
 from lodestar.io.s3_objects import Location, entries, get_object, put_object, remove_objects, server_time, swap_object, upload_file
+from lodestar.schema.time_units import DAY_S
 
 VERSIONS, FINISHED, CURRENT = "versions", "finished", "current"
-UNFINISHED_S = 86_400.0
+UNFINISHED_S = DAY_S
 ATTEMPTS = 10
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

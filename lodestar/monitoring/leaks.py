@@ -18,6 +18,7 @@ from lodestar.data.tables.tables import Tables
 from lodestar.features.batch import build, sequences
 from lodestar.features.batch.duckdb_views import connect
 from lodestar.progress import Progress
+from lodestar.schema.time_units import SECOND_US
 
 # SQL of each view, by name, over a database's `positive`, `users` and `items`; the entity is the first column.
 Views = Callable[[Any], Mapping[str, str]]
@@ -112,7 +113,7 @@ def _as_of(database: Any, query: str, cutoff_us: int) -> dict[str, Row]:
 
 
 def _differences(view: str, cutoff_us: int, from_all: Mapping[str, Row], known: Mapping[str, Row]) -> Iterator[Leak]:
-    cutoff = datetime.fromtimestamp(cutoff_us / 1e6, UTC)
+    cutoff = datetime.fromtimestamp(cutoff_us / SECOND_US, UTC)
     for entity, row in from_all.items():
         names = [name for name in list(row)[1:] if name not in {schema.FEATURE_TIME, schema.KNOWN_TIME}]
         then = known.get(entity, {})

@@ -10,8 +10,8 @@ from lodestar import schema
 from lodestar.data.tables.tables import Tables
 from lodestar.features.batch import event_partitions, windows
 from lodestar.features.batch.duckdb_views import connect_for
-from lodestar.features.batch.windows import HOUR_US
 from lodestar.schema import View
+from lodestar.schema.time_units import HOUR_US
 
 
 class Key(NamedTuple):

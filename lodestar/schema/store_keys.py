@@ -1,12 +1,14 @@
 """File names of a feature set, and keys and tables of the online store (Redis, SQL): rows, layouts and the current generation."""
 
+from lodestar.schema.time_units import DAY_S
+
 TRAINING_SET = "training_set.parquet"  # in a feature set: labels with point-in-time features
 GENERATION = "generation"  # in a feature set: the digest that names its generation
 BUILT_FROM = "built_from"  # in a feature set: the digest of the tables that it was built from
 RATINGS = "ratings"  # in a feature set: the table of ratings
 # In Redis, among the rows of a view under a key that no entity has (it is not UTF-8): the state of filling a generation.
 STATE, COMPLETE, FILLING = b"\xff", b"complete", b"filling"
-KEPT_S = 86_400  # retention in Redis of a superseded generation since a predictor last read it
+KEPT_S = DAY_S  # retention in Redis of a superseded generation since a predictor last read it
 
 
 def rows_key(project: str, generation: str, view: str) -> bytes:

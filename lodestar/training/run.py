@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from lodestar.bundle.bundle import COST
+from lodestar.bundle.bundle import COST, EPOCHS_LOG
 from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, to_json
 from lodestar.data.split.interactions import check_enough
 from lodestar.errors import EnvironmentFault
@@ -26,7 +26,7 @@ from lodestar.training import closed_form, rating_stage
 from lodestar.training.distributed.distributed import Group, process_group
 from lodestar.training.ensemble.blending import Blended, BlendTraining
 from lodestar.training.loop import cost, weights
-from lodestar.training.loop.checkpoints import LOG, Checkpoints, TrainingState
+from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from lodestar.training.loop.cost import Meter
 from lodestar.training.loop.tensorboard import TensorBoardWriter
 from lodestar.training.publish import publish
@@ -139,12 +139,12 @@ def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) ->
         ranker = ranker_stage.export_ranker(trained.state.ranker, found, recipe)
     publish.write(folder, found, recipe, item_vectors.numpy(), encoder, metrics, trained.neighbours, ranker)
     weights.save(trained.model, found.items.ids, trained.last_trained_us, folder)
-    folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
+    folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 
 
 def _write_blend(folder: Path, found: FeatureSet, recipe: Recipe, blend: Blended) -> None:
     publish.write(folder, found, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.neighbours)
-    folder.joinpath(LOG).write_text("".join(json.dumps(line) + "\n" for line in blend.log))
+    folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in blend.log))
 
 
 def _threads() -> int:

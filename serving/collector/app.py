@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from lodestar.schema.time_units import DAY_S
 from serving import requests
 from serving.collector.intake import TABLES, Intake, IntakeResult, rows_of
 from serving.collector.journal import Journal, NotKept, Overloaded
@@ -30,7 +31,7 @@ RETRY_S = 5
 NO_KEY, NOT_KEPT_NOW = "E403", "E506"
 PARTIAL = b"partial=1"
 ANYONE = "*"
-PREFLIGHT_S = b"86400"
+PREFLIGHT_S = b"%d" % DAY_S
 
 logger = logging.getLogger(__name__)
 

@@ -18,11 +18,12 @@ from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.packed import Layout, from_json, known_us, signature_of
 from lodestar.schema.ranker_inputs import ITEM_COUNTS, USER_COUNTS
 from lodestar.schema.store_keys import KEPT_S, generation_table, layouts_table, rows_key, rows_table
+from lodestar.schema.time_units import HOUR_S
 from serving.features.packed_reader import NoGeneration, Numbers, PackedView, decoded
 from serving.features.redis import TIMEOUT_S, Redis, RedisAddress
 
 MAX_KEYS = 10_000  # per SELECT of SQLite
-RENEW_S, RETRY_S = 3600.0, 60.0  # how often the TTL of a generation in Redis is extended, and when again after a failure
+RENEW_S, RETRY_S = float(HOUR_S), 60.0  # how often the TTL of a generation in Redis is extended, and when again after a failure
 SQLITE, REDIS, NONE = "sqlite:", ("redis://", "rediss://"), "none"
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,10 @@ from lodestar import schema
 from lodestar.bundle import bundle
 from lodestar.errors import EnvironmentFault
 from lodestar.schema.store_keys import TRAINING_SET
+from lodestar.schema.time_units import SECOND_US
 from serving.features.feature_client import GenerationMissing, Histories, SqliteFeatures, StoreUnavailable
 from tests.contract.conftest import generation_of, publish
-from tests.factories import EPOCH_US, SECOND_US, small_bundle
+from tests.factories import EPOCH_US, small_bundle
 from tests.unit.test_features import built
 
 USERS = [f"u{place}" for place in range(30)]

@@ -15,9 +15,10 @@ from feature_repo import store
 from lodestar import schema
 from lodestar.schema import crosses
 from lodestar.schema.store_keys import TRAINING_SET
+from lodestar.schema.time_units import HOUR_S, SECOND_US
 from tests.contract.conftest import publish
-from tests.factories import EPOCH_US, SECOND_US
-from tests.unit.test_features import HOUR_S, built
+from tests.factories import EPOCH_US
+from tests.unit.test_features import built
 
 REPOSITORY = Path(__file__).parents[2] / "feature_repo"
 MARK = "----"

@@ -38,15 +38,15 @@ from lodestar.progress import Progress
 from lodestar.recipes import get_recipe
 from lodestar.schema import ranker_inputs
 from lodestar.schema.store_keys import TRAINING_SET
+from lodestar.schema.time_units import DAY_S, HOUR_S, SECOND_US
 from lodestar.training import run
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from serving.features.feature_client import Counts, connect
 from tests.contract.conftest import StartRedis, StartServing, free_port, generation_of, publish
-from tests.factories import EPOCH_US, SECOND_US
+from tests.factories import EPOCH_US
 from tests.unit.test_features import built
 
 DAYS, USERS, HOT_A_DAY, ITEMS, CANDIDATES = 12, 40, 4, 80, 60
-DAY_S, HOUR_S = 24 * 3600, 3600
 
 
 def chosen() -> Recipe:

@@ -19,9 +19,10 @@ from lodestar.evaluation.metric_titles import MODEL
 from lodestar.features.batch import feature_set, ratings_table
 from lodestar.features.batch.build import build_features
 from lodestar.recipes import get_recipe
+from lodestar.schema.time_units import SECOND_US
 from lodestar.training import run
 from tests.contract.conftest import StartServing
-from tests.factories import EPOCH_US, SECOND_US, table
+from tests.factories import EPOCH_US, table
 from tests.unit.test_features import RECIPE, built
 
 USERS, ITEMS, SHARE = 60, 40, 0.5

@@ -18,9 +18,10 @@ from lodestar.data.tables.tables import Tables
 from lodestar.errors import DataError
 from lodestar.io import storage
 from lodestar.monitoring import skew
+from lodestar.schema.time_units import SECOND_US
 from tests.contract.conftest import StartServing, generation_of, publish
 from tests.contract.generation_harness import EARLY, LATE, made
-from tests.factories import EPOCH_US, SECOND_US, small_bundle
+from tests.factories import EPOCH_US, small_bundle
 from tests.unit.test_features import built
 
 NUM_ITEMS, LATE_S = 230, 90

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from lodestar.config import DataConfig
 from lodestar.data.split.interactions import Interactions
 from lodestar.data.split.splits import last_trained, split, training_end
+from lodestar.schema.time_units import SECOND_US
 from tests import factories
 
 CATALOGUE = [f"i{number}" for number in range(8)]
@@ -25,7 +26,7 @@ def _interactions(rows: list[tuple[str, str, int]]) -> Interactions:
         first[pair] = min(first.get(pair, moment), moment)
     kept = sorted((user, *moment, item) for (user, item), moment in first.items())
     by_user, second, _, by_item = np.array(kept, dtype=np.int64).T
-    time = factories.EPOCH_US + second * factories.SECOND_US
+    time = factories.EPOCH_US + second * SECOND_US
     return Interactions(users=users, items=CATALOGUE, user=by_user.astype(np.int32), item=by_item.astype(np.int32), time=time)
 
 

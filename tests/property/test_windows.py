@@ -15,8 +15,9 @@ from hypothesis import strategies as some
 
 from lodestar import schema
 from lodestar.features.batch import event_partitions, windows
-from lodestar.features.batch.windows import HOUR_US, StreamingCounter, scaled
+from lodestar.features.batch.windows import StreamingCounter, scaled
 from lodestar.schema import View
+from lodestar.schema.time_units import HOUR_US
 from tests.factories import EPOCH_US
 
 KINDS = (schema.EventType.VIEW, schema.EventType.CLICK, schema.EventType.PURCHASE)

@@ -14,9 +14,9 @@ import pytest
 from lodestar.errors import DataError, UsageError
 from lodestar.features.asof import asof
 from lodestar.features.asof.history import NEVER, FeatureSource, between, to_microseconds
+from lodestar.schema.time_units import HOUR_US
 
 STAMP = pa.timestamp("us", tz="UTC")
-HOUR_US = 3_600_000_000
 
 
 def history(folder: Path, columns: dict[str, Any], **options: Any) -> FeatureSource:

@@ -9,6 +9,7 @@ from lodestar.models.closed_form.counts import Sequences, cooccurrence_counts
 from lodestar.models.closed_form.ease import EASE
 from lodestar.models.closed_form.item_knn import ItemKNN
 from lodestar.models.closed_form.popularity import Popularity
+from lodestar.schema.time_units import DAY_US
 
 
 def sequences(*rows: list[int]) -> Sequences:
@@ -22,7 +23,7 @@ def test_popularity_counts_users_whatever_the_history() -> None:
 
 def test_popularity_of_late_counts_a_window_or_halves_with_age() -> None:
     """Item 0 was taken ten days before the last moment, 1 three days and 2 on the last day, which is in none of the sequences."""
-    rows, day_us = sequences([0, 1], [2]), 86_400_000_000
+    rows, day_us = sequences([0, 1], [2]), DAY_US
     moments = [np.array([0, 7, 30]) * day_us, np.array([10]) * day_us]
     assert Popularity(window_days=3).fit(rows, 4, moments).counts.tolist() == pytest.approx([1e-6, 1, 1, 0])
     assert Popularity(half_life_days=5).fit(rows, 4, moments).counts.tolist() == pytest.approx([0.25, 0.5**0.6, 1, 0])

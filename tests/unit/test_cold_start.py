@@ -6,9 +6,9 @@ import pytest
 from lodestar.config import DataConfig
 from lodestar.data.split.interactions import Interactions
 from lodestar.models.closed_form.counts import Floats
+from lodestar.schema.time_units import DAY_US
 from lodestar.training.publish import cold_start
 
-DAY_US = 86_400_000_000
 FORMER, CURRENT, NUM_ITEMS = 300, 100, 6
 
 

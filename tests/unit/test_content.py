@@ -11,7 +11,8 @@ from lodestar.config import DataConfig, Recipe
 from lodestar.data.tables import tables
 from lodestar.features.batch.build import build_features
 from lodestar.features.text import text
-from tests.factories import EPOCH_US, SECOND_US, table
+from lodestar.schema.time_units import SECOND_US
+from tests.factories import EPOCH_US, table
 
 RECIPE = Recipe(name="test", data=DataConfig(min_users=1, min_items=1, min_interactions=1))
 ITEMS = [f"i{number}" for number in range(5)]

@@ -16,9 +16,9 @@ from lodestar.errors import DataError
 from lodestar.features.batch import event_partitions as taken
 from lodestar.features.batch import feature_set, windows
 from lodestar.features.batch.build import build_features
-from tests.factories import EPOCH_US, SECOND_US, table
+from lodestar.schema.time_units import HOUR_S, SECOND_US
+from tests.factories import EPOCH_US, table
 
-HOUR_S = 3600
 RECIPE = Recipe(name="test", data=DataConfig(min_users=1, min_items=1, min_interactions=1))
 Rows = list[dict[str, Any]]
 

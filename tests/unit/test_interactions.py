@@ -6,6 +6,7 @@ from lodestar import schema
 from lodestar.config import DataConfig
 from lodestar.data.split.interactions import check_enough
 from lodestar.errors import DataError
+from lodestar.schema.time_units import SECOND_US
 from tests import factories
 
 
@@ -14,7 +15,7 @@ def test_rows_run_by_user_then_time_and_equal_times_keep_the_order_of_the_file()
     found = factories.interactions(events, factories.items("x", "y", "z"))
     assert found.users == ["b", "a"]
     assert [items.tolist() for items in found.histories()] == [[1], [1, 2, 0]]
-    assert found.time.tolist() == [factories.EPOCH_US + second * factories.SECOND_US for second in (5, 3, 7, 7)]
+    assert found.time.tolist() == [factories.EPOCH_US + second * SECOND_US for second in (5, 3, 7, 7)]
 
 
 def test_only_the_first_of_repeated_interactions_stays() -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lodestar import schema
 from lodestar.features.batch import labels
-from lodestar.features.batch.labels import CLICK_ATTRIBUTION_US, DAY_US, LabelQuery
+from lodestar.features.batch.labels import CLICK_ATTRIBUTION_US, LabelQuery
+from lodestar.schema.time_units import DAY_US, HOUR_US
 
-HOUR_US = 3_600_000_000
 END_US = 100 * DAY_US
 USERS, ITEMS = ["u", "v"], ["a", "b"]
 Shown = tuple[str | None, str, str, int]  # request, user, item, µs

@@ -12,13 +12,13 @@ from cli.main import main
 from lodestar import schema
 from lodestar.data.tables import tables
 from lodestar.data.tables.tables import Tables
-from lodestar.features.batch.windows import HOUR_US
 from lodestar.monitoring.leaks import find_leaks, sample_moments
+from lodestar.schema.time_units import HOUR_US, SECOND_US
 from tests.factories import EPOCH_US, table
 
 NUM_MOMENTS = 12
 # The night in which clocks go back in Europe: an hour that local time has twice.
-AUTUMN_US = int(datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()) * 1_000_000
+AUTUMN_US = int(datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()) * SECOND_US
 
 
 def log(folder: Path, start_us: int = EPOCH_US, seed: int = 0) -> Tables:
@@ -33,7 +33,7 @@ def log(folder: Path, start_us: int = EPOCH_US, seed: int = 0) -> Tables:
         item_id=[f"i{item}" for item in rng.integers(0, 8, count)],
         event_type=["view"] * count,
         event_time=times.tolist(),
-        ingested_at=(times + rng.choice([0, 0, 1_000_000, 3 * HOUR_US], count)).tolist(),
+        ingested_at=(times + rng.choice([0, 0, SECOND_US, 3 * HOUR_US], count)).tolist(),
     )
     people = [f"u{number}" for number in range(4)]
     about = {"created_at": [start_us] * 4, "updated_at": [start_us + HOUR_US] * 4, "ingested_at": [start_us + 2 * HOUR_US] * 4}

@@ -8,9 +8,8 @@ import torch
 
 from lodestar.data.split.interactions import Interactions
 from lodestar.models.closed_form.counts import Sequences
+from lodestar.schema.time_units import HOUR_US, SECOND_US
 from lodestar.training.loop.order_jitter import GAP_DISTANCES, GapClasses, OrderJitter, gap_classes
-
-HOUR_US = 3_600_000_000
 
 
 def taken(*users: list[int]) -> Interactions:
@@ -30,7 +29,7 @@ def jittered(sequences: Sequences, known: Sequence[GapClasses], spread: float, r
 
 
 def test_one_moment_is_close_together_and_a_break_is_far() -> None:
-    (found,) = gap_classes(taken([0, 0, 1_000_000, 3 * HOUR_US]))
+    (found,) = gap_classes(taken([0, 0, SECOND_US, 3 * HOUR_US]))
     close, step, far = (GAP_DISTANCES[how] for how in found[1:])
     assert close < step < far
 

@@ -19,9 +19,10 @@ from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.models.ranker.ranker import Ranker
 from lodestar.schema import ranker_inputs
 from lodestar.schema.store_keys import TRAINING_SET
+from lodestar.schema.time_units import SECOND_US
 from lodestar.training.ranker import ranker_blend, ranker_training
 from lodestar.training.ranker.ranker_blend import Shortlists
-from tests.factories import EPOCH_US, SECOND_US
+from tests.factories import EPOCH_US
 
 NUM_ITEMS, NEVER = 10, np.iinfo(np.int64).max
 TAKEN = [("a", "i0", 10), ("a", "i1", 20), ("a", "i2", 30), ("b", "i3", 15), ("b", "i0", 40)]

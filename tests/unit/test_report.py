@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lodestar.bundle.bundle import EPOCHS_LOG
 from lodestar.config import Recipe, TrainConfig
 from lodestar.evaluation.gate import verdict
 from lodestar.evaluation.intervals import Interval
 from lodestar.evaluation.report.card import card
 from lodestar.evaluation.report.plots import Axis, Line, bar, lines
 from lodestar.evaluation.report.report import page
-from lodestar.evaluation.report.report_data import EPOCHS, Example, ListedItem, ReportData, epochs
+from lodestar.evaluation.report.report_data import Example, ListedItem, ReportData, epochs
 from lodestar.evaluation.results import BundleSummary, Evaluation, ModelMetrics, Protocol
 from lodestar.evaluation.slices import Slice
 
@@ -160,7 +161,7 @@ def test_a_bundle_without_a_log_has_a_page_all_the_same(tmp_path: Path) -> None:
 
 
 def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
-    tmp_path.joinpath(EPOCHS).write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    tmp_path.joinpath(EPOCHS_LOG).write_text('{"epoch": 1}\n{"epoch": 2}\n')
     assert epochs(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
 
 

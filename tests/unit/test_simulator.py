@@ -14,11 +14,12 @@ from lodestar import schema
 from lodestar.data.ingest import ingest
 from lodestar.data.simulator import names
 from lodestar.data.simulator.simulator import TRUTH, SimulatorConfig, main, simulate
-from lodestar.data.simulator.world import DAY_US, END_US, EXAMINED, ITEMS_PER_TOPIC, LIST_LENGTH, NEXT_TOPICS
+from lodestar.data.simulator.world import END_US, EXAMINED, ITEMS_PER_TOPIC, LIST_LENGTH, NEXT_TOPICS
 from lodestar.data.simulator.writer import FLUSH_ROWS, WRITTEN
 from lodestar.data.tables.tables import Tables, file_name
 from lodestar.errors import ConfigError, UsageError
 from lodestar.io import npz, storage
+from lodestar.schema.time_units import DAY_US
 
 SMALL = SimulatorConfig(users=40, items=60, events=1500, days=20)
 STYLES = list(names.STYLES)

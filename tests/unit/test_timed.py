@@ -23,13 +23,14 @@ from lodestar.models.encoders.hstu import NUM_TIME_BUCKETS, time_buckets
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.progress import Progress
 from lodestar.recipes import get_recipe
+from lodestar.schema.time_units import DAY_S, SECOND_US
 from lodestar.training import run
 from lodestar.training.loop.batches import left_pad
 from lodestar.training.loop.order_jitter import OrderJitter
 from lodestar.training.publish.export import graph_bytes
 
-NUM_ITEMS, DIM, SECOND_US = 12, 8, 1_000_000
-SHORT_S, LONG_S = 60, 40 * 24 * 3600
+NUM_ITEMS, DIM = 12, 8
+SHORT_S, LONG_S = 60, 40 * DAY_S
 
 
 def model() -> NextItemModel:

@@ -17,13 +17,13 @@ from lodestar.features.batch import feature_set
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.recipes import get_recipe
+from lodestar.schema.time_units import SECOND_US
 from lodestar.training.loop import weights
 from lodestar.training.loop.cost import data_sufficiency_warning
 from lodestar.training.run import train
 from tests.unit.test_loop import cycles
 
 OLD = [f"i{row}" for row in range(12)]
-SECOND_US = 1_000_000
 
 
 def features(folder: Path, items: list[str], sequences: Sequences) -> Path:

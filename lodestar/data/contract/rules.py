@@ -7,6 +7,7 @@ since 1970-01-01 UTC: a second in 1973–5138 has 9–11 digits, a millisecond 1
 from dataclasses import dataclass
 
 from lodestar import schema
+from lodestar.schema.time_units import MINUTE_US, SECOND_US
 
 NOT_AN_ID = ("nan", "NaN", "NAN", "null", "NULL", "None", "<NA>")
 TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
@@ -17,7 +18,7 @@ INTEGER = r"-?\d{1,17}"
 MOMENT = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z| UTC|([+-])(\d\d)(?::?(\d\d))?)"
 NAIVE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"
 
-MAX_CLOCK_SKEW_US = 5 * 60 * 1_000_000  # clock skew: an event may be this far ahead of its ingestion time
+MAX_CLOCK_SKEW_US = 5 * MINUTE_US  # clock skew: an event may be this far ahead of its ingestion time
 # A required time outside these years is a broken clock or a filler such as 0000-01-01 or 9999-12-31; events are kept by month.
 FIRST_YEAR, END_YEAR = 1900, 2200
 EARLIEST_US, END_US = -2_208_988_800_000_000, 7_258_118_400_000_000
@@ -47,7 +48,7 @@ class Epoch:
 
 
 EPOCHS = (
-    Epoch(name="seconds", unit_us=1_000_000, low=0, high=10**11),
+    Epoch(name="seconds", unit_us=SECOND_US, low=0, high=10**11),
     Epoch(name="milliseconds", unit_us=1_000, low=10**11, high=10**14),
     Epoch(name="microseconds", unit_us=1, low=10**14, high=10**17),
 )

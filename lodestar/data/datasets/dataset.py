@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from lodestar.data.readers.source import Source
 from lodestar.data.tables.manifest import Snapshot
+from lodestar.schema.time_units import SECOND_US
 
 ORDER_START_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
-SECOND_US = 1_000_000
 
 Open = Callable[[], Sequence[Source]]
 

@@ -9,7 +9,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.data.simulator.world import EXAMINED, LIST_LENGTH, NEXT_TOPICS, NUM_STYLES, SECOND_US, Ints, Items, Times, Users
+from lodestar.data.simulator.world import EXAMINED, LIST_LENGTH, NEXT_TOPICS, NUM_STYLES, Ints, Items, Times, Users
+from lodestar.schema.time_units import SECOND_US
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.data.simulator.sessions import Actions, Shoppers, Slates
-from lodestar.data.simulator.world import DAY_US, END_US, SECOND_US, Times, Users, draw_items, draw_users, truth
+from lodestar.data.simulator.world import END_US, Times, Users, draw_items, draw_users, truth
 from lodestar.data.simulator.writer import LogWriter
 from lodestar.errors import ConfigError, LodestarError, UsageError
 from lodestar.io import npz
 from lodestar.progress import Progress
+from lodestar.schema.time_units import DAY_US, HOUR_US, MINUTE_US
 
 NAME = "simulator"
 TRUTH = "truth.npz"
@@ -29,8 +30,8 @@ MIN_EVENTS = 10  # per user: one session
 MAX_EVENTS = 60  # per user and day; many more would not fit into a day
 SEEN_BYTES = 1 << 28
 MIN_AT_ONCE, MOST_AT_ONCE = 64, 8192  # users per block
-BREAK_US = 60 * SECOND_US  # minimum between two sessions of a user
-QUIET_US = 3600 * SECOND_US  # no session starts in the last hour, so that all end within the log
+BREAK_US = MINUTE_US  # minimum between two sessions of a user
+QUIET_US = HOUR_US  # no session starts in the last hour, so that all end within the log
 BUSY = np.array([2, 1, 1, 1, 1, 2, 4, 6, 7, 7, 7, 8, 9, 8, 7, 7, 8, 10, 12, 14, 14, 12, 8, 4], dtype=np.float64)  # by hour
 # With fewer than 40 items a list would be the whole pool; the upper bounds limit memory.
 BOUNDS = {"users": (5, 10_000_000), "items": (40, 1_000_000), "days": (2, 3650), "seed": (0, 2**63 - 1), "events": (0, 10**12)}

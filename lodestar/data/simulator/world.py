@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.data.simulator.names import STYLES
+from lodestar.schema.time_units import DAY_US, SECOND_US
 
 Ints = NDArray[np.int32]
 Times = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-SECOND_US = 1_000_000
-DAY_US = 86_400 * SECOND_US
 END_US = 1_767_225_600 * SECOND_US  # 2026-01-01T00:00:00Z: the log ends here, whatever its length
 
 NUM_STYLES = len(STYLES)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from lodestar import schema
 from lodestar.data.simulator import names
 from lodestar.data.simulator.sessions import Action, Actions, Slates
-from lodestar.data.simulator.world import LIST_LENGTH, SECOND_US, Items, Users
+from lodestar.data.simulator.world import LIST_LENGTH, Items, Users
 from lodestar.data.tables.tables import arrow_schema, file_name
+from lodestar.schema.time_units import SECOND_US
 
 FLUSH_ROWS = 250_000
 WRITTEN = (schema.USERS, schema.ITEMS, schema.EVENTS, schema.IMPRESSIONS)

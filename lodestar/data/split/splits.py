@@ -16,10 +16,10 @@ from lodestar.config import DataConfig, EvaluationConfig
 from lodestar.data.split.interactions import Interactions, Items
 from lodestar.data.split.ragged_array import RaggedArray
 from lodestar.progress import log_event
+from lodestar.schema.time_units import HOUR_US
 
 Times = NDArray[np.int64]  # UTC µs
 
-HOUR_US = 3_600_000_000
 AT_ONCE = 1 << 20
 MIN_EVALUATED_USERS = 1_000  # sampled at least: a confidence interval of NDCG@10 is then some 0.03 wide
 MIN_HISTORY = 3  # one item each to train, validate and test

@@ -18,10 +18,10 @@ from lodestar.evaluation.report.plots import Axis, Line, lines
 from lodestar.evaluation.report.template import rendered
 from lodestar.features.batch import event_partitions
 from lodestar.features.batch.duckdb_views import viewed
+from lodestar.schema.time_units import DAY_US, SECOND_US
 
 TEMPLATE = "profile.html"
 USERS_STYLE, ITEMS_STYLE = "model", "baseline"
-DAY_US = 86_400_000_000
 MAX_EXACT_DISTINCT_ROWS = 1_000_000  # with more rows, the number of distinct values is an estimate
 FEW = 50
 COMPARED = {schema.Kind.FLOAT, schema.Kind.INT, schema.Kind.TIME}  # kinds with a meaningful min and max
@@ -70,7 +70,7 @@ def profile(found: Tables, report: Report) -> Profile:
         time = f"epoch_us({schema.EVENT_TIME})"
         about = f"""
             SELECT count(DISTINCT ({schema.USER_ID}, {schema.ITEM_ID})), min({schema.EVENT_TIME}), max({schema.EVENT_TIME}),
-                coalesce(median(epoch_us({schema.INGESTED_AT}) - {time}), 0) / 1e6 FROM {event_partitions.POSITIVE}"""
+                coalesce(median(epoch_us({schema.INGESTED_AT}) - {time}), 0) / {SECOND_US} FROM {event_partitions.POSITIVE}"""
         pairs, first, last, lag_s = database.execute(about).fetchone()
         (num_items,) = database.execute("SELECT count(*) FROM items").fetchone()
         types = f"SELECT {schema.EVENT_TYPE}, count(*) AS n FROM events GROUP BY ALL ORDER BY n DESC, {schema.EVENT_TYPE}"

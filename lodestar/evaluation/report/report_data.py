@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.bundle.bundle import COST
+from lodestar.bundle.bundle import COST, EPOCHS_LOG
 from lodestar.bundle.catalogue import Catalogue
 from lodestar.data.split.splits import EvalCases
 from lodestar.errors import shorten
 from lodestar.evaluation.metrics import NO_ITEM, Ranking
 
 Values = NDArray[np.float64]
-EPOCHS = "epochs.jsonl"
 NUM_EXAMPLES, RECENT, TOP = 3, 5, 5
 MAX_TITLE_LENGTH = 90
 TAIL_POINTS = 101
@@ -57,7 +56,7 @@ class ReportData:
 
 def epochs(bundle: Path) -> list[dict[str, Any]]:
     """Lines of the training log (epochs.jsonl) in a bundle's folder; empty if there is none."""
-    file = bundle / EPOCHS
+    file = bundle / EPOCHS_LOG
     return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 

@@ -12,11 +12,11 @@ needs a closed click window, and a label whose own attribution window is still o
 from dataclasses import dataclass
 
 from lodestar import schema
+from lodestar.schema.time_units import DAY_US, MINUTE_US
 
 TABLE, LATEST = "labels", "latest_rows"
 ROW_ID = "row_id"
-CLICK_ATTRIBUTION_US = 30 * 60 * 1_000_000
-DAY_US = 24 * 3600 * 1_000_000
+CLICK_ATTRIBUTION_US = 30 * MINUTE_US
 ATTRIBUTION_WINDOWS_US = {schema.BOUGHT: 7 * DAY_US, schema.COMPLETED: 60 * DAY_US, schema.RATING: 7 * DAY_US}
 TYPES = {schema.BOUGHT: schema.EventType.PURCHASE, schema.COMPLETED: schema.EventType.COMPLETE}
 

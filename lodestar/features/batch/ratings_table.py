@@ -13,8 +13,7 @@ from lodestar.errors import DataError
 from lodestar.features.asof.history import to_microseconds
 from lodestar.features.batch.feature_set import DATA, FeatureSet
 from lodestar.schema.store_keys import RATINGS
-
-SECOND_US = 1_000_000
+from lodestar.schema.time_units import SECOND_US
 
 
 def query() -> str:

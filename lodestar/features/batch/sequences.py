@@ -9,9 +9,9 @@ import pyarrow as pa
 from lodestar import schema
 from lodestar.features.batch import event_partitions
 from lodestar.features.batch.event_partitions import Rows
+from lodestar.schema.time_units import SECOND_US
 
 STAMP = pa.timestamp("us", tz="UTC")
-MICROSECONDS = 1e6
 ROWS = pa.schema(
     {
         schema.USER_ID: pa.string(),
@@ -55,7 +55,7 @@ def recent(rows: Rows, users: Any, items: Any) -> "pa.Table":
     starts = np.flatnonzero(np.diff(user, prepend=-1))
     ends = np.append(starts[1:], len(user))
     recent_starts = np.maximum(starts, ends - schema.MAX_HISTORY)
-    gaps = np.diff(time, prepend=time[:1]) / MICROSECONDS
+    gaps = np.diff(time, prepend=time[:1]) / SECOND_US
     gaps[starts] = 0
     lengths = ends - recent_starts
     kept = np.repeat(recent_starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) + np.arange(lengths.sum())

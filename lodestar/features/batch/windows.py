@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from lodestar import schema
 from lodestar.features.batch import event_partitions
 from lodestar.schema import Count, EventType, View
+from lodestar.schema.time_units import HOUR_US
 
-HOUR_US = 3_600_000_000
 EVENTS_AT_ONCE = 200_000
 # The kind of a step: up, with the number of windows that have expired already, or down for one window.
 KIND_BITS, KINDS = 5, 31

@@ -25,7 +25,7 @@ from lodestar.config import Recipe
 from lodestar.data.split.interactions import check_counts
 from lodestar.data.split.splits import last_trained, training_end
 from lodestar.data.tables.tables import Tables
-from lodestar.features.batch import build, duckdb_views, event_partitions, feature_set, generation, labels, lineage, ratings_table, windows
+from lodestar.features.batch import build, duckdb_views, event_partitions, feature_set, generation, labels, lineage, ratings_table
 from lodestar.features.spark import spark_mappers
 from lodestar.features.spark.spark_mappers import FIRST, NTH, PLACE
 from lodestar.features.text import content
@@ -34,6 +34,7 @@ from lodestar.io.npz import AppendOnlyArray
 from lodestar.progress import Progress
 from lodestar.schema import View
 from lodestar.schema.store_keys import RATINGS
+from lodestar.schema.time_units import HOUR_US
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -148,7 +149,7 @@ class _Spark:
         rows = self.by_entity(view.entity, [view.entity]).mapInArrow(
             spark_mappers.counter(view), f"{view.entity} string, hour int, {names}"
         )
-        counts = self.materialise(view.name, rows).where(f"cast(hour AS bigint) * {windows.HOUR_US} <= {end_us}")
+        counts = self.materialise(view.name, rows).where(f"cast(hour AS bigint) * {HOUR_US} <= {end_us}")
         (max_counts,) = counts.agg({one.name: "max" for one in view.counts}).collect()
         return {one.name: max(1.0, float(max_counts[f"max({one.name})"] or 1)) for one in view.counts}
 

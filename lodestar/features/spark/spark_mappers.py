@@ -12,6 +12,7 @@ from lodestar import schema
 from lodestar.features.batch import duckdb_views, event_partitions, sequences, windows
 from lodestar.features.text import content
 from lodestar.schema import View
+from lodestar.schema.time_units import HOUR_US
 
 PLACE, FIRST, NTH = "file_row_number", "first_place", "nth"
 Mapper = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -59,8 +60,8 @@ def counter(view: View) -> Mapper:
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in whole_groups(batches, view.entity):
             key, names = _dictionary_encode(rows[view.entity])
-            ends = rows["time"].to_numpy() // windows.HOUR_US + 1
-            enters = np.maximum(ends, -(-rows["known"].to_numpy() // windows.HOUR_US))
+            ends = rows["time"].to_numpy() // HOUR_US + 1
+            enters = np.maximum(ends, -(-rows["known"].to_numpy() // HOUR_US))
             keys, hours, counts = windows.windowed_counts(view.counts, key.astype(np.int64), ends, enters, _types(rows))
             columns = [names.take(pa.array(keys)), *(pa.array(values.astype(np.int32)) for values in (hours, *counts))]
             yield pa.RecordBatch.from_arrays(columns, names=[view.entity, "hour", *(one.name for one in view.counts)])
@@ -79,7 +80,7 @@ def scaler(view: View, scale: Mapping[str, float]) -> Mapper:
                 found, at = np.unique(counts, return_inverse=True)
                 shares = [min(1.0, math.log(1 + n) / math.log(1 + scale[one.name])) for n in found.tolist()]
                 columns.append(pa.array(np.array(shares, dtype=np.float32)[at]))
-            hour_start = pa.array(batch.column("hour").to_numpy().astype(np.int64) * windows.HOUR_US).cast(sequences.STAMP)
+            hour_start = pa.array(batch.column("hour").to_numpy().astype(np.int64) * HOUR_US).cast(sequences.STAMP)
             names = [view.entity, *(one.name for one in view.counts), schema.FEATURE_TIME, schema.KNOWN_TIME]
             yield pa.RecordBatch.from_arrays([*columns, hour_start, hour_start], names=names)
 

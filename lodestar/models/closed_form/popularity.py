@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.schema.time_units import DAY_US
 
-DAY_US = 86_400_000_000
 STALE_WEIGHT = 1e-6  # weight of interactions outside the window or fully decayed: items without recent ones keep their order
 
 

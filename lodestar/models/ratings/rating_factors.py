@@ -17,11 +17,12 @@ from scipy import sparse
 from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.errors import DataError
 from lodestar.progress import Progress
+from lodestar.schema.time_units import DAY_S
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-DAY_S, FORTNIGHT_S = 86_400, 14 * 86_400
+FORTNIGHT_S = 14 * DAY_S
 NOISE_SHAPE = 4.0  # shape of the Gamma prior of users' noise precisions: larger pulls them together
 PRIOR_RATINGS = 2.0  # weight of the prior mean of factors, in pseudo-observations (beta of Normal-Wishart)
 THINNING = 2  # keep every second sample

@@ -14,7 +14,6 @@ from lodestar.errors import UsageError
 from lodestar.io import storage
 
 FILE = "checkpoint.pt"
-LOG = "epochs.jsonl"
 
 
 @dataclass(kw_only=True)
