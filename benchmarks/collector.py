@@ -184,12 +184,11 @@ def serve_as_fastapi(landing: str, port: str) -> None:
     from pydantic import Field
 
     from serving.collector.journal import Journal
-    from serving.collector.landing import Landing
-    from serving.collector.spool import Spool
+    from serving.collector.landing import Landing, open_spool
 
     event: Any = event_as_pydantic()
     app = FastAPI()
-    spool = Spool(Landing(landing), Path(landing, ".spool"), 30.0, lambda _: None)
+    spool = open_spool(Landing(landing), Path(landing, ".spool"), 30.0, lambda _: None)
     journal = Journal(spool)
 
     @app.post("/v1/events", status_code=202)

@@ -51,9 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> None:
     from serving.collector.app import App
     from serving.collector.journal import Journal
-    from serving.collector.landing import Landing
+    from serving.collector.landing import Landing, open_spool
     from serving.collector.metrics import Metrics
-    from serving.collector.spool import Spool
 
     graceful_shutdown.stop_on_signals("lodestar collect")
     host, port = options.http
@@ -66,7 +65,7 @@ def _serve(options: argparse.Namespace) -> None:
         sockets = [stack.enter_context(http_server.bind_socket(host, number, remedy)) for number in ports]
         load = Load(metrics.dropped, has_operators=len(sockets) > 1)
         try:
-            spool = Spool(Landing(options.landing), _spool_folder(options), options.part_seconds, metrics.published)
+            spool = open_spool(Landing(options.landing), _spool_folder(options), options.part_seconds, metrics.published)
         except OSError as error:
             message = f"the spool cannot be written ({error})"
             raise EnvironmentFault("E505", message, remedy="Give another LANDING or --spool that can be written.") from error

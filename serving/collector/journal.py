@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from serving.collector.spool import Spool
+from serving.spool import Spool
 
 GATHER_S = 0.005
 MAX_WAITING_BYTES = 64 << 20  # in memory, of requests without a response yet

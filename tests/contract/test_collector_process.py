@@ -99,7 +99,7 @@ def test_parts_go_to_an_object_store_and_wait_while_it_is_away(bucket: str, tmp_
     options = (f"{bucket}/landing", "--http", "127.0.0.1:0", "--part-seconds", "0.1", "--spool", tmp_path)
     there = os.environ["AWS_ENDPOINT_URL"]
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with collecting(*options, before="import serving.collector.spool as spool; spool.CLOSE_S = spool.RETRY_S = 0.1") as away:
+    with collecting(*options, before="import serving.spool as spool; spool.CLOSE_S = spool.RETRY_S = 0.1") as away:
         assert httpx.post(f"{away.address}/v1/events", json=event("e1")).status_code == 202
         wait_until(lambda: len(list(tmp_path.glob("events/*.full"))) == 1)
         code, _ = away.stop()

@@ -10,8 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
+from lodestar.data.readers.collector_parts import new_part
 from lodestar.io import storage
-from serving import impressions
+from serving import impressions, spool
 from serving.impressions import S3Log
 from tests.unit.test_impressions import shown
 
@@ -35,12 +36,24 @@ def dropped() -> list[int]:
     return []
 
 
+def left(folder: Path, suffix: str, rows: bytes = b"") -> Path:
+    """A part that a killed process left in its spool."""
+    (folder / impressions.STREAM).mkdir(mode=0o700, exist_ok=True)
+    part = folder / impressions.STREAM / f"{new_part()}{suffix}"
+    part.write_bytes(rows)
+    return part
+
+
+def waiting(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/*"))
+
+
 def test_what_is_left_goes_out_when_the_log_closes(address: str, tmp_path: Path, dropped: list[int]) -> None:
     log = S3Log(address=address, dropped=dropped.append, spool=tmp_path)
     log.append(shown("r1").rows())
     log.close()
     assert len(stored(address)) == 3
-    assert list(tmp_path.iterdir()) == []
+    assert waiting(tmp_path) == []
 
 
 def test_a_full_part_goes_out_at_once(address: str, tmp_path: Path, dropped: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +68,7 @@ def test_a_full_part_goes_out_at_once(address: str, tmp_path: Path, dropped: lis
 
 
 def test_what_a_killed_process_left_is_sent_by_the_next(address: str, tmp_path: Path, dropped: list[int]) -> None:
-    (tmp_path / f"host-{time.time_ns()}-abc.open").write_bytes(shown("r1").rows())
+    left(tmp_path, spool.OPEN_SUFFIX, shown("r1").rows())
     S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert len(stored(address)) == 3
 
@@ -69,8 +82,8 @@ def test_a_store_that_is_away_is_waited_for(
         log = S3Log(address=address, dropped=dropped.append, spool=tmp_path)
         log.append(shown("r1").rows())
         log.close()
-    assert "1 parts wait" in caplog.text
-    assert len(list(tmp_path.iterdir())) == 1
+    assert "1 wait" in caplog.text
+    assert len(waiting(tmp_path)) == 1
     assert dropped == []
     S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert len(stored(address)) == 3
@@ -82,12 +95,10 @@ def test_a_spool_that_is_full_gives_up_its_oldest_part_and_counts_it(
     rows = shown("r1").rows()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(impressions, "SPOOL_BYTES", 2 * len(rows))
-    for age in (3, 2, 1):
-        (tmp_path / f"host-{time.time_ns() - age * 10**9}-abc.jsonl").write_bytes(rows)
-    oldest = min(tmp_path.iterdir())
+    oldest, *_ = [left(tmp_path, spool.FULL_SUFFIX, rows) for _ in range(3)]
     S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
     assert dropped == [1]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(waiting(tmp_path)) == 2
     assert not oldest.exists()
 
 
@@ -114,7 +125,7 @@ def test_every_row_arrives_once_however_parts_are_cut(
     assert sorted((row["request_id"], row["position"]) for row in rows) == sorted(
         (f"r{number}", place) for number in range(300) for place in (1, 2)
     )
-    assert (dropped, list(tmp_path.iterdir())) == ([], [])
+    assert (dropped, waiting(tmp_path)) == ([], [])
 
 
 def test_a_store_that_hangs_holds_up_neither_rows_nor_the_end(tmp_path: Path, dropped: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +135,9 @@ def test_a_store_that_hangs_holds_up_neither_rows_nor_the_end(tmp_path: Path, dr
         answered.wait(WAIT_S)
 
     rows = shown("r1").rows()
-    for name, value in {"PART_BYTES": 1, "SPOOL_BYTES": 3 * len(rows), "CLOSE_S": 0.1}.items():
+    for name, value in {"PART_BYTES": 1, "SPOOL_BYTES": 3 * len(rows)}.items():
         monkeypatch.setattr(impressions, name, value)
+    monkeypatch.setattr(spool, "CLOSE_S", 0.1)
     monkeypatch.setattr(storage, "put", hang)
     log = S3Log(address="s3://models/hangs", dropped=dropped.append, spool=tmp_path)
     started = time.monotonic()
@@ -134,12 +146,12 @@ def test_a_store_that_hangs_holds_up_neither_rows_nor_the_end(tmp_path: Path, dr
     log.close()
     assert time.monotonic() - started < WAIT_S / 2
     assert dropped == [1] * 7
-    assert [part.read_bytes() for part in tmp_path.iterdir()] == [rows] * 3
+    assert [part.read_bytes() for part in waiting(tmp_path)] == [rows] * 3
     answered.set()
-    next(thread for thread in threading.enumerate() if thread.name == "impressions").join()
+    next(thread for thread in threading.enumerate() if thread.name == "spool").join()
 
 
 def test_what_no_part_holds_is_not_sent(address: str, tmp_path: Path, dropped: list[int]) -> None:
-    (tmp_path / f"host-{time.time_ns()}-abc.open").touch()
+    left(tmp_path, spool.OPEN_SUFFIX)
     S3Log(address=address, dropped=dropped.append, spool=tmp_path).close()
-    assert (stored(address), list(tmp_path.iterdir())) == ([], [])
+    assert (stored(address), waiting(tmp_path)) == ([], [])

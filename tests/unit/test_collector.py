@@ -12,14 +12,13 @@ import pytest
 
 from lodestar import schema
 from serving.collector import app as collect_app
-from serving.collector import spool as collect_spool
+from serving.collector import landing
 from serving.collector.app import MAX_BODY_BYTES, App
 from serving.collector.intake import MAX_ROWS, Intake
 from serving.collector.journal import Journal
-from serving.collector.landing import Landing
 from serving.collector.metrics import Metrics
-from serving.collector.spool import Spool
 from serving.http.connection_limits import Load
+from serving.spool import Spool
 
 EVENT = {schema.USER_ID: "u1", schema.EVENT_TYPE: "view", schema.ITEM_ID: "i1", schema.EVENT_TIME: "2024-01-01T12:00:00Z"}
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -30,7 +29,7 @@ class Collected:
 
     def __init__(self, folder: Path, key: str = "", origins: tuple[str, ...] = ()) -> None:
         self.folder, self.metrics = folder, Metrics()
-        self.spool = Spool(Landing(str(folder)), folder / ".spool", 3600, self.metrics.published)
+        self.spool = landing.open_spool(landing.Landing(str(folder)), folder / ".spool", 3600, self.metrics.published)
         self.journal = Journal(self.spool)
         self.app = App(self.journal, self.metrics, key, origins, Load())
 
@@ -205,7 +204,7 @@ def test_who_does_not_know_the_key_is_not_heard(tmp_path: Path) -> None:
 def test_when_too_much_waits_senders_are_put_off(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
     assert collected.ask("GET", "/v2/health/ready").json() == {"ready": True}
     with monkeypatch.context() as small:
-        small.setattr(collect_spool, "SPOOL_BYTES", 0)
+        small.setattr(Spool, "is_full", True)
         answer = collected.post(EVENT)
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "E506", "5")
         assert collected.ask("GET", "/v2/health/ready").status_code == 503

@@ -11,8 +11,7 @@ import pytest
 
 from lodestar.errors import EnvironmentFault
 from lodestar.io.private_folders import private_folder, private_folder_in, temporary_folder, workspace
-from serving.collector.landing import Landing
-from serving.collector.spool import Spool
+from serving.collector.landing import Landing, open_spool
 from serving.impressions import S3Log
 
 
@@ -57,7 +56,7 @@ def test_rows_that_wait_are_found_where_a_mount_has_given_them_to_a_group(system
     (folder / "part.open").write_text("row\n")
     for path in (folder.parent, folder):
         path.chmod(0o2770)
-    Spool(Landing(str(system / "landing")), folder.parent, 3600, print).close()
+    open_spool(Landing(str(system / "landing")), folder.parent, 3600, print).close()
     assert [file.read_bytes() for file in (system / "landing/events").iterdir()]
     assert [path.stat().st_mode & 0o7777 for path in (folder.parent, private_folder(folder))] == [0o700, 0o700]
 
@@ -102,7 +101,7 @@ with workspace() as folder:
 @pytest.mark.parametrize(
     "begin",
     [
-        lambda folder: Spool(Landing(str(folder)), folder / "spool", 3600, print),
+        lambda folder: open_spool(Landing(str(folder)), folder / "spool", 3600, print),
         lambda folder: S3Log(address="s3://nowhere/x", dropped=print, spool=folder / "spool"),
     ],
 )

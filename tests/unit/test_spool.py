@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from serving.collector import spool as collect_spool
+from serving import spool as spools
+from serving.collector import landing
 from serving.collector.landing import Landing
-from serving.collector.spool import Spool
+from serving.spool import Spool
 
 
 def spooled(folder: Path, part_s: float = 3600) -> tuple[Spool, threading.Event]:
     arrived = threading.Event()
-    return Spool(Landing(str(folder)), folder / ".spool", part_s, lambda _: arrived.set()), arrived
+    return landing.open_spool(Landing(str(folder)), folder / ".spool", part_s, lambda _: arrived.set()), arrived
 
 
 def landed(folder: Path) -> list[bytes]:
@@ -44,7 +45,7 @@ def test_a_part_that_somebody_writes_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_full_part_goes_out_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect_spool, "PART_BYTES", 4)
+    monkeypatch.setattr(landing, "PART_BYTES", 4)
     spool, arrived = spooled(tmp_path)
     spool.append({"events": b"123\n"})
     assert arrived.wait(20)
@@ -61,14 +62,16 @@ def test_an_old_part_goes_out(tmp_path: Path) -> None:
 
 
 def test_a_landing_that_refuses_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(collect_spool, "RETRY_S", 0.01)
+    monkeypatch.setattr(spools, "RETRY_S", 0.01)
+    monkeypatch.setattr(landing, "SPOOL_BYTES", 4)
     (tmp_path / "events").touch()
     spool, arrived = spooled(tmp_path, part_s=0.01)
     spool.append({"events": b"123\n"})
     while "parts were not published, 1 wait" not in caplog.text:
         assert not arrived.wait(0.01)
     assert spool.waiting_bytes == 4
+    assert spool.is_full
     (tmp_path / "events").unlink()
     assert arrived.wait(20)
     spool.close()
-    assert (landed(tmp_path), spool.waiting_bytes) == ([b"123\n"], 0)
+    assert (landed(tmp_path), spool.waiting_bytes, spool.is_full) == ([b"123\n"], 0, False)

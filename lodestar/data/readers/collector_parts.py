@@ -15,12 +15,18 @@ PART_SUFFIX = ".jsonl.gz"
 QUARANTINE = "quarantine"  # folder of bad Kafka messages, which are never read as rows
 # A collector closes a part at 32 MiB or after a batch from Kafka, which is below 128 MiB.
 MAX_PART_BYTES = 1 << 28
+_TIME_FORMAT = "%Y%m%dT%H%M%S%f"
 _NAME = re.compile(r"part-\d{8}T\d{12}Z-[0-9a-f]{12}\.jsonl\.gz", re.ASCII)
 
 
 def new_part() -> str:
     """A unique part name, without its suffix, that sorts by creation time (UTC)."""
-    return f"part-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:12]}"
+    return f"part-{datetime.now(UTC).strftime(_TIME_FORMAT)}Z-{uuid.uuid4().hex[:12]}"
+
+
+def created_at(name: str) -> datetime:
+    """Creation time (UTC) in the name of a part."""
+    return datetime.strptime(name.split("-")[1], f"{_TIME_FORMAT}%z")
 
 
 def is_part(path: Path) -> bool:
