@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from lodestar import schema
+from lodestar.data.contract.rules import KEY_TWICE, WRONG_TYPE
 from lodestar.errors import shorten
 from serving import requests
 from serving.collector import duplicate_keys
-from serving.collector.row_error import KEY_TWICE, WRONG_TYPE
-from serving.collector.validator import LATEST_AFTER, EventValidator, Rejection
+from serving.collector.row_error import Rejection
+from serving.collector.validator import LATEST_AFTER, EventValidator
 from serving.requests import InvalidRequest
 
 MAX_ROWS = 1000

@@ -22,7 +22,7 @@ from serving import requests
 from serving.collector.intake import TABLES, Intake, content_id, unfit
 from serving.collector.landing import Landing
 from serving.collector.metrics import Metrics
-from serving.collector.validator import Rejection
+from serving.collector.row_error import Rejection
 
 MAX_MESSAGE_BYTES, MAX_BATCH_BYTES = 1 << 20, 32 << 20
 DEAD_LETTER_BYTES = 8 << 20  # a quarantine part is published at this size; escaping may make a message six times as long

@@ -1,7 +1,14 @@
-"""Row errors of the collector, with the data contract's codes."""
+"""Row errors of the collector, with the codes of `lodestar.data.contract.rules`."""
 
-OUT_OF_RANGE, BAD_ID, IN_FUTURE, NAIVE = "E102", "E103", "E105", "E106"
-WRONG_TYPE, UNKNOWN_TYPE, TOO_LONG, KEY_TWICE = "E107", "E110", "E170", "E173"
+from typing import NamedTuple
+
+
+class Rejection(NamedTuple):
+    """The row error of a row that is refused: its code, the column (empty for the whole row), and a message."""
+
+    code: str
+    field: str
+    message: str
 
 
 class RowError(Exception):

@@ -4,9 +4,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from lodestar.data.contract import rules
-from serving.collector.row_error import NAIVE, OUT_OF_RANGE, WRONG_TYPE, RowError
+from lodestar.data.contract.rules import NAIVE, OUT_OF_RANGE, WRONG_TYPE
+from serving.collector.row_error import RowError
 
-_INTEGER, _AWARE, _NAIVE = (re.compile(pattern, re.ASCII) for pattern in (rules.INTEGER, rules.MOMENT, rules.NAIVE))
+_INTEGER, _AWARE, _NAIVE = (re.compile(pattern, re.ASCII) for pattern in (rules.INTEGER, rules.AWARE_TIME, rules.NAIVE_TIME))
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST, _END = (_1970 + timedelta(microseconds=time_us) for time_us in (rules.EARLIEST_US, rules.END_US))
 _LEAP_YEAR = 400  # stands for the year 0, which has no datetime

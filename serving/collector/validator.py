@@ -1,8 +1,8 @@
 """Row validator of the collector: it accepts the rows that `lodestar data ingest` accepts, with the same error codes.
 
 The batch validates whole columns by SQL, which is cheap per row of millions and far too slow for a request with one. So
-`lodestar.data.contract.rules` declares once what a value must be; Python functions are made from it here, SQL there, and a test holds both
-to the same results. The collector is stricter in two points: only `attrs` is nested, by one level, and a number beyond 64 bits is refused,
+`lodestar.data.contract.rules` declares once what a row must be; Python functions are made from it here, SQL there, and tests hold both to
+the same results. The collector is stricter in two points: only `attrs` is nested, by one level, and a number beyond 64 bits is refused,
 where the batch reads its digits from the text.
 """
 
@@ -11,16 +11,28 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from math import inf, nextafter
-from typing import Any, NamedTuple
+from math import inf
+from typing import Any
 
 import orjson
 
 from lodestar import schema
 from lodestar.data.contract import row_errors, rules
+from lodestar.data.contract.rules import (
+    BAD_ID,
+    KEY_TWICE,
+    OUT_OF_RANGE,
+    TOO_LONG,
+    WRONG_TYPE,
+    AnyOf,
+    ColumnRule,
+    KnownType,
+    NotInFuture,
+    RequiredColumn,
+)
 from lodestar.errors import Location
 from serving.collector import duplicate_keys
-from serving.collector.row_error import BAD_ID, IN_FUTURE, KEY_TWICE, OUT_OF_RANGE, TOO_LONG, UNKNOWN_TYPE, WRONG_TYPE, RowError
+from serving.collector.row_error import Rejection, RowError
 from serving.collector.timestamps import Timestamp, parse_timestamp
 
 MAX_UTF8_BYTES_PER_CHARACTER = 4  # of a character in UTF-8
@@ -35,7 +47,6 @@ BOOLEAN_WORDS = frozenset((*rules.TRUE, *rules.FALSE))
 SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
 _NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
 _LARGE = 10**18
-_LARGEST_EXACT = nextafter(rules.NOT_EXACT, 0)
 _NESTED = frozenset((dict, list))
 NO_NAMES: frozenset[str] = frozenset()
 NOT_PLAIN = "attrs is an object of plain values"
@@ -43,27 +54,18 @@ NOT_PLAIN = "attrs is an object of plain values"
 Convert = Callable[[Any], Any]
 
 
-class Rejection(NamedTuple):
-    """A row error: its code, the column (empty for the whole row), and a message."""
-
-    code: str
-    field: str
-    message: str
-
-
 class EventValidator:
     """Validates and converts rows of one table, events or impressions, for the landing."""
 
     def __init__(self, table: schema.Table) -> None:
         self.table = table
-        self._columns = tuple(
-            (column.name, _conversion(column), _if_missing(column)) for column in table.columns if column.name != schema.INGESTED_AT
-        )
+        columns = (rule for rule in rules.RULES[table.name].columns if rule.name != schema.INGESTED_AT)
+        self._columns = tuple((rule.name, _conversion(rule), "" if rule.alternative else rule.missing) for rule in columns)
         self._convert = {name: convert for name, convert, _ in self._columns}
         self._required = frozenset(name for name, _, missing in self._columns if missing)
         self._names = frozenset(table.names)
-        self._time_column = schema.EVENT_TIME if table is schema.EVENTS else schema.SHOWN_AT
-        self._needs = {str(kind): tuple(need for need in rules.REQUIRED_COLUMNS if kind in need.types) for kind in schema.EventType}
+        self._not_in_future, self._any_of, self._known_type, self._needs = _row_rules(table)
+        self._time_column, (self._user, self._session) = self._not_in_future.column, self._any_of.columns
 
     def row(self, given: Any, latest: datetime, ingested_at: str) -> dict[str, Any] | Rejection:
         """The converted row, with the contract's columns and `ingested_at`, or its rejection; a time after `latest` is E105."""
@@ -73,7 +75,7 @@ class EventValidator:
             kept = self._kept(given)
             kept[self._time_column], when = kept[self._time_column]
             if when > latest:
-                raise RowError(IN_FUTURE, field=self._time_column)  # noqa: TRY301  # saves a function call per row
+                raise RowError(self._not_in_future.code, field=self._time_column)  # noqa: TRY301  # saves a function call per row
             self._check_across(kept)
         except RowError as error:
             return self._rejection(error, error.field, given)
@@ -115,12 +117,12 @@ class EventValidator:
 
     def _check_across(self, row: Mapping[str, Any]) -> None:
         """Rules over several columns, in the order of the batch: E103 without a user and session, E110 for an unknown event type."""
-        if schema.USER_ID not in row and schema.SESSION_ID not in row:
-            raise RowError(BAD_ID, field=schema.USER_ID)
-        if self.table is schema.EVENTS:
-            needs = self._needs.get(row[schema.EVENT_TYPE])
+        if self._user not in row and self._session not in row:
+            raise RowError(self._any_of.code, field=self._user)
+        if self._known_type is not None:
+            needs = self._needs.get(row[self._known_type.column])
             if needs is None:
-                raise RowError(UNKNOWN_TYPE, field=schema.EVENT_TYPE)
+                raise RowError(self._known_type.code, field=self._known_type.column)
             for need in needs:
                 if need.column not in row:
                     raise RowError(need.code, field=need.column)
@@ -134,22 +136,26 @@ class EventValidator:
         return Rejection(error.code, field, row_errors.bad_row(error.code, self.table, location).message)
 
 
-def _if_missing(column: schema.Column) -> str:
-    """The error code of a row without the column, empty if it is optional; a session in place of the user is checked later."""
-    if not column.required or column.name == schema.USER_ID:
-        return ""
-    return BAD_ID if column.kind is schema.Kind.ID else WRONG_TYPE
+def _row_rules(table: schema.Table) -> tuple[NotInFuture, AnyOf, KnownType | None, dict[str, tuple[RequiredColumn, ...]]]:
+    """The row rules of a table by kind, columns required by type under their type; TypeError for a kind that is not checked here."""
+    found = rules.RULES[table.name].rows
+    if unchecked := [rule for rule in found if not isinstance(rule, NotInFuture | AnyOf | KnownType | RequiredColumn)]:
+        raise TypeError(f"the collector has no check for {unchecked}")
+    required = [rule for rule in found if isinstance(rule, RequiredColumn)]
+    not_in_future = next(rule for rule in found if isinstance(rule, NotInFuture))
+    any_of = next(rule for rule in found if isinstance(rule, AnyOf))
+    known_type = next((rule for rule in found if isinstance(rule, KnownType)), None)
+    kinds = known_type.choices if known_type else ()
+    return not_in_future, any_of, known_type, {kind: tuple(rule for rule in required if kind in rule.types) for kind in kinds}
 
 
-def _conversion(column: schema.Column) -> Convert:
+def _conversion(rule: ColumnRule) -> Convert:
     """The conversion of a column's values: to what is written, None for an empty value, RowError for an invalid one."""
-    if column.kind is schema.Kind.TEXT and column.choices:
-        return partial(_choice, frozenset(column.choices))
-    low, high = -inf if column.low is None else column.low, inf if column.high is None else column.high
-    if column.kind is schema.Kind.FLOAT:
-        return partial(_float, max(low, -_LARGEST_EXACT), min(high, _LARGEST_EXACT))
-    if column.kind is schema.Kind.INT:
-        return partial(_int, low, high)
+    if rule.kind is schema.Kind.TEXT and rule.choices:
+        return partial(_choice, frozenset(rule.choices))
+    if rule.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
+        low, high = -inf if rule.low is None else rule.low, inf if rule.high is None else rule.high
+        return partial(_float if rule.kind is schema.Kind.FLOAT else _int, low, high)
     plain: dict[schema.Kind, Convert] = {
         schema.Kind.ID: _id,
         schema.Kind.TEXT: _text,
@@ -157,7 +163,7 @@ def _conversion(column: schema.Column) -> Convert:
         schema.Kind.BOOL: _bool,
         schema.Kind.STRING_MAP: _attributes,
     }
-    return plain[column.kind]
+    return plain[rule.kind]
 
 
 def _written(value: Any) -> str:

@@ -11,7 +11,8 @@ from lodestar import schema
 from serving.collector.intake import Intake
 from serving.collector.kafka import DEAD_LETTER_BYTES, MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, Config, KafkaConsumer, validate_message
 from serving.collector.metrics import Metrics
-from serving.collector.validator import EventValidator, Rejection
+from serving.collector.row_error import Rejection
+from serving.collector.validator import EventValidator
 
 ROW = {schema.USER_ID: "u1", schema.ITEM_ID: "i1", schema.EVENT_TYPE: "view", schema.EVENT_TIME: "2024-01-01T12:00:00Z"}
 

@@ -1,6 +1,6 @@
 """Convert text to typed values by SQL that DuckDB runs over whole columns: a value where it is valid, else a row error's code.
 
-The rules are in `rules`. Integers in a time column count from 1970 in the unit that most values of its first batch fit.
+All of it comes from the rules of `rules`. Integers in a time column count from 1970 in the unit that most values of its first batch fit.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.contract import rules
-from lodestar.data.contract.rules import EPOCHS, Epoch
+from lodestar.data.contract.rules import BAD_ID, EPOCHS, KEY_TWICE, NAIVE, OUT_OF_RANGE, TOO_LONG, WRONG_TYPE, ColumnRule, Epoch
 from lodestar.errors import DataError, Location
 
 
@@ -66,7 +66,7 @@ def prepare(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.
         plain = values.cast(arrow_type, safe=not (pa.types.is_timestamp(kind) or pa.types.is_integer(kind)))
         plain.validate(full=True)
     except pa.ArrowNotImplementedError as error:
-        raise DataError("E107", f"{kind} is no type for it", remedy="Write text, numbers or lists of text.", place=place) from error
+        raise DataError(WRONG_TYPE, f"{kind} is no type for it", remedy="Write text, numbers or lists of text.", place=place) from error
     except pa.ArrowInvalid as error:
         raise DataError("E104", f"the text is not UTF-8 ({error})", remedy="Convert it.", place=place) from error
     return plain
@@ -83,47 +83,47 @@ def epoch(database: Any, table: str, column: schema.Column) -> Epoch | None:
     return EPOCHS[found.index(max(found))]
 
 
-def conversion(column: schema.Column, kind: "pa.DataType", counts: Epoch | None, most_bytes: int = rules.MAX_VALUE_BYTES) -> Conversion:
+def conversion(rule: ColumnRule, kind: "pa.DataType", counts: Epoch | None, most_bytes: int = rules.MAX_VALUE_BYTES) -> Conversion:
     """The conversion of a column that `prepare` returned as Arrow type `kind`; E170 where a value has more than `most_bytes` bytes.
 
     `counts` is the unit of its integer timestamps, None for ISO 8601.
     """
-    name = quoted(column.name)
-    if column.kind is schema.Kind.ID:
-        return _id_conversion(name, column)
+    name = quoted(rule.name)
+    if rule.kind is schema.Kind.ID:
+        return _id_conversion(name, rule)
     if pa.types.is_string(kind):
         text = f"nullif(trim({name}), '')"
-        found = _text_conversion(text, column, counts, most_bytes)
-        return Conversion(value=found.value, fault=f"CASE WHEN strlen({text}) > {most_bytes} THEN 'E170' ELSE ({found.fault}) END")
+        found = _text_conversion(text, rule, counts, most_bytes)
+        return Conversion(value=found.value, fault=f"CASE WHEN strlen({text}) > {most_bytes} THEN '{TOO_LONG}' ELSE ({found.fault}) END")
     if pa.types.is_timestamp(kind):
         value = f"epoch_us({name})"
-        return Conversion(value=value, fault=_fault(f"{name} IS NULL", column, *_out_of_bounds(value, column)))
+        return Conversion(value=value, fault=_fault(f"{name} IS NULL", rule, *_out_of_bounds(value, rule)))
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        return _bounded_conversion(f"nullif({name}, 'nan')" if pa.types.is_floating(kind) else name, column)
-    return _nested_conversion(name, column, most_bytes)
+        return _bounded_conversion(f"nullif({name}, 'nan')" if pa.types.is_floating(kind) else name, rule)
+    return _nested_conversion(name, rule, most_bytes)
 
 
-def _nested_conversion(name: str, column: schema.Column, most_bytes: int) -> Conversion:
+def _nested_conversion(name: str, rule: ColumnRule, most_bytes: int) -> Conversion:
     """The conversion of lists and maps of a typed file; their size is that of the values plus one byte each."""
-    if column.kind is schema.Kind.STRING_MAP:
-        return _entries_conversion(name, column, most_bytes)
-    if column.kind is schema.Kind.FLOAT_LIST:
-        cases = [f"WHEN 4 * len({name}) > {most_bytes} THEN 'E170'", f"WHEN {_has_no_number(name)} THEN 'E102'"]
+    if rule.kind is schema.Kind.STRING_MAP:
+        return _entries_conversion(name, rule, most_bytes)
+    if rule.kind is schema.Kind.FLOAT_LIST:
+        cases = [f"WHEN 4 * len({name}) > {most_bytes} THEN '{TOO_LONG}'", f"WHEN {_has_no_number(name)} THEN '{OUT_OF_RANGE}'"]
     else:
-        cases = [f"WHEN {_size(name, 'one')} > {most_bytes} THEN 'E170'"] if column.kind is schema.Kind.TEXT_LIST else []
-    return Conversion(value=name, fault=_fault(f"{name} IS NULL", column, *cases))
+        cases = [f"WHEN {_size(name, 'one')} > {most_bytes} THEN '{TOO_LONG}'"] if rule.kind is schema.Kind.TEXT_LIST else []
+    return Conversion(value=name, fault=_fault(f"{name} IS NULL", rule, *cases))
 
 
-def _entries_conversion(name: str, column: schema.Column, most_bytes: int) -> Conversion:
+def _entries_conversion(name: str, rule: ColumnRule, most_bytes: int) -> Conversion:
     """The conversion of a typed file's map, read as a list of entries: E173 for a duplicate key, E107 for a null one."""
     keys = f"list_transform({name}, lambda one: one.key)"
     is_good = f"len({keys}) = len(list_distinct({keys}))"
     cases = [
-        f"WHEN {_size(name, 'one.key', 'one.value')} > {most_bytes} THEN 'E170'",
-        f"WHEN len({keys}) > len(list_filter({keys}, lambda one: one IS NOT NULL)) THEN 'E107'",
-        f"WHEN NOT {is_good} THEN 'E173'",
+        f"WHEN {_size(name, 'one.key', 'one.value')} > {most_bytes} THEN '{TOO_LONG}'",
+        f"WHEN len({keys}) > len(list_filter({keys}, lambda one: one IS NOT NULL)) THEN '{WRONG_TYPE}'",
+        f"WHEN NOT {is_good} THEN '{KEY_TWICE}'",
     ]
-    return Conversion(value=f"CASE WHEN {is_good} THEN map_from_entries({name}) END", fault=_fault(f"{name} IS NULL", column, *cases))
+    return Conversion(value=f"CASE WHEN {is_good} THEN map_from_entries({name}) END", fault=_fault(f"{name} IS NULL", rule, *cases))
 
 
 def _size(values: str, *parts: str) -> str:
@@ -135,15 +135,15 @@ def _has_no_number(values: str) -> str:
     return f"len(list_filter({values}, lambda one: one IS NULL OR NOT isfinite(one))) > 0"
 
 
-def _text_conversion(text: str, column: schema.Column, counts: Epoch | None, most_bytes: int) -> Conversion:
+def _text_conversion(text: str, rule: ColumnRule, counts: Epoch | None, most_bytes: int) -> Conversion:
     """The conversion of a text value to the column's kind, but an id."""
-    if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
-        return _number_conversion(f"nullif(regexp_replace({text}, '^{rules.NOT_A_NUMBER}$', ''), '')", column)
-    if column.kind is schema.Kind.TIME:
-        return _time_conversion(text, column, counts)
+    if rule.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
+        return _number_conversion(f"nullif(regexp_replace({text}, '^{rules.NOT_A_NUMBER}$', ''), '')", rule)
+    if rule.kind is schema.Kind.TIME:
+        return _time_conversion(text, rule, counts)
     json = f"TRY_CAST({text} AS JSON)"
-    if column.kind is schema.Kind.STRING_MAP:
-        return _pairs_conversion(text, json, column, most_bytes)
+    if rule.kind is schema.Kind.STRING_MAP:
+        return _pairs_conversion(text, json, rule, most_bytes)
     low = f"lower({text})"
     values = {
         schema.Kind.TEXT: text,
@@ -152,15 +152,15 @@ def _text_conversion(text: str, column: schema.Column, counts: Epoch | None, mos
             CASE WHEN starts_with({text}, '[') THEN TRY_CAST({json} AS VARCHAR[]) ELSE string_split({text}, '|') END""",
         schema.Kind.FLOAT_LIST: f"TRY_CAST({json} AS FLOAT[])",
     }
-    value = values[column.kind]
-    cases = [f"WHEN {value} IS NULL THEN 'E107'"]
-    if column.kind is schema.Kind.TEXT_LIST:
-        cases.append(f"WHEN {_has_inexact(text, json, '$[*]')} THEN 'E107'")
-    if column.kind is schema.Kind.FLOAT_LIST:
-        cases.append(f"WHEN {_has_no_number(value)} THEN 'E102'")
-    if column.choices:
-        cases.append(f"WHEN {value} NOT IN ({texts(column.choices)}) THEN 'E102'")
-    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+    value = values[rule.kind]
+    cases = [f"WHEN {value} IS NULL THEN '{WRONG_TYPE}'"]
+    if rule.kind is schema.Kind.TEXT_LIST:
+        cases.append(f"WHEN {_has_inexact(text, json, '$[*]')} THEN '{WRONG_TYPE}'")
+    if rule.kind is schema.Kind.FLOAT_LIST:
+        cases.append(f"WHEN {_has_no_number(value)} THEN '{OUT_OF_RANGE}'")
+    if rule.choices:
+        cases.append(f"WHEN {value} NOT IN ({texts(rule.choices)}) THEN '{OUT_OF_RANGE}'")
+    return Conversion(value=value, fault=_fault(f"{text} IS NULL", rule, *cases))
 
 
 def _has_inexact(text: str, json: str, path: str) -> str:
@@ -170,64 +170,62 @@ def _has_inexact(text: str, json: str, path: str) -> str:
     return f"CASE WHEN regexp_matches({text}, '{rules.LARGE_ELEMENT}') THEN {has_one} ELSE false END"
 
 
-def _pairs_conversion(text: str, json: str, column: schema.Column, most_bytes: int) -> Conversion:
+def _pairs_conversion(text: str, json: str, rule: ColumnRule, most_bytes: int) -> Conversion:
     """The conversion of a JSON object of texts; a duplicate key (E173) must be found first, as DuckDB ends the query on one."""
     is_object = f"starts_with({text}, '{{') AND {json} IS NOT NULL"
     keys = f"CASE WHEN {is_object} THEN json_keys({json}) END"
     is_unique = f"len({keys}) = len(list_distinct({keys}))"
     value = f"CASE WHEN {is_object} AND {is_unique} THEN TRY_CAST({json} AS MAP(VARCHAR, VARCHAR)) END"
-    cases = [f"WHEN NOT {is_unique} THEN 'E173'", f"WHEN {value} IS NULL THEN 'E107'"]
-    cases.append(f"WHEN {_has_inexact(text, json, '$.*')} THEN 'E107'")
+    cases = [f"WHEN NOT {is_unique} THEN '{KEY_TWICE}'", f"WHEN {value} IS NULL THEN '{WRONG_TYPE}'"]
+    cases.append(f"WHEN {_has_inexact(text, json, '$.*')} THEN '{WRONG_TYPE}'")
     if most_bytes == rules.MAX_SENT_BYTES:
-        cases.append(f"WHEN len({keys}) > {rules.MAX_PAIRS} THEN 'E170'")
-    return Conversion(value=value, fault=_fault(f"{text} IS NULL", column, *cases))
+        cases.append(f"WHEN len({keys}) > {rules.MAX_PAIRS} THEN '{TOO_LONG}'")
+    return Conversion(value=value, fault=_fault(f"{text} IS NULL", rule, *cases))
 
 
-def _fault(missing: str, column: schema.Column, *cases: str) -> str:
-    """SQL of a value's code: E107 where a required value is missing, else the first case that holds, else NULL."""
-    absent = "'E107'" if column.required else "NULL"
-    return " ".join(("CASE WHEN", missing, "THEN", absent, *cases, "END"))
+def _fault(missing: str, rule: ColumnRule, *cases: str) -> str:
+    """SQL of a value's code: the rule's own where a value is missing, else the first case that holds, else NULL."""
+    return " ".join(("CASE WHEN", missing, "THEN", _if_missing(rule), *cases, "END"))
 
 
-def _id_conversion(name: str, column: schema.Column) -> Conversion:
+def _if_missing(rule: ColumnRule) -> str:
+    return f"'{rule.missing}'" if rule.missing else "NULL"
+
+
+def _id_conversion(name: str, rule: ColumnRule) -> Conversion:
     missing = f"(trim(coalesce({name}, '')) = '' OR {name} IN ({texts(rules.NOT_AN_ID)}))"
-    absent = "'E103'" if column.required else "NULL"
     return Conversion(
         value=f"CASE WHEN NOT {missing} THEN {name} END",
-        fault=f"CASE WHEN {missing} THEN {absent} WHEN strlen({name}) > {schema.MAX_ID_BYTES} THEN 'E103' END",
+        fault=_fault(missing, rule, f"WHEN strlen({name}) > {schema.MAX_ID_BYTES} THEN '{BAD_ID}'"),
     )
 
 
-def _number_conversion(text: str, column: schema.Column) -> Conversion:
-    is_whole = column.kind is schema.Kind.INT
+def _number_conversion(text: str, rule: ColumnRule) -> Conversion:
+    is_whole = rule.kind is schema.Kind.INT
     pattern, kind = (rules.WHOLE, "BIGINT") if is_whole else (rules.NUMBER, "DOUBLE")
     value = f"CASE WHEN regexp_full_match({text}, '{pattern}') THEN TRY_CAST({text} AS {kind}) END"
-    return _bounded_conversion(value, column, f"WHEN {text} IS NOT NULL AND {value} IS NULL THEN 'E107'")
+    return _bounded_conversion(value, rule, f"WHEN {text} IS NOT NULL AND {value} IS NULL THEN '{WRONG_TYPE}'")
 
 
-def _bounded_conversion(value: str, column: schema.Column, *cases: str) -> Conversion:
-    """The conversion of a number: E102 outside the column's bounds or what a float keeps exactly."""
-    not_finite = (
-        [f"WHEN NOT isfinite({value}) OR abs({value}) >= {rules.NOT_EXACT} THEN 'E102'"] if column.kind is schema.Kind.FLOAT else []
-    )
-    absent = "'E107'" if column.required else "NULL"
-    whens = (*cases, *not_finite, *_out_of_bounds(value, column), f"WHEN {value} IS NULL THEN {absent}")
+def _bounded_conversion(value: str, rule: ColumnRule, *cases: str) -> Conversion:
+    """The conversion of a number: E102 outside the column's bounds; a NaN is above them."""
+    whens = (*cases, *_out_of_bounds(value, rule), f"WHEN {value} IS NULL THEN {_if_missing(rule)}")
     return Conversion(value=value, fault=f"CASE {' '.join(whens)} END")
 
 
-def _out_of_bounds(value: str, column: schema.Column) -> list[str]:
-    low, high = rules.bounds(column)
-    return [f"WHEN {value} {sign} {bound} THEN 'E102'" for sign, bound in (("<", low), (">", high)) if bound is not None]
+def _out_of_bounds(value: str, rule: ColumnRule) -> list[str]:
+    bounds = (("<", rule.low), (">", rule.high))
+    return [f"WHEN {value} {sign} {bound} THEN '{OUT_OF_RANGE}'" for sign, bound in bounds if bound is not None]
 
 
-def _time_conversion(text: str, column: schema.Column, counts: Epoch | None) -> Conversion:
+def _time_conversion(text: str, rule: ColumnRule, counts: Epoch | None) -> Conversion:
     """The conversion of a timestamp: ISO 8601 with an offset (E106 without), or integers in one unit since 1970."""
-    naive = f"WHEN regexp_full_match({text}, '{rules.NAIVE}') THEN 'E106'"
+    naive = f"WHEN regexp_full_match({text}, '{rules.NAIVE_TIME}') THEN '{NAIVE}'"
     if counts is None:
-        value = f"CASE WHEN regexp_full_match({text}, '{rules.MOMENT}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
+        value = f"CASE WHEN regexp_full_match({text}, '{rules.AWARE_TIME}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
     else:
         number = f"TRY_CAST({text} AS BIGINT)"
         value = f"CASE WHEN regexp_full_match({text}, '{rules.INTEGER}') AND {counts.covers(number)} THEN {number} * {counts.unit_us} END"
     return Conversion(
-        value=value, fault=_fault(f"{text} IS NULL", column, naive, f"WHEN {value} IS NULL THEN 'E107'", *_out_of_bounds(value, column))
+        value=value, fault=_fault(f"{text} IS NULL", rule, naive, f"WHEN {value} IS NULL THEN '{WRONG_TYPE}'", *_out_of_bounds(value, rule))
     )

@@ -13,7 +13,7 @@ from lodestar.data.contract import rules
 from lodestar.data.contract.conversions import Conversion, conversion, epoch, prepare, quoted, texts
 from lodestar.data.contract.defaults import SQL_TYPES
 from lodestar.data.contract.quarantine import ERROR, ROW, BadRow
-from lodestar.data.contract.rules import Epoch
+from lodestar.data.contract.rules import AnyOf, ColumnRule, Epoch, KnownType, LengthIs, NotInFuture, RequiredColumn, RowRule
 from lodestar.data.readers.source import Source
 
 RAW = "raw"
@@ -25,6 +25,7 @@ class RowValidator:
 
     def __init__(self, database: Any, table: schema.Table, columns: Sequence[schema.Column], target: str, now_us: int) -> None:
         self._database, self._table, self._columns, self._target, self._now_us = database, table, tuple(columns), target, now_us
+        self._rules = {rule.name: rule for rule in rules.RULES[table.name].columns}
         self._epochs: dict[tuple[str, str], Epoch | None] = {}
         self.num_rows = 0
         types = ", ".join(f"{quoted(column.name)} {SQL_TYPES[column.kind]}" for column in columns)
@@ -59,13 +60,15 @@ class RowValidator:
         for column in present:
             kind = shape.field(column.name).type
             counts = self._epoch(source, column) if column.kind is schema.Kind.TIME and pa.types.is_string(kind) else None
-            found = conversion(_as_required(column, names), kind, counts, most_bytes)
+            found = conversion(_rule_for(self._rules[column.name], names), kind, counts, most_bytes)
             if column.name + INEXACT in shape.names:
-                found = replace(found, fault=f"CASE WHEN {quoted(column.name + INEXACT)} THEN 'E107' ELSE ({found.fault}) END")
+                found = replace(
+                    found, fault=f"CASE WHEN {quoted(column.name + INEXACT)} THEN '{rules.WRONG_TYPE}' ELSE ({found.fault}) END"
+                )
             conversions[column.name] = found
         values = "".join(f", {found.value} AS {quoted(name)}" for name, found in conversions.items())
         faults = "".join(f", ({found.fault}) || ':{name}' AS {quoted(name + '?')}" for name, found in conversions.items())
-        errors = ", ".join([*(quoted(name + "?") for name in names), *_cross_column_checks(self._table, names, self._now_us), "NULL"])
+        errors = ", ".join([*(quoted(name + "?") for name in names), *_row_checks(self._table, names, self._now_us), "NULL"])
         selected = "".join(f", {quoted(name)}" for name in names)
         return f"""
             INSERT INTO {self._target} ({ROW}{selected}, {ERROR})
@@ -93,40 +96,38 @@ def _inexact(column: schema.Column, source: Source, values: "pa.ChunkedArray") -
     return flags if flags.any() else None
 
 
-def _as_required(column: schema.Column, names: Sequence[str]) -> schema.Column:
-    """The column as this file requires it: user_id is optional beside session_id."""
-    if column.name != schema.USER_ID or schema.SESSION_ID not in names:
-        return column
-    return schema.Column(name=column.name, kind=column.kind)
+def _rule_for(rule: ColumnRule, names: Sequence[str]) -> ColumnRule:
+    """The rule of a column in a file with these columns: no value is needed beside the alternative."""
+    return replace(rule, missing="") if rule.alternative in names else rule
 
 
-def _cross_column_checks(table: schema.Table, names: Sequence[str], now_us: int) -> list[str]:
-    """SQL of the codes of checks across columns: E105, E103, E130, and those of event types."""
-    cases = []
-    known_us = f"coalesce({quoted(schema.INGESTED_AT)}, {now_us})" if schema.INGESTED_AT in names else str(now_us)
-    for name in (name for name in (schema.EVENT_TIME, schema.SHOWN_AT) if name in names):
-        cases.append(f"CASE WHEN {quoted(name)} > {known_us} + {rules.MAX_CLOCK_SKEW_US} THEN 'E105:{name}' END")
-    if table in (schema.EVENTS, schema.IMPRESSIONS) and schema.SESSION_ID in names:
-        missing = " AND ".join(f"{quoted(name)} IS NULL" for name in (schema.USER_ID, schema.SESSION_ID) if name in names)
-        cases.append(f"CASE WHEN {missing} THEN 'E103:{schema.USER_ID if schema.USER_ID in names else schema.SESSION_ID}' END")
-    if table is schema.ITEM_CONTENT and {schema.DIM, schema.EMBEDDING} <= set(names):
-        length = f"len({quoted(schema.EMBEDDING)})"
-        cases.append(f"CASE WHEN {quoted(schema.DIM)} <> {length} THEN 'E130:{schema.DIM}' END")
-    return cases + (_event_type_checks(names) if schema.EVENT_TYPE in names else [])
+def _row_checks(table: schema.Table, names: Sequence[str], now_us: int) -> list[str]:
+    """SQL of the codes of the row rules that apply to a file with these columns, in their order."""
+    checks = [_row_check(rule, names, now_us) for rule in rules.RULES[table.name].rows]
+    return [check for check in checks if check]
 
 
-def _event_type_checks(names: Sequence[str]) -> list[str]:
-    """SQL of the codes of unknown event types (E110) and of missing columns that a type requires (E103, E111)."""
-    kind = quoted(schema.EVENT_TYPE)
-    unknown = f"CASE WHEN {kind} NOT IN ({texts(schema.EventType)}) THEN 'E110:{schema.EVENT_TYPE}' END"
-    required = (column for column in rules.REQUIRED_COLUMNS if column.column in names)
-    return [
-        unknown,
-        *(
-            f"CASE WHEN {kind} IN ({texts(column.types)}) AND {quoted(column.column)} IS NULL THEN '{column.code}:{column.column}' END"
-            for column in required
-        ),
-    ]
+def _row_check(rule: RowRule, names: Sequence[str], now_us: int) -> str:
+    """SQL of a row rule's code and column where it is broken, else NULL; empty if the file lacks the columns that it is about."""
+    match rule:
+        case NotInFuture():
+            needed, column = {rule.column}, rule.column
+            known_us = f"coalesce({quoted(schema.INGESTED_AT)}, {now_us})" if schema.INGESTED_AT in names else str(now_us)
+            broken = f"{quoted(rule.column)} > {known_us} + {rules.MAX_CLOCK_SKEW_US}"
+        case AnyOf():
+            present = [name for name in rule.columns if name in names]
+            needed, column = {rule.columns[-1]}, next(iter(present), "")
+            broken = " AND ".join(f"{quoted(name)} IS NULL" for name in present)
+        case LengthIs():
+            needed, column = {rule.column, rule.values}, rule.column
+            broken = f"{quoted(rule.column)} <> len({quoted(rule.values)})"
+        case KnownType():
+            needed, column = {rule.column}, rule.column
+            broken = f"{quoted(rule.column)} NOT IN ({texts(rule.choices)})"
+        case RequiredColumn():
+            needed, column = {rule.column, schema.EVENT_TYPE}, rule.column
+            broken = f"{quoted(schema.EVENT_TYPE)} IN ({texts(rule.types)}) AND {quoted(rule.column)} IS NULL"
+    return f"CASE WHEN {broken} THEN '{rule.code}:{column}' END" if needed <= set(names) else ""
 
 
 def _value_text(batch: "pa.Table", column: str, row: int) -> str:

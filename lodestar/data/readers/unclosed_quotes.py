@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lodestar.data.contract import rules
 
-_KINDS = tuple(re.compile(pattern, re.ASCII) for pattern in (rules.MOMENT, rules.NAIVE, rules.INTEGER))
+_KINDS = tuple(re.compile(pattern, re.ASCII) for pattern in (rules.AWARE_TIME, rules.NAIVE_TIME, rules.INTEGER))
 
 
 def unclosed_quote_lines(record: Sequence[str], delimiter: str, width: int) -> int:
