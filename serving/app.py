@@ -19,13 +19,26 @@ from lodestar.errors import DataError
 from serving import kserve_v2, metrics, requests
 from serving.feature_log import RecommendResponse
 from serving.http import asgi
-from serving.http.asgi import METRICS, OCTETS, Handler, Operators, Receive, Reply, Request, Scope, Send, constant_json, readiness_json
+from serving.http.asgi import (
+    OCTETS,
+    Handler,
+    Operators,
+    Receive,
+    Reply,
+    Request,
+    Scope,
+    Send,
+    constant_json,
+    health_handlers,
+    public_operators,
+    readiness_json,
+)
 from serving.http.connection_limits import Load
 from serving.predictor import Predictor
 from serving.request_queue import RequestQueue
 from serving.requests import InvalidRequest, RecommendRequest
+from serving.routes import OPERATORS, PREDICTOR, RECOMMEND
 
-RECOMMEND = "/v1/recommend"
 MAX_BODY_BYTES = 1 << 20
 SERVER, PLATFORM = "lodestar", "lodestar-onnx"
 KSERVE_PATHS = ("/v1/models", "/v2")
@@ -46,30 +59,23 @@ class App:
         self.predictor, self.model = predictor, model
         self._queue = RequestQueue(predictor)
         self._model_json = {"name": model, "digest": predictor.digest, "arm": predictor.arm}
-        # By path: the route's label in the metrics, and a handler for each method.
-        health = {
-            "/": constant_json({"status": "alive"}),
-            "/v2/health/live": constant_json({"live": True}),
-            "/v2/health/ready": readiness_json(load, {}),
+        operators: dict[str, Handler] = {**health_handlers(load), "metrics": self._metrics}
+        self.operators = Operators({route.path: operators[route.handler] for route in OPERATORS})
+        handlers: dict[str, Handler] = {
+            **operators,
+            "recommend": self._recommend,
+            "models": constant_json({"models": [model]}),
+            "model_ready": readiness_json(load, {"name": model}),
+            "predict": self._predict,
+            "server": constant_json({"name": SERVER, "version": version(DISTRIBUTION), "extensions": ["binary_tensor_data"]}),
+            "model_metadata": constant_json(self._model_metadata()),
+            "infer": self._infer,
         }
-        self.operators = Operators({**health, METRICS: self._metrics})
-        public = health if load.has_operators else {**health, METRICS: self._metrics}
+        # By path: the route's label in the metrics, and a handler for its method.
         self._routes: dict[str, tuple[str, dict[str, Handler]]] = {
-            **{path: (path, {"GET": handler}) for path, handler in public.items()},
-            RECOMMEND: (RECOMMEND, {"GET": self._recommend}),
-            "/v1/models": ("/v1/models", {"GET": constant_json({"models": [model]})}),
-            f"/v1/models/{model}": ("v1", {"GET": readiness_json(load, {"name": model})}),
-            f"/v1/models/{model}:predict": ("v1:predict", {"POST": self._predict}),
-            "/v2": (
-                "/v2",
-                {"GET": constant_json({"name": SERVER, "version": version(DISTRIBUTION), "extensions": ["binary_tensor_data"]})},
-            ),
-            "/v2/models": ("/v2/models", {"GET": constant_json({"models": [model]})}),
+            route.path.format(model=model, version=predictor.digest): (route.label, {route.method: handlers[route.handler]})
+            for route in (*public_operators(load), *PREDICTOR)
         }
-        for base in (f"/v2/models/{model}", f"/v2/models/{model}/versions/{predictor.digest}"):
-            self._routes[base] = ("v2", {"GET": constant_json(self._model_metadata())})
-            self._routes[f"{base}/ready"] = ("v2/ready", {"GET": readiness_json(load, {"name": model})})
-            self._routes[f"{base}/infer"] = ("v2/infer", {"POST": self._infer})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point: the lifespan opens and closes the predictor; an HTTP request is answered, and counted by route and status.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 import orjson
@@ -43,10 +43,10 @@ class InvalidRequest(Exception):
 class RecommendRequest:
     """A request for the top `k` items for a user on a surface, without the excluded items."""
 
-    user: str
-    k: int = DEFAULT_K
-    exclude: tuple[str, ...] = ()
-    surface: str = HOME
+    user: Annotated[str, "user id; an unknown one gets the cold-start list"]
+    k: Annotated[int, f"length of the list, 1–{MAX_K:,}; shorter where fewer items are left"] = DEFAULT_K
+    exclude: Annotated[tuple[str, ...], f"ids of items to leave out, at most {MAX_EXCLUDED:,}; in a query separated by commas"] = ()
+    surface: Annotated[str, "where the list is shown, for the impression log: 1–32 letters, digits, _ and -"] = HOME
 
 
 def from_query(query: bytes) -> RecommendRequest:

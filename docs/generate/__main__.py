@@ -1,12 +1,13 @@
-"""`python -m docs.generate`: write every page of `docs/reference` anew. The same code gives the same bytes."""
+"""`python -m docs.generate`: write every page of `docs/reference`, and the pictures, anew. The same code gives the same bytes."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import configuration, features, recipes, tables
+from docs.generate import architecture, configuration, features, http, matrix, metrics, recipes, tables
 from docs.generate.markdown import code, paragraph, table
 
-REFERENCE = Path(__file__).parents[1] / "reference"
+DOCUMENTS = Path(__file__).parents[1]
+REFERENCE = DOCUMENTS / "reference"
 INDEX = "README.md"
 
 # By file name, what writes the page. A new page needs its line here and nothing else.
@@ -15,7 +16,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "recipes.md": recipes.page,
     "configuration.md": configuration.page,
     "features.md": features.page,
+    "http.md": http.page,
+    "metrics.md": metrics.page,
 }
+PICTURES: dict[str, Callable[[], str]] = {"architecture.svg": architecture.picture, "imports.svg": matrix.picture}
 
 
 def pages() -> dict[str, str]:
@@ -25,13 +29,15 @@ def pages() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the pages, and remove those that nothing writes any more."""
+    """Write the pages and the pictures, and remove pages that nothing writes any more."""
     found = pages()
     for file in REFERENCE.glob("*.md"):
         if file.name not in found:
             file.unlink()
     for name, content in found.items():
         (REFERENCE / name).write_text(content)
+    for name, draw in PICTURES.items():
+        (DOCUMENTS / name).write_text(draw())
 
 
 def _index(found: dict[str, str]) -> str:

@@ -20,10 +20,11 @@ from serving.collector.intake import TABLES, Intake, IntakeResult, rows_of
 from serving.collector.journal import Journal, NotKept, Overloaded
 from serving.collector.metrics import Metrics
 from serving.http import asgi
-from serving.http.asgi import METRICS, Handler, Operators, Receive, Reply, Request, Scope, Send, constant_json, readiness_json
+from serving.http.asgi import Handler, Operators, Receive, Reply, Request, Scope, Send, health_handlers, public_operators, readiness_json
 from serving.http.connection_limits import Load
 from serving.metrics import CONTENT_TYPE
 from serving.requests import InvalidRequest
+from serving.routes import COLLECTOR, OPERATORS
 
 MAX_BODY_BYTES = 1 << 20
 MAX_CONCURRENCY = 1024
@@ -44,16 +45,11 @@ class App:
         self._num_concurrent = 0
         self._large = asyncio.Lock()
         self._readiness = readiness_json(load, {})
-        health = {
-            "/": constant_json({"status": "alive"}),
-            "/v2/health/live": constant_json({"live": True}),
-            "/v2/health/ready": self._ready,
-        }
-        self.operators = Operators({**health, METRICS: self._page})
+        operators: dict[str, Handler] = {**health_handlers(load), "ready": self._ready, "metrics": self._page}
+        self.operators = Operators({route.path: operators[route.handler] for route in OPERATORS})
+        handlers = operators | {table.name: self._post_handler(table.name, Intake(table)) for table in TABLES}
         self._routes: dict[str, dict[str, Handler]] = {
-            **{path: {"GET": handler} for path, handler in health.items()},
-            **({} if load.has_operators else {METRICS: {"GET": self._page}}),
-            **{f"/v1/{table.name}": {"POST": self._post_handler(table.name, Intake(table))} for table in TABLES},
+            route.path: {route.method: handlers[route.handler]} for route in (*public_operators(load), *COLLECTOR)
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

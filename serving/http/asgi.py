@@ -9,6 +9,7 @@ import orjson
 from serving import requests
 from serving.http.connection_limits import Load
 from serving.requests import InvalidRequest
+from serving.routes import METRICS, OPERATORS, Route
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -17,7 +18,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_LENGTH_DIGITS = 20
 SMALL_BODY_BYTES = 32 << 10  # larger bodies take long to parse, and are parsed one at a time
 LENGTH, ALLOW = b"content-length", b"allow"
-METRICS = "/metrics"
 JSON, OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
 # Responses are personal, and must not be cached by proxies.
 NO_STORE = (b"cache-control", b"no-store")
@@ -77,6 +77,16 @@ class Operators:
         else:
             reply = await handler(request)
         await answer(send, reply)
+
+
+def health_handlers(load: Load) -> dict[str, Handler]:
+    """Handlers of the routes of health, by their names in `routes.OPERATORS`."""
+    return {"alive": constant_json({"status": "alive"}), "live": constant_json({"live": True}), "ready": readiness_json(load, {})}
+
+
+def public_operators(load: Load) -> Sequence[Route]:
+    """Routes of health and metrics on the port for requests: without metrics if operators have a port of their own."""
+    return [route for route in OPERATORS if not (load.has_operators and route.path == METRICS)]
 
 
 def readiness_json(load: Load, content: Mapping[str, Any]) -> Handler:

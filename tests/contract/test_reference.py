@@ -4,12 +4,14 @@ from dataclasses import fields
 
 import pytest
 
-from docs.generate.__main__ import INDEX, PAGES, REFERENCE, pages
+from docs.generate.__main__ import DOCUMENTS, INDEX, PAGES, PICTURES, REFERENCE, pages
+from docs.generate.metrics import labels
 from lodestar import schema
 from lodestar.config import Recipe
 from lodestar.schema.constraints import fields_of
+from serving.metrics import LABELS
 
-REMEDY = "docs/reference does not match the code: run `make docs` and commit what it writes"
+REMEDY = "docs/ does not match the code: run `make docs` and commit what it writes"
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,11 @@ def test_the_page_is_up_to_date(name: str, written: dict[str, str]) -> None:
     file = REFERENCE / name
     assert file.is_file(), REMEDY
     assert file.read_text() == written[name], REMEDY
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_picture_is_up_to_date(name: str) -> None:
+    assert (DOCUMENTS / name).read_text() == PICTURES[name](), REMEDY
 
 
 def test_no_page_is_left_that_nothing_writes(written: dict[str, str]) -> None:
@@ -41,3 +48,7 @@ def test_every_table_and_column_says_what_it_is() -> None:
 def test_every_field_of_a_recipe_says_what_it_means() -> None:
     sections = {entry.name: fields_of(entry.default_factory) for entry in fields(Recipe) if entry.name != "name"}  # type: ignore[arg-type]
     assert [f"{section}.{name}" for section, found in sections.items() for name, (*_, meaning) in found.items() if not meaning] == []
+
+
+def test_every_label_of_a_metric_says_what_it_means_and_no_other() -> None:
+    assert labels() == set(LABELS)
