@@ -32,6 +32,10 @@ CRON: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("months", 1, 12, MONTHS),
     ("weekdays", 0, 6, WEEKDAYS),
 )
+# A schedule may also be one of these names, or `@every` with a duration of Go, as Pipelines' parser (robfig/cron 1.2) has it.
+DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+EVERY, UNITS_S = "@every ", {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+DURATION = re.compile(rf"([0-9]+\.?[0-9]*|\.[0-9]+)({'|'.join(sorted(UNITS_S, key=len, reverse=True))})")
 CRON_PART = re.compile(r"(?:[*?]|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?")
 
 
@@ -105,21 +109,36 @@ def check(parameters: Mapping[str, Any]) -> None:
 
 
 def check_cron(cron: str) -> None:
-    """Validate a schedule; raises UsageError unless it has the six fields of Pipelines with values in range.
+    """Validate a schedule; raises UsageError unless it has the six fields of Pipelines with values in range, or is one of its names.
 
-    Five fields, as in crontab, are refused: Pipelines could read the first as seconds, so that a nightly run starts every hour.
+    Five fields, as in crontab, are refused: Pipelines would read the first as seconds, so that a nightly run starts every hour.
     """
+    if cron.startswith("@"):
+        _check_descriptor(cron)
+        return
     fields = cron.split()
     if len(fields) != len(CRON):
         fix = command(["--cron", f"0 {' '.join(fields)}"]) if len(fields) == len(CRON) - 1 else "--cron '0 0 3 * * *' for every night at 3"
         names = ", ".join(name for name, *_ in CRON)
         raise UsageError(f"the schedule {cron!r} has {len(fields)} fields, and Pipelines needs six ({names}): give {fix}")
     for field, (name, low, high, words) in zip(fields, CRON, strict=True):
-        if not all(_is_in(part, low, high, words) for part in field.split(",")):
+        parts = [part for part in field.split(",") if part]
+        if not parts or not all(_is_in(part, low, high, words) for part in parts):
             named = f" or {words[0]}-{words[-1]}" if words else ""
             raise UsageError(
                 f"{field!r} is not valid for the {name} of a schedule: give {low}-{high}{named}, *, or lists and steps of these"
             )
+
+
+def _check_descriptor(cron: str) -> None:
+    """Raise UsageError for a name that Pipelines does not know, or a period below a second, which it would lengthen to one."""
+    if cron in DESCRIPTORS:
+        return
+    duration = cron.removeprefix(EVERY)
+    parts = DURATION.findall(duration) if cron.startswith(EVERY) else []
+    if not parts or "".join(map("".join, parts)) != duration or sum(float(number) * UNITS_S[unit] for number, unit in parts) < 1:
+        names = ", ".join(DESCRIPTORS)
+        raise UsageError(f"{cron!r} is no schedule: give one of {names}, or '@every' with a period, such as '@every 1h30m'")
 
 
 def _is_in(part: str, low: int, high: int, words: tuple[str, ...]) -> bool:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from cli.pipeline_file import check_parameters
-from cli.progress_view import RunView
+from cli.progress_view import COLOURS, RunView
+from cli.run_eta import read_eta, write_durations
 from lodestar.data.address import parse_address
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import DataError, EnvironmentFault, LodestarError, UsageError
+from lodestar.io.private_folders import workspace
 from lodestar.io.storage import is_remote, lock_folder
 from lodestar.process.descendants import PARENT
 
@@ -74,27 +76,35 @@ def _absolute(data: str) -> str:
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:
     from kfp import components, local
 
+    eta = read_eta(output / WORK, str(parameters["recipe"]))
     with (
-        _environment(output),
+        workspace() as temporary,
+        _environment(output, temporary),
         (output / LOG).open("w") as log,
-        RunView(log) as view,
+        RunView(log, eta) as view,
         _capture_output(view),
         _record_exit_codes(view),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output / WORK), enable_caching=is_cached)
+        folders = {"pipeline_root": str(output / WORK), "workspace_root": str(temporary)}
+        local.init(local.SubprocessRunner(use_venv=False), **folders, enable_caching=is_cached)
         try:
             outputs = components.load_component_from_text(_without_retries(pipeline.read_text()))(**parameters).outputs
         except RuntimeError as error:
             raise _failure(view, output / LOG) from error
+    write_durations(output / WORK, str(parameters["recipe"]), eta)
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
 
 
 @contextlib.contextmanager
-def _environment(output: Path) -> Iterator[None]:
-    """What steps find in their environment: they import nothing of the working folder, which may hold anybody's data."""
+def _environment(output: Path, temporary: Path) -> Iterator[None]:
+    """What steps find in their environment: they import nothing of the working folder, which may hold anybody's data.
+
+    Their temporary files go into `temporary`, since kfp creates a folder there for each step and never removes it.
+    """
     before = dict(os.environ)
+    os.environ["TMPDIR"] = str(temporary)
     os.environ[PARENT], os.environ["PYTHONSAFEPATH"] = str(os.getpid()), "1"
     os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
     # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
@@ -176,6 +186,6 @@ class _CacheHits(logging.Handler):
         self._view = view
 
     def emit(self, record: logging.LogRecord) -> None:
-        hit = CACHE_HIT.search(record.getMessage())
+        hit = CACHE_HIT.search(COLOURS.sub("", record.getMessage()))
         if hit:
-            self._view.cached(re.sub(r"\x1b\[\d+m|'", "", hit.group(1)))
+            self._view.cached(hit.group(1))

@@ -1,7 +1,10 @@
 """The `lodestar` command line: its subcommands and exit codes."""
 
 import argparse
+import contextlib
 import os
+import select
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -18,12 +21,34 @@ FORWARDED = {
     "simulate": ("lodestar.data.simulator.simulator", "write the tables of a simulated shop, of any size"),
     "rollout": ("serving.rollout.rollout", "canary rollout of a new bundle to an InferenceService"),
 }
+CLOSED_PIPE = 128 + signal.SIGPIPE  # as a shell reports a program that wrote to a closed pipe
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment, 130 after Ctrl-C)."""
+    """Run one command; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment, 130 after Ctrl-C, 141 if nobody reads on)."""
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
     arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_stdout_closed():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        return CLOSED_PIPE
+    return code
+
+
+def _is_stdout_closed() -> bool:
+    """Whether nobody reads standard output any more, as after `| head -1`."""
+    with contextlib.suppress(OSError, ValueError):
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(events & select.POLLERR for _, events in poll.poll(0))
+    return False
+
+
+def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in FORWARDED:
         module, _ = FORWARDED[arguments[0]]
         return int(import_module(module).main(arguments[1:]))
@@ -89,5 +114,8 @@ def _recipes(_options: argparse.Namespace) -> int:
         size = f"{'≤' * (recipe.model.family in CLOSED_FORM_FAMILIES)}{recipe.model.dim:,}"
         size += f"+{recipe.model.num_neighbours}" if recipe.model.num_neighbours else ""
         table.add_row(name, figures, size, f"{recipe.data.min_interactions:,}", (make.__doc__ or "").strip())
-    Console().print(table)
+    console = Console()
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.write(capture.get())
     return 0

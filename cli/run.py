@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cli.features import DEFAULT_OUTPUT
+from cli.progress_view import record
 from lodestar.errors import UsageError
 from lodestar.io.private_folders import workspace
+from lodestar.process.safe_text import one_line, write_stderr, write_stdout
+from lodestar.progress import activity, is_interactive
 
 LOCAL_OPTIONS = ("output", "json")
 CLUSTER_OPTIONS = ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
@@ -66,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     from lodestar.data.address import parse_address, parse_mapping
     from lodestar.data.simulator.simulator import is_simulated
     from lodestar.recipes import merge_overrides
+    from lodestar.training.distributed.local_workers import check_local_workers
 
     _check_options(options)
     overrides = merge_overrides(options.overrides)
@@ -85,10 +89,32 @@ def _run(options: argparse.Namespace) -> int:
         check(parameters)
         if options.cron is not None:
             check_cron(options.cron)
-    check_run(recipe=recipe, overrides=overrides, destination=parameters["destination"], service=parameters["service"])
+    checked = check_run(recipe=recipe, overrides=overrides, destination=parameters["destination"], service=parameters["service"])
+    if not options.cluster:
+        check_local_workers(checked.train.workers)
     with _pipeline(options) as pipeline:
-        print(f"Pipeline    {options.pipeline or 'compiled now'}, sha256 {_sha256(pipeline)}", file=sys.stderr)
+        _say(f"Pipeline    {options.pipeline or 'compiled now'}", f"sha256      {_sha256(pipeline)}")
         return _submit(pipeline, parameters, options) if options.cluster else _run_here(pipeline, parameters, options)
+
+
+def _say(*lines: str) -> None:
+    """Write lines to standard error: as they are on a terminal, elsewhere as records with the time."""
+    if is_interactive():
+        write_stderr("".join(f"{line}\n" for line in lines))
+        return
+    for line in filter(None, lines):
+        record(" ".join(one_line(line).split()))
+
+
+@contextmanager
+def _doing(what: str) -> Iterator[None]:
+    """Show what is being done: with a spinner on a terminal, elsewhere as a record."""
+    if not is_interactive():
+        record(what)
+        yield
+        return
+    with activity(what):
+        yield
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -111,7 +137,8 @@ def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
         return
     with workspace() as work:
         pipeline = Path(work) / "pipeline.yaml"
-        _compile_file(pipeline, options)
+        with _doing("compiling the pipeline"):
+            _compile_file(pipeline, options)
         yield pipeline
 
 
@@ -126,11 +153,12 @@ def _run_here(pipeline: Path, parameters: dict[str, Any], options: argparse.Name
     from lodestar.process.descendants import exit_on_sigterm
 
     output = options.output or Path(DEFAULT_OUTPUT)
-    print(f"Ignored on this machine: {'; '.join(unsupported_locally(pipeline))}.", file=sys.stderr)
+    _say("Ignored on this machine:", *(f"  - {setting}" for setting in unsupported_locally(pipeline)), "")
     with exit_on_sigterm():
         outputs = run(pipeline, parameters, output, is_cached=not options.no_cache)
-    result = collect(outputs, output)
-    print(json.dumps(result) if options.json else render(result))
+    with _doing("collecting the results"):
+        result = collect(outputs, output)
+    sys.stdout.write(f"{json.dumps(result) if options.json else render(result)}\n")
     error = gate_failure(result)
     if error is not None:
         raise error
@@ -149,15 +177,18 @@ def _submit(pipeline: Path, parameters: dict[str, Any], options: argparse.Namesp
         is_cached=not options.no_cache,
     )
     if not parameters["destination"]:
-        print("The bundle will not be published without --destination s3://BUCKET/PREFIX.", file=sys.stderr)
-    print(submit(pipeline, parameters, submission))
+        _say("The bundle will not be published without --destination s3://BUCKET/PREFIX.")
+    with _doing("submitting the run"):
+        run_id = submit(pipeline, parameters, submission)
+    write_stdout(f"{run_id}\n")
     return 0
 
 
 def _compile(options: argparse.Namespace) -> int:
-    _compile_file(options.output, options)
-    print(f"Pipeline    sha256 {_sha256(options.output)}", file=sys.stderr)
-    print(options.output)
+    with _doing("compiling the pipeline"):
+        _compile_file(options.output, options)
+    _say(f"sha256      {_sha256(options.output)}")
+    write_stdout(f"{options.output}\n")
     return 0
 
 

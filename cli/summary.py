@@ -4,12 +4,16 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.release.local_release import CURRENT, current_bundle
 from lodestar.bundle.bundle import COST
@@ -23,9 +27,27 @@ from lodestar.process.safe_text import command, one_line
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
 BUNDLE, ONLINE_STORE = "current/bundle", "current/online/online.db"
 METRICS = ("hr_at_10", "ndcg_at_10", "mrr_at_10", "coverage_at_10")
-WIDTH = 110
+LABEL_WIDTH = 12
+UNWRAPPED = 100_000  # columns where nothing is wrapped
 
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout of the table of metrics: the form of an interval after its value, the metrics that have one, and the line that says so."""
+
+    form: str
+    intervals: Collection[str]
+    caption: str
+
+
+LAYOUTS = (  # the widest first
+    Layout(" [{}]", METRICS, "95 % intervals in brackets."),
+    Layout("\n{}", METRICS, "95 % intervals below the values."),
+    Layout("\n{}", (PRIMARY_METRIC,), "95 % intervals below NDCG@10."),
+    Layout("", (), ""),
+)
 
 
 def collect(outputs: dict[str, Path], output: Path) -> Result:
@@ -50,21 +72,28 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
 
 
 def render(result: Result) -> str:
-    """The result as text for a terminal."""
-    console = Console(width=WIDTH, highlight=False)
+    """The result as text: fitted to the terminal of standard output, which is never wrapped and has no colours elsewhere.
+
+    Where standard output is no terminal, its last line is for a script: the path of the bundle, or of the report if none was released.
+    """
+    is_terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if is_terminal else UNWRAPPED)
     with console.capture() as capture:
-        console.print(_table(result))
-        console.print(f"Training    {_cost(result['cost'])}")
-        if result["cost"]["warning"]:
-            console.print(f"Warning     {one_line(result['cost']['warning'])}", style="yellow", markup=False)
-        console.print(f"Report      {one_line(result['report'])}", markup=False, soft_wrap=True)
-        console.print(f"Model card  {one_line(result['model_card'])}", markup=False, soft_wrap=True)
+        layout = _fitting_layout(result, console)
+        console.print(_title(result), style="italic")
+        if layout.caption:
+            console.print(layout.caption, style="italic")
+        console.print(_table(result, layout))
+        console.print(_facts(result))
+        for label, key in (("Report", "report"), ("Model card", "model_card"), ("Bundle", "bundle")):
+            if result[key]:
+                console.print(f"{label:{LABEL_WIDTH}}{one_line(result[key])}", markup=False, soft_wrap=True)
         if result["bundle"]:
-            console.print(f"Bundle      {one_line(result['bundle'])}\n", markup=False, soft_wrap=True)
-            console.print("Serve it and request ten recommendations:", style="bold")
+            console.print("\nServe it and request ten recommendations:", style="bold")
             for words in _next_commands(result):
                 console.print(f"  {command(words)}", soft_wrap=True, markup=False)
-    return capture.get().rstrip()
+    lines = "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n")
+    return f"\n{lines}" if is_terminal else f"{lines}\n{one_line(result['bundle'] or result['report'])}"
 
 
 def _next_commands(result: Result) -> list[list[str]]:
@@ -98,18 +127,37 @@ def _metrics(model: dict[str, Any]) -> dict[str, Any]:
     return figures | {name: {"value": value} for name, value in model["catalogue"].items()}
 
 
-def _table(result: Result) -> Table:
+def _title(result: Result) -> str:
     protocol = result["protocol"]
-    title = (
-        f"Full ranking of {protocol['items']:,} items for {protocol['users']:,} users of the {protocol['part']} set, "
-        "seen items excluded; 95 % intervals"
-    )
-    table = Table(title=title, title_justify="left")
+    return f"Full ranking of {protocol['items']:,} items for {protocol['users']:,} users of the {protocol['part']} set, without seen items."
+
+
+def _facts(result: Result) -> Table:
+    """Training cost and the warning, beside their labels."""
+    facts = Table.grid(padding=0)
+    facts.add_column(width=LABEL_WIDTH)
+    facts.add_column(overflow="fold")
+    facts.add_row("Training", _cost(result["cost"]))
+    if result["cost"]["warning"]:
+        facts.add_row("Warning", Text(one_line(result["cost"]["warning"])), style="yellow")
+    return facts
+
+
+def _fitting_layout(result: Result, console: Console) -> Layout:
+    """The layout with as many intervals as the width allows, the last one if none does."""
+    wide = console.options.update(width=UNWRAPPED)
+    fitting = (layout for layout in LAYOUTS if console.measure(_table(result, layout), options=wide).maximum <= console.width)
+    return next(fitting, LAYOUTS[-1])
+
+
+def _table(result: Result, layout: Layout) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("")
     for name in METRICS:
-        table.add_column(metric_title(name), justify="right")
+        table.add_column(metric_title(name), justify="right", no_wrap=True)
     for model, figures in sorted(result["metrics"].items(), key=_row_order):
-        table.add_row(title_of(model), *(_cell(figures[name]) for name in METRICS), style="bold" if model == MODEL else None)
+        cells = (_cell(figures[name], layout if name in layout.intervals else LAYOUTS[-1]) for name in METRICS)
+        table.add_row(title_of(model), *cells, style="bold" if model == MODEL else None)
     return table
 
 
@@ -120,9 +168,10 @@ def _row_order(entry: tuple[str, dict[str, Any]]) -> tuple[int, float]:
     return group, -figures[PRIMARY_METRIC]["value"]
 
 
-def _cell(metric: dict[str, float]) -> str:
-    interval = f" [{metric['low']:.4f}–{metric['high']:.4f}]" if "low" in metric else ""
-    return f"{metric['value']:.4f}{interval}"
+def _cell(metric: dict[str, float], layout: Layout) -> str:
+    """The value, and the interval beside or below it."""
+    interval = f"{metric['low']:.4f}–{metric['high']:.4f}" if layout.intervals and "low" in metric else ""
+    return f"{metric['value']:.4f}{layout.form.format(interval) if interval else ''}"
 
 
 def _program() -> str:

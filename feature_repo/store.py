@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lodestar import schema
 from lodestar.errors import DataError
+from lodestar.progress import activity
 from lodestar.schema.store_keys import TRAINING_SET
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def write_training_set(features: Path) -> None:
     """
     for orphan in features.glob(f"{STAGING}*"):  # of a killed run
         shutil.rmtree(orphan, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=STAGING, dir=features) as name:
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=features) as name, activity("joining the training set"):
         staging = Path(name)
         (staging / ONLINE).mkdir()
         with opened(features, state=staging) as store:

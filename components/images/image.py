@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("lodestar", "components", "pipelines", "feature_repo", "serving", "cli")
+SOURCES = {".py", ".yaml", ".html", ".css"}  # all that packages are made of, so that a changed style changes the tag too
 REGISTRY = "localhost:5000"
 
 
@@ -22,7 +23,7 @@ def code_hash() -> str:
     for package in PACKAGES:
         root = _folder(package)
         for file in sorted(root.rglob("*")):
-            if file.suffix in {".py", ".yaml", ".html"} and not _is_data(file.relative_to(root)):
+            if file.suffix in SOURCES and not _is_data(file.relative_to(root)):
                 total.update(f"{package}/{file.relative_to(root).as_posix()}".encode() + b"\0" + file.read_bytes())
     return total.hexdigest()[:12]
 

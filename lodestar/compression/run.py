@@ -22,7 +22,7 @@ from lodestar.evaluation.metrics import Ranking
 from lodestar.features.batch import feature_set
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
-from lodestar.progress import Progress, log_event
+from lodestar.progress import Progress, activity, log_event
 
 TABLE_JSON, TABLE_MARKDOWN = "compression.json", "compression.md"
 
@@ -37,7 +37,8 @@ def compress(features: Path, trained: Path, target: Path, recipe: Recipe) -> lis
         raise UsageError(f"{trained} was trained on features {source.info.features}, {features} holds {found.digest}")
     cases = affordable(found.split(recipe.data).validation, len(found.items), recipe.evaluation, "validation")
     with workspace() as folder:
-        bundles = variants.build(source, Path(folder))
+        with activity("quantising"):
+            bundles = variants.build(source, Path(folder))
         measured = select_variant(_measure(bundles, cases, recipe), recipe.compression.max_ndcg_drop)
         for variant in measured:
             log_event("variant", **asdict(variant))
@@ -53,7 +54,8 @@ def _measure(bundles: list[Bundle], cases: EvalCases, recipe: Recipe) -> list[Va
     recommenders = [Recommender(candidate) for candidate in bundles]
     with Progress("compress", len(bundles) * len(cases)) as progress:
         rankings = [rank_cases(recommender, cases, progress) for recommender in recommenders]
-    times_ms = request_times_ms(recommenders, _requests(bundles[0], cases), recipe.compression.latency_requests)
+    with activity("measuring the latency"):
+        times_ms = request_times_ms(recommenders, _requests(bundles[0], cases), recipe.compression.latency_requests)
     return [
         _variant(candidate, ranking, rankings[0], times, recipe.evaluation)
         for candidate, ranking, times in zip(bundles, rankings, times_ms, strict=True)

@@ -13,6 +13,7 @@ from lodestar.evaluation.report.report import page
 from lodestar.evaluation.results import Evaluation
 from lodestar.features.batch import feature_set
 from lodestar.io import storage
+from lodestar.progress import activity
 
 REPORT, CARD, HEADLINE = "report.html", "model_card.md", "headline.json"
 
@@ -30,7 +31,7 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, unco
             raise UsageError(f"{loaded.root} was trained on features {loaded.info.features}, {features} holds {found.digest}")
     evaluator = Evaluator(found, source, full, recipe)
     evaluation = evaluator.evaluation()
-    with storage.publish_folder(target) as folder:
+    with storage.publish_folder(target) as folder, activity("writing the report"):
         folder.joinpath(EVALUATION).write_text(evaluation.to_json())
         folder.joinpath(HEADLINE).write_text(json.dumps(evaluation.headline(), indent=2, sort_keys=True) + "\n")
         folder.joinpath(REPORT).write_text(page(evaluation, evaluator.report_data(evaluation.best_baseline)))

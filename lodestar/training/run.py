@@ -21,9 +21,10 @@ from lodestar.errors import EnvironmentFault
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.io import storage
-from lodestar.progress import log_event
+from lodestar.progress import activity, log_event
 from lodestar.training import closed_form, rating_stage
 from lodestar.training.distributed.distributed import Group, process_group
+from lodestar.training.distributed.local_workers import check_local_workers
 from lodestar.training.ensemble.blending import Blended, BlendTraining
 from lodestar.training.loop import cost, weights
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
@@ -38,9 +39,11 @@ SAVE_INTERVAL_FACTOR = 20  # saving checkpoints takes at most one part in this m
 def train(features: Path, target: Path, recipe: Recipe, checkpoints: str) -> None:
     """Train a recipe on features and publish a bundle at `target`, resuming from `checkpoints` (a folder or `s3://`).
 
-    Starts `train.workers` workers by torchrun unless this process is one of them. EnvironmentFault E530 if a worker fails.
+    Starts `train.workers` workers by torchrun unless this process is one of them. ConfigError E180 for more workers than cores,
+    EnvironmentFault E530 if a worker fails.
     """
     if recipe.train.workers > 1 and "WORLD_SIZE" not in os.environ:
+        check_local_workers(recipe.train.workers)
         _start_workers(features, target, recipe, checkpoints)
         return
     torch.set_num_threads(_threads())
@@ -98,7 +101,7 @@ def _without_workers(recipe: Recipe) -> Recipe:
 
 def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:
     """Publish atomically what `write` puts into a folder, with the training cost that `read` returns."""
-    with storage.publish_folder(target) as folder:
+    with storage.publish_folder(target) as folder, activity("exporting the bundle"):
         write(folder)
         training_cost = asdict(read())
         folder.joinpath(COST).write_text(json.dumps(training_cost, indent=2) + "\n")

@@ -16,7 +16,7 @@ from lodestar.models.closed_form.cooccurrence import CoOccurrence
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.item_text import words_of
 from lodestar.models.encoders.next_item import NextItemModel
-from lodestar.progress import log_event
+from lodestar.progress import activity, log_event
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.sharded_embedding import master_device, uses_row_sharding
 from lodestar.training.ensemble.neighbour_blend import choose_weight
@@ -116,7 +116,8 @@ class Training:
         trained = self._fit(stage, state)
         if trained.neighbours is None or len(cases) == 0:
             return replace(trained, neighbours=None)
-        weight, best = choose_weight(trained.model, trained.neighbours, cases, self.recipe.model.max_length)
+        with activity("choosing the weight of the neighbours"):
+            weight, best = choose_weight(trained.model, trained.neighbours, cases, self.recipe.model.max_length)
         trained.state.neighbours_weight, trained.state.best_ndcg = weight, best.ndcg
         log_event("neighbours", weight=weight, ndcg_at_10=best.ndcg)
         return replace(trained, neighbours=replace(trained.neighbours, weight=weight) if weight else None)
@@ -126,7 +127,8 @@ class Training:
         recipe, num_items = self.recipe, len(self.found.items)
         torch.manual_seed(recipe.train.seed)
         model = NextItemModel(num_items, recipe.model, words_of(self.found.items) if recipe.model.use_text else None, self.found.items.ids)
-        basis = self._initial_basis(stage.sequences)
+        with activity("initialising the model"):
+            basis = self._initial_basis(stage.sequences)
         if basis is not None:
             model.init_item_vectors(torch.from_numpy(item_vectors(basis, recipe.model.dim, recipe.train.seed)))
         if self.weights is not None:

@@ -1,5 +1,6 @@
 """The compiled pipeline is one file that a backend accepts and a laptop runs."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import yaml
 from cli.main import main
 from cli.pipeline_file import unsupported_locally
 from components.execution.step_order import STEPS
+from components.images import image
 from components.images.image import code_hash, image_reference
 from pipelines.recommend import PIPELINE, compile_to
 from pipelines.resources import RESOURCES
 
+ROOT = Path(__file__).parents[2]
 ROLES = {
     "version": "features",
     "ingest": "features",
@@ -173,6 +176,22 @@ def test_a_file_of_other_code_is_told_from_ones_own(compiled: Path, tmp_path: Pa
 
 def test_the_image_tag_is_the_codes_own_hash() -> None:
     assert image_reference("train").endswith(f"/lodestar-python-train:{code_hash()}")
+
+
+@pytest.mark.parametrize("name", ["code.py", "settings.yaml", "page.html", "style.css"])
+def test_a_changed_file_of_any_kind_changes_the_tag(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "_folder", lambda _package: tmp_path)
+    (tmp_path / name).write_text("before")
+    before = image.code_hash()
+    (tmp_path / name).write_text("after")
+    assert image.code_hash() != before
+
+
+def test_what_packages_hold_is_part_of_the_tag() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    kinds = {Path(pattern).suffix for patterns in listed.values() for pattern in patterns if pattern != "py.typed"}
+    assert kinds
+    assert kinds < image.SOURCES
 
 
 def test_what_is_set_on_the_train_task_is_for_the_job_that_it_starts(spec: dict[str, Any], documents: list[dict[str, Any]]) -> None:

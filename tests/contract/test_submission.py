@@ -80,7 +80,13 @@ def test_a_recurring_run_is_switched_on_and_begins_one_run_at_a_time(
     assert capsys.readouterr().out == "recurringruns-1\n"
 
 
-@pytest.mark.parametrize("cron", ["0 0 3 * * *", "0 */30 8-18/2 1,15 JAN-mar mon-fri", "00 5/15 03 ? * 0"])
+@pytest.mark.parametrize(
+    "cron",
+    [
+        *("0 0 3 * * *", "0 */30 8-18/2 1,15 JAN-mar mon-fri", "00 5/15 03 ? * 0", "0 0 3 1,,15 * *"),
+        *("@daily", "@midnight", "@hourly", "@yearly", "@every 1h30m", "@every 1.5h", "@every 90s"),
+    ],
+)
 def test_a_schedule_as_pipelines_takes_it_is_submitted(cron: str, server: PipelinesServer, pipeline: Path) -> None:
     assert submit(server, pipeline, "--cron", cron) == 0
     assert server.submitted[0]["trigger"]["cron_schedule"]["cron"] == cron
@@ -128,6 +134,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a range that goes back": (("--cron", "0 0 3 * * fri-mon"), "'fri-mon' is not valid for the weekdays"),
     "a step of nothing": (("--cron", "0 */0 * * * *"), "'*/0' is not valid for the minutes"),
     "days without a number": (("--cron", "0 0 3 , * *"), "',' is not valid for the days"),
+    "a name that Pipelines does not know": (("--cron", "@nightly"), "'@nightly' is no schedule: give one of @yearly"),
+    "a name in other letters": (("--cron", "@Daily"), "'@Daily' is no schedule"),
+    "a period without a unit": (("--cron", "@every 90"), "such as '@every 1h30m'"),
+    "a period that the server would lengthen": (("--cron", "@every 100ms"), "'@every 100ms' is no schedule"),
     "an option of the other place": (("--output", "here"), "--output"),
 }
 

@@ -57,8 +57,13 @@ def write(path: Path, rows: list[Row]) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("run")
     data, output = write(folder / "events.csv", chains()), folder / "out"
-    done = lodestar("run", "--data", data, "--recipe", "tiny", "--output", output, "--json")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    command = _command("run", "--data", data, "--recipe", "tiny", "--output", output, "--json")
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment() | {"TMPDIR": str(temporary)}, check=False)
     assert done.returncode in {0, 4}, done.stderr
+    assert [path.name for path in temporary.iterdir()] == [f"lodestar-{os.geteuid()}"]  # nothing of a step's is left
+    assert not list(temporary.glob("lodestar-*/work/*"))
     result: dict[str, Any] = json.loads(done.stdout)
     return data, output, result
 
@@ -123,13 +128,14 @@ def _refused(data: Path, folder: Path, expected: tuple[str, ...]) -> None:
     assert done.returncode == 3, done.stderr
     assert all(text in done.stderr for text in expected), done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("▸ ingest") <= 1
+    assert done.stderr.count(" ingest started") <= 1
     assert not (folder / "out").exists()
 
 
 def test_a_missing_path_and_a_bad_override_are_usage_errors(tmp_path: Path) -> None:
     assert lodestar("run", "--data", tmp_path / "none.csv", "--output", tmp_path / "out").returncode == 2
     assert lodestar("run", "--overrides", "{", "--output", tmp_path / "out").returncode == 2
+    assert lodestar("run", "--overrides", '{"train": {"workers": 4096}}', "--output", tmp_path / "out").returncode == 2
     assert not (tmp_path / "out").exists()
 
 

@@ -1,10 +1,15 @@
 """The run's view keeps the log and understands the structured lines."""
 
 import io
+import re
 from typing import Any
 
+import pytest
+
 from cli.progress_view import CACHED, DONE, FAILED, RUNNING, RunView, structured
+from cli.run_eta import RunEta
 from cli.summary import METRICS, render
+from components.execution.step_order import STEPS
 
 
 def _view(*lines: str) -> RunView:
@@ -28,10 +33,53 @@ def test_a_line_that_arrives_in_pieces_is_read_once_whole() -> None:
     assert view.steps["gate"].mark == RUNNING
 
 
-def test_progress_shows_what_is_left() -> None:
-    line = '{"lodestar": "progress", "step": "epochs", "done": 3, "total": 9, "rate": 1, "eta_s": 6.0, "loss": 2.5}'
-    view = _view('{"lodestar": "started", "step": "train"}', line)
-    assert view.steps["train"].text == "3/9  loss 2.5  6 s left"
+PROGRESS = '{"lodestar": "progress", "step": "train search", "done": 3, "total": 9, "rate": 1, "eta_s": 6.0, "loss": 2.5}'
+STARTED = '{"lodestar": "started", "step": "train"}'
+
+
+def test_a_running_step_shows_its_phase_with_bar_count_times_and_values() -> None:
+    shown = _lines(_view(STARTED, PROGRESS), 100)["train"]
+    assert re.fullmatch(r"\S  train +train search  ━+─+  3/9  0 s  6 s left  loss 2\.5", shown)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200])
+def test_no_line_of_the_display_is_wider_than_the_terminal(width: int) -> None:
+    shown = _lines(_view(STARTED, PROGRESS), width)
+    assert max(map(len, shown.values())) <= width
+    assert list(shown) == [*STEPS, "run"]
+
+
+def test_a_step_says_what_it_does_before_and_after_what_it_reports() -> None:
+    view = _view("12:34:56.789 - INFO - Executing task \x1b[96m'train'\x1b[0m")
+    assert "starting Python" in _lines(view, 80)["train"]
+    view.write(f"{STARTED}\n")
+    assert "loading the features" in _lines(view, 80)["train"]
+    view.write('{"lodestar": "activity", "what": "exporting the bundle"}\n')
+    assert "exporting the bundle" in _lines(view, 80)["train"]
+    view.write(PROGRESS.replace('"done": 3', '"done": 9') + "\n")
+    assert "after train search" in _lines(view, 80)["train"]
+
+
+def test_the_run_has_an_eta_of_its_own_from_the_phase_and_the_steps_after_it() -> None:
+    view = _view(STARTED, PROGRESS)
+    view.eta = RunEta(expected_s={"train": 50.0, "compress": 20.0, "publish": 30.0})
+    assert "about 56 s left" in _lines(view, 80)["run"]
+    view.cached("compress")
+    assert "about 36 s left" in _lines(view, 80)["run"]
+
+
+def _lines(view: RunView, width: int) -> dict[str, str]:
+    """The display's lines by the name that each begins with."""
+    return {line[3:].split()[0] if line[3:].strip() else "": line for line in view.display(width).plain.split("\n")}
+
+
+def test_records_have_a_time_and_are_never_wrapped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    _view(STARTED, PROGRESS, '{"lodestar": "finished", "step": "train", "seconds": 71.2}')
+    records = [re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (.+)", line) for line in capsys.readouterr().err.splitlines()]
+    words = [found[1] for found in records if found]
+    assert len(words) == len(records)
+    assert words[-2:] == ["train: train search 3/9, 6 s left, loss 2.5", "train finished in 1 min 11 s"]
 
 
 def test_a_failure_is_kept_with_its_exit_code() -> None:
@@ -57,21 +105,50 @@ def test_broken_structured_lines_are_plain_lines() -> None:
     assert structured('{"lodestar": "started"') is None
 
 
-def test_the_result_says_what_training_took_and_warns_of_too_few_data() -> None:
+@pytest.fixture
+def result() -> dict[str, Any]:
     cost: dict[str, Any] = {"seconds": 97.2, "cpu_seconds": 90.0, "samples": 10, "samples_per_s": 29000.0, "peak_memory_mib": 1200.0}
-    cost |= {"gpu_minutes": 0.0, "gpu_peak_memory_mib": 0.0, "warning": "442 interactions, fewer than 10,000"}
-    figures = {name: {"value": 0.1} for name in METRICS}
-    result = {
-        "metrics": {"model": figures},
-        "protocol": {"items": 3, "users": 2, "part": "test"},
+    cost |= {"gpu_minutes": 0.0, "gpu_peak_memory_mib": 0.0, "warning": "442 interactions, fewer than 10,000: compare with the recipe ease"}
+    figures = {name: {"value": 0.1, "low": 0.05, "high": 0.15} for name in METRICS[:-1]} | {METRICS[-1]: {"value": 0.8}}
+    return {
+        "metrics": {"model": figures, "item_knn": figures},
+        "protocol": {"items": 300, "users": 1000, "part": "test"},
         "cost": cost,
         "report": "r.html",
         "model_card": "m.md",
         "bundle": None,
     }
+
+
+def test_the_result_says_what_training_took_and_warns_of_too_few_data(result: dict[str, Any]) -> None:
     said = render(result)
     assert "Training    97 s, 90 s CPU, 29,000 samples/s, 1,200 MiB peak memory\n" in said
     assert "Warning     442 interactions" in said
-    result["cost"] = cost | {"samples": 0, "gpu_minutes": 2.25, "gpu_peak_memory_mib": 900.0, "warning": ""}
+    result["cost"] |= {"samples": 0, "gpu_minutes": 2.25, "gpu_peak_memory_mib": 900.0, "warning": ""}
     assert "1,200 MiB peak memory, 2.2 GPU minutes (900 MiB GPU memory)" in render(result)
-    assert "Beware" not in render(result)
+    assert "Warning" not in render(result)
+
+
+INTERVALS = {50: 0, 60: 0, 70: 2, 80: 6, 120: 6, 200: 6}
+
+
+@pytest.mark.parametrize("width", INTERVALS)
+def test_the_table_of_metrics_fits_the_terminal_with_the_intervals_that_it_has_room_for(
+    width: int, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = re.sub(r"\x1b\[[0-9;]*m", "", render(result))
+    assert max(map(len, said.splitlines())) <= width
+    assert said.count("0.0500–0.1500") == INTERVALS[width]
+    assert ("95 % intervals" in said) == (INTERVALS[width] > 0)
+
+
+def test_a_script_finds_the_bundle_in_the_last_line_of_an_output_that_is_never_wrapped(
+    result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert render(result).splitlines()[-1] == "r.html"
+    lines = render(result | {"bundle": "out/current/bundle", "online_store": "", "example_user": "u1"}).splitlines()
+    assert lines[-1] == "out/current/bundle"
+    assert sum("0.1000 [0.0500–0.1500]   0.1000 [0.0500–0.1500]   0.1000 [0.0500–0.1500]" in line for line in lines) == 2

@@ -1,8 +1,12 @@
-"""`lodestar recipes` on the narrowest of terminals."""
+"""`lodestar recipes` on the narrowest of terminals, and where nobody reads on."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from cli.main import CLOSED_PIPE, main
 from lodestar.recipes import MEASURED, RECIPES
 
 
@@ -14,3 +18,13 @@ def test_each_recipe_begins_a_line_with_its_last_figures(capsys: pytest.CaptureF
     for name in RECIPES:
         (line,) = (line for line in lines if line.split(" ")[0] == name)
         assert all(f"{value:.4f}".lstrip("0") in line.split() for value in MEASURED.get(name, ()))
+
+
+def test_a_closed_pipe_ends_it_quietly() -> None:
+    program = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main(['recipes']))"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == CLOSED_PIPE

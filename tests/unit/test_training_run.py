@@ -14,11 +14,12 @@ from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import Recipe, override
 from lodestar.data.split.interactions import Interactions
 from lodestar.engine.recommender import Recommender
-from lodestar.errors import DataError, EnvironmentFault
+from lodestar.errors import ConfigError, DataError, EnvironmentFault
 from lodestar.features.batch import feature_set
 from lodestar.recipes import get_recipe
 from lodestar.training import run
 from lodestar.training.__main__ import main
+from lodestar.training.distributed import local_workers
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from lodestar.training.loop.tensorboard import TensorBoardWriter
 from tests.unit.test_loop import NUM_ITEMS, cycles
@@ -100,12 +101,22 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], t
 
 
 @pytest.mark.parametrize("train", [{}, {"shard": True}, {"optimiser": "rowwise_adagrad", "loss": "bce", "embedding_learning_rate": 0.3}])
-def test_two_workers_started_by_torchrun_learn_what_one_does(train: dict[str, Any], tmp_path: Path) -> None:
+def test_two_workers_started_by_torchrun_learn_what_one_does(
+    train: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_workers, "available_cores", lambda: 2)
     found = features(tmp_path / "features")
     run.train(found, tmp_path / "one", quick(**train), str(tmp_path / "checkpoints"))
     run.train(found, tmp_path / "two", quick(workers=2, **train), str(tmp_path / "checkpoints"))
     one, two = (bundle.load(tmp_path / name) for name in ("one", "two"))
     assert two.info.metrics["validation_ndcg_at_10"] == pytest.approx(one.info.metrics["validation_ndcg_at_10"], abs=0.05)
+
+
+def test_more_workers_than_cores_are_refused_before_one_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_workers, "available_cores", lambda: 2)
+    monkeypatch.setattr("subprocess.run", lambda *_arguments, **_options: pytest.fail("a worker was started"))
+    with pytest.raises(ConfigError, match=r"E180 train\.workers must be at most 2 here, .*: 3"):
+        run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(workers=3), str(tmp_path / "checkpoints"))
 
 
 def test_the_command_of_a_worker_names_recipe_and_overrides(tmp_path: Path) -> None:

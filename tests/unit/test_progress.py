@@ -1,0 +1,105 @@
+"""Progress on a terminal fits one line of any width; elsewhere it is one record a line, with the time."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lodestar.progress import Progress, activity, duration, is_interactive, log_event, progress_line
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+PROGRAM = """
+import time
+from lodestar.progress import Progress, activity
+with activity("reading"):
+    time.sleep(0.4)
+with Progress("train search", 2) as progress:
+    progress.advance(loss=2.5)
+    time.sleep(0.4)
+    progress.advance(loss=1.5)
+"""
+
+
+@given(
+    width=st.integers(1, 250),
+    label=st.text(max_size=60),
+    done=st.integers(0, 10**9),
+    values=st.dictionaries(st.text(max_size=9), st.floats()),
+)
+def test_a_line_is_never_wider_than_the_terminal(width: int, label: str, done: int, values: dict[str, float]) -> None:
+    assert len(progress_line(width, label, 12.0, (done, 10**9, 5.0), values)) <= width
+    assert len(progress_line(width, label, 12.0)) <= width
+
+
+def test_a_narrow_line_leaves_out_values_then_the_bar_then_the_eta() -> None:
+    given_ = ("train", 75.0, (3, 9, 150.0), {"loss": 2.5})
+    assert progress_line(100, *given_) == f"train  {'━' * 10}{'─' * 20}  3/9  1 min 15 s  2 min 30 s left  loss 2.5"
+    assert progress_line(40, *given_) == "train  3/9  1 min 15 s  2 min 30 s left"
+    assert progress_line(25, *given_) == "train  3/9  1 min 15 s"
+    assert progress_line(10, *given_) == "train  1 …"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3780, "1 h 3 min"), (4e6, "1,111 h 6 min")],
+)
+def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_without_a_terminal_each_event_is_one_record_with_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    log_event("tuned", family="ease" * 100)
+    with activity("reading"), Progress("count", 2) as progress:
+        progress.advance(2, loss=0.5)
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [record["lodestar"] for record in records] == ["tuned", "activity", "activity", "progress"]
+    assert all(TIME.fullmatch(record["time"]) for record in records)
+    assert [record.get("what") for record in records[1:3]] == ["reading", "count"]
+
+
+def _on_a_terminal(columns: int, **environment: str) -> str:
+    """What PROGRAM writes to a terminal."""
+    ours, theirs = pty.openpty()
+    settings = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, env=settings) as process:
+        os.close(theirs)
+        written = b""
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                written += os.read(ours, 65536)
+            except OSError:  # the terminal's other side is closed
+                break
+        assert process.wait() == 0
+    os.close(ours)
+    return written.decode()
+
+
+def test_a_terminal_shows_a_spinner_and_a_bar_on_one_line_and_leaves_nothing() -> None:
+    written = _on_a_terminal(60)
+    assert re.search("[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] reading  0 s", written)
+    assert re.search("train search  ━+─+  1/2  0 s  0 s left", written)
+    plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", written)]
+    assert max(map(len, plain)) <= 60
+    assert written.rstrip().endswith("\x1b[2K")  # the line is gone
+
+
+def test_no_color_is_kept_to() -> None:
+    assert not re.search(r"\x1b\[[0-9;]*m", _on_a_terminal(80, NO_COLOR="1"))
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_records() -> None:
+    written = _on_a_terminal(80, TERM="dumb")
+    assert "\x1b" not in written
+    assert [json.loads(line)["lodestar"] for line in written.splitlines()] == ["activity", "activity", "progress"]
+
+
+def test_a_process_without_a_terminal_is_not_interactive() -> None:
+    assert not is_interactive()
