@@ -119,7 +119,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 @contextmanager
 def started(name: str, landing: Path) -> Iterator[Server]:
     port = free_port()
-    ours = ["-m", "serving.collector", str(landing), "--http", f"{HOST}:{port}"]
+    ours = ["-m", "serving.collector", "--output", str(landing), "--host", HOST, "--port", str(port)]
     with running(ours if name == OURS else [__file__, str(landing), str(port)], port, connections=SENDERS) as server:
         yield server
 

@@ -69,7 +69,7 @@ def run(data: Path, recipe: str, overrides: dict[str, Any], work: Path) -> dict[
 def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) -> dict[str, Any]:
     """The same figures from features: what `lodestar run` trains, exported, loaded and asked for a ranking."""
     bundle, chosen = work / "bundle", load_recipe(recipe, json.dumps(overrides))
-    options = ["--features", features, "--bundle", bundle, "--checkpoints", work / "checkpoints", "--recipe", recipe]
+    options = ["--features", features, "--output", bundle, "--checkpoints", work / "checkpoints", "--recipe", recipe]
     command = [sys.executable, "-m", "lodestar.training", *map(str, options), "--overrides", json.dumps(overrides)]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)

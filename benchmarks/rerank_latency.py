@@ -95,7 +95,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 @contextmanager
 def started(name: str, port: int, folder: Path, made: Path) -> Iterator[Server]:
     own = free_port()
-    ours = ["-m", "serving", "--bundle", str(made), "--features", f"redis://{HOST}:{port}", "--port", str(own)]
+    ours = ["-m", "serving", "--bundle", str(made), "--online-store", f"redis://{HOST}:{port}", "--port", str(own)]
     with running(ours if name == OURS else [__file__, str(own), str(port), str(folder)], own) as server:
         yield server
 

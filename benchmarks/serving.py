@@ -137,7 +137,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 @contextmanager
 def started(name: str, made: Path, store: Path) -> Iterator[Server]:
     port = free_port()
-    ours = ["-m", "serving", "--bundle", str(made), "--features", f"sqlite:{store}", "--port", str(port)]
+    ours = ["-m", "serving", "--bundle", str(made), "--online-store", f"sqlite:{store}", "--port", str(port)]
     with running(ours if name == OURS else [__file__, str(made), str(store), str(port)], port) as server:
         yield server
 

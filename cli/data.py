@@ -6,61 +6,78 @@ from pathlib import Path
 
 from lodestar.data.datasets.public_datasets import BY_HAND, ONLINE
 from lodestar.io.private_folders import workspace
+from lodestar.process.command_line import Parser, add_data, add_option, add_output
 from lodestar.process.safe_text import command, write_stdout
 
-PATH = "folder of tables, of collected part files or of a dataset; files of events (a quoted wildcard); or an s3:// address of these"
+COLUMNS = "event_time=ts"
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add `lodestar data` with `validate`, `profile`, `ingest` and `fetch` to the command line's parsers.
 
     Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
     """
     data = commands.add_parser("data", help="validate, profile, ingest and download data", description="Validate, profile and ingest data.")
     inner = data.add_subparsers(required=True, metavar="COMMAND")
+    for add_command in (_add_validate, _add_profile, _add_ingest, _add_fetch):
+        add_command(inner)
+
+
+def _add_validate(inner: "argparse._SubParsersAction[Parser]") -> None:
     validate = inner.add_parser(
         "validate",
         help="validate all rows, write nothing",
         description="Validate all rows as a run would, print the report, and write nothing. Exit code 3 if a row has an error.",
+        examples=["lodestar data validate --data clicks.csv", f"lodestar data validate --data shop/ --quarantine --map {COLUMNS}"],
     )
-    _add_data(validate)
+    add_data(validate)
     validate.set_defaults(command=_validate)
+
+
+def _add_profile(inner: "argparse._SubParsersAction[Parser]") -> None:
     profile = inner.add_parser(
         "profile",
         help="write a data profile (HTML)",
-        description="Validate all rows as a run would, and write a page of statistics and charts: counts, time range, long tail, columns.",
+        description="Validate all rows as a run would, and write a page of statistics and charts: counts, time range, long tail, columns. "
+        "Prints the page's path.",
+        examples=["lodestar data profile --data clicks.csv --output clicks.html"],
     )
-    _add_data(profile)
-    profile.add_argument("--output", type=Path, default=Path("profile.html"), metavar="FILE", help="the page (default: %(default)s)")
+    add_data(profile)
+    add_output(profile, "HTML page", "profile.html")
     profile.set_defaults(command=_profile)
+
+
+def _add_ingest(inner: "argparse._SubParsersAction[Parser]") -> None:
     ingest = inner.add_parser(
         "ingest",
         help="append new rows to ingested tables",
         description="Append new rows to a folder of tables, for `lodestar run --data`. Files that were ingested before are skipped, and "
         "duplicate rows are dropped and counted: running the command again, or after a crash, changes nothing more.",
+        examples=[
+            "lodestar data ingest --data clicks.csv --output shop/",
+            "lodestar data ingest --data 'exports/*.parquet' --output shop/",
+        ],
     )
-    _add_data(ingest)
-    ingest.add_argument("--output", required=True, type=Path, metavar="TABLES", help="the folder of tables, created if missing")
+    add_data(ingest)
+    add_output(ingest, "folder of tables, created if missing")
     ingest.set_defaults(command=_ingest)
+
+
+def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
     fetch = inner.add_parser(
         "fetch",
         help="download a public dataset",
         description=(
             "Download a public dataset from its owners' site, checked against its checksum, into a folder that every command accepts as "
-            "data. The owners' terms are shown first."
+            "data. The owners' terms are shown first. Prints the folder."
         ),
+        examples=["lodestar data fetch movielens-100k --accept-terms", "lodestar data fetch movielens-100k --output ml-100k"],
     )
     fetch.add_argument("name", metavar="NAME", choices=[*ONLINE, *BY_HAND], help=", ".join([*ONLINE, *BY_HAND]))
-    fetch.add_argument("--output", type=Path, metavar="DIR", help="the folder (default: NAME)")
+    add_option(fetch, "--output", type=Path, help="folder of the dataset (default: NAME)")
     fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without a prompt")
-    fetch.add_argument("--url", default="", metavar="URL", help="a mirror of the same archive")
+    fetch.add_argument("--url", default="", metavar="URL", help="mirror of the same archive (default: the owners' site)")
     fetch.set_defaults(command=_fetch)
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", metavar="PATH", help=PATH)
-    command.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS (repeatable)")
-    command.add_argument("--quarantine", action="store_true", help="quarantine rows with errors, list the first of each kind, and go on")
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -84,7 +101,7 @@ def _profile(options: argparse.Namespace) -> int:
         report = ingest(options.data, tables, mapping=parse_mapping(options.map), quarantine=options.quarantine)
         content = page(profile(Tables(root=tables), report))
     storage.put(content.encode(), str(options.output))
-    write_stdout(f"{command(['open', str(options.output)])}\n")
+    write_stdout(f"{options.output}\n")
     return 0
 
 
@@ -105,7 +122,8 @@ def _fetch(options: argparse.Namespace) -> int:
         if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
             raise UsageError("nothing is downloaded without agreement to the terms")
     fetch(dataset, target, options.url)
-    write_stdout(f"{command(['lodestar', 'run', '--data', str(target)])}\n")
+    sys.stderr.write(f"Next: {command(['lodestar', 'run', '--data', str(target)])}\n")
+    write_stdout(f"{target}\n")
     return 0
 
 

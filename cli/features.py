@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from lodestar.io.private_folders import workspace
+from lodestar.process.command_line import Parser, add_data, add_option, add_output, add_recipe, count
 from lodestar.process.safe_text import one_line, write_stderr, write_stdout
 
 DEFAULT_OUTPUT = "lodestar-run"
@@ -15,7 +16,7 @@ MAX_LISTED, SUBMITTED = 20, "submitted"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add `lodestar features` with `build`, `leak-test` and `skew-test` to the command line's parsers.
 
     Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
@@ -27,21 +28,30 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         add_command(inner)
 
 
-def _add_build(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_build(inner: "argparse._SubParsersAction[Parser]") -> None:
     build = inner.add_parser(
         "build",
         help="build feature tables, here or on Spark",
-        description="Build a feature set from ingested tables: feature tables, packed interactions for training, and labels.",
+        description="Build a feature set from ingested tables: feature tables, packed interactions for training, and labels. Prints its "
+        "path.",
+        examples=[
+            "lodestar features build --tables shop/ --output features/",
+            "lodestar features build --tables shop/ --output features/ --spark 'local[4]'",
+        ],
     )
-    build.add_argument("tables", type=Path, metavar="TABLES", help="tables that `lodestar data ingest --output` wrote")
-    build.add_argument("output", type=Path, metavar="OUTPUT", help="output folder, replaced atomically")
-    build.add_argument("--recipe", default="sasrec", metavar="NAME", help="see `lodestar recipes` (default: %(default)s)")
-    build.add_argument("--overrides", default="{}", metavar="JSON", help='values to replace, such as {"data": {"split": "time"}}')
-    build.add_argument("--spark", default="", metavar="MASTER", help="build on Spark, such as local[4]; `submitted` under spark-submit")
+    add_option(build, "--tables", type=Path, required=True)
+    add_output(build, "folder of the feature set, replaced atomically")
+    add_recipe(build)
+    build.add_argument(
+        "--spark",
+        default="",
+        metavar="MASTER",
+        help="build on Spark, such as local[4]; `submitted` under spark-submit (default: DuckDB, in this process)",
+    )
     build.set_defaults(command=_build)
 
 
-def _add_leak_test(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_leak_test(inner: "argparse._SubParsersAction[Parser]") -> None:
     test = inner.add_parser(
         "leak-test",
         help="check features for target leakage",
@@ -49,15 +59,15 @@ def _add_leak_test(inner: "argparse._SubParsersAction[argparse.ArgumentParser]")
             "Test for target leakage: build every feature view from all data and from the data known at sampled cutoffs, and compare the "
             "point-in-time joins. Exit code 4 if a view depends on later data."
         ),
+        examples=["lodestar features leak-test --data clicks.csv", "lodestar features leak-test --data shop/ --cutoffs 50 --seed 1"],
     )
-    test.add_argument("data", metavar="PATH", help="data as for `lodestar run --data`")
-    test.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS (repeatable)")
-    test.add_argument("--moments", type=int, default=20, metavar="N", help="number of sampled cutoffs (default: %(default)s)")
-    test.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sample (default: %(default)s)")
+    add_data(test)
+    test.add_argument("--cutoffs", type=count, default=20, metavar="N", help="number of sampled cutoffs")
+    add_option(test, "--seed", help="seed of the sample")
     test.set_defaults(command=_leak_test)
 
 
-def _add_skew_test(inner: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_skew_test(inner: "argparse._SubParsersAction[Parser]") -> None:
     test = inner.add_parser(
         "skew-test",
         help="check training-serving skew",
@@ -65,14 +75,18 @@ def _add_skew_test(inner: "argparse._SubParsersAction[argparse.ArgumentParser]")
             "Test for training-serving skew: recompute the features of each logged request from the events known at its time, and compare "
             "them bit by bit. Exit code 4 if one differs, with the feature and both values."
         ),
+        examples=[
+            "lodestar features skew-test --last 24h",
+            "lodestar features skew-test --feature-log s3://logs/features/ --tables shop/ --last 7d",
+        ],
     )
-    log = f"{DEFAULT_OUTPUT}/feature-log.jsonl"
-    meaning = f"log that `lodestar serve --feature-log` wrote: a file, a folder or s3:// (default: {log})"
-    test.add_argument("log", nargs="?", default=log, metavar="LOG", help=meaning)
-    meaning = "tables of runs elsewhere; a single PATH is also used for generations whose own tables are not found (repeatable)"
-    test.add_argument("--tables", type=Path, action="append", default=[], metavar="PATH", help=meaning)
-    meaning = "feature set of each served generation, which has the digest of its tables and the scale of counts (default: all runs')"
-    test.add_argument("--features", type=Path, action="append", default=[], metavar="PATH", help=meaning)
+    add_option(test, "--feature-log", default=f"{DEFAULT_OUTPUT}/feature-log.jsonl")
+    meaning = "tables of runs elsewhere; a single one is also used for generations whose own tables are not found (repeatable)"
+    add_option(test, "--tables", type=Path, action="append", default=[], help=meaning)
+    meaning = (
+        "feature set of each served generation, which has the digest of its tables and the scale of counts (repeatable; default: all runs')"
+    )
+    add_option(test, "--features", type=Path, action="append", default=[], help=meaning)
     meaning = "test requests of this last period, such as 90m, 24h, 7d (default: 24h)"
     test.add_argument("--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help=meaning)
     test.set_defaults(command=_skew_test)
@@ -80,9 +94,9 @@ def _add_skew_test(inner: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _build(options: argparse.Namespace) -> int:
     from lodestar.features.batch import build
-    from lodestar.recipes import load_recipe
+    from lodestar.recipes import load_recipe, merge_overrides
 
-    recipe = load_recipe(options.recipe, options.overrides)
+    recipe = load_recipe(options.recipe, merge_overrides(options.overrides))
     if options.spark:
         from lodestar.features.spark import spark
 
@@ -90,7 +104,7 @@ def _build(options: argparse.Namespace) -> int:
             spark.build_features(options.tables, options.output, recipe, session)
     else:
         build.build_features(options.tables, options.output, recipe)
-    write_stdout(f"wrote features to {options.output}\n")
+    write_stdout(f"{options.output}\n")
     return 0
 
 
@@ -102,10 +116,10 @@ def _leak_test(options: argparse.Namespace) -> int:
     from lodestar.monitoring.leaks import find_leaks, sample_moments
 
     with workspace() as folder:
-        ingest(options.data, Path(folder) / "tables", mapping=parse_mapping(options.map))
+        ingest(options.data, Path(folder) / "tables", mapping=parse_mapping(options.map), quarantine=options.quarantine)
         found = Tables(root=Path(folder) / "tables")
-        result = find_leaks(found, sample_moments(found, options.moments, options.seed))
-    compared = f"{len(result.views)} views at {result.moments} moments, {result.rows:,} rows"
+        result = find_leaks(found, sample_moments(found, options.cutoffs, options.seed))
+    compared = f"{len(result.views)} views at {result.moments} cutoffs, {result.rows:,} rows"
     if not result.leaks:
         sys.stdout.write(f"no leaks in {compared}\n")
         return 0
@@ -120,10 +134,10 @@ def _skew_test(options: argparse.Namespace) -> int:
     from lodestar.monitoring import skew
 
     with workspace() as folder:
-        source = storage.fetch(options.log, Path(folder)) if storage.is_remote(options.log) else Path(options.log)
+        source = storage.fetch(options.feature_log, Path(folder)) if storage.is_remote(options.feature_log) else Path(options.feature_log)
         files = sorted(source.rglob("*.jsonl")) if source.is_dir() else [source]
         if not files or not files[0].is_file():
-            raise UsageError(f"there is no feature log at {options.log}; serve with --feature-log to write one")
+            raise UsageError(f"there is no feature log at {options.feature_log}; serve with --feature-log to write one")
         log, features = skew.read(files), options.features or _run_outputs("build-features/features")
         scales = dict(map(_count_scale, features))
         found = _find_tables(log.generations(options.last), options.tables, features)

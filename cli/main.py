@@ -6,20 +6,23 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
 
 from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
 from lodestar.errors import LodestarError
-from lodestar.process.safe_text import Parser
+from lodestar.process.command_line import Parser
 
 # Subcommands that parse their own options, since their modules also run without `lodestar`, in smaller images.
 FORWARDED = {
+    "step": ("components.__main__", "run one step of the pipeline by hand"),
     "serve": ("serving.__main__", "serve recommendations from a bundle over HTTP"),
     "collect": ("serving.collector.__main__", "collect events over HTTP or from Kafka"),
     "simulate": ("lodestar.data.simulator.simulator", "write the tables of a simulated shop, of any size"),
     "rollout": ("serving.rollout.rollout", "canary rollout of a new bundle to an InferenceService"),
+    "training-job": ("components.kubernetes.training_job_command", "print a training job as YAML"),
 }
 CLOSED_PIPE = 128 + signal.SIGPIPE  # as a shell reports a program that wrote to a closed pipe
 
@@ -55,7 +58,7 @@ def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"lodestar {version(DISTRIBUTION)}")
         return 0
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except LodestarError as error:
@@ -66,11 +69,28 @@ def _run(arguments: list[str]) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = Parser(
+def commands() -> dict[str, Parser]:
+    """The parser of each command, by its words after `lodestar`, such as `data ingest`."""
+    found = dict(_leaves(parser(), ()))
+    return found | dict(leaf for name, (module, _) in FORWARDED.items() for leaf in _leaves(import_module(module).parser(), (name,)))
+
+
+def _leaves(command: Parser, words: tuple[str, ...]) -> Iterator[tuple[str, Parser]]:
+    inner = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield " ".join(words), command
+    for name, child in inner[0].choices.items() if inner else ():
+        if words or name not in FORWARDED:
+            yield from _leaves(child, (*words, name))
+
+
+def parser() -> Parser:
+    """The parser of `lodestar` and of the commands that are not in FORWARDED."""
+    parser = Parser(
         prog="lodestar",
         description="Train, evaluate and serve recommendation models from behaviour logs and a catalogue, on a laptop or on Kubernetes.",
-        epilog="Exit codes: 0 ok, 2 usage, 3 data, 4 gate failed, 5 environment.",
+        epilog="Exit codes: 0 ok, 2 usage, 3 data, 4 gate failed, 5 environment. `lodestar COMMAND --help` describes a command.",
+        examples=["lodestar run --data clicks.csv", "lodestar data validate --data clicks.csv", "lodestar recipes"],
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -84,9 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _recipes_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _recipes_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
     recipes = commands.add_parser(
-        "recipes", help="list the recipes", description="List the recipes: models with their hyperparameters, sizes and measured metrics."
+        "recipes",
+        help="list the recipes",
+        description="List the recipes: models with their hyperparameters, sizes and measured metrics.",
+        examples=["lodestar recipes"],
     )
     recipes.set_defaults(command=_recipes)
 

@@ -13,6 +13,7 @@ from cli.features import DEFAULT_OUTPUT
 from cli.progress_view import record
 from lodestar.errors import UsageError
 from lodestar.io.private_folders import workspace
+from lodestar.process.command_line import OPTIONS, Parser, add_data, add_option, add_output, add_recipe
 from lodestar.process.safe_text import one_line, write_stderr, write_stdout
 from lodestar.progress import activity, is_interactive
 
@@ -20,48 +21,59 @@ LOCAL_OPTIONS = ("output", "json")
 CLUSTER_OPTIONS = ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add `lodestar run` and `lodestar compile` to the command line's parsers.
 
     Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
     """
-    run = commands.add_parser("run", help="run the whole pipeline, here or on a cluster", description="Run the compiled pipeline.")
+    run = commands.add_parser(
+        "run",
+        help="run the whole pipeline, here or on a cluster",
+        description="Run the whole pipeline: validate data, build features, train, compress, evaluate, and release a model that is not "
+        "below a baseline. Progress goes to standard error, the result to standard output, whose last line is the path of the bundle, "
+        "of the report if none was released, or with --cluster the run's id.",
+        examples=[
+            "lodestar run",
+            """lodestar run --data clicks.csv --recipe sasrec --overrides '{"train": {"epochs": 50}}'""",
+            "lodestar run pipeline.yaml --cluster --data s3://bucket/events/ --destination s3://bucket/bundles",
+        ],
+    )
     run.add_argument("pipeline", nargs="?", type=Path, metavar="FILE", help="a file that `lodestar compile` wrote (default: compile one)")
-    run.add_argument(
-        "--data", default="simulator", metavar="PATH", help="folder of tables, a dataset's folder, one file of events (default: simulator)"
-    )
-    run.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="read column THEIRS as OURS (repeatable)")
-    run.add_argument("--quarantine", action="store_true", help="quarantine rows with errors and go on with the valid ones")
-    run.add_argument("--recipe", metavar="NAME", help="see `lodestar recipes` (default: shop for the simulator, else sasrec)")
-    run.add_argument(
-        "--overrides", action="append", default=[], metavar="JSON", help='values to replace, such as {"train": {"epochs": 3}} (repeatable)'
-    )
-    run.add_argument("--registry", metavar="HOST/PATH", help="registry of the images (without FILE)")
-    run.add_argument("--output", type=Path, metavar="DIR", help=f"output directory on this machine (default: {DEFAULT_OUTPUT})")
+    add_data(run, default="simulator")
+    add_recipe(run, default=None, help="name of a recipe: see `lodestar recipes` (default: shop for the simulator, else sasrec)")
+    add_option(run, "--output", type=Path, help=f"folder of the run, on this machine (default: {DEFAULT_OUTPUT})")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
     run.add_argument("--no-cache", action="store_true", help="run all steps, without cached results")
-    run.add_argument("--cluster", action="store_true", help="submit to a Kubeflow Pipelines server instead; prints the run's id")
+    run.add_argument("--cluster", action="store_true", help="submit to a Kubeflow Pipelines server instead")
+    _add_compilation(run)
     cluster = run.add_argument_group("with --cluster")
     cluster.add_argument("--endpoint", metavar="URL", help="the Pipelines server (default: from kfp's configuration)")
-    cluster.add_argument("--namespace", metavar="NAME", help="the profile's namespace, in multi-user Pipelines")
+    cluster.add_argument("--namespace", metavar="NAME", help="the profile's namespace, in multi-user Pipelines (default: none)")
     cluster.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
     cluster.add_argument("--run-name", metavar="NAME", help="name of the run (default: by the time)")
-    cluster.add_argument(
-        "--cron", metavar="FIELDS", help='recurring run by this schedule, seconds first: "0 0 3 * * *" for every night at 3 (UTC)'
+    meaning = (
+        "recurring run by this schedule in UTC: six fields, seconds first, as '0 0 3 * * *', or @daily, '@every 6h' (default: run once)"
     )
-    cluster.add_argument("--destination", metavar="ADDRESS", help="s3:// address to publish bundles to (default: none)")
-    cluster.add_argument("--service", metavar="NAME", help="InferenceService for a canary rollout, as NAMESPACE/NAME")
+    cluster.add_argument("--cron", metavar="FIELDS", help=meaning)
+    add_option(cluster, "--destination", help=f"{OPTIONS['--destination'].meaning} (default: nothing is published)")
+    add_option(cluster, "--service", help=f"{OPTIONS['--service'].meaning}, for a canary rollout (default: no rollout)")
     run.set_defaults(command=_run)
     compile_ = commands.add_parser(
-        "compile", help="write pipeline.yaml", description="Compile the pipeline; the same code gives the same bytes."
+        "compile",
+        help="write pipeline.yaml",
+        description="Compile the pipeline; the same code gives the same bytes. Prints the file's path.",
+        examples=["lodestar compile --registry registry.example.com/team --memory train=64Gi --output pipeline.yaml"],
     )
-    compile_.add_argument("--output", type=Path, default=Path("pipeline.yaml"), metavar="FILE", help="default: %(default)s")
-    compile_.add_argument("--registry", metavar="HOST/PATH", help="registry that holds the images")
-    for command in (run, compile_):
-        command.add_argument(
-            "--memory", action="append", default=[], metavar="STEP=SIZE", help="memory of a step, such as train=64Gi (repeatable)"
-        )
+    add_output(compile_, "the compiled pipeline, a YAML file", "pipeline.yaml")
+    _add_compilation(compile_)
     compile_.set_defaults(command=_compile)
+
+
+def _add_compilation(parser: Parser) -> None:
+    """Add what is compiled into the file."""
+    add_option(parser, "--registry", help=f"{OPTIONS['--registry'].meaning} (default: localhost:5000)")
+    meaning = "memory of a step as a Kubernetes quantity, such as train=64Gi (repeatable; default: of the step)"
+    parser.add_argument("--memory", action="append", default=[], metavar="STEP=SIZE", help=meaning)
 
 
 def _run(options: argparse.Namespace) -> int:

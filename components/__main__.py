@@ -1,4 +1,4 @@
-"""`python -m components STEP --help`: run a pipeline step as a plain command, with paths in place of artifacts.
+"""`lodestar step STEP`, or `python -m components STEP`: run a pipeline step as a plain command, with paths in place of artifacts.
 
 An input may be an `s3://` address: it is downloaded into a private temporary folder for the duration of the step.
 """
@@ -19,26 +19,36 @@ from components.execution.step_order import STEPS
 from lodestar.errors import LodestarError, UsageError
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
+from lodestar.process.command_line import Parser
 from lodestar.process.descendants import exit_on_sigterm
 from lodestar.process.safe_text import command, write_stderr
 
+PROGRAM = "lodestar step"
 ADDRESSES = "Inputs are paths or s3:// addresses, which are downloaded for the run; outputs are paths."
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step in this process; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment)."""
-    parser = argparse.ArgumentParser(prog="python -m components", description="Run one step of the pipeline.")
-    commands = parser.add_subparsers(required=True, metavar="STEP", dest="step")
-    for name in STEPS:
-        _add_step(commands, name)
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser().parse_args(arguments))
     try:
         with exit_on_sigterm(), workspace() as work:
             _run(_body(options.pop("step")), options, work)
     except LodestarError as error:
-        write_stderr(f"{parser.prog}: {error}\n")
+        write_stderr(f"{PROGRAM}: {error}\n")
         return error.exit_code
     return 0
+
+
+def parser() -> Parser:
+    """The parser of `lodestar step`."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Run one step of the pipeline by hand. Its options are the step's parameters and artifacts in the pipeline.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="STEP", dest="step")
+    for name in STEPS:
+        _add_step(commands, name)
+    return parser
 
 
 def _run(body: Callable[..., Any], options: Mapping[str, str], work: Path) -> None:
@@ -52,20 +62,30 @@ def _run(body: Callable[..., Any], options: Mapping[str, str], work: Path) -> No
         print(result)  # noqa: T201 - the step's result is the command's output
 
 
-def _add_step(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> None:
+def _add_step(commands: "argparse._SubParsersAction[Parser]", name: str) -> None:
     body = _body(name)
     text = inspect.getdoc(body) or ""
     summary, _, described = text.partition("\n\nArgs:\n")
     lines = (line.strip().partition(": ") for line in described.splitlines())
     meanings = {argument: meaning for argument, _, meaning in lines}
-    parser = commands.add_parser(name, help=summary.splitlines()[0], description=summary, epilog=ADDRESSES)
-    for argument in inspect.signature(body).parameters:
-        if _annotation(body, argument) is dsl.TaskConfig:  # a Pipelines backend fills it
-            continue
-        is_artifact = _artifact(_annotation(body, argument)) is not None
-        parser.add_argument(
-            f"--{argument}", required=True, metavar="PATH" if is_artifact else "TEXT", help=meanings.get(argument, "").replace("%", "%%")
-        )
+    kinds = {argument: _annotation(body, argument) for argument in inspect.signature(body).parameters}
+    given = {argument: kind for argument, kind in kinds.items() if kind is not dsl.TaskConfig}  # a Pipelines backend fills it
+    example = command([*PROGRAM.split(), name, *(word for argument, kind in given.items() for word in _example(argument, kind))])
+    step = commands.add_parser(name, help=summary.splitlines()[0], description=summary, epilog=ADDRESSES, examples=[example])
+    for argument, kind in given.items():
+        meaning = meanings.get(argument, "").replace("%", "%%")
+        step.add_argument(f"--{argument}", required=True, metavar=_metavar(kind), help=meaning.rstrip("."))
+
+
+def _metavar(kind: Any) -> str:
+    if _artifact(kind) is not None:
+        return "PATH"
+    return {str: "TEXT", bool: "true|false"}.get(kind, "JSON")
+
+
+def _example(argument: str, kind: Any) -> tuple[str, str]:
+    values = {"recipe": "shop", "data": "simulator", "data_version": "1", "started_at": "2026-01-01T00:00:00Z"}
+    return f"--{argument}", values.get(argument, {"PATH": f"./{argument}", "JSON": "{}", "true|false": "false"}.get(_metavar(kind), ""))
 
 
 def _body(name: str) -> Callable[..., Any]:

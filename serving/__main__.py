@@ -8,20 +8,21 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from lodestar.errors import LodestarError
-from lodestar.process.safe_text import Parser, log_to_stderr
+from lodestar.process.command_line import Parser, add_option
+from lodestar.process.safe_text import log_to_stderr
 from serving.http import graceful_shutdown, http_server
 from serving.http.connection_limits import Load
 
 if TYPE_CHECKING:
     from serving.app import App
 
-HOST, PORT, MODEL, ARM = "127.0.0.1", 8080, "recommend", "control"
+PORT, MODEL, ARM = 8080, "recommend", "control"
 NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "._-")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; the exit code is 0 (ok), 2 (usage), 3 (data) or 5 (environment)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     log_to_stderr()
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
     graceful_shutdown.stop_on_signals("lodestar serve")
@@ -65,7 +66,7 @@ def application(options: argparse.Namespace, load: Load) -> "App":
     predictor = Predictor(
         recommender=recommender,
         features=feature_client.connect(
-            options.features, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.use_time_gaps, generation=loaded.info.features
+            options.online_store, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.use_time_gaps, generation=loaded.info.features
         ),
         metrics=metrics,
         log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,
@@ -82,36 +83,28 @@ def _name(text: str) -> str:
     return text
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
+    """The parser of `lodestar serve`."""
     parser = Parser(
         prog="lodestar serve",
         description="Serve recommendations from a bundle: /v1/recommend?user=…&k=…, KServe's v1 and v2 protocols, health and metrics.",
+        examples=[
+            "lodestar serve --bundle lodestar-run/current/bundle --online-store sqlite:lodestar-run/current/online/online.db",
+            "lodestar serve --bundle s3://bucket/bundles --online-store redis://redis:6379 --port 8080 --metrics-port 9090",
+        ],
     )
-    parser.add_argument("--bundle", required=True, metavar="PATH", help="a published bundle: a folder or an s3:// address")
+    add_option(parser, "--bundle", required=True)
     parser.add_argument(
-        "--features",
-        default="none",
-        metavar="STORE",
-        help="Feast's online store: sqlite:PATH, redis://HOST:PORT or none (default: %(default)s)",
+        "--online-store", default="none", metavar="STORE", help="Feast's online store: sqlite:PATH, redis://HOST:PORT or none"
     )
-    parser.add_argument("--impressions", default="", metavar="TARGET", help="impression log: a file or s3:// (default: no log)")
-    parser.add_argument(
-        "--feature-log",
-        default="",
-        metavar="TARGET",
-        help="log the features of each response, for `lodestar features skew-test`: a file or s3:// (default: no log)",
-    )
-    parser.add_argument("--host", default=HOST, metavar="ADDRESS", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port", type=http_server.port, default=PORT, metavar="N", help="port to listen on, 0 for any free one (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--metrics-port", type=http_server.port, metavar="N", help="serve /metrics and health on port N, and no /metrics on --port"
-    )
-    parser.add_argument(
-        "--model-name", type=_name, default=MODEL, metavar="NAME", help="model name in v1 and v2 paths (default: %(default)s)"
-    )
-    parser.add_argument("--arm", default=ARM, metavar="NAME", help="canary arm in the impression log (default: %(default)s)")
+    parser.add_argument("--impressions", default="", metavar="PATH", help="impression log: a file or an s3:// address (default: no log)")
+    meaning = "log the features of each response here, for `lodestar features skew-test`: a file or an s3:// address (default: no log)"
+    add_option(parser, "--feature-log", default="", help=meaning)
+    add_option(parser, "--host")
+    add_option(parser, "--port", default=PORT)
+    add_option(parser, "--metrics-port")
+    parser.add_argument("--model-name", type=_name, default=MODEL, metavar="NAME", help="model name in v1 and v2 paths")
+    parser.add_argument("--arm", default=ARM, metavar="NAME", help="canary arm in the impression log")
     return parser
 
 

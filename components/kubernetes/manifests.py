@@ -3,7 +3,6 @@
 Idempotent: setting the current registry and tag again changes no byte.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from components.images.image import REGISTRY, code_hash
 from components.kubernetes.training_job import SPEC, spec_digest
 from lodestar.errors import LodestarError, UsageError
+from lodestar.process.command_line import Parser, add_option
 
 IMAGE = re.compile(r"(?<=image: )\S+/(?P<name>lodestar-python-[a-z]+):\S+")
 TAG = re.compile(r"\w[\w.-]{0,127}", flags=re.ASCII)
@@ -50,13 +50,7 @@ def _update_digests(before: str, after: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line of `make manifests`; prints each changed file and returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m components.kubernetes.manifests", description="Set the image references in the manifests."
-    )
-    parser.add_argument("--folder", type=Path, default=Path("manifests"), metavar="PATH", help="default: %(default)s")
-    parser.add_argument("--registry", default=REGISTRY, metavar="HOST/PATH", help="default: %(default)s")
-    parser.add_argument("--tag", default="", metavar="TAG", help="default: the code's own hash, as `make image` tags")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         for file in set_images(options.folder, options.registry, options.tag or code_hash()):
             sys.stdout.write(f"{file}\n")
@@ -64,6 +58,19 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"components.kubernetes.manifests: {error}\n")
         return error.exit_code
     return 0
+
+
+def parser() -> Parser:
+    """The parser of `make manifests`."""
+    parser = Parser(
+        prog="python -m components.kubernetes.manifests",
+        description="Set the image references in the manifests.",
+        examples=["make manifests REGISTRY=registry.example.com/team TAG=v1"],
+    )
+    parser.add_argument("--folder", type=Path, default=Path("manifests"), metavar="PATH", help="folder of the manifests, which are changed")
+    add_option(parser, "--registry", default=REGISTRY)
+    parser.add_argument("--tag", default="", metavar="TAG", help="tag of the images (default: the code's own hash, as `make image` tags)")
+    return parser
 
 
 if __name__ == "__main__":

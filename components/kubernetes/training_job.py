@@ -4,13 +4,11 @@ They override defaults of the training-operator: jobs restart without limit, a f
 a service mesh's sidecar blocks the rendezvous.
 """
 
-import argparse
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 
 from components.kubernetes.training_api import KINDS, Object
 from lodestar.errors import ConfigError
@@ -221,7 +219,7 @@ def _container(job: TrainingJob) -> Object:
     options = {
         "features": job.features,
         "features-digest": job.features_digest,
-        "bundle": job.bundle,
+        "output": job.bundle,
         "checkpoints": job.checkpoints,
         "recipe": job.recipe,
         "overrides": job.overrides,
@@ -260,28 +258,3 @@ def _resources(job: TrainingJob) -> Object:
 
 def _labels() -> dict[str, str]:
     return {"app.kubernetes.io/part-of": "lodestar", "app.kubernetes.io/component": "train"}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the manifest of a job as YAML, for a TrainJob with its TrainingRuntime; returns the exit code."""
-    import yaml
-
-    parser = argparse.ArgumentParser(
-        prog="python -m components.kubernetes.training_job", description="Print a training job, for `kubectl apply -f -`."
-    )
-    for entry in (entry for entry in fields(TrainingJob) if entry.default_factory is MISSING and entry.name != "step"):
-        default = {} if entry.default is MISSING else {"default": entry.default, "help": f"default: {entry.default!r}"}
-        flags = dict.fromkeys((f"--{entry.name.replace('_', '-')}", f"--{entry.name}"))
-        parser.add_argument(*flags, type=type(default.get("default", "")), required=not default, metavar="VALUE", **default)
-    try:
-        job = TrainingJob(**vars(parser.parse_args(arguments)))
-    except ConfigError as error:
-        sys.stderr.write(f"components.kubernetes.training_job: {error}\n")
-        return error.exit_code
-    parts = [manifest(job)] if job.kind == "PyTorchJob" else [training_runtime(job.namespace), manifest(job)]
-    sys.stdout.write(yaml.safe_dump_all(parts, sort_keys=False))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

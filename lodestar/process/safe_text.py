@@ -4,13 +4,11 @@ Control characters can move the cursor and forge log lines, bidirectional ones c
 not UTF-8) cannot be written: each is shown as its escape code. Passwords in addresses are masked.
 """
 
-import argparse
 import logging
 import re
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -70,14 +68,6 @@ def write_stdout(text: str) -> None:
 def write_stderr(text: str) -> None:
     """Write `printable` text to standard error."""
     sys.stderr.write(printable(text))
-
-
-class Parser(argparse.ArgumentParser):
-    """Argument parser whose error messages are `printable`: arguments are repeated without secrets and control characters."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and a sanitised message."""
-        super().error(printable(message))
 
 
 class Formatter(logging.Formatter):

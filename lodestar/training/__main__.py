@@ -10,8 +10,9 @@ from lodestar.config import Recipe, from_json
 from lodestar.errors import LodestarError
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
+from lodestar.process.command_line import Parser, add_option, add_recipe
 from lodestar.process.safe_text import log_to_stderr
-from lodestar.recipes import load_recipe
+from lodestar.recipes import load_recipe, merge_overrides
 from lodestar.training.distributed.distributed import rendezvous
 from lodestar.training.distributed.heartbeat import watch, write_last_error
 from lodestar.training.run import train
@@ -21,7 +22,7 @@ FEATURES, BUNDLE = "features", "bundle"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one training worker; rank zero publishes the bundle. The exit code is 0, or the error's."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     log_to_stderr(logging.INFO)
     try:
         with write_last_error(options.error_file, int(os.environ.get("RANK", "0"))):
@@ -32,23 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lodestar.training", description="Train a recipe; started by torchrun, as one of its workers."
-    )
-    parser.add_argument("--features", required=True, metavar="ADDRESS", help="features that build_features wrote: a folder or s3://")
-    parser.add_argument("--features-digest", default="", metavar="SHA256", help="expected digest of features in s3://")
-    parser.add_argument("--bundle", required=True, metavar="ADDRESS", help="write the bundle here: a folder or s3://")
-    parser.add_argument(
-        "--checkpoints", required=True, metavar="ADDRESS", help="save checkpoints to, and resume from, here: a folder or s3://"
-    )
-    parser.add_argument("--recipe", default="sasrec", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--overrides", default="{}", metavar="JSON", help="overrides of the recipe, a JSON object")
-    parser.add_argument("--recipe-file", type=Path, metavar="FILE", help="a whole recipe as JSON, instead of a name")
-    parser.add_argument(
-        "--heartbeat", default="", metavar="ADDRESS", help="end once the pipeline step that watches this job stops writing here"
-    )
-    parser.add_argument("--error-file", type=Path, metavar="FILE", help="write the error that ends this worker here, in one line")
+def parser() -> Parser:
+    """The parser of a training worker."""
+    parser = Parser(prog="python -m lodestar.training", description="Train a recipe; started by torchrun, as one of its workers.")
+    add_option(parser, "--features", required=True)
+    add_option(parser, "--features-digest", default="")
+    add_option(parser, "--output", required=True, help="bundle that is written: a folder or an s3:// address")
+    add_option(parser, "--checkpoints", required=True)
+    add_recipe(parser)
+    parser.add_argument("--recipe-file", type=Path, metavar="FILE", help="a whole recipe as JSON (default: the one of --recipe)")
+    add_option(parser, "--heartbeat", default="")
+    parser.add_argument("--error-file", type=Path, metavar="FILE", help="write the error that ends this worker here (default: nowhere)")
     return parser
 
 
@@ -61,17 +56,21 @@ def _train(options: argparse.Namespace) -> None:
         features = Path(options.features)
         if storage.is_remote(options.features):
             features = storage.download(options.features, Path(work) / FEATURES, options.features_digest)
-        if not storage.is_remote(options.bundle):
-            train(features, Path(options.bundle), recipe, options.checkpoints)
+        if not storage.is_remote(options.output):
+            train(features, Path(options.output), recipe, options.checkpoints)
             return
         target = Path(work) / BUNDLE
         train(features, target, recipe, options.checkpoints)
         if os.environ.get("RANK", "0") == "0":
-            storage.upload(target, options.bundle)
+            storage.upload(target, options.output)
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    return from_json(options.recipe_file.read_text()) if options.recipe_file else load_recipe(options.recipe, options.overrides)
+    return (
+        from_json(options.recipe_file.read_text())
+        if options.recipe_file
+        else load_recipe(options.recipe, merge_overrides(options.overrides))
+    )
 
 
 if __name__ == "__main__":

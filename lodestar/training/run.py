@@ -161,7 +161,7 @@ def _start_workers(features: Path, target: Path, recipe: Recipe, checkpoints: st
         # -P: import no module of the working folder.
         dies_with_parent = (sys.executable, "-P", "-m", "lodestar.process.parent_death", str(os.getpid()), "-P")
         torchrun = (*dies_with_parent, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
-        options = ("--features", features, "--bundle", target, "--recipe-file", file.name, "--checkpoints", checkpoints)
+        options = ("--features", features, "--output", target, "--recipe-file", file.name, "--checkpoints", checkpoints)
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1"}  # of the workers that torchrun starts
         done = subprocess.run([*torchrun, "-m", "lodestar.training", *map(str, options)], env=environment, check=False)
     if done.returncode != 0:

@@ -18,7 +18,8 @@ from lodestar import schema
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.io import storage
 from lodestar.io.private_folders import temporary_folder
-from lodestar.process.safe_text import Parser, log_to_stderr, write_stderr
+from lodestar.process.command_line import Parser, add_option, count
+from lodestar.process.safe_text import log_to_stderr, write_stderr
 from serving.http import graceful_shutdown, http_server
 from serving.http.connection_limits import Load
 
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from serving.collector.metrics import Metrics
 
 KEY, PASSWORD = "LODESTAR_COLLECT_KEY", "LODESTAR_KAFKA_PASSWORD"
-GROUP, BATCH_ROWS, PART_S = "lodestar", 10_000, 30.0
+PORT, GROUP, BATCH_ROWS, PART_S = 8090, "lodestar", 10_000, 30.0
 HASH_DIGITS = 16
 MIN_KEY_CHARACTERS = 16
-WITH_HTTP, WITH_KAFKA = ("spool", "allow_origin", "metrics_port"), ("topic", "group", "max_rows", "kafka_option", "metrics")
+WITH_HTTP, WITH_KAFKA = ("port", "spool", "allow_origin"), ("topic", "group", "max_rows", "kafka_option")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,24 +56,24 @@ def _serve(options: argparse.Namespace) -> None:
     from serving.collector.metrics import Metrics
 
     graceful_shutdown.stop_on_signals("lodestar collect")
-    host, port = options.http
+    host, port = options.host, options.port
     key = os.environ.get(KEY, "")
     _check_key(host, key)
     metrics = Metrics()
     with ExitStack() as stack:
         ports = [port] if options.metrics_port is None else [port, options.metrics_port]
-        remedy = "Stop what listens there, or give another --http or --metrics-port."
+        remedy = "Stop what listens there, or give another --host, --port or --metrics-port."
         sockets = [stack.enter_context(http_server.bind_socket(host, number, remedy)) for number in ports]
         load = Load(metrics.dropped, has_operators=len(sockets) > 1)
         try:
-            spool = open_spool(Landing(options.landing), _spool_folder(options), options.part_seconds, metrics.published)
+            spool = open_spool(Landing(options.output), _spool_folder(options), options.part_seconds, metrics.published)
         except OSError as error:
             message = f"the spool cannot be written ({error})"
-            raise EnvironmentFault("E505", message, remedy="Give another LANDING or --spool that can be written.") from error
+            raise EnvironmentFault("E505", message, remedy="Give another --output or --spool that can be written.") from error
         app = App(Journal(spool), metrics, key, tuple(options.allow_origin), load)
         try:
             http_server.run(
-                app, load, http_server.Listeners(*sockets), f"lodestar collect: into {options.landing}", f"/v1/{schema.EVENTS.name}"
+                app, load, http_server.Listeners(*sockets), f"lodestar collect: into {options.output}", f"/v1/{schema.EVENTS.name}"
             )
         finally:
             spool.close()
@@ -103,9 +104,9 @@ def _spool_folder(options: argparse.Namespace) -> Path:
     """The spool: `.spool` in a local landing; for an object store a private temporary folder of that landing alone."""
     if options.spool:
         return Path(options.spool)
-    if not storage.is_remote(options.landing):
-        return Path(options.landing, ".spool")
-    return temporary_folder("collect") / hashlib.sha256(options.landing.encode()).hexdigest()[:HASH_DIGITS]
+    if not storage.is_remote(options.output):
+        return Path(options.output, ".spool")
+    return temporary_folder("collect") / hashlib.sha256(options.output.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _consume(options: argparse.Namespace) -> None:
@@ -132,10 +133,10 @@ def _consume(options: argparse.Namespace) -> None:
     metrics, stopped = Metrics(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stopped.set())
-    consumer = KafkaConsumer(config, Landing(options.landing), metrics)
-    if options.metrics:
-        _serve_metrics(metrics, *options.metrics)
-    write_stderr(f"lodestar collect: into {options.landing}, from {', '.join(config.topics)} at {options.kafka}\n")
+    consumer = KafkaConsumer(config, Landing(options.output), metrics)
+    if options.metrics_port is not None:
+        _serve_metrics(metrics, options.host, options.metrics_port)
+    write_stderr(f"lodestar collect: into {options.output}, from {', '.join(config.topics)} at {options.kafka}\n")
     consumer.run(stopped)
 
 
@@ -145,24 +146,19 @@ def _serve_metrics(metrics: "Metrics", host: str, port: int) -> None:
     try:
         start_http_server(port, host, metrics.registry)
     except OSError as error:
-        raise EnvironmentFault("E503", f"cannot listen on {host}:{port} ({error.strerror})", remedy="Give another --metrics.") from error
+        raise EnvironmentFault(
+            "E503", f"cannot listen on {host}:{port} ({error.strerror})", remedy="Give another --host or --metrics-port."
+        ) from error
 
 
 def options(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line; an option of the other source is a usage error (exit code 2)."""
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
+    command = parser()
+    parsed = command.parse_args(arguments)
     for name in WITH_HTTP if parsed.kafka else WITH_KAFKA:
-        if getattr(parsed, name) != parser.get_default(name):
-            parser.error(f"--{name.replace('_', '-')} has no effect with {'--kafka' if parsed.kafka else '--http'}")
+        if getattr(parsed, name) != command.get_default(name):
+            command.error(f"--{name.replace('_', '-')} has no effect {'with' if parsed.kafka else 'without'} --kafka")
     return parsed
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal():
-        raise argparse.ArgumentTypeError("write HOST:PORT, such as 127.0.0.1:8090")
-    return host.strip("[]"), http_server.port(port)
 
 
 def _topic(text: str) -> tuple[str, str]:
@@ -184,66 +180,44 @@ def _positive(text: str) -> float:
     return number
 
 
-def _whole(text: str) -> int:
-    return int(_positive(text))
-
-
-def _parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
+    """The parser of `lodestar collect`."""
     parser = Parser(
         prog="lodestar collect",
-        description="Collect events and impressions over HTTP or from Kafka, into parts that `lodestar data ingest` reads.",
+        description="Collect events and impressions over HTTP (POST /v1/events and /v1/impressions) or from Kafka, into parts "
+        "that `lodestar data ingest` reads.",
         epilog=f"Environment: {KEY} is the senders' key, {PASSWORD} is Kafka's sasl.password.",
+        examples=["lodestar collect --output landing/", "lodestar collect --output s3://bucket/landing --kafka broker:9092 --topic clicks"],
     )
-    parser.add_argument("landing", metavar="LANDING", help="where parts go: a folder or an s3:// address")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--http", type=_host_and_port, metavar="HOST:PORT", help="serve POST /v1/events and /v1/impressions; port 0 is any free one"
+    add_option(parser, "--output", required=True, help="landing, where parts are written: a folder or an s3:// address")
+    parser.add_argument("--part-seconds", type=_positive, default=PART_S, metavar="S", help="seconds until a part is published")
+    add_option(parser, "--host")
+    add_option(parser, "--metrics-port")
+    http = parser.add_argument_group("without --kafka")
+    add_option(http, "--port", default=PORT)
+    meaning = (
+        "folder of rows not yet in the landing, on a disk that survives restarts (default: .spool in a local landing, else a private one)"
     )
-    source.add_argument("--kafka", metavar="BROKERS", help="consume from Kafka brokers: HOST:PORT, comma-separated")
-    parser.add_argument(
-        "--part-seconds", type=_positive, default=PART_S, metavar="S", help="seconds until a part is published (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--spool", metavar="DIR", help="with --http: folder of rows not yet in the landing, on a disk that survives restarts"
-    )
-    parser.add_argument(
-        "--metrics-port",
-        type=http_server.port,
-        metavar="N",
-        help="with --http: serve /metrics and health on port N, and no /metrics on the main port",
-    )
-    parser.add_argument(
-        "--allow-origin",
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="with --http: CORS origin that may send, * for any (repeatable)",
+    http.add_argument("--spool", metavar="PATH", help=meaning)
+    http.add_argument(
+        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="CORS origin that may send, * for any (repeatable)"
     )
     _add_kafka_options(parser)
     return parser
 
 
-def _add_kafka_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--topic",
-        type=_topic,
-        action="append",
-        metavar="NAME[=TABLE]",
-        help="with --kafka: topic and its table, repeatable (default: events)",
+def _add_kafka_options(parser: Parser) -> None:
+    kafka = parser.add_argument_group("from Kafka")
+    kafka.add_argument(
+        "--kafka", metavar="BROKERS", help="consume from Kafka brokers: HOST:PORT, comma-separated (default: listen on HTTP)"
     )
-    parser.add_argument("--group", default=GROUP, metavar="NAME", help="with --kafka: the consumer group (default: %(default)s)")
-    parser.add_argument(
-        "--max-rows", type=_whole, default=BATCH_ROWS, metavar="N", help="with --kafka: maximum rows per part (default: %(default)s)"
+    meaning = f"topic and its table (repeatable; default: {schema.EVENTS.name})"
+    kafka.add_argument("--topic", type=_topic, action="append", metavar="NAME[=TABLE]", help=meaning)
+    kafka.add_argument("--group", default=GROUP, metavar="NAME", help="consumer group")
+    kafka.add_argument("--max-rows", type=count, default=BATCH_ROWS, metavar="N", help="maximum number of rows per part")
+    kafka.add_argument(
+        "--kafka-option", type=_option, action="append", default=[], metavar="NAME=VALUE", help="a setting of librdkafka (repeatable)"
     )
-    parser.add_argument(
-        "--kafka-option",
-        type=_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="with --kafka: a setting of librdkafka (repeatable)",
-    )
-    parser.add_argument("--metrics", type=_host_and_port, metavar="HOST:PORT", help="with --kafka: serve Prometheus metrics there")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Bind ports before loading, then run the HTTP server with the limits of every Lodestar server."""
 
-import argparse
 import socket
 from typing import Any, NamedTuple
 
@@ -50,11 +49,3 @@ def address(listener: socket.socket) -> str:
     """The URL of a bound socket, `http://HOST:PORT`, with an IPv6 host in brackets."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def port(text: str) -> int:
-    """Parse a port of the command line, 0–65,535."""
-    number = int(text)
-    if not 0 <= number <= 0xFFFF:
-        raise argparse.ArgumentTypeError(f"{number} is no port; there are 0 (any free one) to {0xFFFF}")
-    return number

@@ -1,4 +1,4 @@
-"""`python -m serving.rollout`: canary rollout of a new bundle to an InferenceService."""
+"""`lodestar rollout`, where only `serving` is installed: canary rollout of a new bundle to an InferenceService."""
 
 import sys
 

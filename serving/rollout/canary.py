@@ -170,7 +170,7 @@ def _require_candidate(live: ServiceState, address: str) -> str:
     if candidate != address:
         name = f"{live.service['metadata']['namespace']}/{live.service['metadata']['name']}"
         message = f"another rollout has changed {name}, whose candidate is now {candidate or 'none'} and not {address}"
-        raise EnvironmentFault("E573", message, remedy=f"See `python -m serving.rollout status --service {name}`; nothing was changed.")
+        raise EnvironmentFault("E573", message, remedy=f"See `lodestar rollout status --service {name}`; nothing was changed.")
     return address
 
 

@@ -5,7 +5,6 @@ The state of a rollout is in the InferenceService and its route and nowhere else
 annotation of the route, since one of the service is copied to its pods, and would replace them all.
 """
 
-import argparse
 import json
 import re
 import signal
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
+from lodestar.process.command_line import Parser, add_option
 from lodestar.process.termination import terminate
 from lodestar.progress import log_event
 from serving.rollout.canary import canary, canary_mode_of, check, promote, replace, roll_back, state, undo_replace
@@ -22,6 +22,12 @@ from serving.rollout.kserve_api import NOT_FOUND, ApiServer, Step, connect
 from serving.rollout.rollback_record import record_rollback, rolled_back_bundles
 
 PERCENT = 10  # default share of the traffic
+COMMANDS = {  # with the rest of an example
+    "start": ("start a canary: send a share of the traffic to a new bundle", " --bundle s3://bucket/bundles/versions/DIGEST --percent 5"),
+    "promote": ("send all traffic to the new bundle", ""),
+    "rollback": ("send all traffic to the old bundle again", ""),
+    "status": ("print the current bundle, the candidate and its share as JSON", ""),
+}
 VERSIONED = re.compile(r"s3://[^/\s]+/(\S+/)?versions/[0-9a-f]{64}")
 
 
@@ -76,9 +82,7 @@ def start_from_pipeline(service: str, address: str) -> None:
     if now.candidate == address and now.percent:
         log_event("rollout", service=service, bundle=address, percent=now.percent, state="is a canary already; its share is kept")
     elif address in rolled_back_bundles(live) and now.bundle != address:
-        log_event(
-            "rollout", service=service, bundle=address, state="not started: it was rolled back; `python -m serving.rollout start` starts it"
-        )
+        log_event("rollout", service=service, bundle=address, state="not started: it was rolled back; `lodestar rollout start` starts it")
     else:
         start_canary(service, address)
 
@@ -121,8 +125,8 @@ def _undone_on_failure(api: ApiServer, steps: list[Step]) -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line `python -m serving.rollout`; its result is one structured line on standard error."""
-    options = _parser().parse_args(arguments)
+    """The command line `lodestar rollout`; its result is one structured line on standard error."""
+    options = parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         if options.command == "start":
@@ -132,29 +136,24 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             promote_or_roll_back(options.service, is_promotion=options.command == "promote")
     except LodestarError as error:
-        sys.stderr.write(f"serving.rollout: {error}\n")
+        sys.stderr.write(f"lodestar rollout: {error}\n")
         return error.exit_code
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving.rollout", description="Canary rollout of a new bundle to an InferenceService.")
+def parser() -> Parser:
+    """The parser of `lodestar rollout`."""
+    parser = Parser(prog="lodestar rollout", description="Canary rollout of a new bundle to an InferenceService.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, meaning in (
-        ("start", "start a canary: send a share of the traffic to a new bundle"),
-        ("promote", "send all traffic to the new bundle"),
-        ("rollback", "send all traffic to the old bundle again"),
-        ("status", "print the current bundle, the candidate and its share as JSON"),
-    ):
-        command = commands.add_parser(name, help=meaning, description=f"{meaning[0].upper()}{meaning[1:]}.")
-        command.add_argument(
-            "--service", required=True, metavar="NAME", help="InferenceService: NAME or NAMESPACE/NAME (default: lodestar)"
-        )
+    for name, (meaning, more) in COMMANDS.items():
+        description, example = f"{meaning[0].upper()}{meaning[1:]}.", f"lodestar rollout {name} --service lodestar/recommend{more}"
+        command = commands.add_parser(name, help=meaning, description=description, examples=[example])
+        add_option(command, "--service", required=True)
         if name == "start":
-            command.add_argument("--bundle", required=True, metavar="ADDRESS", help="s3:// address of a published bundle")
-            command.add_argument("--percent", type=int, default=10, metavar="N", help="percent of the traffic (default: %(default)s)")
+            add_option(command, "--bundle", required=True, help="a published bundle: its s3:// address")
+            command.add_argument("--percent", type=int, default=PERCENT, metavar="N", help="percent of the traffic for the new bundle")
     return parser
 
 

@@ -58,7 +58,7 @@ def test_what_is_set_on_the_task_reaches_the_workers_and_the_bundle_comes_back_w
     assert ended.exit_code == 0, ended.log[-4000:]
     asked = seen.pop("step")["containers"][0]["resources"]
     assert GPU not in {**asked.get("limits", {}), **asked.get("requests", {})}
-    (made,) = [job for job in jobs() if _option(job, "bundle").startswith(ended.bundle.rpartition("/")[0].rpartition("/")[0])]
+    (made,) = [job for job in jobs() if _option(job, "output").startswith(ended.bundle.rpartition("/")[0].rpartition("/")[0])]
     specs = [worker["spec"] for worker in seen.values() if worker["metadata"]["labels"][JOB_NAME] == made["metadata"]["name"]]
     assert len(specs) == 2
     for spec in specs:

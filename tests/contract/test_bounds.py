@@ -103,7 +103,7 @@ def test_json_that_is_deep_or_in_pieces_is_refused(address: str, path: str, body
 
 
 def test_rows_that_are_deep_or_in_pieces_are_refused(tmp_path: Path) -> None:
-    with collecting(tmp_path, "--http", "127.0.0.1:0") as collector:
+    with collecting("--output", tmp_path, "--port", "0") as collector:
         for body, code in ((b'[{"attrs": ' + b'{"a":' * 300 + b"1" + b"}" * 301 + b"]", "E107"), (b"[" + b"[]," * 30_000 + b"[]]", "E412")):
             answer = httpx.post(f"{collector.address}/v1/events", content=body)
             assert (answer.status_code, answer.json()["code"]) == (422, code)

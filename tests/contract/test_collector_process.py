@@ -47,7 +47,7 @@ import sys
 from serving.http import http_server
 http_server.run = lambda *_: None
 from serving.collector.__main__ import main
-assert main([{str(tmp_path)!r}, "--http", "127.0.0.1:0"]) == 0
+assert main(["--output", {str(tmp_path)!r}, "--port", "0"]) == 0
 print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -70,7 +70,7 @@ def test_a_killed_process_loses_nothing_that_it_answered_for(tmp_path: Path, sec
                 assert answer.status_code == 202
                 acknowledged.append(name)
 
-    with collecting(tmp_path, "--http", "127.0.0.1:0", "--part-seconds", seconds) as process:
+    with collecting("--output", tmp_path, "--port", "0", "--part-seconds", seconds) as process:
         threads = [threading.Thread(target=send, args=(sender, process.address)) for sender in range(SENDERS)]
         for thread in threads:
             thread.start()
@@ -79,7 +79,7 @@ def test_a_killed_process_loses_nothing_that_it_answered_for(tmp_path: Path, sec
         for thread in threads:
             thread.join()
     assert seconds != "3600" or rows_in(tmp_path, "events") == []
-    with collecting(tmp_path, "--http", "127.0.0.1:0") as next_:
+    with collecting("--output", tmp_path, "--port", "0") as next_:
         assert next_.address
         assert next_.stop() == (0, "")
     found = [row[schema.EVENT_ID] for row in rows_in(tmp_path, "events")]
@@ -88,7 +88,7 @@ def test_a_killed_process_loses_nothing_that_it_answered_for(tmp_path: Path, sec
 
 
 def test_parts_show_before_the_process_ends(tmp_path: Path) -> None:
-    with collecting(tmp_path, "--http", "127.0.0.1:0", "--part-seconds", "0.1") as process:
+    with collecting("--output", tmp_path, "--port", "0", "--part-seconds", "0.1") as process:
         assert httpx.post(f"{process.address}/v1/events", json=event("e1")).status_code == 202
         wait_until(lambda: len(rows_in(tmp_path, "events")) == 1)
         assert 'lodestar_collect_parts_total{table="events"} 1.0' in httpx.get(f"{process.address}/metrics").text
@@ -96,7 +96,7 @@ def test_parts_show_before_the_process_ends(tmp_path: Path) -> None:
 
 
 def test_parts_go_to_an_object_store_and_wait_while_it_is_away(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = (f"{bucket}/landing", "--http", "127.0.0.1:0", "--part-seconds", "0.1", "--spool", tmp_path)
+    options = ("--output", f"{bucket}/landing", "--port", "0", "--part-seconds", "0.1", "--spool", tmp_path)
     there = os.environ["AWS_ENDPOINT_URL"]
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with collecting(*options, before="import serving.spool as spool; spool.CLOSE_S = spool.RETRY_S = 0.1") as away:
@@ -115,7 +115,7 @@ def test_parts_go_to_an_object_store_and_wait_while_it_is_away(bucket: str, tmp_
 
 def test_a_key_from_the_environment_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LODESTAR_COLLECT_KEY", "s3cret-of-senders")
-    with collecting(tmp_path, "--http", "127.0.0.1:0") as process, httpx.Client(base_url=process.address) as client:
+    with collecting("--output", tmp_path, "--port", "0") as process, httpx.Client(base_url=process.address) as client:
         for key, status in (("", 401), ("Bearer s3cret-of-sender", 401), ("Bearer s3cret-of-senders", 202)):
             assert client.post("/v1/events", json=event("e1"), headers={"authorization": key}).status_code == status
         assert client.get("/v2/health/ready").status_code == 200
@@ -126,7 +126,7 @@ def test_a_disk_that_refuses_is_503_and_heals(tmp_path: Path) -> None:
     limit = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     )
-    with collecting(tmp_path, "--http", "127.0.0.1:0", before=limit) as process, httpx.Client(base_url=process.address) as client:
+    with collecting("--output", tmp_path, "--port", "0", before=limit) as process, httpx.Client(base_url=process.address) as client:
         small, large = event("small"), {**event("large"), schema.QUERY_TEXT: "x" * 8000}
         assert client.post("/v1/events", json=small).status_code == 202
         refused = client.post("/v1/events", json=large)
@@ -140,13 +140,13 @@ def test_what_cannot_be_collected_is_said_by_code(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as busy:
         cases: list[tuple[list[Any], int, str]] = [
-            ([tmp_path / "file", "--http", "127.0.0.1:0"], 5, "E505"),
-            ([tmp_path, "--http", f"127.0.0.1:{busy.getsockname()[1]}"], 5, "E503"),
-            ([tmp_path, "--http", "8090"], 2, "HOST:PORT"),
-            ([tmp_path], 2, "--http --kafka is required"),
-            ([tmp_path, "--http", "127.0.0.1:0", "--kafka", "127.0.0.1:1"], 2, "not allowed with"),
-            ([tmp_path, "--http", "127.0.0.1:0", "--group", "g"], 2, "--group has no effect with --http"),
-            ([tmp_path, "--http", "127.0.0.1:0", "--part-seconds", "0"], 2, "0 is not above 0"),
+            (["--output", tmp_path / "file", "--port", "0"], 5, "E505"),
+            (["--output", tmp_path, "--port", str(busy.getsockname()[1])], 5, "E503"),
+            (["--output", tmp_path, "--port", "65536"], 2, "65536 is no port"),
+            ([], 2, "--output"),
+            (["--output", tmp_path, "--port", "0", "--kafka", "127.0.0.1:1"], 2, "--port has no effect with --kafka"),
+            (["--output", tmp_path, "--group", "g"], 2, "--group has no effect without --kafka"),
+            (["--output", tmp_path, "--part-seconds", "0"], 2, "0 is not above 0"),
         ]
         for options, code, text in cases:
             with collecting(*options) as process:
@@ -163,17 +163,17 @@ def test_the_command_line_knows_it() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_a_collector_that_others_can_reach_needs_a_key(tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LODESTAR_COLLECT_KEY", raising=False)
-    with collecting(tmp_path, "--http", f"{host}:0") as process:
+    with collecting("--output", tmp_path, "--host", host, "--port", "0") as process:
         code, said = process.ended()
     assert (code, "E581" in said, "LODESTAR_COLLECT_KEY" in said) == (2, True, True)
     monkeypatch.setenv("LODESTAR_COLLECT_KEY", "a long random text")
-    with collecting(tmp_path, "--http", f"{host}:0", "--metrics-port", "0") as process:
+    with collecting("--output", tmp_path, "--host", host, "--port", "0", "--metrics-port", "0") as process:
         assert process.address.startswith("http://")
 
 
 def test_a_key_that_is_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LODESTAR_COLLECT_KEY", "fifteen-letters")
-    with collecting(tmp_path, "--http", "127.0.0.1:0") as process:
+    with collecting("--output", tmp_path, "--port", "0") as process:
         code, said = process.ended()
     assert (code, "E582" in said, "fifteen-letters" in said, "Traceback" in said) == (2, True, False, False)
 

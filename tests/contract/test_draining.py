@@ -101,7 +101,7 @@ def test_no_request_on_a_kept_connection_is_lost_when_the_predictor_stops(made: 
 
 
 def test_no_event_on_a_kept_connection_is_lost_when_the_collector_stops(tmp_path: Path) -> None:
-    with collecting(tmp_path, "--http", "127.0.0.1:0") as collector:
+    with collecting("--output", tmp_path, "--port", "0") as collector:
         callers = Callers(collector.address, SENT)
         callers.wait_for(2 * CONNECTIONS)
         assert collector.stop() == (0, "")

@@ -94,7 +94,7 @@ def test_our_modules_take_them() -> None:
         if words[1:] == ["--help"]:
             assert hasattr(module, "main")
         else:
-            module._parser().parse_args(words[1:])
+            module.parser().parse_args(words[1:])
 
 
 def test_what_is_cited_is_there() -> None:

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from components.kubernetes import training_job
+from components.kubernetes import training_job_command
 from serving.__main__ import _parser as predictor_options
 from serving.collector.__main__ import KEY
 from serving.collector.__main__ import options as collection_options
@@ -165,9 +165,10 @@ def test_the_training_job_is_what_the_launcher_makes(overlay: str, kind: str, ca
     )
     options = [f"--{key}={job['metadata'][key]}" for key in ("name", "namespace")]
     options += [f"--kind={kind}", f"--image={container['image']}", *(given for given in container["args"] if "error-file" not in given)]
-    assert training_job.main(options) == 0
+    options = [option.replace("--output=", "--destination=") for option in options]
+    assert training_job_command.main(options) == 0
     assert content.partition("\n")[2] == capsys.readouterr().out
-    assert training_job.main([f"{option}!" if option.startswith("--name=") else option for option in options]) == 2
+    assert training_job_command.main([f"{option}!" if option.startswith("--name=") else option for option in options]) == 2
 
 
 def test_a_training_job_keeps_the_webhooks_rules() -> None:

@@ -261,7 +261,7 @@ def test_a_password_and_a_database_are_told_first(start_redis: StartRedis) -> No
 
 @pytest.mark.parametrize("address", ["postgres://here", "redis://", "redis://host:port", "redis://host/name", "rediss://:6379", "sqlite"])
 def test_an_address_that_names_no_store_is_refused(address: str) -> None:
-    with pytest.raises(UsageError, match="--features takes"):
+    with pytest.raises(UsageError, match="--online-store takes"):
         connect(address)
 
 

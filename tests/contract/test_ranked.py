@@ -195,7 +195,7 @@ def test_a_store_gives_the_counts_that_history_gives(features: Path, address: st
 
 
 def test_an_answer_is_in_the_ranker_s_order(features: Path, made: Path, start_serving: StartServing) -> None:
-    address = start_serving("--bundle", made, "--features", f"sqlite:{features / 'online' / 'online.db'}").address
+    address = start_serving("--bundle", made, "--online-store", f"sqlite:{features / 'online' / 'online.db'}").address
     found, model = features_store.load(features), Recommender(bundle.load(made))
     is_moved = False
     for user, history in zip(found.interactions.users[:5], found.interactions.histories(), strict=False):
@@ -214,7 +214,7 @@ def test_an_answer_is_in_the_ranker_s_order(features: Path, made: Path, start_se
 def proven(features: Path, made: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The feature log of a real process."""
     log = tmp_path_factory.mktemp("log") / "feature-log.jsonl"
-    server = start_serving("--bundle", made, "--features", f"sqlite:{features / 'online' / 'online.db'}", "--feature-log", log)
+    server = start_serving("--bundle", made, "--online-store", f"sqlite:{features / 'online' / 'online.db'}", "--feature-log", log)
     for user in ("u0", "u1", "u0", "nobody"):
         httpx.get(f"{server.address}/v1/recommend", params={"user": user, "k": 5}).raise_for_status()
     assert server.stop() == (0, "")

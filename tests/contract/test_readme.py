@@ -56,21 +56,30 @@ def test_no_function_is_too_long() -> None:
 def _commands() -> list[list[str]]:
     """Every line of the documents that calls us, as words."""
     lines = [line.strip() for file in DOCUMENTS for line in file.read_text().splitlines()]
-    called = [
-        line.partition("  #")[0].partition(" # ")[0] for line in lines if re.match(r"(lodestar [a-z]|python -m serving\.rollout )", line)
-    ]
-    return [["rollout", *words[3:]] if words[0] == "python" else words[1:] for words in map(shlex.split, called)]
+    called = [line.partition("  #")[0].partition(" # ")[0] for line in lines if re.match(r"lodestar [a-z]", line)]
+    return [words[1:] for words in map(shlex.split, called)]
 
 
 def test_every_command_of_the_documents_is_one() -> None:
     """An option that does not exist ends a parser with SystemExit."""
     commands = _commands()
-    assert {words[0] for words in commands} == {"run", "data", "features", "simulate", "serve", "collect", "compile", "rollout", "tune"}
+    assert {words[0] for words in commands} == {
+        "run",
+        "data",
+        "features",
+        "simulate",
+        "serve",
+        "collect",
+        "compile",
+        "rollout",
+        "tune",
+        "step",
+    }
     for words in commands:
         if words[0] in FORWARDED:
-            import_module(FORWARDED[words[0]][0])._parser().parse_args(words[1:])
+            import_module(FORWARDED[words[0]][0]).parser().parse_args(words[1:])
         else:
-            cli.main._parser().parse_args(words)
+            cli.main.parser().parse_args(words)
 
 
 def test_what_is_to_be_installed_is_ours(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,9 +27,9 @@ BOUND_S, BACK_LIMIT_S = 2.0, 20
 def test_the_process_imports_nothing_that_only_trains(made: Path) -> None:
     program = f"""
 import asyncio, sys, httpx
-from serving.__main__ import _parser, application
+from serving.__main__ import application, parser
 from serving.http.connection_limits import Load
-app = application(_parser().parse_args(["--bundle", {str(made)!r}]), Load())
+app = application(parser().parse_args(["--bundle", {str(made)!r}]), Load())
 async def ask():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return (await client.get("/v1/recommend?user=u1")).status_code
@@ -107,7 +107,7 @@ def test_a_store_that_goes_costs_histories_and_no_answer(
     monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{port}")
     rows = [(user, f"i{place}", 60 * place) for user in ("u1", "ünï ✓") for place in range(4)]
     made = small_bundle(tmp_path / "made", features=publish(built(tmp_path, rows), in_redis=True))
-    server = start_serving("--bundle", made, "--features", f"redis://127.0.0.1:{port}")
+    server = start_serving("--bundle", made, "--online-store", f"redis://127.0.0.1:{port}")
     assert [list_of(server.address, user) for user in ("u1", "ünï ✓")] == [("personal", unseen)] * 2
     assert list_of(server.address, "nobody")[0] == "popular"
     redis.terminate()
@@ -133,7 +133,9 @@ def test_a_generation_that_is_missing_is_said_and_taken_up_when_it_comes(
     monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{port}")
     features = built(tmp_path, [("u1", f"i{place}", 60 * place) for place in range(4)])
     generation = generation_of(features)
-    server = start_serving(*("--bundle", small_bundle(tmp_path / "made", features=generation), "--features", f"redis://127.0.0.1:{port}"))
+    server = start_serving(
+        *("--bundle", small_bundle(tmp_path / "made", features=generation), "--online-store", f"redis://127.0.0.1:{port}")
+    )
     assert [list_of(server.address, "u1")[0] for _ in range(2)] == ["popular"] * 2
     page = httpx.get(f"{server.address}/metrics").text
     assert "lodestar_feature_generation_missing_total 2.0" in page
@@ -160,9 +162,9 @@ def test_what_cannot_be_served_is_said_by_code(made: Path, start_serving: StartS
             (["--bundle", tmp_path / "none"], 3, "E152"),
             (["--bundle", altered], 3, "E152"),
             (["--bundle", other], 3, "E150"),
-            (["--bundle", made, "--features", "sqlite:/nowhere.db"], 5, "E504"),
-            (["--bundle", made, "--features", "mysql://here"], 2, "sqlite:PATH"),
-            (["--bundle", made, "--features", "redis://here:port"], 2, "redis://HOST:PORT/DB"),
+            (["--bundle", made, "--online-store", "sqlite:/nowhere.db"], 5, "E504"),
+            (["--bundle", made, "--online-store", "mysql://here"], 2, "sqlite:PATH"),
+            (["--bundle", made, "--online-store", "redis://here:port"], 2, "redis://HOST:PORT/DB"),
             (["--bundle", made, "--impressions", tmp_path], 5, "E505"),
             (["--bundle", made, "--model-name", "a/b"], 2, "a name has letters"),
             (["--bundle", made, "--port", "65536"], 2, "65536 is no port"),

@@ -46,7 +46,7 @@ def served(folder: Path, start_serving: StartServing, tmp_path_factory: pytest.T
     log = tmp_path_factory.mktemp("log") / "feature-log.jsonl"
     online = folder / "features" / "online" / "online.db"
     made = small_bundle(log.with_name("bundle"), features=generation_of(folder / "features"))
-    server = start_serving("--bundle", made, "--features", f"sqlite:{online}", "--feature-log", log)
+    server = start_serving("--bundle", made, "--online-store", f"sqlite:{online}", "--feature-log", log)
     for user in USERS * 2:
         httpx.get(f"{server.address}/v1/recommend", params={"user": user}).raise_for_status()
     assert server.stop() == (0, "")
@@ -126,7 +126,7 @@ def served_with_time(folder: Path, start_serving: StartServing, tmp_path_factory
     work = tmp_path_factory.mktemp("timed")
     server = start_serving(
         *("--bundle", small_bundle(work / "bundle", num_items=NUM_ITEMS, timed=True, features=generation_of(folder / "features"))),
-        *("--features", f"sqlite:{folder / 'features' / 'online' / 'online.db'}", "--feature-log", work / "feature-log.jsonl"),
+        *("--online-store", f"sqlite:{folder / 'features' / 'online' / 'online.db'}", "--feature-log", work / "feature-log.jsonl"),
     )
     for user in USERS:
         httpx.get(f"{server.address}/v1/recommend", params={"user": user}).raise_for_status()
@@ -158,7 +158,7 @@ def test_the_command_says_how_many_are_identical_and_names_the_first_that_is_not
     log = tmp_path / "log" / "feature-log.jsonl"
     log.parent.mkdir()
     log.write_text("".join(json.dumps(row) + "\n" for row in served))
-    command = ["features", "skew-test", str(log.parent), "--tables", str(folder / "tables"), "--last", "24h"]
+    command = ["features", "skew-test", "--feature-log", str(log.parent), "--tables", str(folder / "tables"), "--last", "24h"]
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("8/8 identical; ")
     log.write_text(log.read_text().replace('"i9"', '"i8"', 1))
@@ -200,7 +200,7 @@ def released_twice(tmp_path_factory: pytest.TempPathFactory, start_serving: Star
         release(one.bundle, one.features, str(output), f"2026-01-0{day}T00:00:00Z")
         if day == 1:
             online, log = output / "current" / "online" / "online.db", output / "feature-log.jsonl"
-            server = start_serving("--bundle", output / "current" / "bundle", "--features", f"sqlite:{online}", "--feature-log", log)
+            server = start_serving("--bundle", output / "current" / "bundle", "--online-store", f"sqlite:{online}", "--feature-log", log)
             for user in ("u0", "u1", "nobody"):
                 httpx.get(f"{server.address}/v1/recommend", params={"user": user}).raise_for_status()
             assert server.stop() == (0, "")
@@ -274,9 +274,9 @@ def test_a_log_that_is_none_is_a_coded_error_with_its_line(tmp_path: Path, serve
 
 
 def test_a_log_that_is_not_there_is_a_usage_error(folder: Path, tmp_path: Path) -> None:
-    assert main(["features", "skew-test", str(tmp_path / "none"), "--tables", str(folder / "tables")]) == 2
+    assert main(["features", "skew-test", "--feature-log", str(tmp_path / "none"), "--tables", str(folder / "tables")]) == 2
     with pytest.raises(SystemExit):
-        main(["features", "skew-test", str(tmp_path), "--tables", str(folder / "tables"), "--last", "soon"])
+        main(["features", "skew-test", "--feature-log", str(tmp_path), "--tables", str(folder / "tables"), "--last", "soon"])
 
 
 def test_a_proof_log_in_a_bucket_is_read_from_there(
@@ -285,5 +285,5 @@ def test_a_proof_log_in_a_bucket_is_read_from_there(
 
     content = "".join(json.dumps(row) + "\n" for row in served).encode()
     storage.put(content, f"{bucket}/feature-log/date=2026-01-01/part.jsonl")
-    assert main(["features", "skew-test", f"{bucket}/feature-log/", "--tables", str(folder / "tables")]) == 0
+    assert main(["features", "skew-test", "--feature-log", f"{bucket}/feature-log/", "--tables", str(folder / "tables")]) == 0
     assert capsys.readouterr().out.startswith("8/8 identical")

@@ -107,14 +107,16 @@ def test_spark_submit_runs_what_the_manifest_names(tmp_path: Path) -> None:
         "--conf",
         "spark.sql.shuffle.partitions=4",
         script,
+        "--tables",
         tables,
+        "--output",
         tmp_path / "features",
         *options,
     ]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"wrote features to {tmp_path / 'features'}\n")
-    assert main(["features", "build", str(tables), str(tmp_path / "ours"), *options]) == 0
+    assert done.stdout.endswith(f"{tmp_path / 'features'}\n")
+    assert main(["features", "build", "--tables", str(tables), "--output", str(tmp_path / "ours"), *options]) == 0
     assert_equal(tmp_path / "features", tmp_path / "ours")
 
 

@@ -112,7 +112,7 @@ def test_an_address_with_nothing_there_is_named(
     bucket: str, features: Path, tmp_path: Path, private: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert publish(f"{bucket}/{tmp_path.name}/bundle", features, tmp_path / "out") == 5
-    assert f"python -m components: E510 nothing is stored at {bucket}/{tmp_path.name}/bundle" in capsys.readouterr().err
+    assert f"lodestar step: E510 nothing is stored at {bucket}/{tmp_path.name}/bundle" in capsys.readouterr().err
     assert publish("s3://", features, tmp_path / "out") == 2
     assert not list(private.iterdir())
 

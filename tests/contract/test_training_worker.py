@@ -27,7 +27,7 @@ def given(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, s
 
 
 def options(address: str, digest: str, bucket: str, name: str, error_file: Path) -> list[str]:
-    addresses = [f"--features={address}", f"--bundle={bucket}/{name}", f"--checkpoints={bucket}/{name}.checkpoints"]
+    addresses = [f"--features={address}", f"--output={bucket}/{name}", f"--checkpoints={bucket}/{name}.checkpoints"]
     return [*addresses, f"--features-digest={digest}", f"--error-file={error_file}", *RECIPE]
 
 

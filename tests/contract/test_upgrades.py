@@ -27,7 +27,7 @@ def predictor(made: Path, start_serving: StartServing) -> str:
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with collecting(tmp_path_factory.mktemp("landing"), "--http", "127.0.0.1:0") as process:
+    with collecting("--output", tmp_path_factory.mktemp("landing"), "--port", "0") as process:
         yield process.address
 
 

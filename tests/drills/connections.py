@@ -59,7 +59,7 @@ def serve(folder: Path, tracer: list[str], wait_s: float) -> None:
 
 
 def collect(folder: Path, tracer: list[str], wait_s: float) -> None:
-    options = ["-m", "serving.collector", str(folder / "landing"), "--http", "127.0.0.1:0"]
+    options = ["-m", "serving.collector", "--output", str(folder / "landing"), "--port", "0"]
     _served([*tracer, *options], folder, wait_s, lambda address: httpx.post(f"{address}/v1/events", content=json.dumps([EVENT])))
 
 

@@ -79,7 +79,7 @@ def started(server: str) -> "Iterator[tuple[subprocess.Popen[str], int]]":
         if server == "serve":
             options = ["-m", "serving", "--bundle", str(small_bundle(Path(folder, "bundle"), num_items=1000)), "--port", "0"]
         else:
-            options = ["-m", "serving.collector", str(Path(folder, "landing")), "--http", "127.0.0.1:0"]
+            options = ["-m", "serving.collector", "--output", str(Path(folder, "landing")), "--port", "0"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")}
         process = subprocess.Popen(
             [sys.executable, *options],

@@ -18,7 +18,7 @@ def write(folder: Path, *rows: str, head: str = HEAD) -> Path:
 
 
 def validate(*options: str | Path) -> int:
-    return main(["data", "validate", *map(str, options)])
+    return main(["data", "validate", "--data", *map(str, options)])
 
 
 def test_good_data_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +56,7 @@ def test_what_is_written_is_its_users_alone(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         events = write(tmp_path, *GOOD)
-        assert main(["data", "ingest", str(events), "--output", str(tmp_path / "tables")]) == 0
+        assert main(["data", "ingest", "--data", str(events), "--output", str(tmp_path / "tables")]) == 0
     finally:
         os.umask(before)
     written = [tmp_path / "tables", *(tmp_path / "tables").rglob("*")]

@@ -118,8 +118,8 @@ def test_moments_are_drawn_once_and_in_order(tmp_path: Path) -> None:
 def test_the_command_says_what_was_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"u{user},i{(user + step) % 7},view,2026-01-0{step + 1}T0{user}:00:00Z" for user in range(6) for step in range(5)]
     (tmp_path / "events.csv").write_text("user_id,item_id,event_type,event_time\n" + "\n".join(rows) + "\n")
-    assert main(["features", "leak-test", str(tmp_path / "events.csv"), "--moments", "5"]) == 0
+    assert main(["features", "leak-test", "--data", str(tmp_path / "events.csv"), "--cutoffs", "5"]) == 0
     said = capsys.readouterr().out
     assert "no leak" in said
     assert f"{len(schema.VIEWS)} views" in said
-    assert "5 moments" in said
+    assert "5 cutoffs" in said

@@ -64,11 +64,11 @@ def test_data_with_an_order_only_have_no_charts_of_time(tmp_path: Path) -> None:
 
 def test_the_command_writes_the_page_and_bad_data_write_none(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "page.html"
-    assert main(["data", "profile", str(data), "--output", str(target)]) == 0
-    assert capsys.readouterr().out == f"open {target}\n"
+    assert main(["data", "profile", "--data", str(data), "--output", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
     assert target.read_text().startswith("<!doctype html>")
     (data / "events.csv").write_text("\n".join([HEADER, *ROWS, "person-1,,view,2026-01-01T00:00:00Z,1"]) + "\n")
-    assert main(["data", "profile", str(data), "--output", str(tmp_path / "other.html")]) == 3
+    assert main(["data", "profile", "--data", str(data), "--output", str(tmp_path / "other.html")]) == 3
     assert not (tmp_path / "other.html").exists()
 
 

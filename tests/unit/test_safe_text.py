@@ -15,7 +15,8 @@ from cli import summary
 from lodestar.data.contract.report import Report, TableReport
 from lodestar.errors import DataError, EnvironmentFault, Location, UsageError
 from lodestar.evaluation.report import card, template
-from lodestar.process.safe_text import Formatter, Parser, command, markdown, masked, one_line, printable
+from lodestar.process.command_line import Parser
+from lodestar.process.safe_text import Formatter, command, markdown, masked, one_line, printable
 
 ESCAPE, BIDI = "\x1b[31mred", "user\u202egnp.exe"
 HOSTILE = (

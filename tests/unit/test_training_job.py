@@ -118,7 +118,7 @@ def test_the_bundle_is_staged_beside_the_artifact_which_the_launcher_writes() ->
     made = asked("{}", bundle="s3://b/o")
     assert made.bundle != "s3://b/o"
     assert not made.bundle.startswith("s3://b/o/")
-    assert f"--bundle={made.bundle}" in pods_of(made)[0]["containers"][0]["args"]
+    assert f"--output={made.bundle}" in pods_of(made)[0]["containers"][0]["args"]
 
 
 def test_workers_check_the_features_that_the_step_was_given() -> None:

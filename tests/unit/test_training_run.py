@@ -121,7 +121,7 @@ def test_more_workers_than_cores_are_refused_before_one_is_started(tmp_path: Pat
 
 def test_the_command_of_a_worker_names_recipe_and_overrides(tmp_path: Path) -> None:
     found = features(tmp_path / "features")
-    addresses = ["--features", str(found), "--bundle", str(tmp_path / "bundle"), "--checkpoints", str(tmp_path / "checkpoints")]
+    addresses = ["--features", str(found), "--output", str(tmp_path / "bundle"), "--checkpoints", str(tmp_path / "checkpoints")]
     assert main([*addresses, "--recipe", "tiny", "--overrides", '{"train": {"epochs": 1}}']) == 0
     assert bundle.load(tmp_path / "bundle").info.recipe == "tiny"
     assert main([*addresses, "--recipe", "none"]) == 2

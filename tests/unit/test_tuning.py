@@ -58,7 +58,7 @@ def test_a_search_is_gone_on_with_and_ends_with_its_best(
 ) -> None:
     monkeypatch.setattr(search, "WARM_UP_TRIALS", 1)
     found = features(tmp_path / "features")
-    asked = ["tune", str(found), "--recipe", "tiny", "--overrides", QUICK, "--output", str(tmp_path / "study")]
+    asked = ["tune", "--features", str(found), "--recipe", "tiny", "--overrides", QUICK, "--output", str(tmp_path / "study")]
     assert main([*asked, "--jobs", "1", "--trials", "2"]) == 0
     kept = (tmp_path / "study" / JOURNAL).read_bytes()
     assert main([*asked, "--jobs", "2", "--trials", "5"]) == 0
@@ -150,7 +150,7 @@ def test_the_metric_is_found_in_what_training_says() -> None:
 
 
 def test_the_command_prints_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", "s3://b/f", "--recipe", "two_tower", "--katib", "registry/train:1", "--trials", "3"]) == 0
+    assert main(["tune", "--features", "s3://b/f", "--recipe", "two_tower", "--katib", "registry/train:1", "--trials", "3"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert (printed["kind"], printed["metadata"]["name"], printed["spec"]["maxTrialCount"]) == ("Experiment", "tune-two-tower", 3)
 

@@ -5,7 +5,6 @@ as are each user's rows throughout. Memory grows with users and items, not with 
 events; peak memory 0.35 GiB for 1, 0.56 GiB for 10 and 0.63 GiB for 100 million events (a million users).
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -20,6 +19,8 @@ from lodestar.data.simulator.world import END_US, Times, Users, draw_items, draw
 from lodestar.data.simulator.writer import LogWriter
 from lodestar.errors import ConfigError, LodestarError, UsageError
 from lodestar.io import npz
+from lodestar.process.command_line import Parser, add_option, add_output
+from lodestar.process.safe_text import write_stdout
 from lodestar.progress import Progress
 from lodestar.schema.time_units import DAY_US, HOUR_US, MINUTE_US
 
@@ -138,7 +139,7 @@ def _by_hour(time_us: NDArray[np.float64]) -> Times:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command `lodestar simulate`: simulate into a folder; returns the error's exit code, or 0."""
-    options = vars(_parser().parse_args(arguments))
+    options = vars(parser().parse_args(arguments))
     target = options.pop("output")
     try:
         config = SimulatorConfig(**options)
@@ -146,17 +147,32 @@ def main(arguments: list[str] | None = None) -> int:
             raise UsageError(f"{target} is a file; give --output a folder")
         target.mkdir(parents=True, exist_ok=True)
         simulate(config, target)
+        write_stdout(f"{target}\n")
     except LodestarError as error:
         sys.stderr.write(f"lodestar simulate: {error}\n")
         return error.exit_code
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lodestar simulate", description="Write a simulated shop's tables and its ground truth.")
+def parser() -> Parser:
+    """The parser of `lodestar simulate`."""
+    parser = Parser(
+        prog="lodestar simulate",
+        description="Write a simulated shop's tables and its ground truth. Prints the folder.",
+        examples=[
+            "lodestar simulate --output shop/",
+            "lodestar simulate --users 200000 --items 50000 --events 10000000 --output big-shop/",
+        ],
+    )
     for entry in fields(SimulatorConfig):
-        parser.add_argument(f"--{entry.name}", type=int, default=entry.default, metavar="N", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder; created if missing")
+        low, high = BOUNDS[entry.name]
+        if entry.name == "seed":
+            add_option(parser, "--seed", default=entry.default)
+        else:
+            parser.add_argument(
+                f"--{entry.name}", type=int, default=entry.default, metavar="N", help=f"number of {entry.name}, {low:,}–{high:,}"
+            )
+    add_output(parser, "folder of the tables, created if missing")
     return parser
 
 

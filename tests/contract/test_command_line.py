@@ -1,0 +1,106 @@
+"""Every command: one form and meaning for each option, help that fits 80 columns, and examples that work when typed."""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from cli.main import FORWARDED, commands, main
+from components.kubernetes import manifests
+from lodestar.process.command_line import Parser, count, port
+from lodestar.training import __main__ as worker
+
+COMMANDS = commands()
+# The steps' options are parameters and artifacts of the pipeline: an artifact has one name where it is written and where it is read.
+ALL = {name: command for name, command in COMMANDS.items() if not name.startswith("step ")} | {
+    "worker": worker.parser(),
+    "manifests": manifests.parser(),
+}
+# What stands under another name nowhere: these are written with --output, read with --data, and so on.
+NOT_POSITIONAL = {"data", "tables", "features", "output", "bundle", "recipe", "landing", "log", "path"}
+
+
+def options(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [action for action in command._actions if action.option_strings and action.dest != "help"]
+
+
+def test_every_command_is_known() -> None:
+    assert {name.split()[0] for name in COMMANDS} == {"run", "compile", "data", "features", "tune", "recipes", *FORWARDED}
+
+
+def test_an_option_has_the_same_form_in_every_command() -> None:
+    forms: dict[str, set[tuple[object, ...]]] = defaultdict(set)
+    for command in ALL.values():
+        for action in options(command):
+            is_repeatable = isinstance(action, argparse._AppendAction)
+            forms[action.option_strings[0]].add((action.metavar, action.nargs, is_repeatable or None))
+    repeatable_too = {"--tables", "--features"}  # of many runs, in `features skew-test`
+    differing = {name: found for name, found in forms.items() if len({form[:2] for form in found}) > 1}
+    assert differing == {}
+    assert {name for name, found in forms.items() if len(found) > 1} == repeatable_too
+
+
+def test_what_is_read_and_written_is_an_option_of_its_name() -> None:
+    for name, command in ALL.items():
+        positional = {action.dest for action in command._actions if not action.option_strings}
+        assert not positional & NOT_POSITIONAL, name
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "worker", "manifests"])
+def test_help_fits_80_columns_and_says_what_each_option_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    command = {**COMMANDS, **ALL}[name]
+    text = command.format_help()
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.startswith("usage: ")
+    if name in COMMANDS:
+        assert text.startswith(f"usage: lodestar {name}")
+    formatter = command._get_formatter()
+    for action in options(command):
+        said = formatter._get_help_string(action) or ""
+        assert said.strip(), action.option_strings
+        if action.nargs != 0 and not name.startswith("step "):
+            assert action.metavar, action.option_strings
+            assert any(word in said for word in ("(default", "(required", "default:", "(repeatable")), (action.option_strings, said)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_that_are_parsed(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.examples
+    for example in command.examples:
+        words = shlex.split(example.replace("\\\n", " "))
+        assert words[: len(name.split()) + 1] == ["lodestar", *name.split()]
+        command.parse_args(words[len(name.split()) + 1 :])
+
+
+def test_help_fills_paragraphs_and_keeps_examples() -> None:
+    command = Parser(prog="x", description="one two three", epilog="four", examples=["x --a 1", "x --a 2"])
+    command.add_argument("--a", default=3, metavar="N", help="a number")
+    command.add_argument("--b", required=True, metavar="N", help="another")
+    text = command.format_help()
+    assert "four\n\nexamples:\n  x --a 1\n  x --a 2\n" in text
+    assert "a number (default: 3)" in text
+    assert "another (required)" in text
+
+
+@pytest.mark.parametrize(("parse", "text"), [(count, "0"), (count, "1.5"), (count, "x"), (port, "-1"), (port, "65536"), (port, "x")])
+def test_numbers_out_of_range_are_usage_errors(parse: type, text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=text):
+        parse(text)
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("lodestar ")
+
+
+def test_a_module_that_is_run_by_itself_is_called_as_the_command_is() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-m", "serving.rollout", "--help"], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.startswith("usage: lodestar rollout")
