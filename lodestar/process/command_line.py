@@ -32,8 +32,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **options: Any) -> None:
         self.examples = tuple(map(_broken_before_options, examples))
         lines = [options.pop("epilog", ""), "\n".join(["examples:", *(f"  {example}" for example in self.examples)]) if examples else ""]
-        options.setdefault("formatter_class", HelpFormatter)
-        super().__init__(*arguments, epilog="\n\n".join(filter(None, lines)) or None, **options)
+        options = {"formatter_class": HelpFormatter, **options, "epilog": "\n\n".join(filter(None, lines)) or None}
+        super().__init__(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 and a sanitised message."""

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 GUIDE = Path(__file__).parents[2] / "docs" / "on-a-cluster.md"
-TOOLS = ("kubectl", "kfp", "make", "python -m", "lodestar")
+TOOLS = ("kubectl", "kfp", "make", "lodestar")
 
 
 def commands(tool: str) -> list[list[str]]:

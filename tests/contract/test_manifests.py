@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from components.kubernetes import training_job_command
-from serving.__main__ import _parser as predictor_options
+from serving.__main__ import parser as predictor_options
 from serving.collector.__main__ import KEY
 from serving.collector.__main__ import options as collection_options
 from serving.rollout.canary import CANARY_MODE, CanaryMode, canary, replace
@@ -226,7 +226,7 @@ def test_features_on_spark_run_what_the_image_holds_on_the_volume_that_is_claime
     for role in ("driver", "executor"):
         assert policy.items() <= application[role]["labels"].items()
         (path,) = [mount["mountPath"] for mount in application[role]["volumeMounts"] if mount["name"] == mounted["name"]]
-        assert all(argument.startswith(f"{path}/") for argument in application["arguments"][:2])
+        assert all(argument.partition("=")[2].startswith(f"{path}/") for argument in application["arguments"][:2])
     assert application["driver"]["serviceAccount"] == only(found, "ServiceAccount", "spark-driver")["metadata"]["name"]
 
 
@@ -263,7 +263,7 @@ def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
     template, container = collector["spec"]["template"], collector["spec"]["template"]["spec"]["containers"][0]
     options = collection_options([*container["args"]])
     port, metrics = container["ports"]
-    assert options.http == ("0.0.0.0", port["containerPort"])
+    assert (options.host, options.port) == ("0.0.0.0", port["containerPort"])
     assert options.metrics_port == metrics["containerPort"]
     assert service["spec"]["ports"][0]["targetPort"] == port["name"]
     policy = only(found, "NetworkPolicy", "collector")["spec"]

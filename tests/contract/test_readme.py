@@ -55,7 +55,7 @@ def test_no_function_is_too_long() -> None:
 
 def _commands() -> list[list[str]]:
     """Every line of the documents that calls us, as words."""
-    lines = [line.strip() for file in DOCUMENTS for line in file.read_text().splitlines()]
+    lines = [line.strip() for file in DOCUMENTS for line in file.read_text().replace("\\\n", " ").splitlines()]
     called = [line.partition("  #")[0].partition(" # ")[0] for line in lines if re.match(r"lodestar [a-z]", line)]
     return [words[1:] for words in map(shlex.split, called)]
 
