@@ -5,6 +5,7 @@ and a spinner with elapsed time where it is not. With `TERM=dumb`, which cannot 
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -152,15 +154,33 @@ def _live(line: Callable[[int], str]) -> Live:
 
 
 def live_display(render: Callable[[int], Text], *, is_transient: bool) -> Live:
-    """A display of this process's terminal that redraws itself; what is written to standard output elsewhere stays there."""
-    console = _console()
-    return Live(
-        console=console,
-        get_renderable=lambda: render(console.width),
-        refresh_per_second=REFRESH_PER_S,
-        transient=is_transient,
-        redirect_stdout=sys.stdout.isatty(),
+    """A display of this process's terminal that redraws itself; what is written to standard output elsewhere stays there.
+
+    A terminal that becomes narrower breaks the lines that are shown, so that they take more rows than were drawn: these are erased too.
+    """
+    console, displays = _console(), list[Live]()
+    shown, shown_width = [""], console.width
+
+    def fit() -> Text:
+        nonlocal shown, shown_width
+        width = console.width
+        if width < shown_width and displays:
+            rows = sum(max(1, math.ceil(cell_len(line) / width)) for line in shown)
+            displays[0]._live_render._shape = (width, rows)
+        text = render(width)
+        shown, shown_width = text.plain.split("\n"), width
+        return text
+
+    displays.append(
+        Live(
+            console=console,
+            get_renderable=fit,
+            refresh_per_second=REFRESH_PER_S,
+            transient=is_transient,
+            redirect_stdout=sys.stdout.isatty(),
+        )
     )
+    return displays[0]
 
 
 @cache

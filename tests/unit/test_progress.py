@@ -1,5 +1,6 @@
 """Progress on a terminal fits one line of any width; elsewhere it is one record a line, with the time."""
 
+import contextlib
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from lodestar.progress import Progress, activity, duration, is_interactive, log_event, progress_line
 
+ROOT = Path(__file__).parents[2]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 PROGRAM = """
 import time
@@ -68,7 +71,7 @@ def test_without_a_terminal_each_event_is_one_record_with_the_time(capsys: pytes
 def _on_a_terminal(columns: int, **environment: str) -> str:
     """What PROGRAM writes to a terminal."""
     ours, theirs = pty.openpty()
-    settings = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
+    settings = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "PYTHONPATH": str(ROOT), **environment}
     with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, env=settings) as process:
         os.close(theirs)
         written = b""
@@ -89,6 +92,37 @@ def test_a_terminal_shows_a_spinner_and_a_bar_on_one_line_and_leaves_nothing() -
     plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", written)]
     assert max(map(len, plain)) <= 60
     assert written.rstrip().endswith("\x1b[2K")  # the line is gone
+
+
+NARROWER = """
+import time
+from rich.text import Text
+from lodestar.progress import live_display
+with live_display(lambda width: Text("x" * 90, no_wrap=True, overflow="ellipsis"), is_transient=True):
+    time.sleep(0.5)
+    print("shown", flush=True)
+    time.sleep(1)
+"""
+
+
+def test_what_a_narrower_terminal_breaks_into_several_rows_is_erased() -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    settings = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", NARROWER], stdout=theirs, stderr=theirs, env=settings) as process:
+        written = ""
+        while "shown" not in written:
+            written += os.read(ours, 65536).decode()
+        termios.tcsetwinsize(theirs, (24, 40))
+        os.close(theirs)
+        before, written = written, ""
+        with contextlib.suppress(OSError):  # the terminal's other side is closed
+            while True:
+                written += os.read(ours, 65536).decode()
+        assert process.wait() == 0
+    os.close(ours)
+    assert "\x1b[1A" not in before.partition("shown")[0]  # one row
+    assert "\r\x1b[2K\x1b[1A\x1b[2K\x1b[1A\x1b[2K" in written  # three rows of forty
 
 
 def test_no_color_is_kept_to() -> None:
