@@ -36,7 +36,7 @@ def log_event(event: str, **values: object) -> None:
         details = GAP.join(f"{name} {value:.5g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
         _console().print(Text(f"{event}{GAP}{details}".rstrip(), style="dim"), soft_wrap=True)
         return
-    sys.stderr.write(json.dumps({LINE_KEY: event, TIME_KEY: timestamp(), **values}) + "\n")
+    sys.stderr.write(json.dumps({LINE_KEY: event, **values, TIME_KEY: timestamp()}) + "\n")
     sys.stderr.flush()
 
 

@@ -87,6 +87,11 @@ def port(text: str) -> int:
     return int(text)
 
 
+def host(text: str) -> str:
+    """Parse an IP address or a name, an IPv6 address with or without brackets."""
+    return text.removeprefix("[").removesuffix("]")
+
+
 OVERRIDES = 'JSON object of values that replace the recipe\'s, such as {"train": {"epochs": 3}} (repeatable; later ones win)'
 OPTIONS: dict[str, Option] = {
     "--data": Option(
@@ -114,7 +119,7 @@ OPTIONS: dict[str, Option] = {
     "--seed": Option(metavar="N", meaning="seed of the random generator", arguments=(("type", int), ("default", 0))),
     "--registry": Option(metavar="HOST/PATH", meaning="registry of the container images"),
     "--feature-log": Option(metavar="PATH", meaning="log of the features of each response: a file, a folder or an s3:// address"),
-    "--host": Option(metavar="ADDRESS", meaning="IP address or name to listen on", arguments=(("default", "127.0.0.1"),)),
+    "--host": Option(metavar="ADDRESS", meaning="IP address or name to listen on", arguments=(("type", host), ("default", "127.0.0.1"))),
     "--port": Option(metavar="N", meaning="TCP port to listen on, 0 for any free one", arguments=(("type", port),)),
     "--metrics-port": Option(
         metavar="N",
