@@ -98,8 +98,8 @@ def render(result: Result) -> str:
 
 def _next_commands(result: Result) -> list[list[str]]:
     """Commands to serve the bundle and to request recommendations, as words."""
-    features = ["--features", f"sqlite:{result['online_store']}"] if result["online_store"] else []
-    serve = ["serve", "--bundle", result["bundle"], *features]
+    store = ["--online-store", f"sqlite:{result['online_store']}"] if result["online_store"] else []
+    serve = ["serve", "--bundle", result["bundle"], *store]
     query = urlencode({"user": result["example_user"], "k": 10})
     return [[_program(), *serve], ["curl", f"http://127.0.0.1:8080/v1/recommend?{query}"]]
 

@@ -118,7 +118,7 @@ class SqliteFeatures:
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 return  # it is being written now, and is opened at the next request
-            remedy = "Run the pipeline first, or pass --features none."
+            remedy = "Run the pipeline first, or pass --online-store none."
             raise EnvironmentFault("E504", f"there is no online store at {path} ({error})", remedy=remedy) from error
 
     async def histories(self, users: Sequence[str]) -> Histories:
@@ -162,7 +162,7 @@ class SqliteFeatures:
             held = self._generation and _generation_of(database)
             if held != self._generation and self._database is None:
                 message = f"{self._path} holds generation {held or 'without a name'}, and the bundle was trained on {self._generation}"
-                raise EnvironmentFault("E551", message, remedy="Give the bundle and the store of one release, or pass --features none.")  # noqa: TRY301
+                raise EnvironmentFault("E551", message, remedy="Give the bundle and the store of one release, or pass --online-store none.")  # noqa: TRY301
         except BaseException:
             database.close()
             raise

@@ -113,7 +113,7 @@ def committed(brokers: str, group: str, topic: str) -> int:
 def test_a_killed_reader_loses_nothing_and_doubles_nothing(brokers: str, tmp_path: Path) -> None:
     rows = [event(number, **({schema.EVENT_ID: f"e{number}"} if number % 2 else {})) for number in range(3000)]
     topic = filled(brokers, "clicks", [json.dumps(row).encode() for row in rows])
-    options = (tmp_path, "--kafka", brokers, "--topic", topic, "--group", "killed", "--max-rows", "200", "--part-seconds", "1")
+    options = ("--output", tmp_path, "--kafka", brokers, "--topic", topic, "--group", "killed", "--max-rows", "200", "--part-seconds", "1")
     # A member that dies is missed after session.timeout.ms; until then nobody else is given its partitions.
     patience = ("--kafka-option", "session.timeout.ms=6000")
     with collecting(*options, *patience, before=f"exec({KILLED_BEFORE_COMMIT!r})") as first:
@@ -136,7 +136,7 @@ def test_bad_messages_are_set_aside_with_where_they_lie(brokers: str, tmp_path: 
     bad += [good[:-1] + b', "x": ' + b"[" * depth + b"]" * depth + b"}" for depth in (300, 1000, 100_000)]
     bad += [good[:-1] + b', "item_id": "i2"}', good[:-1] + b', "value": 1e400}', good[:-1] + b', "value": NaN}']
     topic = filled(brokers, "mixed", [good, *bad])
-    with collecting(tmp_path, "--kafka", brokers, "--topic", topic, "--part-seconds", "0.5") as reader:
+    with collecting("--output", tmp_path, "--kafka", brokers, "--topic", topic, "--part-seconds", "0.5") as reader:
         wait_until(lambda: committed(brokers, "lodestar", topic) == 1 + len(bad))
         assert reader.stop()[0] == 0
     assert [row[schema.ITEM_ID] for row in rows_in(tmp_path, "events")] == ["i1"]
@@ -166,7 +166,7 @@ def test_two_topics_fill_two_tables(brokers: str, tmp_path: Path) -> None:
     clicks = filled(brokers, "both-clicks", [json.dumps(event(1)).encode()])
     lists = filled(brokers, "both-lists", [json.dumps(shown).encode()])
     options = ("--kafka", brokers, "--topic", clicks, "--topic", f"{lists}=impressions", "--group", "both", "--part-seconds", "0.5")
-    with collecting(tmp_path, *options) as reader:
+    with collecting("--output", tmp_path, *options) as reader:
         wait_until(lambda: committed(brokers, "both", clicks) + committed(brokers, "both", lists) == 2)
         assert reader.stop()[0] == 0
     assert len(rows_in(tmp_path, "events")) == 1
@@ -177,7 +177,9 @@ def test_a_landing_that_takes_nothing_ends_the_process_and_nothing_counts_as_rea
     topic = filled(brokers, "refused", [json.dumps(event(1)).encode()])
     (tmp_path / "file").touch()
     options = ("--kafka", brokers, "--topic", topic, "--group", "refused", "--part-seconds", "0.5")
-    with collecting(tmp_path / "file", *options, before="import serving.collector.kafka as kafka; kafka.RETRY_S = 0.01") as reader:
+    with collecting(
+        "--output", tmp_path / "file", *options, before="import serving.collector.kafka as kafka; kafka.RETRY_S = 0.01"
+    ) as reader:
         code, said = reader.ended()
     assert (code, "E505" in said, "Traceback" in said) == (5, True, False), said
     assert committed(brokers, "refused", topic) == 0
@@ -194,6 +196,8 @@ def test_what_cannot_be_read_is_said_by_code(brokers: str, tmp_path: Path) -> No
         (("--kafka", brokers, "--spool", "x"), 2, "--spool has no effect with --kafka"),
     ]
     for options, code, text in cases:
-        with collecting(tmp_path, *options, before="import serving.collector.kafka as kafka; kafka.METADATA_TIMEOUT_S = 2") as reader:
+        with collecting(
+            "--output", tmp_path, *options, before="import serving.collector.kafka as kafka; kafka.METADATA_TIMEOUT_S = 2"
+        ) as reader:
             ended, said = reader.ended()
         assert (ended, text in said, "Traceback" in said) == (code, True, False), said

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from cli.progress_view import CACHED, DONE, FAILED, RUNNING, RunView, structured
 from cli.run_eta import RunEta
 from cli.summary import METRICS, render
 from components.execution.step_order import STEPS
+from serving.__main__ import parser as serve_parser
 
 
 def _view(*lines: str) -> RunView:
@@ -152,3 +154,10 @@ def test_a_script_finds_the_bundle_in_the_last_line_of_an_output_that_is_never_w
     lines = render(result | {"bundle": "out/current/bundle", "online_store": "", "example_user": "u1"}).splitlines()
     assert lines[-1] == "out/current/bundle"
     assert sum("0.1000 [0.0500–0.1500]   0.1000 [0.0500–0.1500]   0.1000 [0.0500–0.1500]" in line for line in lines) == 2
+
+
+def test_the_command_that_serves_the_result_is_one(result: dict[str, Any]) -> None:
+    said = render(result | {"bundle": "out/current/bundle", "online_store": "out/online.db", "example_user": "u1"})
+    (line,) = (line for line in said.splitlines() if " serve " in line)
+    options = serve_parser().parse_args(shlex.split(line.partition(" serve ")[2]))
+    assert (options.bundle, options.online_store) == ("out/current/bundle", "sqlite:out/online.db")
