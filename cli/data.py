@@ -73,7 +73,7 @@ def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
         ),
         examples=["lodestar data fetch movielens-100k --accept-terms", "lodestar data fetch movielens-100k --output ml-100k"],
     )
-    fetch.add_argument("name", metavar="NAME", choices=[*ONLINE, *BY_HAND], help=", ".join([*ONLINE, *BY_HAND]))
+    fetch.add_argument("name", metavar="NAME", choices=[*ONLINE, *BY_HAND], help=f"one of {', '.join([*ONLINE, *BY_HAND])}")
     add_option(fetch, "--output", type=Path, help="folder of the dataset (default: NAME)")
     fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without a prompt")
     fetch.add_argument("--url", default="", metavar="URL", help="mirror of the same archive (default: the owners' site)")

@@ -8,6 +8,8 @@ from pathlib import Path
 from lodestar.process.command_line import Parser, add_option, add_output, add_recipe, count
 from lodestar.process.safe_text import command, write_stderr, write_stdout
 
+JOBS = "number of parallel processes (default: the number of cores)"
+
 
 def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add `lodestar tune` to the command line's parsers: a local hyperparameter search, or with `--katib` a Katib Experiment as YAML.
@@ -30,10 +32,10 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     add_option(tune, "--features", required=True)
     add_recipe(tune)
     tune.add_argument("--trials", type=count, default=20, metavar="N", help="total number of trials")
-    tune.add_argument("--jobs", type=count, default=os.cpu_count() or 1, metavar="N", help="number of parallel processes")
+    tune.add_argument("--jobs", type=count, default=os.cpu_count() or 1, metavar="N", help=JOBS)
     add_output(tune, "folder of the study", "lodestar-tuning")
     tune.add_argument("--katib", metavar="IMAGE", help="print a Katib Experiment whose trials run this image (default: run trials here)")
-    add_option(tune, "--destination", default="s3://lodestar/trials", help="with --katib: s3:// address that trials publish bundles to")
+    add_option(tune, "--destination", default="s3://lodestar/trials", help="with --katib, where trials publish bundles: an s3:// address")
     tune.set_defaults(command=_tune)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import architecture, configuration, features, http, matrix, metrics, recipes, tables
+from docs.generate import architecture, commands, configuration, features, http, matrix, metrics, recipes, tables
 from docs.generate.markdown import code, paragraph, table
 
 DOCUMENTS = Path(__file__).parents[1]
@@ -16,6 +16,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "recipes.md": recipes.page,
     "configuration.md": configuration.page,
     "features.md": features.page,
+    "commands.md": commands.page,
     "http.md": http.page,
     "metrics.md": metrics.page,
 }

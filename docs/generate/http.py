@@ -13,7 +13,7 @@ from serving.collector import intake
 from serving.http import request_limits
 from serving.routes import COLLECTOR, OPERATORS, PREDICTOR, Route
 
-INTRODUCTION = """Routes of the predictor (`lodestar serve`) and of the collector (`lodestar collect --http`). HEAD is answered where GET
+INTRODUCTION = """Routes of the predictor (`lodestar serve`) and of the collector (`lodestar collect`). HEAD is answered where GET
 is. An error is JSON of `code`, `field` and `message`, and on KServe's routes also `error`; [metrics.md](metrics.md) counts answers."""
 PARAMETERS = """`GET /v1/recommend` has them in its query; `instances` of `POST /v1/models/{model}:predict` are objects of them, or plain
 user ids. Another name, or one name twice, is an error."""

@@ -112,9 +112,9 @@ OPTIONS: dict[str, Option] = {
     "--features-digest": Option(metavar="SHA256", meaning="digest that the features are checked against (default: not checked)"),
     "--checkpoints": Option(metavar="PATH", meaning="where checkpoints are saved, and resumed from: a folder or an s3:// address"),
     "--heartbeat": Option(
-        metavar="ADDRESS", meaning="s3:// address that the watching step writes to; the job ends once it stops (default: none)"
+        metavar="ADDRESS", meaning="address that the watching step writes to; the job ends once it stops (default: none)"
     ),
-    "--destination": Option(metavar="ADDRESS", meaning="s3:// address that pods publish bundles to"),
+    "--destination": Option(metavar="ADDRESS", meaning="where pods publish bundles: an s3:// address"),
     "--service": Option(metavar="NAME", meaning="InferenceService, as NAMESPACE/NAME, or NAME in the namespace lodestar"),
     "--seed": Option(metavar="N", meaning="seed of the random generator", arguments=(("type", int), ("default", 0))),
     "--registry": Option(metavar="HOST/PATH", meaning="registry of the container images"),
