@@ -17,7 +17,7 @@ from cli.progress_view import COLOURS, RunView
 from cli.run_eta import read_eta, write_durations
 from lodestar.data.address import parse_address
 from lodestar.data.simulator.simulator import is_simulated
-from lodestar.errors import DataError, EnvironmentFault, LodestarError, UsageError
+from lodestar.errors import DataError, LodestarError, UsageError
 from lodestar.io.private_folders import workspace
 from lodestar.io.storage import is_remote, lock_folder
 from lodestar.process.descendants import PARENT
@@ -33,11 +33,12 @@ CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 
 
 class StepFailedError(LodestarError):
-    """A step failed; `exit_code` is the step's."""
+    """A step failed; `exit_code` is the step's, or that of `code`."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    def __init__(self, message: str, exit_code: int = 1, *, code: str = "") -> None:
+        super().__init__(message, code=code)
+        if not code:
+            self.exit_code = exit_code
 
 
 def run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool = True) -> dict[str, Path]:
@@ -133,10 +134,10 @@ def _failure(view: RunView, log: Path) -> StepFailedError:
         return StepFailedError(str(view.failure["error"]), int(view.failure["exit_code"]))
     if ended := _ended_by(view.exit_code):
         advice = ADVICE.get(ended, "See its log; the same command resumes from the last finished step.")
-        message = f"E188 {view.running or 'a step'} was ended by the signal {ended}; its log is {log}. {advice}"
-        return StepFailedError(message, EnvironmentFault.exit_code)
+        message = f"{view.running or 'a step'} was ended by the signal {ended}; its log is {log}. {advice}"
+        return StepFailedError(message, code="E188")
     tail = "\n".join(view.tail)
-    return StepFailedError(f"a step ended unexpectedly; its last lines (complete log: {log}):\n{tail}", 1)
+    return StepFailedError(f"a step ended unexpectedly; its last lines (complete log: {log}):\n{tail}")
 
 
 def _ended_by(exit_code: int) -> str:

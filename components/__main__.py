@@ -107,8 +107,9 @@ def _output(annotation: Any, name: str, value: str) -> dsl.Artifact:
     if "://" in value:
         local = command([f"--{name}", f"./{PurePosixPath(value).name}"])
         raise UsageError(
-            f"E576 --{name} {value} is not a local path, and a step run by hand writes its outputs on this machine. "
-            f"Give {local}, and copy it there when the step has ended."
+            f"--{name} {value} is not a local path, and a step run by hand writes its outputs on this machine. "
+            f"Give {local}, and copy it there when the step has ended.",
+            code="E576",
         )
     path = Path(value).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)

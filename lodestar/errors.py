@@ -1,23 +1,38 @@
-"""Exception tree with exit codes; every message names the code, the place, the value and a remedy.
+"""Exception tree with exit codes; each message names the place, the value and a remedy, most a code of `lodestar.error_codes`.
 
 LodestarError
 ├── UsageError         exit 2   invalid command line or request
 │   └── ConfigError    exit 2   invalid recipe or override
-├── DataError          exit 3   the data violate the data contract (codes E101–E299)
+├── DataError          exit 3   the data violate the data contract
 │   └── SchemaMismatch exit 3   a bundle or a table was written for another schema (E150)
 ├── GateFailed         exit 4   the model is below a baseline, or a check (leakage, skew) failed
-└── EnvironmentFault   exit 5   a device, a server or a file system failed (codes E501–)
+└── EnvironmentFault   exit 5   a device, a server or a file system failed
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from textwrap import fill
 
+from lodestar.error_codes import CODES
 from lodestar.process.safe_text import printable
+
+LIST_WIDTH = 76  # of 80 columns: lines of a message after the first are indented by two, by four where a run repeats a step's error
 
 
 class LodestarError(Exception):
-    """Base of all errors that are reported without a stack trace."""
+    """Base of all errors that are reported without a stack trace; `code` is empty where the message alone says what to do.
+
+    A code decides the exit code, by its row of `lodestar.error_codes`; an error without one has that of its class.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        self.code, self.message = code, message
+        if code and (exit_code := CODES[code].exit_code) is not None:
+            self.exit_code = exit_code
+        super().__init__(f"{code} {message}" if code else message)
 
     def __str__(self) -> str:
         """The message, sanitised: secrets masked, control characters escaped, and further lines indented so that none can be forged."""
@@ -55,14 +70,14 @@ class Location:
 
 
 class DataError(LodestarError):
-    """The data violate the data contract; `code` (E101–E299) is never reused. Exit code 3."""
+    """The data violate the data contract. Exit code 3."""
 
     exit_code = 3
 
     def __init__(self, code: str, message: str, *, remedy: str, place: Location | None = None) -> None:
-        self.code, self.message, self.remedy, self.place = code, message, remedy, place
         where = f"{place}: " if place is not None else ""
-        super().__init__(f"{code} {where}{message}{'' if message.endswith('?') else '.'} {remedy}")
+        super().__init__(f"{where}{message}{'' if message.endswith('?') else '.'} {remedy}", code=code)
+        self.message, self.remedy, self.place = message, remedy, place
 
 
 class SchemaMismatch(DataError):
@@ -79,13 +94,24 @@ class GateFailed(LodestarError):
 
 
 class EnvironmentFault(LodestarError):
-    """A device, a server or a file system failed; `code` is E501 or higher. Exit code 5."""
+    """A device, a server or a file system failed. Exit code 5."""
 
     exit_code = 5
 
     def __init__(self, code: str, message: str, *, remedy: str) -> None:
-        self.code, self.remedy = code, remedy
-        super().__init__(f"{code} {message}. {remedy}")
+        super().__init__(f"{message}. {remedy}", code=code)
+        self.message, self.remedy = message, remedy
+
+
+def unknown_name(what: str, name: str, names: Iterable[str], variants: Iterable[str] = ()) -> str:
+    """The message about a name that is not among `names`: the nearest one, and all of them on lines that fit a terminal of 80 columns.
+
+    `what` begins the message, such as "no recipe"; `variants` are names that may be meant too, and are not listed.
+    """
+    known = list(names)
+    near = get_close_matches(name, [*known, *variants], n=1)
+    listed = fill(", ".join(known), LIST_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return f"{what} {shorten(name)!r}{f'; did you mean {near[0]}?' if near else '.'} There are:\n{listed}"
 
 
 def shorten(value: str, limit: int = 60) -> str:

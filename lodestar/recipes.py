@@ -6,7 +6,6 @@ A recipe is a function that returns a `Recipe`; a variant replaces what differs.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from lodestar.config import (
@@ -22,7 +21,7 @@ from lodestar.config import (
     override,
     parse_overrides,
 )
-from lodestar.errors import ConfigError
+from lodestar.errors import ConfigError, unknown_name
 
 
 def sasrec() -> Recipe:
@@ -255,11 +254,9 @@ def get_recipe(name: str) -> Recipe:
     """The recipe named `name`, or a larger size of it such as `sasrec-m`; ConfigError with the nearest name if there is none."""
     base_name, _, size = name.partition("-")
     if base_name not in RECIPES or (size and (size not in SIZES or base_name not in SIZED_RECIPES)):
-        nearest = get_close_matches(name, [*RECIPES, *(f"{sized}-{size}" for sized in SIZED_RECIPES for size in SIZES)], n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise ConfigError(
-            f"no recipe {name!r}{hint} There are: {', '.join(sorted(RECIPES))}; {', '.join(SIZED_RECIPES)} also as NAME-m and NAME-l"
-        )
+        sized = [f"{one}-{more}" for one in SIZED_RECIPES for more in SIZES]
+        message = unknown_name("no recipe", name, sorted(RECIPES), sized)
+        raise ConfigError(f"{message}\nWith more parameters: NAME-m and NAME-l, such as {', '.join(sized[:2])}.", code="E190")
     base = RECIPES[base_name]()
     if not size:
         return base

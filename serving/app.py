@@ -1,13 +1,12 @@
 """HTTP API of the predictor, an ASGI application: KServe's v1 and v2 protocols, `/v1/recommend`, health and metrics.
 
 Routing is done here and not by a framework, which was most of a request's cost. A response is never a stack trace; client errors are 404,
-405, 413, 422 or 429 with `{code, field, message}`, and `error` on KServe's paths, where its clients expect it.
+405, 413, 414, 422 or 429 with `{code, field, message}`, and `error` on KServe's paths, where its clients expect it.
 """
 
 import logging
 from collections.abc import Sequence
 from functools import partial
-from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import orjson
 
 from lodestar import DISTRIBUTION, schema
 from lodestar.engine.recommender import Recommendation
+from lodestar.error_codes import CODES
 from lodestar.errors import DataError
 from serving import kserve_v2, metrics, requests
 from serving.feature_log import RecommendResponse
@@ -102,9 +102,9 @@ class App:
         except Exception as error:  # an entry point: a fault of the predictor goes to the log only
             logger.exception("a request on %s failed", route)
             message = "the predictor failed; its log says why"
-            code = error.code if isinstance(error, DataError) else requests.INTERNAL
+            code = error.code if isinstance(error, DataError) and CODES[error.code].http_status else requests.INTERNAL
             self.predictor.metrics.fault(code)
-            return _refusal(InvalidRequest(code, "", message, status=HTTPStatus.INTERNAL_SERVER_ERROR), request)
+            return _refusal(InvalidRequest(code, "", message), request)
 
     async def _recommend(self, request: Request) -> Reply:
         return await self._queue.reply(request, request.scope["query_string"], _single_query, self._recommend_json)
@@ -133,7 +133,7 @@ class App:
 
     def _not_found(self) -> InvalidRequest:
         message = f"there is nothing here; the model is {self.model}, version {self.predictor.digest}"
-        return InvalidRequest(requests.NO_SUCH_THING, "path", message, status=HTTPStatus.NOT_FOUND)
+        return InvalidRequest(requests.NO_SUCH_THING, "path", message)
 
     def _list_json(self, answer: RecommendResponse) -> dict[str, Any]:
         return {

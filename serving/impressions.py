@@ -125,5 +125,5 @@ def connect(target: str, dropped: Callable[[int], None]) -> FileLog | S3Log:
         # One spool for each address, so that parts go to the address that they were written for.
         return S3Log(target, dropped, temporary_folder(SPOOL) / hashlib.sha256(target.encode()).hexdigest()[:HASH_DIGITS])
     except OSError as error:
-        message = f"impressions cannot be logged to {target} ({error})"
-        raise EnvironmentFault("E505", message, remedy="Give another --impressions, or leave it out.") from error
+        remedy = "Give a file or an s3:// address that can be written, or leave the option out."
+        raise EnvironmentFault("E505", f"no log can be written to {target} ({error})", remedy=remedy) from error

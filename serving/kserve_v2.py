@@ -22,6 +22,7 @@ from serving.requests import (
     DEFAULT_K,
     MAX_INSTANCES,
     MISSING,
+    NOT_UTF8,
     OUT_OF_RANGE,
     USER,
     WRONG_TYPE,
@@ -194,7 +195,7 @@ def _unpacked(datatype: str, raw: bytes, field: str) -> list[Any]:
         try:
             texts.append(raw[at + 4 : end].decode())
         except UnicodeDecodeError as error:
-            raise InvalidRequest(WRONG_TYPE, field, "a text is not UTF-8") from error
+            raise InvalidRequest(NOT_UTF8, field, "a text is not UTF-8") from error
         at = end
     return texts
 
@@ -230,7 +231,7 @@ def _outputs(given: Any, *, all_binary: bool) -> tuple[tuple[str, ...], frozense
         field = f"{OUTPUTS}[{index}]"
         name = _object(entry, field).get("name")
         if name not in names or name in wanted:
-            raise InvalidRequest(WRONG_TYPE, f"{field}.name", f"outputs are {', '.join(names)}, each once")
+            raise InvalidRequest(OUT_OF_RANGE, f"{field}.name", f"outputs are {', '.join(names)}, each once")
         wanted.append(name)
         if _object(entry.get(PARAMETERS), f"{field}.{PARAMETERS}").get(BINARY, all_binary) is True:
             binary.add(name)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import Protocol, TypeVar
 
 from serving import requests
@@ -41,7 +40,7 @@ class RequestQueue:
     ) -> Reply:
         """Decode, predict and encode a request whose body is complete.
 
-        InvalidRequest E429 (429) if too many requests wait, E400 (400) if the client has disconnected. Incomplete requests are not counted,
+        InvalidRequest E429 (429) if too many requests wait, E447 (400) if the client has disconnected. Incomplete requests are not counted,
         since slow clients must not block others.
         """
         if self._num_concurrent >= MAX_CONCURRENCY:
@@ -73,7 +72,7 @@ class RequestQueue:
             self._num_large -= 1
 
     async def _acquire_large(self, request: Request) -> None:
-        """Wait for the lock of large requests and acquire it; InvalidRequest E400 if the client disconnects meanwhile."""
+        """Wait for the lock of large requests and acquire it; InvalidRequest E447 if the client disconnects meanwhile."""
         if self._num_large == 1:
             await self._large.acquire()
             return
@@ -88,7 +87,7 @@ class RequestQueue:
             if not has_lock and not acquired.cancel():
                 self._large.release()  # it was acquired while this task was cancelled
         if not has_lock:
-            raise InvalidRequest(requests.NOT_HTTP, "", "the connection ended before the answer", status=HTTPStatus.BAD_REQUEST)
+            raise InvalidRequest(requests.DISCONNECTED, "", "the connection ended before the answer")
 
 
 async def _wait_for_disconnect(request: Request) -> None:
@@ -102,4 +101,4 @@ def _total_k(queries: Sequence[RecommendRequest]) -> int:
 
 
 def _too_many() -> InvalidRequest:
-    return InvalidRequest(requests.TOO_MANY, "", "too many requests are waiting; retry in a moment", status=HTTPStatus.TOO_MANY_REQUESTS)
+    return InvalidRequest(requests.TOO_MANY, "", "too many requests are waiting; retry in a moment")

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from lodestar import schema
+from lodestar.error_codes import http_status
 from lodestar.errors import shorten
 
 USER, K, EXCLUDE, SURFACE = "user", "k", "exclude", "surface"
@@ -18,24 +19,24 @@ MAX_EXCLUDED, MAX_INSTANCES, MAX_FIELDS = 1000, 256, 16
 MAX_TOTAL_K = 10_000  # of all lists of a request together: each is scored, encoded and logged
 SURFACES = re.compile(r"[A-Za-z0-9_-]{1,32}")
 HOME = "home"
-UNPROCESSABLE = 422
 MAX_CONTAINERS, MAX_DEPTH = 20_000, 32
 CONTAINER_BYTES = 2  # the least that a list or an object takes in a JSON text
 # Twenty digits are enough for the message about a number that is too large.
 WHOLE_NUMBER = re.compile(r"(-?)0*([0-9]{1,20})[0-9]*")
 
-# Codes of the data contract where they fit a request; codes from E400 are those of requests.
-MISSING, OUT_OF_RANGE, EMPTY_ID, NOT_UTF8, WRONG_TYPE = "E101", "E102", "E103", "E104", "E107"
-NOT_HTTP, NOT_JSON, NO_SUCH_THING, NO_SUCH_METHOD = "E400", "E401", "E404", "E405"
-TOO_LARGE, TOO_MANY, HEAD_TOO_LARGE, INTERNAL = "E413", "E429", "E431", "E500"
-TOO_SLOW, PIPELINED, BUSY, TOO_DEEP, TOO_MANY_VALUES = "E408", "E409", "E410", "E411", "E412"
+# Codes of the data contract where they fit a request; codes from E400 are those of requests. Their HTTP status is in `error_codes`.
+MISSING, OUT_OF_RANGE, INVALID_ID, NOT_UTF8, WRONG_TYPE, KEY_TWICE = "E101", "E102", "E103", "E104", "E107", "E173"
+NOT_HTTP, NO_KEY, NO_SUCH_THING, NO_SUCH_METHOD, TOO_SLOW = "E400", "E401", "E404", "E405", "E408"
+TOO_LARGE, URL_TOO_LONG, TOO_MANY, HEAD_TOO_LARGE, INTERNAL = "E413", "E414", "E429", "E431", "E500"
+NOT_JSON, TOO_DEEP, TOO_MANY_VALUES, PIPELINED, BUSY = "E440", "E441", "E442", "E443", "E444"
+NOT_STORED_NOW, UNKNOWN_FIELD, DISCONNECTED, NO_ROWS = "E445", "E446", "E447", "E201"
 
 
 class InvalidRequest(Exception):
-    """An invalid request: error code, the field (empty for the request as a whole), message and HTTP status."""
+    """An invalid request: error code, the field (empty for the request as a whole) and message; the code has the HTTP status."""
 
-    def __init__(self, code: str, field: str, message: str, *, status: int = UNPROCESSABLE) -> None:
-        self.code, self.field, self.message, self.status = code, field, message, status
+    def __init__(self, code: str, field: str, message: str) -> None:
+        self.code, self.field, self.message, self.status = code, field, message, http_status(code)
         super().__init__(message)
 
 
@@ -50,16 +51,16 @@ class RecommendRequest:
 
 
 def from_query(query: bytes) -> RecommendRequest:
-    """Decode `user=…&k=…&exclude=a,b&surface=home`, percent-encoded UTF-8; InvalidRequest E104 if not UTF-8, E102 for a field twice."""
+    """Decode `user=…&k=…&exclude=a,b&surface=home`, percent-encoded UTF-8; InvalidRequest E104 if not UTF-8, E173 for a field twice."""
     try:
         given = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except UnicodeDecodeError as error:
         raise InvalidRequest(NOT_UTF8, "", "the query is not percent-encoded UTF-8") from error
     except ValueError as error:
-        raise InvalidRequest(OUT_OF_RANGE, "", f"a query has at most {MAX_FIELDS} fields") from error
+        raise InvalidRequest(TOO_MANY_VALUES, "", f"a query has at most {MAX_FIELDS} fields") from error
     values: dict[str, Any] = dict(given)
     if len(values) < len(given):
-        raise InvalidRequest(OUT_OF_RANGE, "", "a query names each field once")
+        raise InvalidRequest(KEY_TWICE, "", "a query names each field once")
     if K in values and (number := WHOLE_NUMBER.fullmatch(values[K])):
         values[K] = int(number[1] + number[2])
     if EXCLUDE in values:
@@ -87,7 +88,7 @@ def from_body(body: bytes) -> list[RecommendRequest]:
 def json_object(body: bytes) -> dict[str, Any]:
     """Decode a body as a JSON object; the number of containers is checked before parsing, their depth after.
 
-    InvalidRequest (422) E401 if it is not JSON, E107 if it is not an object, E412 for too many containers, E411 if nested too deeply.
+    InvalidRequest E440 if it is not JSON, E107 if it is not an object, E442 for too many containers, E441 if nested too deeply.
     """
     containers = count_containers(body)
     try:
@@ -101,7 +102,7 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def count_containers(body: bytes) -> int:
-    """An upper bound on the lists and objects of a JSON text; InvalidRequest E412 above MAX_CONTAINERS, since parsing blocks others."""
+    """An upper bound on the lists and objects of a JSON text; InvalidRequest E442 above MAX_CONTAINERS, since parsing blocks others."""
     containers = body.count(b"[") + body.count(b"{")
     if containers > MAX_CONTAINERS:
         raise InvalidRequest(TOO_MANY_VALUES, "", f"the body has at most {MAX_CONTAINERS:,} lists and objects, got {containers:,}")
@@ -109,7 +110,7 @@ def count_containers(body: bytes) -> int:
 
 
 def check_depth(value: Any, containers: int) -> None:
-    """InvalidRequest E411 if lists and objects are nested more than `MAX_DEPTH` levels deep."""
+    """InvalidRequest E441 if lists and objects are nested more than `MAX_DEPTH` levels deep."""
     level = [value] if containers > MAX_DEPTH else []
     for _ in range(MAX_DEPTH + 1):
         if not level:
@@ -132,7 +133,7 @@ def from_object(given: Any, path: str) -> RecommendRequest:
     unknown = sorted(set(given) - {USER, K, EXCLUDE, SURFACE})
     if unknown:
         field = shorten(str(unknown[0]))
-        raise InvalidRequest(WRONG_TYPE, at + field, f"there is no field {field!r}; there are {USER}, {K}, {EXCLUDE} and {SURFACE}")
+        raise InvalidRequest(UNKNOWN_FIELD, at + field, f"there is no field {field!r}; there are {USER}, {K}, {EXCLUDE} and {SURFACE}")
     if USER not in given:
         raise InvalidRequest(MISSING, at + USER, f"{USER} is needed")
     return RecommendRequest(
@@ -144,13 +145,13 @@ def from_object(given: Any, path: str) -> RecommendRequest:
 
 
 def identifier(value: Any, field: str) -> str:
-    """Check an id of 1–128 bytes; InvalidRequest E107 if it is not a text, E103 if it is empty, E102 if it is too long."""
+    """Check an id of 1–128 bytes; InvalidRequest E107 if it is not a text, E103 if it is empty or too long."""
     if not isinstance(value, str):
         raise InvalidRequest(WRONG_TYPE, field, f"{field} is a text")
     if not value:
-        raise InvalidRequest(EMPTY_ID, field, f"{field} is empty")
+        raise InvalidRequest(INVALID_ID, field, f"{field} is empty")
     if len(value) > schema.MAX_ID_BYTES or len(value.encode()) > schema.MAX_ID_BYTES:
-        raise InvalidRequest(OUT_OF_RANGE, field, f"{field} has at most {schema.MAX_ID_BYTES} bytes")
+        raise InvalidRequest(INVALID_ID, field, f"{field} has at most {schema.MAX_ID_BYTES} bytes")
     return value
 
 

@@ -40,13 +40,13 @@ from tests.bundle_damage import (
     written,
 )
 
-E150, E152, E181, E182, E183, E184 = "E150", "E152", "E181", "E182", "E183", "E184"
+E150, E156, E181, E182, E183, E184 = "E150", "E156", "E181", "E182", "E183", "E184"
 NPZ = (bundle.TABLE, bundle.ITEMS, bundle.NEIGHBOURS, ranker.ROWS, ratings.FILE)
 ALL = (bundle.ENCODER, ranker.GRAPH, *NPZ)
 
 CUT: dict[str, tuple[str, Damage]] = {
     f"{name} cut off at {share:.0%}{', sealed' * sealed}": (
-        (E183 if name.endswith("onnx") else E181) if sealed else E152,
+        (E183 if name.endswith("onnx") else E181) if sealed else E156,
         partial(truncated, name=name, share=share, sealed=sealed),
     )
     for name in ALL
@@ -54,11 +54,11 @@ CUT: dict[str, tuple[str, Damage]] = {
     for sealed in (False, True)
 }
 DAMAGES: dict[str, tuple[str, Damage]] = {
-    "bundle.json cut off": (E152, partial(truncated, name=bundle.INFO, share=0.9, sealed=False)),
-    "bundle.json of a list": (E152, lambda root: (root / bundle.INFO).write_text("[]")),
-    "bundle.json nested without end": (E152, lambda root: (root / bundle.INFO).write_text('{"a":' + "[" * 200_000)),
-    "a huge bundle.json": (E152, lambda root: (root / bundle.INFO).write_text('{"a": "' + "x" * (2 << 20) + '"}')),
-    "bundle.json is a link": (E152, partial(linked, name=bundle.INFO)),
+    "bundle.json cut off": (E156, partial(truncated, name=bundle.INFO, share=0.9, sealed=False)),
+    "bundle.json of a list": (E156, lambda root: (root / bundle.INFO).write_text("[]")),
+    "bundle.json nested without end": (E156, lambda root: (root / bundle.INFO).write_text('{"a":' + "[" * 200_000)),
+    "a huge bundle.json": (E156, lambda root: (root / bundle.INFO).write_text('{"a": "' + "x" * (2 << 20) + '"}')),
+    "bundle.json is a link": (E156, partial(linked, name=bundle.INFO)),
     "a missing field": (E182, partial(without, name="dim")),
     "a field too many": (E182, partial(info, surprise=1)),
     "a width in letters": (E182, partial(info, dim="8")),
@@ -81,9 +81,9 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     "a count of another window": (E150, partial(counts, change=window)),
     "a count too few": (E183, partial(counts, change=lambda named: named.pop())),
     "numbers in place of features": (E182, partial(info, inputs={"history": [1], "counts": []})),
-    "a link to another file": (E152, linked),
-    "a pipe": (E152, piped),
-    "a folder for a file": (E152, foldered),
+    "a link to another file": (E156, linked),
+    "a pipe": (E156, piped),
+    "a folder for a file": (E156, foldered),
     "a table with NaN": (E182, partial(array, name=bundle.TABLE, key="codes", change=partial(spoilt, value=np.nan))),
     "a table with infinity": (E182, partial(array, name=bundle.TABLE, key="codes", change=partial(spoilt, value=np.inf))),
     "a scale with NaN": (E182, partial(array, name=bundle.TABLE, key="scale", change=partial(spoilt, value=np.nan))),

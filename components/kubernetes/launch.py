@@ -20,6 +20,7 @@ UNREACHABLE_S = 600.0
 # Shorter than `lodestar.training.distributed.heartbeat.SILENT_S`, after which a job without heartbeats ends itself.
 BEAT_S = 60.0
 TAIL_LINES = 20
+NOT_REACHED = {"E596", "E597"}  # a starting API server also refuses requests
 
 
 class JobUnreachable(Exception):
@@ -39,8 +40,8 @@ def launch(job: TrainingJob) -> None:
     """Create the job, or adopt the same one created before, and return when it has succeeded.
 
     Raises EnvironmentFault E532 if it fails, E590 if a worker ran out of memory, both with the error of the worker that failed first; E531
-    if it stays pending; E533 if another job has its name; E537 if a permission is missing, before anything is created; E539 if the cluster
-    has no such kind of job. A job that cannot be watched is deleted (E591); a terminated launcher deletes its job.
+    if it stays pending; E533 or E595 if another job has its name; E537 if a permission is missing, before anything is created; E598 if the
+    cluster has no such kind of job. A job that cannot be watched is deleted (E591); a terminated launcher deletes its job.
     """
     follow(connect(job.namespace, job.kind), job)
 
@@ -78,7 +79,7 @@ def start(server: JobClient, job: TrainingJob) -> None:
         return
     server.delete(name)
     if not server.create(body):
-        raise EnvironmentFault("E533", f"training job {name} is still being deleted", remedy="Try again in a minute.")
+        raise EnvironmentFault("E595", f"training job {name} is still being deleted", remedy="Try again in a minute.")
     log_event("job", name=name, state="created again")
 
 
@@ -122,7 +123,7 @@ class _JobWatcher:
             try:
                 return self._server.read(self._job.name)
             except EnvironmentFault as error:
-                if error.code != "E534":
+                if error.code not in NOT_REACHED:
                     raise
                 if time.monotonic() > deadline:
                     raise JobUnreachable(str(error)) from error

@@ -20,10 +20,11 @@ LOG_S, LAST_LINES = 30, 200
 # A job is watched for hours: GET requests are retried for about a minute, so that a restart of the API server does not fail them.
 RETRIES, BACKOFF_S, BUSY = 7, 0.5, (429, 502, 503, 504)
 DELETE_TIMEOUT_S = 60.0
+AGAIN = "Run the same step again: it watches the job, or resumes from its last checkpoint."
 
 
 class Unreachable(EnvironmentFault):
-    """The API server is busy or does not respond (code E534); the request may be retried."""
+    """The API server is busy or does not respond (code E597); the request may be retried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class KubernetesJobs:
     def create(self, body: Object) -> bool:
         """POST the job; False if its name exists (HTTP 409).
 
-        Raises EnvironmentFault E539 if the namespace or the kind of job does not exist, E534 if the server refuses; Unreachable (E534) if
+        Raises EnvironmentFault E539 or E598 if the namespace or the kind of job does not exist, E596 if it refuses; Unreachable (E597) if
         it is busy or does not respond: a POST is not retried.
         """
         with _api_errors("the training job", CONFLICT, NOT_FOUND) as refused:
@@ -141,7 +142,7 @@ class KubernetesJobs:
     def read(self, name: str) -> Object:
         """GET the job, retried for about a minute.
 
-        Raises EnvironmentFault E538 if it does not exist, E534 if the server refuses, Unreachable (E534) if it does not respond.
+        Raises EnvironmentFault E538 if it does not exist, E596 if the server refuses, Unreachable (E597) if it does not respond.
         """
         with _api_errors(f"reading training job {name}", NOT_FOUND):
             return dict(self._objects.get_namespaced_custom_object(**self._coordinates, name=name))
@@ -151,7 +152,7 @@ class KubernetesJobs:
     def delete(self, name: str, *, wait: bool = True) -> None:
         """Delete in the foreground (pods first); with `wait`, poll every second until the job is gone, for at most 60 s.
 
-        Raises EnvironmentFault E534 if the server refuses, Unreachable (E534) if it is busy or does not respond.
+        Raises EnvironmentFault E596 if the server refuses, Unreachable (E597) if it is busy or does not respond.
         """
         job = {**self._coordinates, "name": name}
         with _api_errors(f"deleting training job {name}", NOT_FOUND):
@@ -162,7 +163,7 @@ class KubernetesJobs:
                 time.sleep(1)
 
     def pods(self, name: str) -> list[WorkerPod]:
-        """List the pods with the operator's label of the job, rank zero first, newest first among equals; raises E534 like `read`."""
+        """List the pods with the operator's label of the job, rank zero first, newest first among equals; raises E596 like `read`."""
         selector = self._kind.pods.format(name=name)
         with _api_errors(f"the pods of training job {name}"):
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector).items
@@ -173,7 +174,7 @@ class KubernetesJobs:
     def log(self, pod: str, *, is_before: bool = False) -> str:
         """Log lines of the last 30 s, or with `is_before` the last 200 of its previous run, each after its RFC 3339 time.
 
-        Empty if no log is available: no container runs (HTTP 400, 404) or the node does not respond (5xx). Raises E534 for other errors.
+        Empty if no log is available: no container runs (HTTP 400, 404) or the node does not respond (5xx). Raises E596 for other errors.
         """
         span: dict[str, Any] = {"previous": True, "tail_lines": LAST_LINES} if is_before else {"since_seconds": LOG_S}
         with _api_errors(f"the log of {pod}", *NO_LOG):
@@ -181,7 +182,7 @@ class KubernetesJobs:
         return ""
 
     def warnings(self, name: str) -> list[str]:
-        """Warning events of the job and of objects `NAME-…` (its pods), as `REASON OBJECT: MESSAGE`; raises E534 like `read`."""
+        """Warning events of the job and of objects `NAME-…` (its pods), as `REASON OBJECT: MESSAGE`; raises E596 like `read`."""
         with _api_errors("its events"):
             events = self._core.list_namespaced_event(self.namespace, field_selector="type=Warning").items
         own = (event for event in events if event.involved_object.name == name or event.involved_object.name.startswith(f"{name}-"))
@@ -194,7 +195,7 @@ class KubernetesJobs:
         other = next(kind for kind in KINDS if kind != self._name)
         message = f"this cluster has no {self._name}: {self._kind.operator} is not installed"
         remedy = f'Install it, or set LODESTAR_TRAINING to `{{"kind": "{other}"}}`, or to `local` to train in the step\'s own pod.'
-        return EnvironmentFault("E539", message, remedy=remedy)
+        return EnvironmentFault("E598", message, remedy=remedy)
 
 
 def _rank_zero_order(labels: dict[str, str], kind: Kind) -> int:
@@ -214,7 +215,7 @@ def conditions(job: Object) -> dict[str, str]:
 
 @contextmanager
 def _api_errors(what: str, *expected: int) -> Iterator[dict[int, str]]:
-    """Turn errors of the API server into EnvironmentFault E534 (Unreachable if it is busy); expected statuses are yielded with messages."""
+    """Turn errors of the API server into EnvironmentFault E596 (Unreachable, E597, if busy); yields the messages of expected statuses."""
     from kubernetes import client
     from urllib3.exceptions import HTTPError
 
@@ -224,12 +225,13 @@ def _api_errors(what: str, *expected: int) -> Iterator[dict[int, str]]:
     except client.ApiException as error:
         refused[error.status] = reason = _reason(error.body)
         if error.status not in expected:
-            fault = Unreachable if error.status in {500, *BUSY} else EnvironmentFault
             message = f"the API server refused {what}: {error.status} {error.reason} {reason}".rstrip()
-            raise fault("E534", message, remedy="Check that manifests/ is applied and that this account has the permission.") from error
+            if error.status in {500, *BUSY}:
+                raise Unreachable("E597", message, remedy=AGAIN) from error
+            remedy = "Check that manifests/ is applied and that this account has the permission."
+            raise EnvironmentFault("E596", message, remedy=remedy) from error
     except HTTPError as error:
-        remedy = "Run the same step again: it watches the job, or resumes from its last checkpoint."
-        raise Unreachable("E534", f"the API server does not respond ({what}): {error}", remedy=remedy) from error
+        raise Unreachable("E597", f"the API server does not respond ({what}): {error}", remedy=AGAIN) from error
 
 
 def _reason(body: str | bytes | None) -> str:

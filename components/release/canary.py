@@ -6,8 +6,8 @@ from components.kubernetes.access_review import Permission, require_permissions
 def check_rights(service: str) -> None:
     """Check that this account may roll out to a service (NAME or NAMESPACE/NAME; empty: no check), before a bundle is published.
 
-    Raises EnvironmentFault E537 with the missing permissions; E540, E541, E570 or E571 if the service does not exist or its traffic cannot
-    be split. A published bundle that cannot be rolled out would be half a release.
+    Raises EnvironmentFault E537 with the missing permissions; E596 if the service does not exist, E540, E545, E570 or E571 if its
+    traffic cannot be split. A published bundle that cannot be rolled out would be half a release.
     """
     if service:
         from serving.rollout.kserve_api import RIGHTS, connect, place

@@ -22,7 +22,7 @@ def release(bundle: Path, features: Path, destination: str, started_at: str) -> 
 
     Online rows are written first and the bundle's pointer last: after an interruption the previous generation stays in service, and the
     same call completes the release. `started_at` is the run's start time (ISO 8601). Raises EnvironmentFault E565 if a run that started
-    later has published another bundle, DataError E555 if the bundle was not trained on these features.
+    later has published another bundle, DataError E158 if the bundle was not trained on these features.
     """
     started_us, loaded = _microseconds(started_at), load(bundle)
     if not destination:
@@ -45,12 +45,12 @@ def release(bundle: Path, features: Path, destination: str, started_at: str) -> 
 
 
 def check_generation(trained_on: str, features: Path) -> None:
-    """Raise DataError E555 unless a feature set is the generation that a bundle was trained on."""
+    """Raise DataError E158 unless a feature set is the generation that a bundle was trained on."""
     file = features / GENERATION
     generation = file.read_text() if file.is_file() else "without a name"
     if generation != trained_on or not NAME.fullmatch(generation):  # it becomes part of paths and keys
         message = f"the bundle was trained on feature generation {trained_on}, and {features} holds generation {generation}"
-        raise DataError("E555", message, remedy="Publish the bundle with the features that it was trained on.")
+        raise DataError("E158", message, remedy="Publish the bundle with the features that it was trained on.")
 
 
 def _microseconds(started_at: str) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import architecture, commands, configuration, features, http, matrix, metrics, recipes, tables
+from docs.generate import architecture, commands, configuration, errors, features, http, matrix, metrics, recipes, tables
 from docs.generate.markdown import code, paragraph, table
 
 DOCUMENTS = Path(__file__).parents[1]
@@ -19,6 +19,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands.page,
     "http.md": http.page,
     "metrics.md": metrics.page,
+    "errors.md": errors.page,
 }
 PICTURES: dict[str, Callable[[], str]] = {"architecture.svg": architecture.picture, "imports.svg": matrix.picture}
 

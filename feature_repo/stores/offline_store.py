@@ -234,7 +234,7 @@ def _plain(config: Any, source: Any, keys: list[str], features: list[str], times
 
 
 def _files(config: Any, source: Any) -> tuple[list[str], Any]:
-    """The files of a source, and the file system unless it is local; EnvironmentFault E504 if there are no files."""
+    """The files of a source, and the file system unless it is local; EnvironmentFault E509 if there are no files."""
     _check(source)
     path = _located(config.offline_store.root, source.path)
     if path.startswith(S3):
@@ -247,7 +247,7 @@ def _files(config: Any, source: Any) -> tuple[list[str], Any]:
         filesystem, local = None, Path(path)
         files = [str(file) for file in (local.rglob("*.parquet") if local.is_dir() else [local]) if file.is_file()]
     if not files:
-        raise EnvironmentFault("E504", f"there is no Parquet at {path}", remedy="Build the features first, or name their folder.")
+        raise EnvironmentFault("E509", f"there is no Parquet at {path}", remedy="Build the features first, or name their folder.")
     return sorted(file for file in files if file.endswith(".parquet")), filesystem
 
 

@@ -124,8 +124,9 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
 def load(root: Path) -> Bundle:
     """Load and validate a bundle: digests, array shapes and finite values, ONNX graphs, and the features it needs.
 
-    Raises DataError E152 if a file is missing or altered, E181 or E182 if its content is damaged or inconsistent, E183 if this version
-    cannot run a graph; SchemaMismatch E150 if it was built for another schema or needs a feature that this version does not have.
+    Raises DataError E152 if it is none, E156 if a file is missing or altered, E181 or E182 if its content is damaged or
+    inconsistent, E183 if this version cannot run a graph; SchemaMismatch E150 if it was built for another schema or
+    needs a feature that this version does not have.
     """
     if not (root / INFO).exists():
         raise DataError("E152", f"{root} is not a bundle", remedy="Give the folder that holds bundle.json.")
@@ -266,7 +267,7 @@ def _text(values: dict[str, Any]) -> bytes:
 
 
 def _altered_error(file: Path) -> DataError:
-    return DataError("E152", f"{file} is missing or was altered after publication", remedy="Publish the bundle again.")
+    return DataError("E156", f"{file} is missing or was altered after publication", remedy="Publish the bundle again.")
 
 
 def _sha256(file: Path) -> str:

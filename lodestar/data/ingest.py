@@ -57,7 +57,7 @@ def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None,
 
     `data` is a folder of tables, the folder of a public data set, files of events (a wildcard names several), `s3://` of those, or
     `simulator:users=300,…`. `mapping` is column names, ours to theirs. At the first bad row it raises DataError and writes nothing;
-    with `quarantine` bad rows are quarantined instead. UsageError where there is nothing to read, DataError E201 for too few users.
+    with `quarantine` bad rows are quarantined instead. UsageError where there is nothing to read, DataError E203 for too few users.
     """
     address = parse_address(data, mapping)
     with storage.publish_folder(target) as root, tempfile.TemporaryDirectory(dir=root.parent) as folder:
@@ -186,7 +186,7 @@ def _check_users(work: _Work) -> None:
     users = work.database.execute(query).fetchone()[0]
     if users < work.min_users:
         message = f"{users} users with events are too few to train on, at least {work.min_users} are needed"
-        raise DataError("E201", message, remedy="Ingest events of more users.")
+        raise DataError("E203", message, remedy="Ingest events of more users.")
 
 
 def _completed_sql(work: _Work, table: schema.Table) -> str:

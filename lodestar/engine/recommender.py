@@ -128,7 +128,7 @@ class Recommender:
     def _personal_scores(self, histories: Sequence[Rows]) -> Floats:
         """Scores [B, N] of non-empty histories: the model's, plus neighbour scores if the bundle has them.
 
-        Raises DataError E182 if a score is not finite: its item could not be ranked, and a list without it would look complete.
+        Raises DataError E189 if a score is not finite: its item could not be ranked, and a list without it would look complete.
         """
         scores_BN = self.bundle.table.scores(self.encode_users(histories))
         if self.bundle.neighbours is not None:
@@ -138,7 +138,7 @@ class Recommender:
 
     def _check(self, scores: Floats) -> None:
         if not np.isfinite(scores).all():
-            raise DataError("E182", f"the vectors of {self.bundle.root} give scores that are not finite", remedy=REMEDY)
+            raise DataError("E189", f"the vectors of {self.bundle.root} give scores that are not finite", remedy=REMEDY)
 
     def _rows(self, items: Collection[str]) -> Rows:
         return np.array([self._row[item] for item in items if item in self._row], dtype=np.int32)
@@ -163,7 +163,7 @@ class Recommender:
             mask_BT[row, width - len(history) :] = True
         users: Floats = self._session.run(None, {HISTORY: vectors_BTD, MASK: mask_BT})[0]
         if not np.isfinite(users).all():
-            raise DataError("E182", f"the encoder of {self.bundle.root} gives values that are not finite", remedy=REMEDY)
+            raise DataError("E189", f"the encoder of {self.bundle.root} gives values that are not finite", remedy=REMEDY)
         return users
 
 

@@ -30,7 +30,7 @@ INTERACTIONS = "interactions"
 class Evaluator:
     """Full-catalogue evaluation of a bundle (`source`), of the uncompressed bundle that it was made from (`full`) and of every baseline.
 
-    Raises DataError E201 if there is no test case, EnvironmentFault E185 if a baseline needs more memory than is free.
+    Raises DataError E204 if there is no test case, EnvironmentFault E185 if a baseline needs more memory than is free.
     """
 
     def __init__(self, found: FeatureSet, source: Bundle, full: Bundle, recipe: Recipe) -> None:
@@ -44,7 +44,7 @@ class Evaluator:
         self.split = replace(whole, validation=next(few), test=next(few))
         self.skipped = fitted_baselines.skipped_baselines(num_items)
         if len(self.split.test) == 0:
-            raise DataError("E201", "no user has both a history and a test item", remedy="Provide more events, or raise data.test_share.")
+            raise DataError("E204", "no user has both a history and a test item", remedy="Provide more events, or raise data.test_share.")
         self.known = self.split.before_test
         self.popularity = np.bincount(self.known.flat(), minlength=len(found.items))
         self.cutoffs = tuple(sorted({*recipe.evaluation.cutoffs, CUTOFF}))

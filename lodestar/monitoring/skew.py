@@ -102,7 +102,7 @@ class Log:
 
 
 def read(files: Sequence[Path]) -> Log:
-    """Read feature logs (JSON lines); DataError E101 or E107 names the file and the line that is no row of a feature log."""
+    """Read feature logs (JSON lines); DataError E101 or E109 names the file and the line that is no row of a feature log."""
     log, known = Log(), dict[ServedFeatures, int]()
     for file in files:
         with file.open("rb") as lines:
@@ -118,7 +118,7 @@ def read(files: Sequence[Path]) -> Log:
 
 
 def _parse_row(line: bytes, place: Location) -> tuple[str, int, ServedFeatures]:
-    """Request id, response time (UTC µs) and features of a line of a feature log; DataError E101 or E107."""
+    """Request id, response time (UTC µs) and features of a line of a feature log; DataError E101 or E109."""
     try:
         row = json.loads(line)
         shown = datetime.fromisoformat(row[schema.SHOWN_AT])
@@ -131,7 +131,7 @@ def _parse_row(line: bytes, place: Location) -> tuple[str, int, ServedFeatures]:
         raise DataError("E101", f"there is no {error.args[0]}", remedy="Give the log that --feature-log wrote.", place=place) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            "E107", f"this is no row of a feature log ({error})", remedy="Give the log that --feature-log wrote.", place=place
+            "E109", f"this is no row of a feature log ({error})", remedy="Give the log that --feature-log wrote.", place=place
         ) from error
 
 

@@ -6,11 +6,10 @@ A field is `Annotated[int, Bounds(low=1, high=64), "what it means"]`: its type, 
 import dataclasses
 import sys
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from lodestar.errors import ConfigError, shorten
+from lodestar.errors import ConfigError, shorten, unknown_name
 
 MAX_TEXT_LENGTH = 2_048
 MAX_WHOLE_NUMBER = 1 << 53  # floats represent whole numbers up to here exactly
@@ -44,15 +43,13 @@ def check_fields(config: Any) -> None:
 def require(holds: bool, message: str, value: Any) -> None:
     """Raise ConfigError E180 with the value unless a condition holds."""
     if not holds:
-        raise ConfigError(f"{INVALID_FIELD} {message}: {shorten(repr(value))}")
+        raise ConfigError(f"{message}: {shorten(repr(value))}", code=INVALID_FIELD)
 
 
 def require_known(what: str, name: str, names: list[str]) -> None:
     """Raise ConfigError E180, with the nearest name as a suggestion, if a name is not among `names`."""
     if name not in names:
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"{INVALID_FIELD} {what} {shorten(name)!r}; {hint}There are: {', '.join(names)}")
+        raise ConfigError(unknown_name(what, name, names), code=INVALID_FIELD)
 
 
 def from_json(config: Any, name: str, value: Any) -> Any:

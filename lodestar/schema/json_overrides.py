@@ -8,6 +8,8 @@ from lodestar.errors import ConfigError
 from lodestar.schema import constraints
 from lodestar.schema.constraints import require
 
+EXAMPLE = """--overrides '{"train": {"epochs": 3}}'"""
+
 
 def parse_json(text: str) -> Any:
     """Parse the JSON text of overrides; ConfigError E180 for invalid JSON, duplicate keys, or numbers that are not finite."""
@@ -23,7 +25,7 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=reject_duplicates, parse_constant=reject_constant)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{constraints.INVALID_FIELD} overrides are not JSON: {error}") from error
+        raise ConfigError(f"overrides are not JSON: {error}; write {EXAMPLE}", code=constraints.INVALID_FIELD) from error
 
 
 def replace_section(recipe: Any, section: str, values: Any) -> Any:
@@ -38,4 +40,4 @@ def replace_section(recipe: Any, section: str, values: Any) -> Any:
     try:
         return dataclasses.replace(current, **{name: constraints.from_json(current, name, value) for name, value in values.items()})
     except ConfigError as error:
-        raise ConfigError(str(error).replace(f"{constraints.INVALID_FIELD} ", f"{constraints.INVALID_FIELD} {section}: ", 1)) from error
+        raise ConfigError(f"{section}: {error.message}", code=error.code) from error

@@ -16,10 +16,10 @@ MAX_ATTRIBUTES = 256  # most frequent categories and tags that are item attribut
 
 
 def check(found: FeatureSet, recipe: Recipe) -> None:
-    """Raise DataError E201 if the recipe trains ratings and the data have none, E151 if the features have no table of ratings."""
+    """Raise DataError E205 if the recipe trains ratings and the data have none, E151 if the features have no table of ratings."""
     if recipe.rate.dim and len(ratings_table.train_test_ratings(found, recipe.data)[0]) == 0:
         remedy = "Add events with a rating, or turn rating prediction off (rate.dim 0)."
-        raise DataError("E201", "there is no rating to train on", remedy=remedy)
+        raise DataError("E205", "there is no rating to train on", remedy=remedy)
 
 
 def train_ratings(found: FeatureSet, recipe: Recipe) -> Ratings | None:

@@ -67,12 +67,12 @@ def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int,
 
     `recipe` already has the overrides `pinned`, which no trial changes. `folder` holds the journal, the processes' log, and best.json, the
     best trial's overrides merged with `pinned`. With `jobs` 1 the result is determined by the recipe's seed. UsageError if the folder has
-    the study of another recipe or of other features, DataError E201 without validation items, EnvironmentFault E535 if a process fails.
+    the study of another recipe or of other features, DataError E204 without validation items, EnvironmentFault E535 if a process fails.
     """
     found = feature_set.load(features)
     check_enough(found.interactions, recipe.data)
     if len(found.split(recipe.data).validation) == 0:
-        raise DataError("E201", "no user has a validation item", remedy="Add events, or raise data.validation_share.")
+        raise DataError("E204", "no user has a validation item", remedy="Add events, or raise data.validation_share.")
     space, study = space_of(recipe, pinned), _open_study(folder, recipe, found.digest)
     context, remaining = multiprocessing.get_context("spawn"), max(0, trials - len(sorted_trials(study)))
     tickets, trials_before = context.Value("l", remaining), len(study.get_trials(deepcopy=False))

@@ -69,7 +69,7 @@ def _serve(options: argparse.Namespace) -> None:
             spool = open_spool(Landing(options.output), _spool_folder(options), options.part_seconds, metrics.published)
         except OSError as error:
             message = f"the spool cannot be written ({error})"
-            raise EnvironmentFault("E505", message, remedy="Give another --output or --spool that can be written.") from error
+            raise EnvironmentFault("E517", message, remedy="Give another --output or --spool that can be written.") from error
         app = App(Journal(spool), metrics, key, tuple(options.allow_origin), load)
         try:
             http_server.run(
@@ -86,8 +86,9 @@ def _check_key(host: str, key: str) -> None:
     """
     if key and (len(key) < MIN_KEY_CHARACTERS or not (key.isascii() and key.isprintable() and key == key.strip())):
         raise UsageError(
-            f"E582 {KEY} is not a valid key: it has {len(key)} characters, and needs at least {MIN_KEY_CHARACTERS} of printable ASCII, "
-            "without blanks around them. Set it to what this prints: openssl rand -hex 32"
+            f"{KEY} is not a valid key: it has {len(key)} characters, and needs at least {MIN_KEY_CHARACTERS} of printable ASCII, "
+            "without blanks around them. Set it to what this prints: openssl rand -hex 32",
+            code="E582",
         )
     try:
         is_loopback = ipaddress.ip_address(host).is_loopback
@@ -95,8 +96,9 @@ def _check_key(host: str, key: str) -> None:
         is_loopback = host == "localhost"
     if not is_loopback and not key:
         raise UsageError(
-            f"E581 {host} can be reached from other machines, and senders need no key. "
-            f"Set {KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1."
+            f"{host} can be reached from other machines, and senders need no key. "
+            f"Set {KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1.",
+            code="E581",
         )
 
 

@@ -29,7 +29,6 @@ from serving.routes import COLLECTOR, OPERATORS
 MAX_BODY_BYTES = 1 << 20
 MAX_CONCURRENCY = 1024
 RETRY_S = 5
-NO_KEY, NOT_KEPT_NOW = "E403", "E506"
 PARTIAL = b"partial=1"
 ANYONE = "*"
 PREFLIGHT_S = b"%d" % DAY_S
@@ -71,7 +70,7 @@ class App:
         try:
             if handlers is None:
                 message = f"there is nothing here; there are {', '.join(self._routes)}"
-                return asgi.refusal(InvalidRequest(requests.NO_SUCH_THING, "path", message, status=HTTPStatus.NOT_FOUND))
+                return asgi.refusal(InvalidRequest(requests.NO_SUCH_THING, "path", message))
             handler = handlers.get(request.scope["method"])
             return await (self._other_method(request, handlers) if handler is None else handler(request))
         except InvalidRequest as refused:
@@ -79,7 +78,7 @@ class App:
         except Exception:  # an entry point: a fault of the collector goes to the log only
             logger.exception("a request on %s failed", request.scope["path"])
             message = "the collector failed; its log says why"
-            return asgi.refusal(InvalidRequest(requests.INTERNAL, "", message, status=HTTPStatus.INTERNAL_SERVER_ERROR))
+            return asgi.refusal(InvalidRequest(requests.INTERNAL, "", message))
 
     def _post_handler(self, table: str, intake: Intake) -> Callable[[Request], Awaitable[Reply]]:
         async def post(request: Request) -> Reply:
@@ -129,7 +128,7 @@ class App:
             given = (asgi.header(request, b"authorization") or "").encode()
             if not hmac.compare_digest(given, b"Bearer " + self._key):
                 message = "send the header Authorization: Bearer KEY, with the collector's key"
-                raise InvalidRequest(NO_KEY, "authorization", message, status=HTTPStatus.UNAUTHORIZED)
+                raise InvalidRequest(requests.NO_KEY, "authorization", message)
 
     def _allowed(self, origin: str) -> list[tuple[bytes, bytes]]:
         """CORS headers of a response to an allowed origin."""
@@ -188,5 +187,5 @@ def _rejections_json(result: IntakeResult) -> list[dict[str, Any]]:
 
 
 def _later(why: str) -> Reply:
-    refused = InvalidRequest(NOT_KEPT_NOW, "", f"nothing was stored: {why}; retry later", status=HTTPStatus.SERVICE_UNAVAILABLE)
+    refused = InvalidRequest(requests.NOT_STORED_NOW, "", f"nothing was stored: {why}; retry later")
     return asgi.refusal(refused)._replace(more_headers=[(b"retry-after", b"%d" % RETRY_S)])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from lodestar import schema
-from lodestar.data.contract.rules import KEY_TWICE, WRONG_TYPE
+from lodestar.data.contract.rules import KEY_TWICE
 from lodestar.errors import shorten
 from serving import requests
 from serving.collector import duplicate_keys
@@ -52,7 +52,7 @@ class Intake:
         """Validate and encode rows, in their order.
 
         An event without an id gets its entry of `names`, or without `names` a hash of its content, so that a retry is idempotent. Rows in
-        `rejections` (by index) are not validated again. InvalidRequest E107 if a row is nested too deeply.
+        `rejections` (by index) are not validated again. InvalidRequest E441 if a row is nested too deeply.
         """
         now = datetime.now(UTC)
         ingested_at, latest = now.isoformat(timespec="microseconds"), now + LATEST_AFTER
@@ -88,7 +88,7 @@ def content_id(content: bytes) -> str:
 def rows_of(body: bytes) -> Sent:
     """Decode the rows of a body: one JSON object, an array of objects, or an object on each line (NDJSON).
 
-    InvalidRequest E104 if the body is not UTF-8, E401 if it is not JSON, E101 if it has no rows, E413 for more than MAX_ROWS.
+    InvalidRequest E104 if the body is not UTF-8, E440 if it is not JSON, E201 if it has no rows, E413 for more than MAX_ROWS.
     """
     try:
         found = orjson.loads(body)
@@ -100,29 +100,29 @@ def rows_of(body: bytes) -> Sent:
         rows = found if isinstance(found, list) else [found]
         rejections = _duplicate_keys(body, rows)
     if not rows:
-        raise InvalidRequest(requests.MISSING, "", "there are no rows")
+        raise InvalidRequest(requests.NO_ROWS, "", "there are no rows")
     if len(rows) > MAX_ROWS:
-        raise InvalidRequest(requests.TOO_LARGE, "", f"a request has at most {MAX_ROWS:,} rows, got {len(rows):,}", status=413)
+        raise InvalidRequest(requests.TOO_LARGE, "", f"a request has at most {MAX_ROWS:,} rows, got {len(rows):,}")
     return Sent(rows, rejections)
 
 
 def unfit(text: bytes, row: Any) -> Rejection | None:
-    """The rejection of a decoded row that is nested too deeply (E107) or names a key twice in its text (E173); None if neither."""
+    """The rejection of a decoded row that is nested too deeply (E441) or names a key twice in its text (E173); None if neither."""
     if duplicate_keys.is_too_deep([row]):
-        return Rejection(WRONG_TYPE, "", TOO_DEEP)
+        return Rejection(requests.TOO_DEEP, "", TOO_DEEP)
     if duplicate_keys.may_have_duplicate_keys(text, row) and duplicate_keys.rows_with_duplicate_keys(text):
         return Rejection(KEY_TWICE, "", TWICE)
     return None
 
 
 def _check_depth(rows: Sequence[Any]) -> None:
-    """InvalidRequest E107 if a row is nested too deeply; rows that were kept with all their fields cannot be."""
+    """InvalidRequest E441 if a row is nested too deeply; rows that were kept with all their fields cannot be."""
     if duplicate_keys.is_too_deep(list(rows)):
-        raise InvalidRequest(WRONG_TYPE, "", TOO_DEEP)
+        raise InvalidRequest(requests.TOO_DEEP, "", TOO_DEEP)
 
 
 def _duplicate_keys(text: bytes, rows: list[Any]) -> dict[int, Rejection]:
-    """Rejections (E173) of the rows of a text that name a key twice, by row index; InvalidRequest E107 if a row is too deep to check."""
+    """Rejections (E173) of the rows of a text that name a key twice, by row index; InvalidRequest E441 if a row is too deep to check."""
     if len(rows) > MAX_ROWS:
         return {}
     if not duplicate_keys.may_have_duplicate_keys(text, rows):
@@ -147,5 +147,5 @@ def _lines_of(body: bytes, error: orjson.JSONDecodeError) -> list[tuple[bytes, A
 
 def _not_json(error: orjson.JSONDecodeError, num_lines: int) -> InvalidRequest:
     if num_lines > MAX_ROWS:
-        return InvalidRequest(requests.TOO_LARGE, "", f"a request has at most {MAX_ROWS:,} rows, got {num_lines:,} lines", status=413)
+        return InvalidRequest(requests.TOO_LARGE, "", f"a request has at most {MAX_ROWS:,} rows, got {num_lines:,} lines")
     return InvalidRequest(requests.NOT_JSON, "", f"the body is neither JSON nor a JSON object on each line: {shorten(str(error), 200)}")

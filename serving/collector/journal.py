@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 class Overloaded(Exception):
-    """The spool or the memory for waiting rows is full; the request gets 503 (E506)."""
+    """The spool or the memory for waiting rows is full; the request gets 503 (E445)."""
 
 
 class NotKept(Exception):
-    """The spool could not write the rows; the request gets 503 (E506)."""
+    """The spool could not write the rows; the request gets 503 (E445)."""
 
 
 _Waiting = tuple[str, bytes, asyncio.Future[None]]

@@ -80,7 +80,7 @@ class KafkaConsumer:
         self._check_topics()
 
     def run(self, stopped: threading.Event) -> None:
-        """Consume until `stopped` is set; the current batch is still published. EnvironmentFault E505: the landing fails, E508: Kafka."""
+        """Consume until `stopped` is set; the current batch is still published. EnvironmentFault E518: the landing fails, E519: Kafka."""
         self._client.subscribe(list(self._config.topics))
         try:
             while not stopped.is_set():
@@ -147,7 +147,7 @@ class KafkaConsumer:
             except Exception as error:  # boto3 raises many kinds, disks some; without the part nothing is committed
                 if not tries_left:
                     message = f"{self._landing.address} accepts no parts ({type(error).__name__}: {error})"
-                    raise EnvironmentFault("E505", message, remedy="Repair it and start again: nothing is lost.") from error
+                    raise EnvironmentFault("E518", message, remedy="Repair it and start again: nothing is lost.") from error
                 logger.warning("a part was not written, and is retried: %s %s", type(error).__name__, error)
                 time.sleep(RETRY_S)
             else:
@@ -166,12 +166,12 @@ class KafkaConsumer:
 
 
 def _is_content(message: Message) -> bool:
-    """Whether this is a message and not an event of the client; EnvironmentFault E508 if the error is fatal or the topic cannot be read."""
+    """Whether this is a message and not an event of the client; EnvironmentFault E519 if the error is fatal or the topic cannot be read."""
     error = message.error()
     if error is None:
         return True
     if error.fatal() or error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}:
-        raise EnvironmentFault("E508", f"Kafka gives no messages ({error.str()})", remedy="Check the topic and its read permission.")
+        raise EnvironmentFault("E519", f"Kafka gives no messages ({error.str()})", remedy="Check the topic and its read permission.")
     logger.warning("Kafka client: %s", error.str())
     return False
 

@@ -21,6 +21,7 @@ from lodestar.data.contract import row_errors, rules
 from lodestar.data.contract.rules import (
     BAD_ID,
     KEY_TWICE,
+    NO_ROW,
     OUT_OF_RANGE,
     TOO_LONG,
     WRONG_TYPE,
@@ -70,7 +71,7 @@ class EventValidator:
     def row(self, given: Any, latest: datetime, ingested_at: str) -> dict[str, Any] | Rejection:
         """The converted row, with the contract's columns and `ingested_at`, or its rejection; a time after `latest` is E105."""
         if not isinstance(given, dict):
-            return Rejection(WRONG_TYPE, "", "a row is a JSON object")
+            return Rejection(NO_ROW, "", "a row is a JSON object")
         try:
             kept = self._kept(given)
             kept[self._time_column], when = kept[self._time_column]

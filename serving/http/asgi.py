@@ -70,7 +70,7 @@ class Operators:
         handler, request = self._routes.get(scope["path"]), Request(scope, receive)
         if handler is None:
             message = f"there is nothing here; there are {', '.join(self._routes)}"
-            reply = refusal(InvalidRequest(requests.NO_SUCH_THING, "path", message, status=HTTPStatus.NOT_FOUND))
+            reply = refusal(InvalidRequest(requests.NO_SUCH_THING, "path", message))
         elif scope["method"] not in ("GET", "HEAD"):
             refused, allowed = other_method(request, {"GET": handler})
             reply = refusal(refused)._replace(more_headers=[allowed])
@@ -119,12 +119,12 @@ def refusal(refused: InvalidRequest, /, **more: Any) -> Reply:
 def other_method(request: Request, handlers: Mapping[str, Handler]) -> tuple[InvalidRequest, tuple[bytes, bytes]]:
     """The 405 error (E405) of an unsupported method, and its `allow` header."""
     message = f"{request.scope['method'][:16]} is not supported here"
-    refused = InvalidRequest(requests.NO_SUCH_METHOD, "method", message, status=HTTPStatus.METHOD_NOT_ALLOWED)
+    refused = InvalidRequest(requests.NO_SUCH_METHOD, "method", message)
     return refused, (ALLOW, ", ".join(handlers).encode())
 
 
 async def body(request: Request, most_bytes: int) -> bytes:
-    """Read the whole body; InvalidRequest E413 as soon as it is known to be too large, E400 if the client disconnects."""
+    """Read the whole body; InvalidRequest E413 as soon as it is known to be too large, E447 if the client disconnects."""
     declared = header(request, LENGTH) or ""
     if declared.isdecimal() and int(declared[:MAX_LENGTH_DIGITS]) > most_bytes:
         raise _too_large(most_bytes)
@@ -133,7 +133,7 @@ async def body(request: Request, most_bytes: int) -> bytes:
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise InvalidRequest(requests.NOT_HTTP, "", "the connection ended before the body", status=HTTPStatus.BAD_REQUEST)
+            raise InvalidRequest(requests.DISCONNECTED, "", "the connection ended before the body")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most_bytes:
@@ -148,4 +148,4 @@ def header(request: Request, name: bytes) -> str | None:
 
 
 def _too_large(most_bytes: int) -> InvalidRequest:
-    return InvalidRequest(requests.TOO_LARGE, "", f"a body has at most {most_bytes:,} bytes", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return InvalidRequest(requests.TOO_LARGE, "", f"a body has at most {most_bytes:,} bytes")

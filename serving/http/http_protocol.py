@@ -87,7 +87,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse in pieces of 16 KiB; E410 (503) if all connections hold too much. After a refusal up to 4 MiB are discarded."""
+        """Parse in pieces of 16 KiB; E444 (503) if all connections hold too much. After a refusal up to 4 MiB are discarded."""
         if self._is_refused:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > LINGER_BYTES:

@@ -47,7 +47,7 @@ class RolloutState:
 
 
 def detect(cluster: CanaryFacts) -> CanaryMode:
-    """The canary mode that this cluster supports; EnvironmentFault E540 if it supports none, or not the requested one."""
+    """The canary mode that this cluster supports; EnvironmentFault E540 if it supports none, E545 if not the requested one."""
     is_knative = cluster.mode in KNATIVE
     canary_mode = _requested_mode(cluster.requested or ("knative" if is_knative else "two-services"), is_knative)
     if canary_mode != "two-services" or cluster.has_route:
@@ -74,7 +74,7 @@ def _requested_mode(canary_mode: str, is_knative: bool) -> CanaryMode:
     if (canary_mode == "knative") != is_knative:
         fault = "Knative mode has its own canary mode" if is_knative else "canaryTrafficPercent is ignored outside Knative mode"
         raise EnvironmentFault(
-            "E540", f"{fault}, so this is no {canary_mode} canary", remedy=f"Set or remove the annotation {CANARY_MODE}."
+            "E545", f"{fault}, so this is no {canary_mode} canary", remedy=f"Set or remove the annotation {CANARY_MODE}."
         )
     return cast("CanaryMode", canary_mode)
 

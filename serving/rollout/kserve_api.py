@@ -71,7 +71,7 @@ class ApiServer(Protocol):
 
 
 def connect(service: str) -> ApiServer:
-    """The API server, by a pod's service account or the kubeconfig; EnvironmentFault E541 without either."""
+    """The API server, by a pod's service account or the kubeconfig; EnvironmentFault E534 without either."""
     from kubernetes import config
 
     namespace, name = place(service)
@@ -79,7 +79,7 @@ def connect(service: str) -> ApiServer:
         config.load_config()
     except config.ConfigException as error:
         remedy = "Run it in a pod with a service account, or set KUBECONFIG."
-        raise EnvironmentFault("E541", f"no Kubernetes API server is configured: {error}", remedy=remedy) from error
+        raise EnvironmentFault("E534", f"no Kubernetes API server is configured: {error}", remedy=remedy) from error
     return Kubernetes(namespace=namespace, name=name)
 
 
@@ -102,7 +102,7 @@ class Kubernetes:
     name: str
 
     def live(self) -> ServiceState:
-        """GET both services and the route; a canary being deleted counts as none. EnvironmentFault E541 if refused or not answered."""
+        """GET both services and the route; a canary being deleted counts as none. EnvironmentFault E596 (refused) or E597 (no answer)."""
         with _refusals(f"InferenceService {self.namespace}/{self.name}"):
             service = self._read(SERVICE, self.name)
             second = self._found(SERVICE, f"{self.name}-{CANARY}")
@@ -116,7 +116,7 @@ class Kubernetes:
         return condition(service, "Ready")
 
     def apply(self, steps: list[Step]) -> None:
-        """Send each patch, then poll every 2 s until it took effect: E542 after 600 s, E541 if refused, E572 after 60 s of conflicts."""
+        """Send each patch, then poll every 2 s until it took effect: E542 after 600 s, E596 if refused, E572 after 60 s of conflicts."""
         for step in steps:
             self._apply(step, READY_S)
 
@@ -279,9 +279,9 @@ def _refusals(what: str) -> Iterator[None]:
         yield
     except client.ApiException as error:
         message = f"the API server refused {what}: {error.status} {error.reason} {_reason(error.body)}".rstrip()
-        raise EnvironmentFault("E541", message, remedy="Check that manifests/ is applied and that this account has the right.") from error
+        raise EnvironmentFault("E596", message, remedy="Check that manifests/ is applied and that this account has the right.") from error
     except HTTPError as error:
-        raise EnvironmentFault("E541", f"the API server does not answer ({what}): {error}", remedy="Run the same command again.") from error
+        raise EnvironmentFault("E597", f"the API server does not answer ({what}): {error}", remedy="Run the same command again.") from error
 
 
 def _reason(body: str | bytes | None) -> str:

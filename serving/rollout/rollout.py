@@ -55,7 +55,8 @@ def start_canary(service: str, address: str, percent: int = PERCENT) -> None:
 
 
 def check_canary_mode(service: str) -> None:
-    """Check before a run that `start_canary` can work: E541 if the service does not exist, E540, E570, E571 if its traffic cannot be split.
+    """Check before a run that `start_canary` can work: E596 if the service does not exist, E540, E545, E570
+    or E571 if its traffic cannot be split.
 
     A service that is not ready yet passes, since it gets the bundle at once. So does an API server that does not answer.
     """

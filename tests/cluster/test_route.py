@@ -143,7 +143,7 @@ def refusal(service: str) -> str:
 
 def is_granted(service: str) -> bool:
     """Of a service that is not there, which is what the check says once it may look."""
-    return "E541" in refusal(service) and " 404 " in refusal(service)
+    return "E596" in refusal(service) and " 404 " in refusal(service)
 
 
 def is_missing(service: str, verb: str, resource: str) -> bool:

@@ -84,16 +84,16 @@ def test_too_many_requests_in_a_row_are_refused_after_the_answers_that_are_owed(
     assert statuses[-1] == b"429"
     assert set(statuses[:-1]) == {b"200"}
     assert 16 < len(statuses) <= 300
-    assert refusal["code"] == "E409"
+    assert refusal["code"] == "E443"
 
 
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (b'{"instances": [' + b"[" * 300 + b"]" * 300 + b"]}", "E411"),
-        (b'{"instances": ' + b"[" * 300_000 + b"]" * 300_000 + b"}", "E412"),
-        (b'{"instances": [' + b"[]," * 100_000 + b"[]]}", "E412"),
-        (b'{"instances": ["u1"], "parameters": ' + b'{"a":' * 500 + b"1" + b"}" * 501, "E411"),
+        (b'{"instances": [' + b"[" * 300 + b"]" * 300 + b"]}", "E441"),
+        (b'{"instances": ' + b"[" * 300_000 + b"]" * 300_000 + b"}", "E442"),
+        (b'{"instances": [' + b"[]," * 100_000 + b"[]]}", "E442"),
+        (b'{"instances": ["u1"], "parameters": ' + b'{"a":' * 500 + b"1" + b"}" * 501, "E441"),
     ],
 )
 @pytest.mark.parametrize("path", [PREDICT, "/v2/models/recommend/infer"])
@@ -104,7 +104,7 @@ def test_json_that_is_deep_or_in_pieces_is_refused(address: str, path: str, body
 
 def test_rows_that_are_deep_or_in_pieces_are_refused(tmp_path: Path) -> None:
     with collecting("--output", tmp_path, "--port", "0") as collector:
-        for body, code in ((b'[{"attrs": ' + b'{"a":' * 300 + b"1" + b"}" * 301 + b"]", "E107"), (b"[" + b"[]," * 30_000 + b"[]]", "E412")):
+        for body, code in ((b'[{"attrs": ' + b'{"a":' * 300 + b"1" + b"}" * 301 + b"]", "E441"), (b"[" + b"[]," * 30_000 + b"[]]", "E442")):
             answer = httpx.post(f"{collector.address}/v1/events", content=body)
             assert (answer.status_code, answer.json()["code"]) == (422, code)
 
@@ -151,7 +151,7 @@ def test_bodies_that_never_end_are_given_up_oldest_first(small_address: str) -> 
             connection.sendall(b" " * 399_000)
         answer = connections[0].makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 503 ")
-        assert b'"E410"' in answer
+        assert b'"E444"' in answer
         connections[2].sendall(b" " * 1000)
         assert connections[2].recv(12) == b"HTTP/1.1 422"
 

@@ -130,7 +130,7 @@ def test_a_disk_that_refuses_is_503_and_heals(tmp_path: Path) -> None:
         small, large = event("small"), {**event("large"), schema.QUERY_TEXT: "x" * 8000}
         assert client.post("/v1/events", json=small).status_code == 202
         refused = client.post("/v1/events", json=large)
-        assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "E506", "5")
+        assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "E445", "5")
         assert client.post("/v1/events", json={**small, schema.EVENT_ID: "after"}).status_code == 202
         assert process.stop()[0] == 0
     assert [row[schema.EVENT_ID] for row in rows_in(tmp_path, "events")] == ["small", "after"]
@@ -140,7 +140,7 @@ def test_what_cannot_be_collected_is_said_by_code(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as busy:
         cases: list[tuple[list[Any], int, str]] = [
-            (["--output", tmp_path / "file", "--port", "0"], 5, "E505"),
+            (["--output", tmp_path / "file", "--port", "0"], 5, "E517"),
             (["--output", tmp_path, "--port", str(busy.getsockname()[1])], 5, "E503"),
             (["--output", tmp_path, "--port", "65536"], 2, "65536 is no port"),
             ([], 2, "--output"),

@@ -142,9 +142,9 @@ def test_bad_messages_are_set_aside_with_where_they_lie(brokers: str, tmp_path: 
     assert [row[schema.ITEM_ID] for row in rows_in(tmp_path, "events")] == ["i1"]
     letters = sorted(rows_in(tmp_path, "quarantine"), key=lambda letter: letter["partition"] + PARTITIONS * letter["offset"])
     assert [letter["code"] for letter in letters] == [
-        *("E401", "E104", "E401", "E107", "E110", "E103"),
-        *("E107", "E107", "E412"),
-        *("E173", "E401", "E401"),
+        *("E440", "E104", "E440", "E109", "E110", "E103"),
+        *("E441", "E441", "E442"),
+        *("E173", "E440", "E440"),
     ]
     assert [(letter["topic"], letter["partition"], letter["offset"]) for letter in letters] == [
         (topic, number % PARTITIONS, number // PARTITIONS) for number in range(1, 1 + len(bad))
@@ -181,7 +181,7 @@ def test_a_landing_that_takes_nothing_ends_the_process_and_nothing_counts_as_rea
         "--output", tmp_path / "file", *options, before="import serving.collector.kafka as kafka; kafka.RETRY_S = 0.01"
     ) as reader:
         code, said = reader.ended()
-    assert (code, "E505" in said, "Traceback" in said) == (5, True, False), said
+    assert (code, "E518" in said, "Traceback" in said) == (5, True, False), said
     assert committed(brokers, "refused", topic) == 0
 
 

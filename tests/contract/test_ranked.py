@@ -266,7 +266,7 @@ def test_a_planted_skew_of_a_count_is_caught(
 def test_a_log_with_counts_of_no_view_is_a_coded_error(features: Path, proven: list[dict[str, Any]], tmp_path: Path) -> None:
     rows = copy.deepcopy(proven)
     rows[1][schema.COUNTS][0][0] = "no such view"
-    with pytest.raises(DataError, match=r"E107.*no such view"):
+    with pytest.raises(DataError, match=r"E109.*no such view"):
         proof(features, rows, tmp_path / "feature-log.jsonl")
 
 

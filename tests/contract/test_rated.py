@@ -111,7 +111,7 @@ def test_an_answer_says_how_its_items_would_be_rated(made: Path, start_serving: 
 
 def test_a_log_without_ratings_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     folder = built(tmp_path, [(f"u{n % 7}", f"i{n % 11}", 60 * n) for n in range(200)])
-    with pytest.raises(DataError, match="E201 there is no rating"):
+    with pytest.raises(DataError, match="E205 there is no rating"):
         run.train(folder, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "tables"]
 

@@ -69,11 +69,11 @@ print(release(Path(bundle), Path(features), destination, {STARTED_AT!r}))
 @pytest.mark.parametrize("named", ["f" * 16, "../../elsewhere"])
 def test_a_bundle_goes_out_with_the_features_that_it_was_trained_on(features: Path, tmp_path: Path, named: str) -> None:
     made = small_bundle(tmp_path / "made", features=named)
-    with pytest.raises(DataError, match=rf"E555.*{named}.*{generation_of(features)}"):
+    with pytest.raises(DataError, match=rf"E158.*{named}.*{generation_of(features)}"):
         release(made, features, str(tmp_path / "out"), STARTED_AT)
     other = shutil.copytree(features, tmp_path / "features")
     (other / GENERATION).write_text("../../elsewhere")  # which agree
-    with pytest.raises(DataError, match="E555"):
+    with pytest.raises(DataError, match="E158"):
         release(small_bundle(tmp_path / "agreed", features="../../elsewhere"), other, str(tmp_path / "out"), STARTED_AT)
     assert not (tmp_path / "out").exists()
 

@@ -160,7 +160,7 @@ def test_what_cannot_be_served_is_said_by_code(made: Path, start_serving: StartS
     with socket.create_server(("127.0.0.1", 0)) as busy:
         cases: list[tuple[list[Any], int, str]] = [
             (["--bundle", tmp_path / "none"], 3, "E152"),
-            (["--bundle", altered], 3, "E152"),
+            (["--bundle", altered], 3, "E156"),
             (["--bundle", other], 3, "E150"),
             (["--bundle", made, "--online-store", "sqlite:/nowhere.db"], 5, "E504"),
             (["--bundle", made, "--online-store", "mysql://here"], 2, "sqlite:PATH"),

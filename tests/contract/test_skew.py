@@ -260,10 +260,10 @@ def test_a_row_that_names_no_generation_is_held_to_tables_that_are_named(twice: 
     ("line", "code"),
     [
         ("{}", "E101"),
-        ("[]", "E107"),
-        ("nonsense", "E107"),
-        ('{"request_id":"r","user_id":"u","shown_at":"2026-01-01T00:00:00","known_us":1,"item_ids":[]}', "E107"),
-        ('{"request_id":"r","user_id":"u","shown_at":"2026-01-01T00:00:00Z","known_us":"x","item_ids":[]}', "E107"),
+        ("[]", "E109"),
+        ("nonsense", "E109"),
+        ('{"request_id":"r","user_id":"u","shown_at":"2026-01-01T00:00:00","known_us":1,"item_ids":[]}', "E109"),
+        ('{"request_id":"r","user_id":"u","shown_at":"2026-01-01T00:00:00Z","known_us":"x","item_ids":[]}', "E109"),
     ],
 )
 def test_a_log_that_is_none_is_a_coded_error_with_its_line(tmp_path: Path, served: list[Row], line: str, code: str) -> None:

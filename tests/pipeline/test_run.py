@@ -103,7 +103,7 @@ BAD: dict[str, tuple[Callable[[list[Row]], list[Row]], tuple[str, ...]]] = {
     "rating of 7": (_rated, ("E102", "line 5", "7")),
     "naive time": (_with(event_time="2026-01-01T00:00:00"), ("E106", "line 2")),
     "unknown type": (_with(event_type="ogle"), ("E110", "ogle")),
-    "three users": (lambda rows: [row for row in rows if row["user_id"] in {"u0", "u1", "u2"}], ("E201",)),
+    "three users": (lambda rows: [row for row in rows if row["user_id"] in {"u0", "u1", "u2"}], ("E203",)),
 }
 
 

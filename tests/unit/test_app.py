@@ -231,7 +231,7 @@ def test_a_body_that_comes_in_parts_is_one(served: Served) -> None:
 def test_a_caller_who_leaves_before_the_end_is_shown_nothing(served: Served) -> None:
     whole = {"type": "http.request", "body": b'{"instances": ["u1"]}', "more_body": True}
     status, refusal = served.ask_part("/v1/models/recommend:predict", whole, {"type": "http.disconnect"})
-    assert (status, refusal["code"], served.rows()) == (400, "E400", [])
+    assert (status, refusal["code"], served.rows()) == (400, "E447", [])
 
 
 def test_too_many_requests_at_once_are_refused_and_probes_are_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,8 +255,8 @@ def test_scores_that_are_no_numbers_are_a_coded_500_and_no_empty_list(served: Se
     found = served.predictor.recommender.bundle.table.codes
     found[3:] = np.nan
     answer = served.ask("GET", "/v1/recommend?user=u1")
-    assert (answer.status_code, answer.json()["code"]) == (500, "E182")
-    assert 'lodestar_faults_total{code="E182"} 1.0' in served.ask("GET", "/metrics").text
+    assert (answer.status_code, answer.json()["code"]) == (500, "E189")
+    assert 'lodestar_faults_total{code="E189"} 1.0' in served.ask("GET", "/metrics").text
 
 
 def test_every_place_of_every_answer_is_logged_with_the_digest(served: Served) -> None:

@@ -118,7 +118,7 @@ def test_features_of_another_run_are_refused(trained: tuple[Path, Path], tmp_pat
 
 def test_a_damaged_bundle_is_not_compressed(trained: tuple[Path, Path], tmp_path: Path) -> None:
     (trained[1] / bundle.TABLE).unlink()
-    with pytest.raises(DataError, match="E152"):
+    with pytest.raises(DataError, match="E156"):
         compress(*trained, tmp_path / "small", RECIPE)
 
 

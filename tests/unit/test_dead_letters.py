@@ -72,7 +72,7 @@ def test_a_message_of_many_pieces_is_not_read() -> None:
     finally:
         tracemalloc.stop()
     assert isinstance(fault, Rejection)
-    assert fault.code == "E412"
+    assert fault.code == "E442"
 
 
 def test_a_batch_ends_at_its_bytes_and_bad_messages_go_out_in_parts() -> None:

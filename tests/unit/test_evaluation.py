@@ -156,7 +156,7 @@ def test_a_log_that_leaves_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
     alone = Interactions(users=ids, items=ids, user=user, item=user, time=np.zeros(NUM_ITEMS, dtype=np.int64))
     feature_set.save(alone, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), tmp_path)
     source = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=feature_set.load(tmp_path).digest)
-    with pytest.raises(DataError, match="E201"):
+    with pytest.raises(DataError, match="E204"):
         evaluate(tmp_path, source, tmp_path / "out", RECIPE)
 
 

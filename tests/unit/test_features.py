@@ -155,7 +155,7 @@ def test_too_little_to_learn_from_writes_nothing(tmp_path: Path) -> None:
     source = tmp_path / "tables"
     source.mkdir()
     tables.write({}, source)
-    with pytest.raises(DataError, match="E201"):
+    with pytest.raises(DataError, match="E203"):
         build_features(source, tmp_path / "features", RECIPE)
     assert not (tmp_path / "features").exists()
 

@@ -44,9 +44,9 @@ def added(folder: Path, part: bytes, table: str = "events") -> Report:
 HOSTILE: dict[str, tuple[bytes, int, dict[str, int]]] = {
     "another row of the same id": (lines(row(1, item_id="i2"), row(20)), 1, {"E120": 1}),
     "the year 0": (lines(row(20, event_time="0000-01-01T00:00:00Z"), row(21, event_time="9999-01-01T00:00:00Z")), 0, {"E102": 2}),
-    "a last line that is torn": (lines(row(20), row(21))[:-20], 1, {"E107": 1}),
-    "no JSON": (lines(row(20), b"what", b'{"a":"\x01"}', b"\x00", b"[1]", row(21)), 2, {"E107": 4}),
-    "deep JSON": (lines(row(20), b'{"a":' + b"[" * 10**5 + b"]" * 10**5 + b"}", b"[" * 10**6), 1, {"E103": 1, "E107": 1}),
+    "a last line that is torn": (lines(row(20), row(21))[:-20], 1, {"E109": 1}),
+    "no JSON": (lines(row(20), b"what", b'{"a":"\x01"}', b"\x00", b"[1]", row(21)), 2, {"E109": 4}),
+    "deep JSON": (lines(row(20), b'{"a":' + b"[" * 10**5 + b"]" * 10**5 + b"}", b"[" * 10**6), 1, {"E103": 1, "E109": 1}),
     "a long value": (lines(row(20, query_text="x" * 8192), row(21, query_text="x" * 8193)), 1, {"E170": 1}),
     "a line without an end": (b'{"a":"' + b"x" * 5_000_000 + b'"}\n' + lines(row(20)), 1, {"E171": 1}),
     "no UTF-8": (lines(b'{"event_id":"\xff"}', row(20)), 1, {"E104": 1}),
@@ -109,13 +109,13 @@ def test_what_is_no_plain_file_is_left_out_and_said(what: str, tmp_path: Path) -
     LINKS[what](tmp_path / "landing/events" / PARTS[1])
     report = append(str(tmp_path / "landing"), tmp_path / "tables")
     assert report.tables["events"].rows_kept == 10
-    assert report.notes == (f"E174 events/{PARTS[1]} is no plain file, and was left out",)
+    assert report.notes == (f"E177 events/{PARTS[1]} is no plain file, and was left out",)
     assert report.notes[0] in report.markdown()
 
 
 def test_parts_of_no_table_are_left_out_and_said(tmp_path: Path) -> None:
     report = added(tmp_path, gzip.compress(lines(row(20))), "evnts")
-    assert report.notes == ("E174 1 parts lie in evnts, which is no table, and were left out",)
+    assert report.notes == ("E177 1 parts lie in evnts, which is no table, and were left out",)
 
 
 def test_what_was_set_aside_is_not_read_again(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_file_that_nobody_may_read_is_no_stack_trace(tmp_path: Path, monkeypat
     monkeypatch.setattr("lodestar.data.ingest._digest", refused)
     monkeypatch.setattr("lodestar.data.readers.decompression.is_gzip", refused)
     (tmp_path / "own.csv").write_text("user_id\n")
-    with pytest.raises(DataError, match=r"E107 own\.csv: the file cannot be read \(Permission denied\)"):
+    with pytest.raises(DataError, match=r"E108 own\.csv: the file cannot be read \(Permission denied\)"):
         append(str(tmp_path / "own.csv"), tmp_path / "own")
     report = added(tmp_path, gzip.compress(lines(row(20))))
     assert (report.tables["events"].rows_kept, report.tables["events"].dropped) == (0, {"E174": 2})
@@ -155,6 +155,6 @@ def test_a_collectors_name_is_known_and_no_other() -> None:
 def test_of_many_bad_lines_some_are_written_down_and_the_others_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "MAX_BAD_LINES", 100)
     report = added(tmp_path, gzip.compress(lines(*[b"x"] * 1000, row(20)))).tables["events"]
-    assert report.dropped == {"E107": 100, json_lines.MORE: 900}
+    assert report.dropped == {"E109": 100, json_lines.MORE: 900}
     assert (report.rows_in, report.rows_kept) == (1011, 11)
     assert len((tmp_path / "tables/quarantine.jsonl").read_bytes().splitlines()) == 100

@@ -18,8 +18,8 @@ from tests.unit.test_training_job import job
 
 AT_ONCE, LOST_AT_ONCE = FollowTimeouts(poll_s=0.0), FollowTimeouts(poll_s=0.0, unreachable_s=0.0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-AWAY = Unreachable("E534", "the API server does not answer (reading): connection refused", remedy="Run it again.")
-FORBIDDEN = EnvironmentFault("E534", "the API server refused reading training job train-1: 403 Forbidden", remedy="Check rights.")
+AWAY = Unreachable("E597", "the API server does not answer (reading): connection refused", remedy="Run it again.")
+FORBIDDEN = EnvironmentFault("E596", "the API server refused reading training job train-1: 403 Forbidden", remedy="Check rights.")
 
 
 def pod(name: str, *ends: Termination, **changes: Any) -> WorkerPod:

@@ -81,7 +81,7 @@ def test_a_file_without_vectors_of_the_items_is_refused(tmp_path: Path, columns:
 def test_a_vector_that_is_no_number_is_named(tmp_path: Path) -> None:
     vectors = around()
     vectors[7][2] = float("nan")
-    with pytest.raises(DataError, match=r"E107 .*v.parquet, line 8, column vector, value 'nan': number 3"):
+    with pytest.raises(DataError, match=r"E202 .*v.parquet, line 8, column vector, value 'nan': number 3"):
         pretrained.load_item_vectors(written(tmp_path / "v.parquet", item_id=ITEMS, vector=vectors), ITEMS)
 
 

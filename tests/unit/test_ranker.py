@@ -112,5 +112,5 @@ def test_a_bundle_keeps_its_ranker_and_notices_when_it_is_altered(tmp_path: Path
     assert (loaded.graph, loaded.candidates, loaded.max_length) == (given.graph, given.candidates, given.max_length)
     np.testing.assert_array_equal(loaded.vectors, given.vectors)
     (folder / "ranker.onnx").write_bytes(given.graph + b"x")
-    with pytest.raises(DataError, match="E152"):
+    with pytest.raises(DataError, match="E156"):
         bundle.load(folder)

@@ -81,7 +81,7 @@ def test_labels_of_one_class_are_refused(label: int, tmp_path: Path) -> None:
 
 def test_a_count_that_is_no_number_is_named(tmp_path: Path) -> None:
     heat = np.array([0.5, np.nan], dtype=np.float32)
-    with pytest.raises(DataError, match=r"E107.*nan for heat in row 1"):
+    with pytest.raises(DataError, match=r"E202.*nan for heat in row 1"):
         ranker_training.read(
             training_set(tmp_path, [("a", "i5", 5, 1), ("b", "i6", 6, 0)], heat=heat), interactions(TAKEN), np.full(2, NEVER)
         )

@@ -91,7 +91,7 @@ def test_what_is_no_number_is_named() -> None:
         RatingFactors().fit(known, users, items)
     with pytest.raises(DataError, match=r"E202.*rating 1 is not a number"):
         RatingFactors().fit(cells([(0, 0, 1.0), (0, 1, np.nan)]), users[:1], items[:2])
-    with pytest.raises(DataError, match="E201"):
+    with pytest.raises(DataError, match="E205"):
         RatingFactors().fit(some(known, np.zeros(0, dtype=int)), users, items)
 
 

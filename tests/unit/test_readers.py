@@ -106,7 +106,7 @@ DAMAGED = [
 @pytest.mark.parametrize(("name", "content"), DAMAGED)
 def test_a_damaged_file_is_a_coded_error(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="E107"):
+    with pytest.raises(DataError, match="E108"):
         read(tmp_path / name, WANTED).read()
 
 

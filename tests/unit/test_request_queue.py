@@ -58,7 +58,7 @@ def test_large_requests_without_a_body_wait_and_are_answered_in_order() -> None:
         await _settled()
         refused = tasks.pop("b").exception()
         assert isinstance(refused, InvalidRequest)
-        assert refused.code == "E400"
+        assert refused.code == "E447"
         for _ in tasks:
             slow.may.release()
             await _settled()

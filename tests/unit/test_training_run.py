@@ -165,7 +165,7 @@ def test_one_item_is_too_few(tmp_path: Path) -> None:
     content = dict(np.load(found / "sequences.npz"))
     content["item"] = np.zeros_like(content["item"])
     np.savez(found / "sequences.npz", **content)
-    with pytest.raises(DataError, match=r"E201.*1 items"):
+    with pytest.raises(DataError, match=r"E203.*1 items"):
         run.train(found, tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
     assert not (tmp_path / "bundle").exists()
 

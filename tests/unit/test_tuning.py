@@ -94,7 +94,7 @@ def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) 
     whole = np.load(found / "sequences.npz")
     first = np.flatnonzero(np.diff(whole["user"], prepend=-1))
     np.savez(found / "sequences.npz", **{name: whole[name][first] if name in {"user", "item", "time"} else whole[name] for name in whole})
-    with pytest.raises(DataError, match="E201"):
+    with pytest.raises(DataError, match="E204"):
         tune(found, short, "{}", tmp_path / "study", 1, 1)
 
 

@@ -12,7 +12,7 @@ from lodestar.schema.time_units import MINUTE_US, SECOND_US
 
 OUT_OF_RANGE, BAD_ID, IN_FUTURE, NAIVE = "E102", "E103", "E105", "E106"
 WRONG_TYPE, UNKNOWN_TYPE, MISSING_FOR_TYPE, WRONG_LENGTH = "E107", "E110", "E111", "E130"
-TOO_LONG, KEY_TWICE = "E170", "E173"
+TOO_LONG, KEY_TWICE, NO_ROW = "E170", "E173", "E109"
 
 NOT_AN_ID = ("nan", "NaN", "NAN", "null", "NULL", "None", "<NA>")
 TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")

@@ -99,7 +99,7 @@ def _problems(folds: list[Path], skills: Path) -> Source:
 
 
 def _records(fold: Path) -> Iterator[Record]:
-    """Learner, problems, skills and answers of each learner; DataError E107 where four lines do not form a record."""
+    """Learner, problems, skills and answers of each learner; DataError E108 where four lines do not form a record."""
     check_text(fold)
     with open_decompressed(fold) as content:
         lines = content.read().decode("utf8", "replace").splitlines()

@@ -35,7 +35,7 @@ def is_part(path: Path) -> bool:
 
 
 def misplaced_parts(root: Path) -> list[str]:
-    """E174 notes on parts below a folder that are not read: those outside a table's folder and those that are not plain files."""
+    """E177 notes on parts below a folder that are not read: those outside a table's folder and those that are not plain files."""
     known = {*schema.TABLES, QUARANTINE, *(["."] if root.name in schema.TABLES else [])}
     found: dict[str, int] = {}
     not_plain = []
@@ -46,8 +46,8 @@ def misplaced_parts(root: Path) -> list[str]:
         if folder.partition("/")[0] not in known:
             found[folder] = found.get(folder, 0) + 1
         elif not is_plain(part):
-            not_plain.append(f"E174 {part.relative_to(root).as_posix()} is no plain file, and was left out")
-    return [f"E174 {count:,} parts lie in {folder}, which is no table, and were left out" for folder, count in found.items()] + not_plain
+            not_plain.append(f"E177 {part.relative_to(root).as_posix()} is no plain file, and was left out")
+    return [f"E177 {count:,} parts lie in {folder}, which is no table, and were left out" for folder, count in found.items()] + not_plain
 
 
 def is_plain(path: Path) -> bool:

@@ -56,7 +56,7 @@ class _FirstPass:
 def read_delimited(path: Path, wanted: Collection[str], dialect: Dialect | None = None) -> Source:
     """Read the wanted columns as text; without a dialect, names and delimiter are taken from the first line.
 
-    DataError E101 for a wanted column that comes twice, E104 for the wrong encoding, E107 for damaged gzip, E201 for an empty file; while
+    DataError E173 for a wanted column that comes twice, E104 for the wrong encoding, E108 for damaged gzip, E201 for an empty file; while
     batches are read, E171 for a row that is too long and E172 for an unclosed quote.
     """
     encoding = dialect.encoding if dialect else _encoding(path)
@@ -113,7 +113,7 @@ def _check_unique(path: Path, names: list[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         place = Location(file=path.name, line=1, column=repeated[0])
-        raise DataError("E101", "the column is named twice", remedy="Keep one of the two.", place=place)
+        raise DataError("E173", "the column is named twice", remedy="Keep one of the two.", place=place)
 
 
 def _batches(path: Path, dialect: Dialect, included: list[str], first_pass_results: tuple[Counts, _FirstPass]) -> "Iterator[pa.Table]":

@@ -47,8 +47,8 @@ class _ReadState:
 def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
     """Read the wanted keys of every object as text; nested values stay JSON, a null is the same as an absent key.
 
-    Malformed lines: E107 for no JSON object, E104 for no UTF-8, E171 for one that is too long, E173 for a duplicate key, which readers
-    interpret differently. DataError E107 for a damaged file, E175 for JSON of another form, E201 for an empty file. A collector's part has
+    Malformed lines: E109 for no JSON object, E104 for no UTF-8, E171 for one that is too long, E173 for a duplicate key, which readers
+    interpret differently. DataError E108 for a damaged file, E175 for JSON of another form, E201 for an empty file. A collector's part has
     all wanted columns, whatever is in it, and is read up to where it is damaged.
     """
     is_landed = is_part(path)

@@ -27,7 +27,7 @@ UNREADABLE = (pa.ArrowException, OSError, ValueError)  # ValueError: a column na
 
 
 def read_parquet(path: Path, wanted: Collection[str]) -> Source:
-    """Read the wanted columns with the file's types; DataError E107 where it is damaged.
+    """Read the wanted columns with the file's types; DataError E108 where it is damaged.
 
     While batches are read, E176 where reading needs more than `MAX_READING_BYTES` of memory.
     """

@@ -27,7 +27,7 @@ class Malformed:
     line: int
     text: str
     message: str
-    code: str = "E107"
+    code: str = "E109"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Counts(NamedTuple):
 
 
 def check_text(path: Path, encoding: str = "utf8") -> Counts:
-    """Decode the whole file once; DataError E107 for damaged gzip, E104 where it is not in `encoding`.
+    """Decode the whole file once; DataError E108 for damaged gzip, E104 where it is not in `encoding`.
 
     Later passes read single columns or lines, and would miss errors in the others.
     """
@@ -112,5 +112,5 @@ def empty(path: Path) -> DataError:
 
 
 def unreadable(path: Path, message: str) -> DataError:
-    """E107 for a file that cannot be read; `message` goes on from "the file"."""
-    return DataError("E107", f"the file {message}", remedy="Write it again, or give CSV, JSONL or Parquet.", place=Location(file=path.name))
+    """E108 for a file that cannot be read; `message` goes on from "the file"."""
+    return DataError("E108", f"the file {message}", remedy="Write it again, or give CSV, JSONL or Parquet.", place=Location(file=path.name))

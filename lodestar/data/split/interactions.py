@@ -53,12 +53,12 @@ class Interactions:
 
 
 def check_enough(interactions: Interactions, config: DataConfig) -> None:
-    """DataError E201 for fewer users, items with an interaction, or interactions than `config` requires for training."""
+    """DataError E203 for fewer users, items with an interaction, or interactions than `config` requires for training."""
     check_counts(interactions.num_users, int(np.count_nonzero(np.bincount(interactions.item))), len(interactions.item), config)
 
 
 def check_counts(num_users: int, num_items: int, num_interactions: int, config: DataConfig) -> None:
-    """DataError E201 for counts below `min_users`, `min_items` or `min_interactions` of `config`."""
+    """DataError E203 for counts below `min_users`, `min_items` or `min_interactions` of `config`."""
     counts = {
         "users": (num_users, config.min_users),
         "items": (num_items, config.min_items),
@@ -67,4 +67,4 @@ def check_counts(num_users: int, num_items: int, num_interactions: int, config: 
     for name, (found, least) in counts.items():
         if found < least:
             message = f"{found} {name} are too few to train on, the recipe requires at least {least}"
-            raise DataError("E201", message, remedy=f"Ingest more events, or lower data.min_{name} for a trial.")
+            raise DataError("E203", message, remedy=f"Ingest more events, or lower data.min_{name} for a trial.")

@@ -57,7 +57,7 @@ def snapshot(root: Path) -> Snapshot:
 def read(root: Path, shown: Path | None = None) -> Manifest | None:
     """Read the manifest of a folder, None where it has none; messages call the folder `shown`.
 
-    DataError E152 where it was written for another contract, EnvironmentFault E560 to E562 where a path in it leads out of the folder, E568
+    DataError E157 where it was written for another contract, EnvironmentFault E560 to E562 where a path in it leads out of the folder, E568
     where it is not a valid manifest.
     """
     path, where = root / FILE, shown or root
@@ -67,7 +67,7 @@ def read(root: Path, shown: Path | None = None) -> Manifest | None:
         content = json.loads(path.read_text())
         if content.get("contract") != schema.HASH:
             remedy = "Ingest the data again into another folder."
-            raise DataError("E152", f"the tables in {where} follow another version of the contract", remedy=remedy)
+            raise DataError("E157", f"the tables in {where} follow another version of the contract", remedy=remedy)
         parts = {name: tuple(Part(**part) for part in table_parts) for name, table_parts in content.pop("parts").items()}
         manifest = Manifest(**{**content, "parts": parts, "named_by_events": tuple(content["named_by_events"])})
         names = [part.path for table_parts in parts.values() for part in table_parts]

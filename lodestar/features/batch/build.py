@@ -35,7 +35,7 @@ RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
 def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
     """Build features from a folder of tables and publish them as a folder; memory does not grow with the number of events.
 
-    DataError E201 for fewer users, items or interactions than the recipe requires, E151 for a missing table.
+    DataError E203 for fewer users, items or interactions than the recipe requires, E151 for a missing table.
     """
     found = Tables(root=tables)
     with ExitStack() as stack:

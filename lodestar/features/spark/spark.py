@@ -48,7 +48,7 @@ _SPARK_TYPES = {"text": "string", "texts": "array<string>", "f4": "float", "f8":
 def build_features(tables: Path, target: Path, recipe: Recipe, session: "SparkSession") -> None:
     """Publish the same folder of features as `build.build_features`, with a folder of Parquet files per view.
 
-    Both paths must be on a volume that all workers share. DataError E201 where there are too few interactions.
+    Both paths must be on a volume that all workers share. DataError E203 where there are too few interactions.
     """
     found = Tables(root=tables)
     with storage.publish_folder(target) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:

@@ -42,8 +42,8 @@ class NormalisedEASE:
         ConfigError E186 for a catalogue too large for a dense item-item matrix, EnvironmentFault E185 if its memory is not free.
         """
         if num_items > MAX_CATALOGUE_SIZE:
-            message = f"E186 dan_ease needs a dense item-item matrix: {num_items:,} items are more than {MAX_CATALOGUE_SIZE:,}"
-            raise ConfigError(f"{message}; use the recipe sasrec, gsasrec or gf_cf")
+            message = f"dan_ease needs a dense item-item matrix: {num_items:,} items are more than {MAX_CATALOGUE_SIZE:,}"
+            raise ConfigError(f"{message}; use the recipe sasrec, gsasrec or gf_cf", code="E186")
         memory.require(bytes_needed(num_items), f"dan_ease of {num_items:,} items", DENSE_MATRIX_REMEDY)
         interactions = binary_user_item(sequences, num_items)
         user_degree, item_degree = (np.maximum(np.asarray(interactions.sum(axis=axis), dtype=np.float32).ravel(), 1) for axis in (1, 0))

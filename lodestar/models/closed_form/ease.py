@@ -90,7 +90,7 @@ def inverse(matrix: Floats, device: Device = "cpu") -> Floats:
     chosen = solver(device, len(matrix))
     factor, failed = torch.linalg.cholesky_ex(torch.from_numpy(matrix).to(chosen))
     if int(failed):
-        raise ConfigError("E187 the Gram matrix has no inverse in float32; use a larger regularisation, or another recipe")
+        raise ConfigError("the Gram matrix has no inverse in float32; use a larger regularisation, or another recipe", code="E187")
     inverted: Floats = torch.cholesky_inverse(factor, out=factor).cpu().numpy().T  # symmetric, so its transpose is C-contiguous
     if chosen.type == "cuda":
         del factor

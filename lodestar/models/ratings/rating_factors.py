@@ -104,7 +104,7 @@ class RatingFactors:
     def fit(self, cells: RatingTriples, user_attributes: Floats, item_attributes: Floats) -> Self:
         """Sample the posterior given ratings; `user_attributes` [U, F] and `item_attributes` [I, F] have a row for every user and item.
 
-        F may be 0. DataError E201 without a rating, E202 for an attribute or rating that is not finite.
+        F may be 0. DataError E205 without a rating, E202 for an attribute or rating that is not finite.
         """
         _check(cells, user_attributes, item_attributes)
         self._rng = np.random.default_rng(self.seed)
@@ -219,7 +219,7 @@ def _wishart(scale: Floats, degrees_of_freedom: int, rng: np.random.Generator) -
 
 def _check(cells: RatingTriples, *attributes: Floats) -> None:
     if len(cells) == 0:
-        raise DataError("E201", "there is no rating to train on", remedy="Add events with a rating.")
+        raise DataError("E205", "there is no rating to train on", remedy="Add events with a rating.")
     for values in attributes:
         if not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0]

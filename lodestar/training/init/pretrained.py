@@ -18,7 +18,7 @@ from lodestar.training.init.item_init import SpectralBasis, fix_signs
 def load_item_vectors(address: str, items: list[str]) -> SpectralBasis:
     """Principal components of the pretrained vectors at a path or `s3://`, centred; items without a vector are at the mean.
 
-    DataError E155 if there is no such file, no column of ids or of vectors, vectors of different lengths, or none of these items; E107
+    DataError E155 if there is no such file, no column of ids or of vectors, vectors of different lengths, or none of these items; E202
     for a number that is not finite.
     """
     ids, vectors = _read(address)
@@ -57,7 +57,7 @@ def _read(address: str) -> tuple[list[str], NDArray[np.float64]]:
         row, number = not_finite[0]
         location = Location(file=address, line=int(row) + 1, column=vector_columns[0], value=str(flat[row, number]))
         remedy = "Write finite numbers, or leave the item out."
-        raise DataError("E107", f"number {number + 1} of the vector is not finite", remedy=remedy, place=location)
+        raise DataError("E202", f"number {number + 1} of the vector is not finite", remedy=remedy, place=location)
     return table[schema.ITEM_ID].cast(pa.string()).to_pylist(), flat
 
 

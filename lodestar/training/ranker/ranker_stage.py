@@ -42,7 +42,7 @@ class WeightedTaskScore(nn.Module):
 class RankerTrainer:
     """Trainer of a ranker; reads and checks the training set when constructed, before retrieval is trained.
 
-    DataError E151, E107 or E210 for a training set that is missing, not finite or has one label (see `ranker_training.read`).
+    DataError E151, E202 or E210 for a training set that is missing, not finite or has one label (see `ranker_training.read`).
     """
 
     def __init__(self, found: FeatureSet, cases: EvalCases, recipe: Recipe) -> None:

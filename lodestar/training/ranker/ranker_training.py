@@ -52,7 +52,7 @@ class RankerDataset:
 def read(features: Path, interactions: Interactions, until: NDArray[np.int64]) -> RankerDataset:
     """Read the training set's rows before each user's cutoff `until` (UTC µs) [users], of items not in the user's history.
 
-    Later rows would leak validation targets. DataError E151 without a training set, E107 for a count that is not finite, E210 if all labels
+    Later rows would leak validation targets. DataError E151 without a training set, E202 for a count that is not finite, E210 if all labels
     are equal.
     """
     file = features / TRAINING_SET
@@ -69,7 +69,7 @@ def read(features: Path, interactions: Interactions, until: NDArray[np.int64]) -
     if not np.isfinite(counts).all():
         row, column = np.argwhere(~np.isfinite(counts))[0]
         message = f"{TRAINING_SET} has {counts[row, column]} for {ranker_inputs.NAMES[column]} in row {kept[row]}"
-        raise DataError("E107", message, remedy="Build and publish the features again.")
+        raise DataError("E202", message, remedy="Build and publish the features again.")
     labels = {name: _min_max_scale(table[name].to_numpy(zero_copy_only=False).astype(np.float64)[kept]) for name in TASKS}
     tasks = tuple(name for name, values in labels.items() if len(np.unique(values[~np.isnan(values)])) > 1)
     if schema.LABEL not in tasks:
