@@ -31,7 +31,7 @@ def _add_validate(inner: "argparse._SubParsersAction[Parser]") -> None:
         examples=["lodestar data validate --data clicks.csv", f"lodestar data validate --data shop/ --quarantine --map {COLUMNS}"],
     )
     add_data(validate)
-    validate.set_defaults(command=_validate)
+    validate.set_defaults(command=_validate, doing="validating the data")
 
 
 def _add_profile(inner: "argparse._SubParsersAction[Parser]") -> None:
@@ -44,7 +44,7 @@ def _add_profile(inner: "argparse._SubParsersAction[Parser]") -> None:
     )
     add_data(profile)
     add_output(profile, "HTML page", "profile.html")
-    profile.set_defaults(command=_profile)
+    profile.set_defaults(command=_profile, doing="profiling the data")
 
 
 def _add_ingest(inner: "argparse._SubParsersAction[Parser]") -> None:
@@ -60,7 +60,7 @@ def _add_ingest(inner: "argparse._SubParsersAction[Parser]") -> None:
     )
     add_data(ingest)
     add_output(ingest, "folder of tables, created if missing")
-    ingest.set_defaults(command=_ingest)
+    ingest.set_defaults(command=_ingest, doing="ingesting the data")
 
 
 def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:

@@ -48,7 +48,7 @@ def _add_build(inner: "argparse._SubParsersAction[Parser]") -> None:
         metavar="MASTER",
         help="build on Spark, such as local[4]; `submitted` under spark-submit (default: DuckDB, in this process)",
     )
-    build.set_defaults(command=_build)
+    build.set_defaults(command=_build, doing="building the features")
 
 
 def _add_leak_test(inner: "argparse._SubParsersAction[Parser]") -> None:
@@ -64,7 +64,7 @@ def _add_leak_test(inner: "argparse._SubParsersAction[Parser]") -> None:
     add_data(test)
     test.add_argument("--cutoffs", type=count, default=20, metavar="N", help="number of sampled cutoffs")
     add_option(test, "--seed", help="seed of the sample")
-    test.set_defaults(command=_leak_test)
+    test.set_defaults(command=_leak_test, doing="testing for target leakage")
 
 
 def _add_skew_test(inner: "argparse._SubParsersAction[Parser]") -> None:
@@ -89,7 +89,7 @@ def _add_skew_test(inner: "argparse._SubParsersAction[Parser]") -> None:
     add_option(test, "--features", type=Path, action="append", default=[], help=meaning)
     meaning = "test requests of this last period, such as 90m, 24h, 7d (default: 24h)"
     test.add_argument("--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help=meaning)
-    test.set_defaults(command=_skew_test)
+    test.set_defaults(command=_skew_test, doing="testing for training-serving skew")
 
 
 def _build(options: argparse.Namespace) -> int:

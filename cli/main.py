@@ -14,6 +14,7 @@ from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
 from lodestar.errors import LodestarError
 from lodestar.process.command_line import Parser
+from lodestar.progress import activity
 
 # Subcommands that parse their own options, since their modules also run without `lodestar`, in smaller images.
 FORWARDED = {
@@ -60,7 +61,9 @@ def _run(arguments: list[str]) -> int:
         return 0
     options = parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        doing: str = getattr(options, "doing", "")
+        with activity(doing, is_recorded=False) if doing else contextlib.nullcontext():
+            return int(options.command(options))
     except LodestarError as error:
         print(f"lodestar: {error}", file=sys.stderr)
         return error.exit_code

@@ -51,10 +51,14 @@ def is_interactive() -> bool:
 
 
 @contextmanager
-def activity(what: str) -> Iterator[None]:
-    """Say what is being done where no total is known: a spinner with elapsed time on a terminal, elsewhere one record when it begins."""
+def activity(what: str, *, is_recorded: bool = True) -> Iterator[None]:
+    """Say what is being done where no total is known: a spinner with elapsed time on a terminal, elsewhere one record when it begins.
+
+    With `is_recorded` False it is for terminals alone.
+    """
     if not is_interactive():
-        log_event(ACTIVITY, what=what)
+        if is_recorded:
+            log_event(ACTIVITY, what=what)
         yield
         return
     started = time.monotonic()

@@ -4,7 +4,7 @@ import argparse
 import os
 import string
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from lodestar.errors import LodestarError
@@ -40,10 +40,20 @@ def _serve(options: argparse.Namespace) -> None:
         ports = [options.port] if options.metrics_port is None else [options.port, options.metrics_port]
         sockets = [stack.enter_context(http_server.bind_socket(options.host, port, remedy)) for port in ports]
         load = Load(has_operators=len(sockets) > 1)
-        app = application(options, load)
+        with _loading():
+            app = application(options, load)
         bundle = app.predictor.recommender.bundle
         found = f"bundle {bundle.digest}, {len(bundle.items):,} items"
         http_server.run(app, load, http_server.Listeners(*sockets), f"lodestar serve: {found}", "/v1/recommend")
+
+
+def _loading() -> AbstractContextManager[None]:
+    """On a terminal, a spinner with elapsed time; elsewhere nothing, and nothing is imported for it."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from lodestar.progress import activity
+
+    return activity("loading the bundle", is_recorded=False)
 
 
 def application(options: argparse.Namespace, load: Load) -> "App":

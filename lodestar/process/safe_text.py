@@ -8,6 +8,7 @@ import logging
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 
 _UNPRINTABLE = re.compile(
@@ -71,7 +72,10 @@ def write_stderr(text: str) -> None:
 
 
 class Formatter(logging.Formatter):
-    """Log formatter that writes each record on one sanitised line; a stack trace keeps its lines."""
+    """Log formatter that writes each record on one sanitised line, times in UTC (ISO 8601); a stack trace keeps its lines."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format, default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         """The record's message on one line."""
@@ -86,7 +90,7 @@ class Formatter(logging.Formatter):
 def log_to_stderr(level: int = logging.WARNING) -> None:
     """Configure logging to standard error in the format of all our processes; no effect if a handler is configured already."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Formatter("%(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
 
 

@@ -1,6 +1,7 @@
 """The process that serves: what it imports, what it says when it cannot, and what becomes of its work when it stops."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -120,7 +121,8 @@ def test_a_store_that_goes_costs_histories_and_no_answer(
         assert time.monotonic() < deadline
     code, said = server.stop()
     assert code == 0
-    assert [line.partition(":")[0] for line in said.splitlines()] == [
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING ", line) for line in said.splitlines())
+    assert [line.partition(" ")[2].partition(":")[0] for line in said.splitlines()] == [
         "WARNING serving.predictor the online store fails",
         "WARNING serving.predictor the online store works again",
     ]

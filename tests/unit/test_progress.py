@@ -68,11 +68,11 @@ def test_without_a_terminal_each_event_is_one_record_with_the_time(capsys: pytes
     assert [record.get("what") for record in records[1:3]] == ["reading", "count"]
 
 
-def _on_a_terminal(columns: int, **environment: str) -> str:
-    """What PROGRAM writes to a terminal."""
+def _on_a_terminal(columns: int, program: str = PROGRAM, **environment: str) -> str:
+    """What a program writes to a terminal."""
     ours, theirs = pty.openpty()
     settings = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "PYTHONPATH": str(ROOT), **environment}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, env=settings) as process:
+    with subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=theirs, env=settings) as process:
         os.close(theirs)
         written = b""
         while select.select([ours], [], [], 60)[0]:
@@ -92,6 +92,20 @@ def test_a_terminal_shows_a_spinner_and_a_bar_on_one_line_and_leaves_nothing() -
     plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", written)]
     assert max(map(len, plain)) <= 60
     assert written.rstrip().endswith("\x1b[2K")  # the line is gone
+
+
+INSIDE = """
+import time
+from lodestar.progress import Progress, activity
+with activity("validating"), Progress("ingest", 2) as progress:
+    progress.advance()
+    time.sleep(0.5)
+"""
+
+
+def test_a_display_inside_another_is_drawn_with_it() -> None:
+    written = _on_a_terminal(60, INSIDE)
+    assert re.search(r"validating  0 s[^\n]*\n[^\n]*ingest  ━+─+  1/2", written.replace("\r", ""))
 
 
 NARROWER = """
