@@ -122,7 +122,7 @@ CODES: dict[str, ErrorCode] = {
     # Machines, files, stores and servers.
     "E501": ErrorCode(5, None, "There is no GPU.", "Use train.device auto or cpu, or request a GPU from the cluster.", wordings=2),
     "E503": ErrorCode(5, None, "A server cannot listen on its port.", "Stop what listens there, or give another port."),
-    "E504": ErrorCode(5, None, "There is no online store.", "Run the pipeline first, or pass --features none."),
+    "E504": ErrorCode(5, None, "There is no online store.", "Run the pipeline first, or pass --online-store none."),
     "E505": ErrorCode(5, None, "An impression log or feature log cannot be written.",
                       "Give another --impressions or --feature-log, or none."),
     "E506": ErrorCode(5, None, "The disk is full or read-only.", "Free disk space there, and run the same command again."),
@@ -136,7 +136,7 @@ CODES: dict[str, ErrorCode] = {
     "E514": ErrorCode(5, None, "A download failed.", "Run it again: the download continues from there."),
     "E515": ErrorCode(5, None, "The owners' server refuses a download.", "Check whether the file has moved, and give --url."),
     "E516": ErrorCode(5, None, "Uploaded objects disappear.", "Find out which process removes objects there."),
-    "E517": ErrorCode(5, None, "The collector's spool cannot be written.", "Give another LANDING or --spool that can be written."),
+    "E517": ErrorCode(5, None, "The collector's spool cannot be written.", "Give another --output or --spool that can be written."),
     "E518": ErrorCode(5, None, "The landing accepts no parts.", "Repair it and start again: nothing is lost."),
     "E519": ErrorCode(5, None, "Kafka gives no messages of a topic.", "Check the topic and the read permission of this client."),
     "E520": ErrorCode(5, None, "The Pipelines server does not accept a run.", "Check --endpoint and your access."),
