@@ -132,6 +132,7 @@ def _int4_query(users_BD: Floats) -> tuple[Floats, Floats]:
     """
     low_BW, high_BW = np.split(_pad_to_even(users_BD), 2, axis=1)
     byte_BW = high_BW / 16
+    # pyrefly: ignore[bad-return]
     return np.concatenate([byte_BW, low_BW - byte_BW], axis=1), ZERO_CODE * users_BD.sum(axis=1, keepdims=True)
 
 

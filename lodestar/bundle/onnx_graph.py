@@ -43,7 +43,7 @@ def check(name: str, graph: bytes, inputs: Values, outputs: Values) -> None:
     """Raise DataError E183 if this version cannot run a graph (of the file `name`) with these inputs and outputs."""
     try:
         _check(graph, inputs, outputs)
-    except (_UnsupportedGraph, ValueError, IndexError, UnicodeDecodeError) as error:
+    except (_UnsupportedGraph, ValueError, IndexError) as error:
         remedy = "Publish the bundle again, from the run that made it."
         raise DataError("E183", f"this version cannot run the graph: {error}", remedy=remedy, place=Location(file=name)) from error
 

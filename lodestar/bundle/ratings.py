@@ -59,6 +59,7 @@ class Ratings:
             bias, vector = self.user_bias[at], self.user_vectors[at].astype(np.float32)
         else:
             bias, vector = np.float32(0), self._mean_user_vector
+        # pyrefly: ignore[bad-assignment]
         rating: Floats = self.global_mean + bias + self.item_bias[rows] + self.item_vectors[rows].astype(np.float32) @ vector
         return rating.clip(self.lowest, self.highest).astype(np.float32)
 

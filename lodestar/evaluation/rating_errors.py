@@ -55,6 +55,7 @@ def _rmse(predictions: dict[str, Floats], test: RatingTriples, config: Evaluatio
     _, user = np.unique(test.user, return_inverse=True)
     squares = [np.bincount(user, weights=(values - test.value) ** 2) for values in predictions.values()]
     counts = np.bincount(user).astype(np.float64)
+    # pyrefly: ignore[bad-argument-type]
     means_SM = bootstrap_means(np.stack([*squares, counts], axis=1), config.bootstrap_samples, config.seed)
     rmse_SM = np.sqrt(means_SM[:, :-1] / means_SM[:, -1:])
     tail = (1 - CONFIDENCE) / 2

@@ -86,6 +86,7 @@ def _check(name: str, kind: Any, value: Any) -> None:
     if get_origin(kind) is tuple:
         require(isinstance(value, tuple), f"{name} takes a list, got", value)
         for entry in value:
+            # pyrefly: ignore[invalid-annotation]
             _check(f"each of {name}", Annotated[get_args(kind)[0], *bounds] if bounds else get_args(kind)[0], entry)
         return
     choices = _choices(kind)

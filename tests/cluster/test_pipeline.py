@@ -1,7 +1,7 @@
 """The compiled pipeline's own steps as pods: new data, unchanged data, a right that is missing, and a termination half-way."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def _live(destination: str) -> dict[str, object]:
     return {"route": route, "services": [service["spec"] for service in services], "pointer": storage.get(f"{destination}/current")}
 
 
-def _added(rule: dict[str, object]) -> str:
+def _added(rule: Mapping[str, object]) -> str:
     return json.dumps([{"op": "add", "path": "/spec/rules/-", "value": rule}])
 
 

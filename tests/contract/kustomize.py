@@ -49,7 +49,8 @@ def _patched(thing: Object, target: Object, content: Any) -> list[Object]:
         for operation in content:
             assert operation["op"] == "replace"
             *path, last = operation["path"].strip("/").split("/")
-            place = thing = copy.deepcopy(thing)
+            thing = copy.deepcopy(thing)
+            place: Any = thing
             for name in path:
                 place = place[int(name) if isinstance(place, list) else name]
             place[int(last) if isinstance(place, list) else last] = operation["value"]

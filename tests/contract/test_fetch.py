@@ -54,7 +54,7 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(self.content[start : start + self.breaks_off])
         self.close_connection = True
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 

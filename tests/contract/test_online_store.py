@@ -28,7 +28,9 @@ TABLE = rows_table(schema.FEAST_PROJECT, schema.USER_SEQUENCE_VIEW)
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [(user, f"i{(place * 3 + step) % 9}", 3600 * step) for place, user in enumerate(USERS) for step in range(4 + place)]
+    rows: list[tuple[str, str, int]] = [
+        (user, f"i{(place * 3 + step) % 9}", 3600 * step) for place, user in enumerate(USERS) for step in range(4 + place)
+    ]
     return built(tmp_path_factory.mktemp("features"), rows)
 
 

@@ -86,6 +86,7 @@ def test_an_older_generation_is_filled_again_from_a_bucket_and_the_current_one_s
     for day, rows in enumerate((EARLY, LATE), 1):
         (tmp_path / f"day{day}").mkdir()
         given.append(made(tmp_path / f"day{day}", rows))
+        # pyrefly: ignore[bad-argument-count]
         addresses.append(release(*given[-1], f"{bucket}/{tmp_path.name}/bundles", f"2026-01-0{day}T00:00:00Z"))
     older, newer = given
     before = histories(port, older)

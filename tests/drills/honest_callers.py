@@ -34,7 +34,7 @@ class Latencies:
                 if streams is None:
                     writer.close()
             status = int(head.split()[1])
-        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+        except (OSError, asyncio.IncompleteReadError) as error:
             self.lost.append(f"{kind}: {type(error).__name__} {error}")
         else:
             self.took_s[kind].append(time.perf_counter() - started)

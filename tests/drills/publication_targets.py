@@ -177,7 +177,7 @@ def _download(root: Path) -> str:
 class _Listener(ThreadingHTTPServer):
     """Says nothing of who was killed while it was answered."""
 
-    def handle_error(self, *_: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         pass
 
 
@@ -203,7 +203,7 @@ def _cluster(root: Path) -> Iterator[Mapping[str, str]]:
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer  # noqa: N815  # the names that the library calls
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     with _Listener(("127.0.0.1", 0), Handler) as listener:

@@ -1,5 +1,6 @@
 """However rows are cut into batches, every table that comes has all rows of its keys, and no row is lost or moved."""
 
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 
 import pyarrow as pa
@@ -26,11 +27,11 @@ def test_batches_become_tables_as_soon_as_a_key_has_ended() -> None:
     """Memory is that of a batch and of the longest key, not of all rows."""
     taken = []
 
-    def batches() -> object:
+    def batches() -> Iterator[pa.RecordBatch]:
         for key in "abcd":
             taken.append(key)
             yield pa.record_batch({"key": [key, key]})
 
-    first = next(whole_groups(batches(), "key"))  # type: ignore[arg-type]
+    first = next(whole_groups(batches(), "key"))
     assert first["key"].to_pylist() == ["a", "a"]
     assert taken == ["a", "b"]

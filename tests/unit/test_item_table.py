@@ -56,6 +56,6 @@ def test_a_step_may_cut_what_stands_out_to_serve_the_rest() -> None:
 
 def test_turning_spreads_what_stands_out() -> None:
     row = np.eye(1, 16, 3, dtype=np.float32) + 0.01 * np.ones((1, 16), dtype=np.float32)
-    table = quantise(row, "int4")
+    table = quantise(row, "int4")  # pyrefly: ignore[bad-argument-type]
     assert table.scale[0] < np.abs(row).max() / 7 / 3
     assert table.vectors(np.array([0])) == pytest.approx(row, abs=0.02)

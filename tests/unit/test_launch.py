@@ -23,7 +23,8 @@ FORBIDDEN = EnvironmentFault("E596", "the API server refused reading training jo
 
 
 def pod(name: str, *ends: Termination, **changes: Any) -> WorkerPod:
-    return WorkerPod(**{"name": name, "created": NOW, "memory": "2Gi", "terminations": ends, **changes})
+    fields: dict[str, Any] = {"name": name, "created": NOW, "memory": "2Gi", "terminations": ends, **changes}
+    return WorkerPod(**fields)
 
 
 def ended(message: str = "", exit_code: int = 1, *, second: int = 0, reason: str = "Error", is_before: bool = False) -> Termination:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_a_resumed_run_gives_the_numbers_of_an_unbroken_one(train: dict[str, Any
 
     torch.manual_seed(0)
     first = NextItemModel(NUM_ITEMS, run.model)
-    dying = Stage(**{**vars(stage(run)), "on_epoch_end": save_and_die})
+    dying = replace(stage(run), on_epoch_end=save_and_die)
     with pytest.raises(Killed):
         fit(first, dying, run, Group(), TrainingState(stage="search"))
     content = store.load()

@@ -176,6 +176,7 @@ def test_an_item_is_clicked_once_and_bought_out_of_the_cart(shop: Shop) -> None:
     kinds = shop.taken.groupby(key)[schema.EVENT_TYPE].agg(list)
     bought = kinds[kinds.map(lambda kind: schema.EventType.PURCHASE in kind)]
     assert len(bought) > 100
+    # pyrefly: ignore[missing-attribute]
     assert bought.map(lambda kind: kind.index(schema.EventType.ADD_TO_CART) < kind.index(schema.EventType.PURCHASE)).all()
     paid = shop.taken[shop.taken[schema.EVENT_TYPE] == schema.EventType.PURCHASE]
     assert (paid[schema.VALUE].to_numpy() == shop.items[schema.PRICE].to_numpy()[paid[schema.ITEM_ID]]).all()

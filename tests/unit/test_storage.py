@@ -30,7 +30,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "out" / "a").write_text("old")
     with pytest.raises(ZeroDivisionError), storage.publish_folder(tmp_path / "out") as work:
         (work / "a").write_text("new")
-        _ = 1 / 0
+        raise ZeroDivisionError
     assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["old"]
 
 
@@ -162,7 +162,7 @@ def test_a_folder_has_the_rights_that_its_owner_wants(tmp_path: Path) -> None:
 def test_a_file_that_fails_is_not_seen(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), storage.publish_file(tmp_path / "x") as work:
         work.write_text("half")
-        _ = 1 / 0
+        raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 

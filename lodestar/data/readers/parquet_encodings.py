@@ -20,7 +20,7 @@ _TEXT = "BYTE_ARRAY"
 # With these a few bytes may repeat the previous value; Arrow cannot read them dictionary-encoded.
 _DELTA, _DELTA_ROWS = ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"), 10_000
 
-Group = Sequence["pq.ColumnChunkMetaData"]
+Group = Sequence[pq.ColumnChunkMetaData]
 
 
 class Reading(NamedTuple):

@@ -56,7 +56,7 @@ def _sizes(values: "pa.Array", plain: Callable[["pa.Array"], _Sizes]) -> _Sizes:
         return np.where(_is_valid(values), sums[offsets[1:]] - sums[offsets[:-1]], 0) + 1
     if pa.types.is_struct(kind):
         fields = [_sizes(values.field(index), plain) for index in range(kind.num_fields)]
-        return np.sum(fields, axis=0, dtype=np.int64) if fields else np.ones(len(values), np.int64)
+        return np.sum(fields, axis=0, dtype=np.int64) if fields else np.ones(len(values), np.int64)  # pyrefly: ignore[bad-return]
     return plain(values)
 
 

@@ -116,7 +116,7 @@ def draw_items(items: int, days: int, rng: np.random.Generator) -> Items:
         topic=topic,
         style=style,
         appeal=appeal,
-        price=np.round(base[topic] * np.exp(rng.normal(0, 0.35, items)), 2),
+        price=np.round(base[topic] * np.exp(rng.normal(0, 0.35, items)), 2),  # pyrefly: ignore[bad-argument-type]
         created_us=created_us,
         companion=rng.permutation(items).astype(np.int32),
         next_topics=_next_topics(num_topics, rng),

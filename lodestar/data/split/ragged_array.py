@@ -74,4 +74,4 @@ def from_lists(parts: Sequence[NDArray[Number]]) -> RaggedArray[Number]:
         return parts
     ends = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
     values = np.concatenate(parts) if len(parts) else np.zeros(0, dtype=np.int32)
-    return RaggedArray(values=values, start=ends[:-1], end=ends[1:])
+    return RaggedArray(values=values, start=ends[:-1], end=ends[1:])  # pyrefly: ignore[bad-return]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lodestar import schema
 from lodestar.errors import DataError, EnvironmentFault
@@ -69,7 +70,8 @@ def read(root: Path, shown: Path | None = None) -> Manifest | None:
             remedy = "Ingest the data again into another folder."
             raise DataError("E157", f"the tables in {where} follow another version of the contract", remedy=remedy)
         parts = {name: tuple(Part(**part) for part in table_parts) for name, table_parts in content.pop("parts").items()}
-        manifest = Manifest(**{**content, "parts": parts, "named_by_events": tuple(content["named_by_events"])})
+        fields: dict[str, Any] = {**content, "parts": parts, "named_by_events": tuple(content["named_by_events"])}
+        manifest = Manifest(**fields)
         names = [part.path for table_parts in parts.values() for part in table_parts]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"{where / FILE} is no manifest ({type(error).__name__} {error})"
