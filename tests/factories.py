@@ -1,11 +1,15 @@
 """Builders that tests share: small tables with only what a test says about them."""
 
+import hashlib
+import importlib.metadata
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.bundle import bundle
@@ -19,6 +23,7 @@ from lodestar.data.tables import tables
 from lodestar.data.tables.tables import Tables, arrow_schema
 from lodestar.features.batch import event_partitions, sequences
 from lodestar.features.batch.duckdb_views import connect
+from lodestar.io import storage
 from lodestar.schema.time_units import SECOND_US
 
 if TYPE_CHECKING:
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
 
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 MAX_LENGTH = 12
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "tests"
+EXPORT_SOURCES = [ROOT / "lodestar" / name for name in ("config.py", "training/publish/export.py")]
 
 
 def table(of: schema.Table, **columns: list[Any]) -> pa.Table:
@@ -108,9 +116,8 @@ def small_bundle(
     timed: bool = False,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
-    from lodestar.training.publish.export import graph_bytes
-
-    model, ids = small_model(num_items, dim, timed=timed), [f"i{row}" for row in range(num_items)]
+    ids = [f"i{row}" for row in range(num_items)]
+    vectors, graph = _exported(num_items, dim, timed)
     info = bundle.BundleInfo(
         family="hstu" if timed else "sasrec",
         recipe="tiny",
@@ -132,10 +139,37 @@ def small_bundle(
     )
     popularity = np.arange(num_items, 0, -1, dtype=np.float32)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, encoder = model.export_parts()
-    table = quantise(rows.numpy(), precision)
-    bundle.write(folder, info, graph_bytes(encoder, dim + timed), table, catalogue, popularity, neighbours, ranker, ratings)
+    bundle.write(folder, info, graph, quantise(vectors.copy(), precision), catalogue, popularity, neighbours, ranker, ratings)
     return folder
+
+
+@cache
+def _exported(num_items: int, dim: int, timed: bool) -> tuple[NDArray[np.float32], bytes]:
+    """Item vectors and ONNX graph of `small_model`.
+
+    They are kept in build/ until a model, its export or torch changes, so that tests of bundles do without torch (3 s to import).
+    """
+    file = BUILD / f"{_version()}-{num_items}-{dim}-{timed}.npz"
+    if not file.exists():
+        from lodestar.training.publish.export import graph_bytes
+
+        rows, encoder = small_model(num_items, dim, timed=timed).export_parts()
+        graph = np.frombuffer(graph_bytes(encoder, dim + timed), dtype=np.uint8)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with storage.publish_file(file) as work, work.open("wb") as out:
+            np.savez(out, vectors=rows.numpy(), graph=graph)
+    with np.load(file) as found:
+        return found["vectors"], found["graph"].tobytes()
+
+
+@cache
+def _version() -> str:
+    """Hash of what `_exported` depends on."""
+    sources = [*(ROOT / "lodestar" / "models").rglob("*.py"), *EXPORT_SOURCES, Path(__file__)]
+    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
+    for source in sorted(sources):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def counting_ranker(num_items: int, candidates: int, strength: float = 100.0) -> Ranker:

@@ -23,7 +23,7 @@ from lodestar.models.closed_form.dan_ease import NormalisedEASE
 from lodestar.models.closed_form.ease import REGULARISATIONS
 from lodestar.models.closed_form.ials import IALS
 from lodestar.models.closed_form.item_knn import ItemKNN
-from lodestar.models.closed_form.popularity import Popularity
+from lodestar.models.closed_form.popularity import RECENCY_GRID, Popularity
 
 DENSE_SOLVER_LIMIT = 4_096  # items up to which a dense eigensolver is used
 FOLD_IN_STEPS = 24
@@ -252,10 +252,6 @@ DAN_EASE_GRID: tuple[Hyperparameters, ...] = (
     {"item_power": 0.25, "user_power": 0.25, "ridge": 30.0, "diagonal_ridge": 0.3, "popularity_power": 0.0},
     {"item_power": 0.4, "user_power": 0.25, "ridge": 10.0, "diagonal_ridge": 0.3, "popularity_power": 0.4},
     {"item_power": 0.0, "user_power": 0.0, "ridge": 3.0, "diagonal_ridge": 0.0, "popularity_power": 0.0},
-)
-RECENCY_GRID: tuple[Hyperparameters, ...] = (
-    *({"window_days": days} for days in (30.0, 7.0)),
-    *({"half_life_days": days} for days in (90.0, 30.0, 7.0, 1.0)),
 )
 # Each family's factory and its grid of hyperparameters, searched on the validation set.
 FAMILIES: Mapping[str, tuple[Family, tuple[Hyperparameters, ...]]] = {

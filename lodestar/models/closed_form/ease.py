@@ -4,15 +4,17 @@ Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, arXiv:19
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
 
 from lodestar.config import Device
 from lodestar.errors import ConfigError, EnvironmentFault
 from lodestar.models.closed_form import memory
 from lodestar.models.closed_form.counts import Counts, Floats, Sequences, user_item
+
+if TYPE_CHECKING:
+    import torch
 
 REGULARISATIONS = (50.0, 100.0, 250.0, 500.0, 1000.0)
 DENSE_MATRIX_REMEDY = "Use a recipe without a dense item-item matrix: sasrec, gsasrec or gf_cf."
@@ -65,11 +67,13 @@ def products(interactions: Counts) -> Floats:
     return gram
 
 
-def solver(device: Device, num_items: int) -> torch.device:
+def solver(device: Device, num_items: int) -> "torch.device":
     """The device that inverts the matrix: a GPU if `device` allows it and its free memory suffices, else the CPU.
 
     With `cuda`: EnvironmentFault E501 if there is no GPU, E185 if its memory is not free.
     """
+    import torch
+
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -81,12 +85,13 @@ def solver(device: Device, num_items: int) -> torch.device:
     return torch.device("cpu" if needed > free else "cuda")
 
 
-@torch.no_grad()
 def inverse(matrix: Floats, device: Device = "cpu") -> Floats:
     """Inverse of a symmetric positive definite matrix [N, N] by Cholesky; ConfigError E187 if it is not positive definite.
 
     Computed by torch, since scipy's `spotrf` ends in a segmentation fault from 33,000 rows on (OpenBLAS with two threads and AVX-512).
     """
+    import torch
+
     chosen = solver(device, len(matrix))
     factor, failed = torch.linalg.cholesky_ex(torch.from_numpy(matrix).to(chosen))
     if int(failed):

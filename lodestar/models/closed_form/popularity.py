@@ -5,7 +5,7 @@ Recent interactions may count more, or alone: Ji, Sun, Zhang and Li, "A Re-visit
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,6 +17,11 @@ from lodestar.models.closed_form.counts import Floats, Sequences
 from lodestar.schema.time_units import DAY_US
 
 STALE_WEIGHT = 1e-6  # weight of interactions outside the window or fully decayed: items without recent ones keep their order
+# Hyperparameters of `Popularity`, beside none, that are searched on the validation set.
+RECENCY_GRID: tuple[Mapping[str, float], ...] = (
+    *({"window_days": days} for days in (30.0, 7.0)),
+    *({"half_life_days": days} for days in (90.0, 30.0, 7.0, 1.0)),
+)
 
 
 @dataclass(kw_only=True)

@@ -6,8 +6,9 @@ import torch
 from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.config import Recipe
 from lodestar.data.split.splits import EvalCases, Split
-from lodestar.models.closed_form.closed_form_retrievers import FAMILIES, RECENCY_GRID, Hyperparameters, Retriever, RetrieverFactory
+from lodestar.models.closed_form.closed_form_retrievers import FAMILIES, Hyperparameters, Retriever, RetrieverFactory
 from lodestar.models.closed_form.counts import TrainingData
+from lodestar.models.closed_form.popularity import RECENCY_GRID
 from lodestar.progress import Progress, log_event
 from lodestar.training.loop.batches import left_pad
 from lodestar.training.loop.validation import SCORES_AT_ONCE, SUMS, Quality, Targets, means, quality_sums

@@ -3,6 +3,7 @@
 Window and half-life are chosen by NDCG@10 on users whose first event lies in the last part of the log. Letters in shapes: U new users.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,8 @@ from lodestar.config import DataConfig
 from lodestar.data.split.interactions import Interactions
 from lodestar.data.split.splits import training_end
 from lodestar.metrics.ndcg import CUTOFF, ndcg
-from lodestar.models.closed_form.closed_form_retrievers import RECENCY_GRID, Hyperparameters
 from lodestar.models.closed_form.counts import Floats
-from lodestar.models.closed_form.popularity import Popularity
+from lodestar.models.closed_form.popularity import RECENCY_GRID, Popularity
 from lodestar.progress import log_event
 
 MIN_USERS = 50  # new users needed for a choice; with fewer, popularity of all time is used
@@ -25,7 +25,7 @@ def fit_cold_start_popularity(interactions: Interactions, config: DataConfig) ->
     cutoff_us = training_end(lambda: [interactions.time], 0, replace(config, split="time"))
     first_U = interactions.time[interactions.bounds()[:-1]]
     new_users = np.flatnonzero(first_U >= cutoff_us)
-    hyperparameters: Hyperparameters = {}
+    hyperparameters: Mapping[str, float] = {}
     if len(new_users) >= MIN_USERS:
         earlier = interactions.time < cutoff_us
         quality = [_ndcg(_popularity(interactions, candidate, earlier), interactions, new_users) for candidate in ({}, *RECENCY_GRID)]
@@ -36,7 +36,7 @@ def fit_cold_start_popularity(interactions: Interactions, config: DataConfig) ->
     return _popularity(interactions, hyperparameters, np.ones(len(interactions.item), dtype=np.bool_))
 
 
-def _popularity(interactions: Interactions, hyperparameters: Hyperparameters, chosen: NDArray[np.bool_]) -> Floats:
+def _popularity(interactions: Interactions, hyperparameters: Mapping[str, float], chosen: NDArray[np.bool_]) -> Floats:
     return Popularity(**hyperparameters).fit([interactions.item[chosen]], interactions.num_items, [interactions.time[chosen]]).counts
 
 
