@@ -50,8 +50,8 @@ check-all: check  ## what CI asks beside it, in minutes: mypy strict, and no rep
 docs: $(READY)  ## write docs/reference anew from the code
 	$(BIN)/python -m docs.generate
 
-bench: $(READY)  ## ours beside a named peer, as ratios
-	for file in benchmarks/*.py; do $(BIN)/python $$file; done
+bench: $(READY)  ## every benchmark at a small size: ours beside a named peer, as ratios
+	$(BIN)/python -m benchmarks
 
 image: $(READY)  ## build and push one role's image: make image ROLE=serve REGISTRY=registry.example.com/team
 	reference=$$($(BIN)/python -c 'import sys; from components.images.image import image_reference; print(image_reference(*sys.argv[1:]))' $(ROLE) $(REGISTRY)) && \

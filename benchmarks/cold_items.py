@@ -4,12 +4,17 @@ A tenth of the items lose all their events before anything is learnt. Each user 
 items before it are the history, the cold items alone are ranked. Popularity by category ranks a cold item by how much of the history is
 of its category, equal ones at random.
 
-    python benchmarks/cold_items.py FEATURES [--recipe two_tower] [--seeds 0 1 2]
+    python benchmarks/cold_items.py [FEATURES] [--recipe two_tower] [--seeds 0 1 2] [--epochs N]
+
+FEATURES is what `lodestar features build` wrote; without it, those of a small simulated shop are built first.
 """
 
-import argparse
 import os
 import sys
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))  # or a file beside this one is found in place of the package whose name it has
+import argparse
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.measuring import sample
 from lodestar.data.split.interactions import Interactions
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.feature_set import FeatureSet
@@ -74,8 +80,8 @@ def by_category(found: FeatureSet, cold: Rows, questions: list[Question], rng: n
     return counts[:, category[cold]] + 1e-6 * rng.random((len(questions), len(cold)))
 
 
-def by_words(found: FeatureSet, cold: Rows, questions: list[Question], recipe: str, seed: int) -> NDArray[np.float64]:
-    chosen, scores = load_recipe(recipe, f'{{"train": {{"seed": {seed}}}}}'), []
+def by_words(found: FeatureSet, cold: Rows, questions: list[Question], recipe: str, train: dict[str, int]) -> NDArray[np.float64]:
+    chosen, scores = load_recipe(recipe, json.dumps({"train": train})), []
     longest, trained = chosen.model.max_length, Training(found, chosen, Group(), lambda _: None).run(TrainingState(stage=SEARCH))
     with torch.no_grad():
         for start in range(0, len(questions), 256):
@@ -86,24 +92,30 @@ def by_words(found: FeatureSet, cold: Rows, questions: list[Question], recipe: s
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    parser.add_argument("features", type=Path, nargs="?", help="a folder of features (default: those of a small simulated shop)")
     parser.add_argument("--recipe", default="two_tower")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--epochs", type=int, help="at most so many (default: the recipe's)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    found = feature_set.load(options.features)
+    with sample.features(options.features) as folder:
+        compare(feature_set.load(folder), options)
+    return 0
+
+
+def compare(found: FeatureSet, options: argparse.Namespace) -> None:
     for seed in options.seeds:
+        train = {"seed": seed} | ({"epochs": options.epochs} if options.epochs else {})
         rng = np.random.default_rng(seed)
         cold = np.sort(rng.choice(len(found.items), int(SHARE * len(found.items)), replace=False)).astype(np.int32)
         warm, questions = split(found, cold)
         print(f"seed {seed}: {len(questions):,} users, {len(cold):,} cold items, chance {CUTOFF / len(cold):.3f}")
         for name, scores in {
             "popularity by category": by_category(found, cold, questions, rng),
-            options.recipe: by_words(warm, cold, questions, options.recipe, seed),
+            options.recipe: by_words(warm, cold, questions, options.recipe, train),
         }.items():
             hits, gain = judged(scores, cold, questions)
             print(f"  {name:24} HR@10 {hits:.4f}  NDCG@10 {gain:.4f}", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Both do the same work: the same rows are checked by the same rules of the contract, become JSON lines with ingested_at, and are on the
 disk before the answer; the peer writes them by our own journal, so that only the way from socket to line differs. Senders keep their
 connections, servers take turns, and medians of rounds are judged. CPU is that of all threads of the server's process.
+
+    python benchmarks/collector.py [--rounds N]     published: --rounds 11
 """
 
 import os
@@ -10,6 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))  # or this file is found in place of the package whose name it has
 
+import argparse
 import json
 import socket
 import statistics
@@ -22,18 +25,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring.requirements import require
 from benchmarks.measuring.server import HOST, Server, answer_to, free_port, running
 from lodestar import schema
 
 OURS, PEER = "ours", "fastapi"
-SENDERS, ROUNDS, WARM_UP = 32, 11, 20
+SENDERS, WARM_UP = 32, 20
 REQUESTS = {1: 40, 100: 4}  # rows of a request: how many requests each sender makes in a round
 
 
 def main() -> None:
-    if sys.argv[1:]:
+    if sys.argv[2:] and not sys.argv[1].startswith("-"):
         serve_as_fastapi(*sys.argv[1:])
         return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
+    rounds = parser.parse_args().rounds
+    require("fastapi", "pydantic", "uvicorn", "orjson")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         servers = {name: stack.enter_context(started(name, Path(folder, name))) for name in (OURS, PEER)}
         check_equal(servers)
@@ -42,7 +50,7 @@ def main() -> None:
             measured: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
             for server in servers.values():
                 a_round(server, request, WARM_UP)
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 for name, server in servers.items():
                     measured[name].append(a_round(server, request, count))
             report(num_rows, num_rows * count * SENDERS, measured)

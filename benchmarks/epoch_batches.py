@@ -5,7 +5,7 @@ history. Each run is a process of its own, in turns; memory is what a run has fo
 all is read, whichever is more (what is mapped from the file is the system's to take back). Both give every item but a history's first as a
 target once, which is checked. The floor of memory is 4 bytes an interaction, its item.
 
-    python benchmarks/epoch_batches.py 1 10     millions of interactions
+    python benchmarks/epoch_batches.py 1 10     millions of interactions, as published; without any, 0.1 and 1
 """
 
 import os
@@ -38,9 +38,9 @@ def main() -> None:
         print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]))))
         return
     first: dict[str, float] = {}
-    for millions in [int(text) for text in sys.argv[1:]] or [1, 10]:
+    for millions in [float(text) for text in sys.argv[1:]] or [0.1, 1.0]:
         with tempfile.TemporaryDirectory() as name:
-            make(millions * MILLION, Path(name))
+            make(int(millions * MILLION), Path(name))
             runs: dict[str, list[dict[str, Any]]] = {OURS: [], PEER: []}
             for _ in range(ROUNDS):
                 for way, found in runs.items():
@@ -49,7 +49,7 @@ def main() -> None:
             report(millions, runs, first)
 
 
-def report(millions: int, runs: dict[str, list[dict[str, Any]]], first: dict[str, float]) -> None:
+def report(millions: float, runs: dict[str, list[dict[str, Any]]], first: dict[str, float]) -> None:
     if len({run["targets"] for found in runs.values() for run in found}) != 1:
         sys.exit("the batches do not have the same targets")
     cpu_us = {way: median(1e6 * run["cpu_s"] / run["targets"] for run in found) for way, found in runs.items()}
@@ -58,7 +58,7 @@ def report(millions: int, runs: dict[str, list[dict[str, Any]]], first: dict[str
         grown = cpu_us[way] / first.setdefault(way, cpu_us[way])
         padded = median(1 - run["targets"] / run["places"] for run in found)
         cost = f"{cpu_us[way]:6.3f} µs of CPU a target, {grown:4.2f} x the smallest, {cpu_us[way] / cpu_us[OURS]:5.1f} x ours"
-        print(f"{millions:>4} million  {way:22} {cost}  {each:6.1f} bytes an interaction  {padded:4.0%} padding", flush=True)
+        print(f"{millions:>4g} million  {way:22} {cost}  {each:6.1f} bytes an interaction  {padded:4.0%} padding", flush=True)
 
 
 def make(count: int, folder: Path) -> None:

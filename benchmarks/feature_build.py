@@ -3,6 +3,8 @@
 All three read the same Parquet files and write Parquet files with the same rows, take turns in processes of their own, and are judged by
 the median of CPU time; so is the peak of memory. The floor is reading the log once: it is timed beside them, with pyarrow.
 Ours also checks that items are in the catalogue, keeps what is positive and heeds when an event became known, as every build does.
+
+    python benchmarks/feature_build.py 1000000 10000000     events, as published; without any, 100,000
 """
 
 import json
@@ -18,12 +20,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))
 
+from benchmarks.measuring.requirements import require
 from lodestar import schema
 from lodestar.data.tables import tables
 from lodestar.features.asof import asof
@@ -32,7 +34,7 @@ from lodestar.features.batch import build, duckdb_views, windows
 from lodestar.features.batch import event_partitions as taken
 from lodestar.schema.time_units import HOUR_US
 
-SIZES = (1_000_000, 10_000_000)
+SIZE = 100_000
 EVENTS_PER_USER, EVENTS_PER_ITEM, DAYS, EVENTS_PER_ASKED = 50, 200, 60, 10
 ROUNDS = 3
 START_US = 1_767_225_600_000_000
@@ -46,14 +48,15 @@ OUTPUTS = (SEQUENCES, *VIEWS.values(), JOINED)
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
+    if sys.argv[2:] and sys.argv[1] in {LOG, *WAYS}:
         way, name, *sizes = sys.argv[1:]
         if way == LOG:
             log(int(sizes[0]), Path(name))
         else:
             print(json.dumps(one(way, Path(name))))
         return
-    for size in SIZES:
+    require("polars")
+    for size in [int(text) for text in sys.argv[1:]] or [SIZE]:
         with tempfile.TemporaryDirectory() as name:
             subprocess.run([sys.executable, __file__, LOG, name, str(size)], check=True)  # its memory should be nobody's
             runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
@@ -220,6 +223,8 @@ def counts_in_sql(entity: str) -> str:
 
 
 def with_polars(folder: Path) -> Sequence[Part]:
+    import polars as pl
+
     out = folder / "polars"
     user, item, kind, time = schema.USER_ID, schema.ITEM_ID, schema.EVENT_TYPE, schema.EVENT_TIME
 

@@ -4,9 +4,10 @@ Ours foretells every place among all items, as exact as float32 on the matrix un
 take as many places as 128 histories of full length. A figure is the median by the clock of epochs after the first three, in which kernels
 are chosen, compiled and recorded; of the peer it is the fastest epoch.
 
-    python benchmarks/gpu_epoch.py FEATURES [--peer PYTHON]
+    python benchmarks/gpu_epoch.py [FEATURES] [--peer PYTHON]
 
-FEATURES is what `lodestar features build` wrote. The peer needs an environment with rectools[torch]; without --peer it is left out.
+FEATURES is what `lodestar features build` wrote; without it, those of a small simulated shop are built first.
+The peer needs an environment with rectools[torch]; without --peer it is left out.
 """
 
 import os
@@ -23,6 +24,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.measuring import sample
+from benchmarks.measuring.requirements import skip
 from benchmarks.training import PEERS, RECTOOLS, save
 from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
 from lodestar.features.batch import feature_set
@@ -79,13 +82,17 @@ def floor_s(places: int, num_items: int) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    parser.add_argument("features", type=Path, nargs="?", help="a folder of features (default: those of a small simulated shop)")
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        sys.stdout.write("there is no GPU here\n")
-        return 0
-    found = feature_set.load(options.features)
+        skip("a GPU: run it on a machine that has one")
+    with sample.features(options.features) as folder:
+        compare(feature_set.load(folder), options.peer)
+    return 0
+
+
+def compare(found: FeatureSet, peer: str | None) -> None:
     split = found.split(DataConfig())
     places = sum(max(0, len(items) - 1) for items in split.train)
     took: dict[str, float] = {}
@@ -94,14 +101,13 @@ def main(arguments: list[str] | None = None) -> int:
         took[name] = epoch_s(found, how)
         share = floor_s(places, len(found.items)) / took[name]
         print(f"  {name:26}{took[name] * 1e3:9.1f} ms an epoch  {places / took[name] / 1e6:6.2f} M places/s  {share:.0%} of the floor")
-    if options.peer:
+    if peer:
         with tempfile.TemporaryDirectory() as folder:
             save(split, Path(folder) / "sequences.npz")
             for loss in LOSSES:
-                seconds = theirs(options.peer, Path(folder) / "sequences.npz", loss)
+                seconds = theirs(peer, Path(folder) / "sequences.npz", loss)
                 ratios = ", ".join(f"{seconds / own:.1f}x {name}" for name, own in took.items())
                 print(f"  {'RecTools, ' + loss:26}{seconds * 1e3:9.1f} ms an epoch: {ratios}")
-    return 0
 
 
 if __name__ == "__main__":

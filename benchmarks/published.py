@@ -8,16 +8,20 @@ in benchmarks/results/ with its command, device and intervals, and is not made a
 ended and not kept: a machine that is lent for ten minutes at a time is enough.
 """
 
-import argparse
 import os
+import sys
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))  # or a file beside this one is found in place of the package whose name it has
+import argparse
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from benchmarks.measuring.requirements import skip
 
 HERE, SEEDS = Path(__file__).parent, (0, 1, 2)
 RECIPES = {"movielens-1m": "sasrec-m", "amazon-beauty": "sasrec_text", "amazon-sports": "sasrec_text"}
@@ -71,10 +75,12 @@ def make(run: Run, seconds: float | None) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    parser.add_argument("features", type=Path, nargs="?", help="a folder with a folder of features for each set")
     parser.add_argument("--minutes", type=float, help="end after so many (default: when all is there)")
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch], for epochs on a GPU")
     options = parser.parse_args(arguments)
+    if options.features is None:
+        skip("FEATURES, with the folders movielens-1m, amazon-beauty, amazon-sports, gowalla: lodestar features build")
     deadline = time.monotonic() + 60 * options.minutes if options.minutes else None
     waiting = [run for run in runs(options.features, options.peer) if not run.result.exists()]
     for place, run in enumerate(waiting):

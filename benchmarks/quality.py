@@ -8,6 +8,8 @@ the test, the one before it the validation item, all items are ranked, seen ones
 training learns from the validation items as well; with --comparable it does not, which is what most published figures did. Figures are
 those of the bundle before it is compressed. A GPU is used where there is one. Every run is kept in benchmarks/results/, with its command,
 versions, device, time and memory, so that the table can be made again: runs that are there are not repeated.
+
+Without a set, two epochs are trained on the features of a small simulated shop, and nothing is kept.
 """
 
 import os
@@ -27,6 +29,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.measuring import sample
 from lodestar.bundle import bundle as bundles
 from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender
@@ -134,13 +137,22 @@ def shown(name: str, runs: list[dict[str, Any]], model: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("sets", type=Path, nargs="*", help="folders (default: the features of a small simulated shop)")
     parser.add_argument("--recipe", nargs="+", default=["sasrec"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--overrides", default="{}", metavar="JSON")
     parser.add_argument("--comparable", action="store_true", help="no training on the validation items")
     options = parser.parse_args(arguments)
-    given = json.loads(options.overrides)
+    if options.sets:
+        compare(options, json.loads(options.overrides), RESULTS)
+        return 0
+    with sample.features(None) as features, tempfile.TemporaryDirectory() as results:
+        options.sets = [features]
+        compare(options, {"train": {"epochs": 2}, **json.loads(options.overrides)}, Path(results))
+    return 0
+
+
+def compare(options: argparse.Namespace, given: dict[str, Any], results: Path) -> None:
     for data in options.sets:
         print(data.name)
         for place, recipe in enumerate(options.recipe):
@@ -148,11 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
             for seed in options.seeds:
                 overrides = overridden(given, seed, is_comparable=options.comparable)
                 tag = "-".join([recipe, *(["comparable"] if options.comparable else []), *(["changed"] if given else []), str(seed)])
-                runs.append(kept(RESULTS / data.name / f"{tag}.json", data, recipe, overrides))
+                runs.append(kept(results / data.name / f"{tag}.json", data, recipe, overrides))
             if place == 0:
                 print(*(shown(name, runs[:1], name) for name in PLAIN if name in runs[0]["metrics"]), sep="\n")
             print(shown(recipe, runs, "model"), flush=True)
-    return 0
 
 
 if __name__ == "__main__":

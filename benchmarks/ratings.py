@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring.requirements import skip
 from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.models.ratings.rating_factors import RatingFactors
 from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse
@@ -65,10 +66,12 @@ def interval(predicted: Floats, test: RatingTriples) -> tuple[float, float]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="of MovieLens-100K, as its owners pack it")
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args(arguments)
+    if options.folder is None:
+        skip("the folder of MovieLens-100K: lodestar data fetch movielens-100k")
     about = attributes(options.folder)
     found: dict[str, list[float]] = {}
     for number in options.folds:

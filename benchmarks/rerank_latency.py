@@ -5,7 +5,7 @@ store, on the same Redis. Both give the same items in the same order, which is c
 servers take turns, and medians of rounds are judged by the CPU time of all threads of the server's process. The models are untrained: how
 long they take does not depend on what they have learnt.
 
-    python benchmarks/rerank_latency.py
+    python benchmarks/rerank_latency.py [--rounds N]     published: --rounds 9
 """
 
 import os
@@ -14,6 +14,7 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads its linear algebra
 sys.path.insert(0, os.path.dirname(sys.path[0]))  # or a file beside this one is found in place of the package whose name it has
 
+import argparse
 import asyncio
 import json
 import tempfile
@@ -29,7 +30,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.measuring.server import HOST, Server, free_port, redis, running
+from benchmarks.measuring.requirements import require
+from benchmarks.measuring.server import HOST, SERVING, Server, free_port, redis, running
 from benchmarks.serving import DIM, GENERATION, MODEL, NUM_ITEMS, NUM_USERS, K, Measured, make_bundle
 from lodestar import schema
 from lodestar.bundle.ranker import Ranker as Bundled
@@ -40,7 +42,7 @@ from lodestar.schema import ranker_inputs
 from lodestar.training.ranker.ranker_stage import WeightedTaskScore, export_onnx
 
 HISTORY, CANDIDATES, WIDTH = 50, 100, 32
-ROUNDS, WARM_UP = 9, 100
+WARM_UP = 100
 REQUESTS = {"ours": 200, "kserve, torch and Feast": 30}
 OURS, PEER = REQUESTS
 STORES = {OURS: "feature_repo.stores.redis_store.PackedRedisOnlineStore", PEER: "redis"}
@@ -48,9 +50,13 @@ SHAPE, RANK = ModelConfig(dim=DIM), RankerConfig(candidates=CANDIDATES, dim=WIDT
 
 
 def main() -> None:
-    if sys.argv[1:]:
+    if sys.argv[3:]:
         serve_as_usual(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
         return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
+    rounds = parser.parse_args().rounds
+    require("kserve", "feast")
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
         folder, port = Path(work), stack.enter_context(redis())
         for store in STORES:
@@ -62,7 +68,7 @@ def main() -> None:
         for name, server in servers.items():
             for number in range(min(WARM_UP, REQUESTS[name])):
                 server.ask(request_of(number % NUM_USERS))
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, found in measured.items():
                 found.round(servers[name], [request_of(number % NUM_USERS) for number in range(REQUESTS[name])])
         report(measured)
@@ -95,7 +101,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 @contextmanager
 def started(name: str, port: int, folder: Path, made: Path) -> Iterator[Server]:
     own = free_port()
-    ours = ["-m", "serving", "--bundle", str(made), "--online-store", f"redis://{HOST}:{port}", "--port", str(own)]
+    ours = [*SERVING, "--bundle", str(made), "--online-store", f"redis://{HOST}:{port}", "--port", str(own)]
     with running(ours if name == OURS else [__file__, str(own), str(port), str(folder)], own) as server:
         yield server
 

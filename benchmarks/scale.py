@@ -1,6 +1,6 @@
 """From a log to what training and serving read, at sizes a factor of ten apart: CPU per event of each step, and the most memory it held.
 
-    python benchmarks/scale.py 1 10 100     millions of events; without any, 1 and 10
+    python benchmarks/scale.py 1 10 100     millions of events, as published; without any, 0.1 and 0.3
 
 The shop is simulated first and does not count. Each step runs in a process of its own, imports included. The peer is the smallest shop:
 a ratio of 1 is a cost that grows with the events and no faster. A hundred million take 12 GB of disk.
@@ -41,10 +41,10 @@ materialise.materialise_sqlite(folder / "features", folder / "release")
 
 def main() -> None:
     first: dict[str, float] = {}
-    for millions in [int(text) for text in sys.argv[1:]] or [1, 10]:
+    for millions in [float(text) for text in sys.argv[1:]] or [0.1, 0.3]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            events = millions * MILLION
+            events = int(millions * MILLION)
             items = min(MAX_ITEMS, events // EVENTS_PER_ITEM)
             run(SIMULATE.format(users=events // EVENTS_PER_USER, items=items, events=events, days=DAYS), folder)
             events = pq.read_metadata(folder / "data" / "events.parquet").num_rows

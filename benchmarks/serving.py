@@ -3,6 +3,8 @@
 The peer gets everything that is not the server: the same bundle, engine and feature client over the same SQLite store, and no log of
 requests. Requests go in turn over kept connections, servers take turns, and medians of rounds are judged. A new user costs hardly any
 engine, so these rows tell the protocols apart; the others are whole answers. CPU is that of all threads of the server's process.
+
+    python benchmarks/serving.py [--rounds N] [--starts N]     published: --rounds 15 --starts 3
 """
 
 import os
@@ -11,6 +13,7 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads its linear algebra
 sys.path.insert(0, os.path.dirname(sys.path[0]))  # or this file is found in place of the package whose name it has
 
+import argparse
 import json
 import sqlite3
 import statistics
@@ -24,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring.server import HOST, Server, free_port, running
+from benchmarks.measuring.requirements import require
+from benchmarks.measuring.server import HOST, SERVING, Server, free_port, running
 from lodestar import schema
 from lodestar.bundle import bundle
 from lodestar.bundle.catalogue import Catalogue
@@ -39,7 +43,7 @@ from serving.features import feature_client
 MODEL, K = "recommend", 10
 GENERATION = "0" * 16  # that the bundle names, and the stores hold
 NUM_USERS, NUM_ITEMS, HISTORY, DIM = 200, 2_000, 20, 64
-ROUNDS, REQUESTS, WARM_UP, STARTS = 15, 200, 300, 3
+REQUESTS, WARM_UP = 200, 300
 OURS, PEER = "ours", "kserve"
 V1, V2, OWN, V1_NEW, V2_NEW = "v1 predict", "v2 infer", "/v1/recommend", "v1, new user", "v2, new user"
 
@@ -65,12 +69,17 @@ class Measured:
 
 
 def main() -> None:
-    if sys.argv[1:]:
+    if sys.argv[3:] and not sys.argv[1].startswith("-"):
         serve_as_kserve(*sys.argv[1:])
         return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
+    parser.add_argument("--starts", type=int, default=1, help="of each server, of which the median is taken (default: %(default)s)")
+    options = parser.parse_args()
+    require("kserve")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         made, store = make_bundle(Path(folder, "bundle")), make_store(Path(folder, "online.db"))
-        report_starts(made, store)
+        report_starts(made, store, options.starts)
         # Ours last: it closes a connection on which nothing comes for some seconds, and the peer takes longer to start.
         servers = {name: stack.enter_context(started(name, made, store)) for name in (PEER, OURS)}
         check_equal(servers)
@@ -78,10 +87,10 @@ def main() -> None:
         for kind, name in measured:
             for number in range(WARM_UP):
                 servers[name].ask(request_of(kind, number % NUM_USERS))
-        for _ in range(ROUNDS):
+        for _ in range(options.rounds):
             for (kind, name), found in measured.items():
                 found.round(servers[name], [request_of(kind, number % NUM_USERS) for number in range(REQUESTS)])
-        report(measured)
+        report(measured, options.rounds)
 
 
 def request_of(kind: str, user: int) -> bytes:
@@ -99,8 +108,8 @@ def request_of(kind: str, user: int) -> bytes:
     return f"{head}\r\n\r\n{body}".encode()
 
 
-def report(measured: dict[tuple[str, str], Measured]) -> None:
-    print(f"{NUM_ITEMS:,} items, histories of {HISTORY}, k {K}, {ROUNDS} rounds of {REQUESTS} requests")
+def report(measured: dict[tuple[str, str], Measured], rounds: int) -> None:
+    print(f"{NUM_ITEMS:,} items, histories of {HISTORY}, k {K}, {rounds} rounds of {REQUESTS} requests")
     for (kind, name), found in measured.items():
         cpu_s, rate = statistics.median(found.cpu_s), statistics.median(found.rates)
         p50, p99 = (1e3 * float(np.quantile(found.took_s, share)) for share in (0.5, 0.99))
@@ -109,10 +118,10 @@ def report(measured: dict[tuple[str, str], Measured]) -> None:
         print(f"{kind:14s} {name:7s} {1e6 * cpu_s:6.0f} us CPU  {rate:6.0f} req/s  p50 {p50:5.2f} ms  p99 {p99:5.2f} ms  {ratio}")
 
 
-def report_starts(made: Path, store: Path) -> None:
+def report_starts(made: Path, store: Path, count: int) -> None:
     """From the start of the process to its first right answer."""
     found: dict[str, list[tuple[float, float]]] = {OURS: [], PEER: []}
-    for _ in range(STARTS):
+    for _ in range(count):
         for name, starts in found.items():
             with started(name, made, store) as server:
                 server.ask(request_of(V1, 0))
@@ -137,7 +146,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 @contextmanager
 def started(name: str, made: Path, store: Path) -> Iterator[Server]:
     port = free_port()
-    ours = ["-m", "serving", "--bundle", str(made), "--online-store", f"sqlite:{store}", "--port", str(port)]
+    ours = [*SERVING, "--bundle", str(made), "--online-store", f"sqlite:{store}", "--port", str(port)]
     with running(ours if name == OURS else [__file__, str(made), str(store), str(port)], port) as server:
         yield server
 

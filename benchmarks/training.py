@@ -4,10 +4,13 @@ Each contestant learns from all but the last two items of a user and is judged o
 Every few epochs it says how much CPU its training has taken and how good it is. Two figures come of it: CPU a place that was learnt from,
 and CPU until the NDCG@10 that both have reached. `recipe` is ours as it is run, with what counting knows to begin from.
 
-    python benchmarks/training.py FEATURES [--peer PYTHON] [--recbole PYTHON] [--epochs N]
+    python benchmarks/training.py [FEATURES] [--peer PYTHON] [--recbole PYTHON] [--epochs N] [--every N]
 
-FEATURES is what `lodestar features build` wrote. The peers need environments of their own, since they want an older numpy; what is not
-named is made by uv in build/, which takes a minute. RecBole learns from every beginning of a history by itself: an epoch of MovieLens-100K
+Published: --epochs 40 --every 4
+
+FEATURES is what `lodestar features build` wrote; without it, those of a small simulated shop are built first.
+The peers need environments of their own, since they want an older numpy: --install makes them in build/, which takes minutes, and one
+that is not there is left out. RecBole learns from every beginning of a history by itself: an epoch of MovieLens-100K
 takes it 400 s, so it has few.
 """
 
@@ -27,6 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import sample
+from benchmarks.measuring.requirements import SKIPPED
 from lodestar.config import DataConfig, ModelConfig, Recipe, TrainConfig
 from lodestar.data.split.splits import EvalCases, Split
 from lodestar.features.batch import feature_set
@@ -123,10 +128,13 @@ def save(split: Split, file: Path) -> None:
     np.savez(file, bounds=bounds, items=np.concatenate(sequences), target=np.concatenate([items[:1] for items in cases.relevant]))
 
 
-def program(peer: str, python: str | None) -> list[str]:
-    """What runs a peer, in the environment that is named or in one that is made for it."""
+def program(peer: str, python: str | None, *, is_made: bool) -> list[str]:
+    """What runs a peer, in the environment that is named or in its own; nothing, said in one line, if there is none and none is made."""
     folder = Path("build") / peer
     if python is None and not (folder / "bin" / "python").exists():
+        if not is_made:
+            print(f"{SKIPPED} {peer}, which is left out: python benchmarks/training.py --install makes its environment", flush=True)
+            return []
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         uv = Path(sys.executable).with_name("uv")
         subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINNED[peer]], check=True)
@@ -135,33 +143,42 @@ def program(peer: str, python: str | None) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    parser.add_argument("features", type=Path, nargs="?", help="a folder of features (default: those of a small simulated shop)")
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
     parser.add_argument("--recbole", metavar="PYTHON", help="one that has recbole")
     parser.add_argument("--recbole-epochs", type=int, default=1, metavar="N", help="0 leaves it out (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=40, help="of each contestant (default: %(default)s)")
-    parser.add_argument("--every", type=int, default=4, help="epochs between two measurements (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=4, help="of each contestant (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=2, help="epochs between two measurements (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="with seeds 0, 1, … (default: %(default)s)")
+    parser.add_argument("--install", action="store_true", help="make the environments of the peers that are not named")
     options = parser.parse_args(arguments)
-    rectools = program(RECTOOLS, options.peer)
-    recbole = program(RECBOLE, options.recbole) if options.recbole_epochs else []
+    with sample.features(options.features) as features:
+        shown(compare(features, options))
+    return 0
+
+
+def compare(features: Path, options: argparse.Namespace) -> dict[str, list[list[Point]]]:
+    """The points of each contestant's rounds."""
+    rectools = program(RECTOOLS, options.peer, is_made=options.install)
+    recbole = program(RECBOLE, options.recbole, is_made=options.install) if options.recbole_epochs else []
     found: dict[str, list[list[Point]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sequences.npz"
-        save(feature_set.load(options.features).split(DataConfig()), file)
+        save(feature_set.load(features).split(DataConfig()), file)
         for seed in range(options.rounds):
             for loss, name in (("softmax", "softmax"), ("bce", "BCE")):
                 own = like_for_like(loss, seed, options.epochs)
                 own = replace(own, train=replace(own.train, validate_every=options.every))
-                found.setdefault(f"ours, {name}", []).append(list(ours(options.features, own)))
-                points = list(theirs(rectools, file, name, seed, options.epochs, options.every))
-                found.setdefault(f"RecTools, {name}", []).append(points)
+                found.setdefault(f"ours, {name}", []).append(list(ours(features, own)))
+                if rectools:
+                    points = list(theirs(rectools, file, name, seed, options.epochs, options.every))
+                    found.setdefault(f"RecTools, {name}", []).append(points)
             if recbole:
                 found.setdefault("RecBole, softmax", []).append(list(theirs(recbole, file, "CE", seed, options.recbole_epochs, 1)))
             made = get_recipe("sasrec")
-            found.setdefault("recipe", []).append(list(ours(options.features, replace(made, train=replace(made.train, seed=seed)))))
-    shown(found)
-    return 0
+            own = replace(made, train=replace(made.train, seed=seed))
+            found.setdefault("recipe", []).append(list(ours(features, own)))
+    return found
 
 
 def shown(found: dict[str, list[list[Point]]]) -> None:
