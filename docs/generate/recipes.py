@@ -49,7 +49,7 @@ def _changes(recipe: Recipe, base: Recipe) -> dict[str, str]:
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    sections = {name: values for name, values in dataclasses.asdict(recipe).items() if name != "name"}
+    sections: dict[str, Any] = {name: values for name, values in dataclasses.asdict(recipe).items() if name != "name"}
     return {f"{section}.{field}": value for section, values in sections.items() for field, value in values.items()}
 
 
