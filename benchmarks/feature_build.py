@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,31 +35,29 @@ from lodestar.features.batch import build, duckdb_views, windows
 from lodestar.features.batch import event_partitions as taken
 from lodestar.schema.time_units import HOUR_US
 
-SIZE = 100_000
+SIZE, ROUNDS = 100_000, 3
 EVENTS_PER_USER, EVENTS_PER_ITEM, DAYS, EVENTS_PER_ASKED = 50, 200, 60, 10
-ROUNDS = 3
 START_US = 1_767_225_600_000_000
 STAMP = pa.timestamp("us", tz="UTC")
 SPANS_H = (1, 24, 168, 720)
 VIEWS = {schema.USER_ID: schema.USER_ACTIVITY_VIEW, schema.ITEM_ID: schema.ITEM_STATS_VIEW}
 COUNTS = {entity: [f"{view}_{hours}h" for hours in SPANS_H] for entity, view in VIEWS.items()}
 SHIFTS = sorted({1, *(hours + 1 for hours in SPANS_H)})
-SEQUENCES, ASKED, JOINED, LOG = "sequences", "asked", "joined", "log"
-OUTPUTS = (SEQUENCES, *VIEWS.values(), JOINED)
+SEQUENCES, ASKED, JOINED = "sequences", "asked", "joined"
 
 
 def main() -> None:
-    if sys.argv[2:] and sys.argv[1] in {LOG, *WAYS}:
-        way, name, *sizes = sys.argv[1:]
-        if way == LOG:
-            log(int(sizes[0]), Path(name))
-        else:
+    match sys.argv[1:]:
+        case [way, name] if way in WAYS:
             print(json.dumps(one(way, Path(name))))
-        return
+            return
+        case ["log", name, size]:
+            log(int(size), Path(name))
+            return
     require("polars")
     for size in [int(text) for text in sys.argv[1:]] or [SIZE]:
         with tempfile.TemporaryDirectory() as name:
-            subprocess.run([sys.executable, __file__, LOG, name, str(size)], check=True)  # its memory should be nobody's
+            subprocess.run([sys.executable, __file__, "log", name, str(size)], check=True)  # its memory should be nobody's
             runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
             for _ in range(ROUNDS):
                 for way in WAYS:
@@ -84,9 +83,8 @@ def log(size: int, folder: Path) -> None:
         schema.INGESTED_AT: pa.array(times, STAMP),
     }
     events = pa.table({field.name: columns.get(field.name, pa.nulls(size, field.type)) for field in shape}, schema=shape)
-    moments = pa.array(np.full(num_items, START_US), STAMP)
+    moments, shape = pa.array(np.full(num_items, START_US), STAMP), tables.arrow_schema(schema.ITEMS)
     about = {schema.ITEM_ID: names, schema.TITLE: names} | dict.fromkeys(("created_at", schema.UPDATED_AT, schema.INGESTED_AT), moments)
-    shape = tables.arrow_schema(schema.ITEMS)
     items = pa.table({field.name: about.get(field.name, pa.nulls(num_items, field.type)) for field in shape}, schema=shape)
     tables.write({"events": events, "items": items}, folder)
     asked = {
@@ -103,10 +101,9 @@ def one(way: str, folder: Path) -> dict[str, Any]:
     (folder / way).mkdir(exist_ok=True)
     spent = {}
     for part, run in WAYS[way](folder):
-        before = resource.getrusage(resource.RUSAGE_SELF)
+        before = time.process_time()
         run()
-        after = resource.getrusage(resource.RUSAGE_SELF)
-        spent[part] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        spent[part] = time.process_time() - before
     return {"cpu_s": spent, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
@@ -163,8 +160,8 @@ def ours(folder: Path) -> Sequence[Part]:
 
 def with_duckdb(folder: Path) -> Sequence[Part]:
     out, database = folder / "duckdb", duckdb.connect()
-    database.execute(f"SET TimeZone = 'UTC'; SET temp_directory = '{out}/spill'")
-    database.execute("SET preserve_insertion_order = false; SET enable_progress_bar = false")
+    settings = f"TimeZone = 'UTC'; SET temp_directory = '{out}/spill'; SET preserve_insertion_order = false"
+    database.execute(f"SET {settings}; SET enable_progress_bar = false")
     database.execute(f"CREATE VIEW events AS FROM read_parquet('{folder}/events.parquet')")
     database.execute(f"CREATE VIEW asked AS FROM read_parquet('{folder}/{ASKED}.parquet')")
 
@@ -276,17 +273,15 @@ def reading(folder: Path) -> Sequence[Part]:
 def compare(folder: Path) -> None:
     """AssertionError where the ways do not give the same rows, in whatever order."""
     with duckdb.connect() as database:
-        for output in OUTPUTS:
-            first = f"read_parquet('{folder}/ours/{output}.parquet')"
+        for output in (SEQUENCES, *VIEWS.values(), JOINED):
             names = {
                 SEQUENCES: [schema.USER_ID, *RENAMED.values()],
                 JOINED: ["row", *(name for counts in COUNTS.values() for name in counts)],
             } | {view: [entity, *COUNTS[entity], schema.FEATURE_TIME] for entity, view in VIEWS.items()}
             columns = ", ".join(names[output])
             for peer in ("duckdb", "polars"):
-                other = f"read_parquet('{folder}/{peer}/{output}.parquet')"
-                query = "SELECT count(*), sum(hash({columns})::HUGEINT) FROM {rows}"
-                found = [database.execute(query.format(columns=columns, rows=rows)).fetchone() for rows in (first, other)]
+                query = f"SELECT count(*), sum(hash({columns})::HUGEINT) FROM read_parquet('{folder}/%s/{output}.parquet')"
+                found = [database.execute(query % way).fetchone() for way in ("ours", peer)]
                 assert found[0] == found[1], (output, peer, found)
 
 
