@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := lodestar-run
 CODE := lodestar components pipelines feature_repo serving cli
+# Bytecode is kept whatever the shell says: without it torch takes 3 s to import instead of 1.
+export PYTHONDONTWRITEBYTECODE :=
 REGISTRY ?= localhost:5000
 BASE_IMAGE ?= docker.io/library/python:3.12-slim
 BASE_DIGEST ?=

@@ -1,5 +1,10 @@
 """Settings of all tests: how long an example takes says something of the machine and nothing of the code."""
 
+import os
+
+# One thread each: models of tests are tiny, and threads spent the time waiting for each other (test_blending: 59 s of CPU, and 17 by one).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import signal
 from collections.abc import Iterator
 

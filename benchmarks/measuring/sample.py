@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lodestar.data.ingest import ingest
-from lodestar.data.simulator.simulator import SimulatorConfig, simulate
 from lodestar.features.batch.build import build_features
 from lodestar.recipes import get_recipe
 
-SHOP = SimulatorConfig(users=400, items=200, events=20_000)
+SHOP = "simulator:users=400,items=200,events=20000"
 
 
 @contextmanager
@@ -21,8 +20,6 @@ def features(folder: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        (root / "data").mkdir()
-        simulate(SHOP, root / "data")
-        ingest(str(root / "data"), root / "tables")
+        ingest(SHOP, root / "tables")
         build_features(root / "tables", root / "simulated-shop", get_recipe("shop"))
         yield root / "simulated-shop"

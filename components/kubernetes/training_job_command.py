@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import MISSING, fields
+from typing import Any
 
 from components.kubernetes.training_job import TrainingJob, manifest, training_runtime
 from lodestar.errors import ConfigError
@@ -60,7 +61,7 @@ def parser() -> Parser:
         ],
     )
     for entry in (entry for entry in fields(TrainingJob) if entry.name in OPTIONS or entry.name in SHARED):
-        needed = {"required": True} if entry.default is MISSING else {"default": entry.default}
+        needed: dict[str, Any] = {"required": True} if entry.default is MISSING else {"default": entry.default}
         if entry.name == "overrides":
             add_option(parser, "--overrides")
         elif entry.name in SHARED:
