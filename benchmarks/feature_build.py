@@ -51,8 +51,8 @@ def main() -> None:
         case [way, name] if way in WAYS:
             print(json.dumps(one(way, Path(name))))
             return
-        case ["log", name, size]:
-            log(int(size), Path(name))
+        case ["log", name, events]:
+            log(int(events), Path(name))
             return
     require("polars")
     for size in [int(text) for text in sys.argv[1:]] or [SIZE]:
