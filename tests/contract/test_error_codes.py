@@ -62,7 +62,7 @@ def constants() -> dict[str, str]:
             targets, values = ([one] if not isinstance(one, ast.Tuple) else one.elts for one in (node.targets[0], node.value))
             for target, value in zip(targets, values, strict=False):
                 if isinstance(target, ast.Name) and isinstance(value, ast.Constant) and re.fullmatch(r"E\d{3}", str(value.value)):
-                    assert found.setdefault(target.id, value.value) == value.value, f"{file}: {target.id}"
+                    assert found.setdefault(target.id, str(value.value)) == value.value, f"{file}: {target.id}"
     return found
 
 
@@ -111,8 +111,10 @@ def messages(within: ast.AST) -> Iterator[tuple[str, str]]:
             position, keyword = MESSAGES[name]
             named = {entry.arg: entry.value for entry in node.keywords}
             message = named.get(keyword) or (node.args[position] if position < len(node.args) else None)
+            if message is None:
+                continue
             stated = [named["code"]] if "code" in named else node.args[:2]
-            for code in [code for one in stated for code in codes_of(one)] if message is not None else ():
+            for code in [code for one in stated for code in codes_of(one)]:
                 yield (
                     code,
                     template(
