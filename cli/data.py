@@ -97,9 +97,9 @@ def _profile(options: argparse.Namespace) -> int:
     from lodestar.io import storage
 
     with workspace() as folder:
-        tables = Path(folder) / "tables"
-        report = ingest(options.data, tables, mapping=parse_mapping(options.map), quarantine=options.quarantine)
-        content = page(profile(Tables(root=tables), report))
+        tables = Tables(root=Path(folder) / "tables")
+        report = ingest(options.data, tables.root, mapping=parse_mapping(options.map), quarantine=options.quarantine)
+        content = page(profile(tables, report))
     storage.put(content.encode(), str(options.output))
     write_stdout(f"{options.output}\n")
     return 0

@@ -116,9 +116,9 @@ def _leak_test(options: argparse.Namespace) -> int:
     from lodestar.monitoring.leaks import find_leaks, sample_moments
 
     with workspace() as folder:
-        ingest(options.data, Path(folder) / "tables", mapping=parse_mapping(options.map), quarantine=options.quarantine)
-        found = Tables(root=Path(folder) / "tables")
-        result = find_leaks(found, sample_moments(found, options.cutoffs, options.seed))
+        tables = Tables(root=Path(folder) / "tables")
+        ingest(options.data, tables.root, mapping=parse_mapping(options.map), quarantine=options.quarantine)
+        result = find_leaks(tables, sample_moments(tables, options.cutoffs, options.seed))
     compared = f"{len(result.views)} views at {result.moments} cutoffs, {result.rows:,} rows"
     if not result.leaks:
         sys.stdout.write(f"no leaks in {compared}\n")

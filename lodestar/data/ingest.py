@@ -18,7 +18,7 @@ from typing import Any
 from lodestar import schema
 from lodestar.data.address import Address, parse_address
 from lodestar.data.contract import defaults, notes
-from lodestar.data.contract.checks import CheckedTable, check, checked_name
+from lodestar.data.contract.checks import CheckedTable, check
 from lodestar.data.contract.conversions import quoted
 from lodestar.data.contract.report import Report, TableReport
 from lodestar.data.datasets.dataset import DataSet
@@ -203,7 +203,7 @@ def _write(work: _Work, progress: Progress) -> tuple[dict[str, TableReport], dic
         found[name] = (*work.before.parts.get(name, ()), *new) if name in part_files.TIME_COLUMN else tuple(new)
         count = sum(part.rows for part in new)
         if name in work.checked:
-            kept = count if name in part_files.TIME_COLUMN else _count(work, checked_name(table))
+            kept = count if name in part_files.TIME_COLUMN else _count(work, defaults.checked_name(table))
             reports[name] = _table_report(work, work.checked[name], kept)
             progress.advance()
         else:

@@ -54,18 +54,18 @@ class LeakReport:
     leaks: tuple[Leak, ...]
 
 
-def find_leaks(found: Tables, moments_us: Sequence[int], views: Views | None = None) -> LeakReport:
+def find_leaks(tables: Tables, moments_us: Sequence[int], views: Views | None = None) -> LeakReport:
     """Check views (default: the feature build's) for target leakage at each cutoff (UTC µs), for every entity with a row by then.
 
     A leak names the first feature of a row that differs.
     """
-    with connect(found) as whole, Progress("check for leaks", len(moments_us)) as progress:
+    with connect(tables) as whole, Progress("check for leaks", len(moments_us)) as progress:
         ours = views or _feature_views(whole)
         queries = ours(whole)
         leaks: list[Leak] = []
         rows = 0
         for cutoff_us in moments_us:
-            with connect(found, known_by_us=cutoff_us) as then:
+            with connect(tables, known_by_us=cutoff_us) as then:
                 known = ours(then)
                 for view, query in queries.items():
                     from_all = _as_of(whole, query, cutoff_us)
@@ -75,9 +75,9 @@ def find_leaks(found: Tables, moments_us: Sequence[int], views: Views | None = N
     return LeakReport(views=tuple(queries), moments=len(moments_us), rows=rows, leaks=tuple(leaks))
 
 
-def sample_moments(found: Tables, count: int, seed: int = 0) -> list[int]:
+def sample_moments(tables: Tables, count: int, seed: int = 0) -> list[int]:
     """Sample at most `count` cutoffs (UTC µs), ascending: event and ingestion times, and 1 µs before and after each."""
-    with connect(found) as database:
+    with connect(tables) as database:
         query = f"SELECT epoch_us({schema.EVENT_TIME}), epoch_us({schema.INGESTED_AT}) FROM positive"
         times = np.unique(np.concatenate([np.asarray(column, dtype=np.int64) for column in database.execute(query).fetchnumpy().values()]))
     near = np.unique(np.concatenate([times - 1, times, times + 1]))

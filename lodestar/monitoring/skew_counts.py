@@ -43,7 +43,7 @@ def _view_counts(found: Tables, view: View, times_us: Mapping[str, set[int]], sc
     with connect_for(found, view.entity, list(times_us)) as database:
         row_of = {name: row for row, name in enumerate(event_partitions.names(database, view.entity).to_pylist())}
         for events in event_partitions.chunks(database, view.entity):
-            ends, enters = windows.event_hours(events)
+            ends, enters = windows.event_hours(events["time"], events["known"])
             keys, hours, counts = windows.windowed_counts(view.counts, events[number].astype(np.int64), ends, enters, events["type"])
             for entity in times_us.keys() & row_of.keys():
                 start, stop = np.searchsorted(keys, (row_of[entity], row_of[entity] + 1))

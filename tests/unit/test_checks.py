@@ -11,6 +11,7 @@ import pytest
 
 from lodestar import schema
 from lodestar.data.contract.checks import IDENTICAL, CheckedTable, check
+from lodestar.data.contract.defaults import checked_name
 from lodestar.data.readers.readers import read
 from lodestar.errors import DataError
 
@@ -25,7 +26,7 @@ def judged(path: Path, table: schema.Table = schema.EVENTS, *, quarantine: bool 
         found = check(database, table, [read(path, table.names)], now_us=NOW_US, quarantine=quarantine)
         bad = tuple(found.bad())
         found = replace(found, bad=lambda: bad)
-        rows = database.execute(f"SELECT * EXCLUDE (row, error) FROM {found.name} ORDER BY row").to_arrow_table().to_pylist()
+        rows = database.execute(f"SELECT * EXCLUDE (row, error) FROM {checked_name(found.table)} ORDER BY row").to_arrow_table().to_pylist()
     return found, rows
 
 

@@ -29,7 +29,7 @@ def _no_errors() -> Iterable[DataError]:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedTable:
-    """Result of validating a table's files; its good rows are in the DuckDB table `name`, numbered across the files.
+    """Result of validating a table's files; its good rows are in the DuckDB table `checked_name(table)`.
 
     `columns` are those that some file has, `complete` those that all have; `offenders` lists the first few locations of each error code.
     `bad` yields all quarantined row errors in the order of the files, as long as the database is open.
@@ -45,11 +45,6 @@ class CheckedTable:
     offenders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     bad: Callable[[], Iterable[DataError]] = field(default=_no_errors, repr=False)
 
-    @property
-    def name(self) -> str:
-        """Name of the DuckDB table with the good rows."""
-        return checked_name(self.table)
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
@@ -59,11 +54,6 @@ class _Read:
     start: int
     end: int
     is_lenient: bool
-
-
-def checked_name(table: schema.Table) -> str:
-    """Name of the DuckDB table that holds a table's validated rows."""
-    return f"checked_{table.name}"
 
 
 def check(
@@ -78,14 +68,15 @@ def check(
     _check_columns(table, sources)
     columns = [column for column in table.columns if any(column.name in source.columns for source in sources)]
     names = tuple(column.name for column in columns)
-    validator = RowValidator(database, table, columns, checked_name(table), now_us)
-    bad_rows = Quarantine(database, checked_name(table))
+    checked = defaults.checked_name(table)
+    validator = RowValidator(database, table, columns, checked, now_us)
+    bad_rows = Quarantine(database, checked)
     reads = _read(validator, sources, bad_rows, quarantine=quarantine)
-    num_duplicates = table_checks.duplicates(database, table, checked_name(table), names, bad_rows)
+    num_duplicates = table_checks.duplicates(database, table, checked, names, bad_rows)
     if table is schema.ITEM_CONTENT:
-        bad_rows.add(table_checks.embedding_length_mismatches(database, checked_name(table), names))
+        bad_rows.add(table_checks.embedding_length_mismatches(database, checked, names))
     if table is schema.RELATIONS:
-        bad_rows.add(table_checks.cycles(database, checked_name(table)))
+        bad_rows.add(table_checks.cycles(database, checked))
     _raise_first(table, reads, bad_rows)
     bad_rows.remove()
     complete = tuple(name for name in names if all(name in source.columns for source in sources))

@@ -88,6 +88,11 @@ RULES: dict[str, dict[str, Rule]] = {
 }
 
 
+def checked_name(table: schema.Table) -> str:
+    """Name of the DuckDB table that holds a table's validated rows."""
+    return f"checked_{table.name}"
+
+
 def required_columns(table: schema.Table, present: Collection[str]) -> list[str]:
     """The columns a file must have, as they cannot be derived: session_id replaces user_id, rating replaces event_type."""
     derivable = set(RULES[table.name])
@@ -110,13 +115,13 @@ def completed_sql(database: Any, table: schema.Table, present: Collection[str], 
 
     `present` are the columns that some file has, `complete` those that all have.
     """
-    name = f"checked_{table.name}"
+    checked = checked_name(table)
     if table is not schema.EVENTS:
-        source = _with_first_event(table, name)
+        source = _with_first_event(table, checked)
     elif schema.EVENT_ID in complete:
-        source = f"SELECT * FROM {name}"
+        source = f"SELECT * FROM {checked}"
     else:
-        source = _with_event_id(name, present, has_repeats=has_repeats(database))
+        source = _with_event_id(checked, present, has_repeats=has_repeats(database))
     return f"SELECT row, {_columns(table)} FROM ({_apply_rules(table, source, present, complete)})"
 
 
@@ -130,7 +135,7 @@ def ids_from_events(table: schema.Table, present: Collection[str]) -> str:
     named += [_SESSION.sql] if table is schema.USERS and schema.SESSION_ID in present else []
     source = f"""
         SELECT {key}, min(row) AS row, min({quoted(schema.EVENT_TIME)}) AS {FIRST}
-        FROM (SELECT row, {quoted(schema.EVENT_TIME)}, coalesce({", ".join((*named, "NULL"))}) AS {key} FROM checked_{schema.EVENTS.name})
+        FROM (SELECT row, {quoted(schema.EVENT_TIME)}, coalesce({", ".join((*named, "NULL"))}) AS {key} FROM {checked_name(schema.EVENTS)})
         WHERE {key} IS NOT NULL GROUP BY {key}"""
     return f"SELECT row, {_columns(table)} FROM ({_apply_rules(table, source, table.key, table.key)})"
 
@@ -159,7 +164,7 @@ def create_events_view(database: Any, present: Collection[str], stored: str) -> 
     found = [f"SELECT {', '.join(map(quoted, names))} FROM ({stored})"] if stored else []
     if present:
         values = ", ".join(quoted(name) if name in present else f"NULL::VARCHAR AS {quoted(name)}" for name in names)
-        found.append(f"SELECT {values} FROM checked_{schema.EVENTS.name}")
+        found.append(f"SELECT {values} FROM {checked_name(schema.EVENTS)}")
     database.execute(f"CREATE OR REPLACE VIEW {SEEN} AS {' UNION ALL '.join(found)}")
 
 
@@ -180,7 +185,7 @@ def find_repeats(database: Any, present: Collection[str], starts: Sequence[int])
     """
     import pyarrow as pa
 
-    checked, content = f"checked_{schema.EVENTS.name}", _content(present)
+    checked, content = checked_name(schema.EVENTS), _content(present)
     unnamed = f"{quoted(schema.EVENT_ID)} IS NULL" if schema.EVENT_ID in present else "true"
     database.execute(f"""
         CREATE OR REPLACE TEMP TABLE suspects AS

@@ -3,8 +3,9 @@
 from typing import Any
 
 from lodestar import schema
-from lodestar.data.contract.checks import CheckedTable, checked_name
+from lodestar.data.contract.checks import CheckedTable
 from lodestar.data.contract.conversions import quoted
+from lodestar.data.contract.defaults import checked_name
 
 
 def missing_columns_by_type(database: Any, checked: CheckedTable) -> list[str]:
@@ -12,7 +13,7 @@ def missing_columns_by_type(database: Any, checked: CheckedTable) -> list[str]:
     if checked.table is not schema.EVENTS or schema.EVENT_TYPE not in checked.columns:
         return []
     types = quoted(schema.EVENT_TYPE)
-    rows = database.execute(f"SELECT {types}, count(*) FROM {checked.name} WHERE {types} IS NOT NULL GROUP BY 1 ORDER BY 1").fetchall()
+    rows = database.execute(f"SELECT {types}, count(*) FROM {_EVENTS} WHERE {types} IS NOT NULL GROUP BY 1 ORDER BY 1").fetchall()
     notes = []
     for kind, count in rows:
         missing = [name for name in schema.REQUIRED_COLUMNS[schema.EventType(kind)] if name not in checked.columns]

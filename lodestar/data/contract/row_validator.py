@@ -21,15 +21,15 @@ INEXACT = "!"  # suffix of a column's name: whether a float may stand for severa
 
 
 class RowValidator:
-    """Validates rows into `target`, a DuckDB table of `columns`, one source after the other; rows are numbered across sources."""
+    """Validates rows into `checked`, a DuckDB table of `columns`, one source after the other; rows are numbered across sources."""
 
-    def __init__(self, database: Any, table: schema.Table, columns: Sequence[schema.Column], target: str, now_us: int) -> None:
-        self._database, self._table, self._columns, self._target, self._now_us = database, table, tuple(columns), target, now_us
+    def __init__(self, database: Any, table: schema.Table, columns: Sequence[schema.Column], checked: str, now_us: int) -> None:
+        self._database, self._table, self._columns, self._checked, self._now_us = database, table, tuple(columns), checked, now_us
         self._rules = {rule.name: rule for rule in rules.RULES[table.name].columns}
         self._epochs: dict[tuple[str, str], Epoch | None] = {}
         self.num_rows = 0
         types = ", ".join(f"{quoted(column.name)} {SQL_TYPES[column.kind]}" for column in columns)
-        database.execute(f"CREATE OR REPLACE TABLE {target} ({ROW} BIGINT, {types}, {ERROR} VARCHAR)")
+        database.execute(f"CREATE OR REPLACE TABLE {checked} ({ROW} BIGINT, {types}, {ERROR} VARCHAR)")
 
     def add(self, source: Source, batch: "pa.Table") -> list[BadRow]:
         """Insert a batch of a source into the table; returns the number, row error and value of each bad row, ascending."""
@@ -43,7 +43,7 @@ class RowValidator:
         self._database.register(RAW, rows)
         self._database.execute(self._insert_sql(source, present, rows.schema))
         self._database.unregister(RAW)
-        query = f"SELECT {ROW}, {ERROR} FROM {self._target} WHERE {ROW} >= {first} AND {ERROR} IS NOT NULL ORDER BY {ROW}"
+        query = f"SELECT {ROW}, {ERROR} FROM {self._checked} WHERE {ROW} >= {first} AND {ERROR} IS NOT NULL ORDER BY {ROW}"
         found = self._database.execute(query).fetchall()
         return [BadRow(row, error, _value_text(batch, error.partition(":")[2], row - first)) for row, error in found]
 
@@ -71,7 +71,7 @@ class RowValidator:
         errors = ", ".join([*(quoted(name + "?") for name in names), *_row_checks(self._table, names, self._now_us), "NULL"])
         selected = "".join(f", {quoted(name)}" for name in names)
         return f"""
-            INSERT INTO {self._target} ({ROW}{selected}, {ERROR})
+            INSERT INTO {self._checked} ({ROW}{selected}, {ERROR})
             SELECT {ROW}{selected}, coalesce({errors}) FROM (SELECT {ROW}{values}{faults} FROM {RAW})"""
 
     def _epoch(self, source: Source, column: schema.Column) -> Epoch | None:

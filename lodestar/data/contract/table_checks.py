@@ -10,8 +10,8 @@ from lodestar.data.contract.quarantine import ERROR, ROW, VALUE, BadRow, Quarant
 PREREQUISITE = "prerequisite"
 
 
-def duplicates(database: Any, table: schema.Table, name: str, present: Sequence[str], bad_rows: Quarantine) -> int:
-    """Quarantine good rows of `name` that repeat an earlier row's key with other content (E120); ingested_at is not compared.
+def duplicates(database: Any, table: schema.Table, checked: str, present: Sequence[str], bad_rows: Quarantine) -> int:
+    """Quarantine good rows of `checked` that repeat an earlier row's key with other content (E120); ingested_at is not compared.
 
     Rows with the same content are dropped as duplicates; returns how many there are.
     """
@@ -20,14 +20,14 @@ def duplicates(database: Any, table: schema.Table, name: str, present: Sequence[
     keys = [quoted(column) for column in table.key]
     content = [quoted(column) for column in present if column != schema.INGESTED_AT]
     # Whole keys of a hundred million rows do not fit into memory, their hashes nearly do; few of them come twice.
-    digests = f"SELECT hash({', '.join(keys)}) AS digest FROM {name} WHERE {ERROR} IS NULL"
+    digests = f"SELECT hash({', '.join(keys)}) AS digest FROM {checked} WHERE {ERROR} IS NULL"
     database.execute(f"CREATE OR REPLACE TEMP TABLE suspects AS SELECT digest FROM ({digests}) GROUP BY digest HAVING count(*) > 1")
     if database.execute("SELECT count(*) FROM suspects").fetchone()[0] == 0:
         return 0
     equal = " AND ".join(f"later.{key} = first.{key}" for key in keys)
     database.execute(f"""
         CREATE OR REPLACE TEMP TABLE again AS
-        WITH repeated AS (SELECT * FROM {name} WHERE {ERROR} IS NULL AND hash({", ".join(keys)}) IN (SELECT digest FROM suspects)),
+        WITH repeated AS (SELECT * FROM {checked} WHERE {ERROR} IS NULL AND hash({", ".join(keys)}) IN (SELECT digest FROM suspects)),
         firsts AS (SELECT * FROM repeated QUALIFY row_number() OVER (PARTITION BY {", ".join(keys)} ORDER BY {ROW}) = 1)
         SELECT later.{ROW}, {_same_content(content, "later", "first")} AS is_same, later.{keys[0]}::VARCHAR AS {VALUE}
         FROM repeated AS later JOIN firsts AS first ON {equal} WHERE later.{ROW} <> first.{ROW}""")
@@ -57,22 +57,22 @@ def _move_repeated(table: schema.Table, bad_rows: Quarantine) -> int:
     return bad_rows.drop(f"SELECT {ROW} FROM again WHERE is_same")
 
 
-def embedding_length_mismatches(database: Any, name: str, present: Sequence[str]) -> list[BadRow]:
+def embedding_length_mismatches(database: Any, checked: str, present: Sequence[str]) -> list[BadRow]:
     """E130 for embeddings whose length differs from the first one of the same encoder version."""
     if schema.EMBEDDING not in present:
         return []
     length = f"len({quoted(schema.EMBEDDING)})"
     first = f"first_value({length}) OVER (PARTITION BY {quoted(schema.ENCODER)}, {quoted(schema.ENCODER_VERSION)} ORDER BY {ROW})"
     rows = database.execute(f"""
-        SELECT {ROW}, {length} FROM {name} WHERE {ERROR} IS NULL AND {quoted(schema.EMBEDDING)} IS NOT NULL
+        SELECT {ROW}, {length} FROM {checked} WHERE {ERROR} IS NULL AND {quoted(schema.EMBEDDING)} IS NOT NULL
         QUALIFY {length} <> {first} ORDER BY {ROW}""").fetchall()
     return [BadRow(row, f"E130:{schema.EMBEDDING}", f"{found} numbers") for row, found in rows]
 
 
-def cycles(database: Any, name: str) -> list[BadRow]:
+def cycles(database: Any, checked: str) -> list[BadRow]:
     """E140 for the relation that closes each cycle of prerequisites, in the order of the file; the value shows the cycle."""
     edges = database.execute(f"""
-        SELECT {ROW}, {quoted(schema.SRC_ID)}, {quoted(schema.DST_ID)} FROM {name}
+        SELECT {ROW}, {quoted(schema.SRC_ID)}, {quoted(schema.DST_ID)} FROM {checked}
         WHERE {ERROR} IS NULL AND {quoted(schema.KIND)} = '{PREREQUISITE}' ORDER BY {ROW}""").fetchall()
     successors: dict[str, list[str]] = {}
     closing_rows = []

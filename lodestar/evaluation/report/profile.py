@@ -64,9 +64,9 @@ class Profile:
         return int(self.per_user.sum())
 
 
-def profile(found: Tables, report: Report) -> Profile:
+def profile(tables: Tables, report: Report) -> Profile:
     """Profile tables that were ingested with this report, by DuckDB queries."""
-    with viewed(found) as database:
+    with viewed(tables) as database:
         time = f"epoch_us({schema.EVENT_TIME})"
         about = f"""
             SELECT count(DISTINCT ({schema.USER_ID}, {schema.ITEM_ID})), min({schema.EVENT_TIME}), max({schema.EVENT_TIME}),

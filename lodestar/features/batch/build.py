@@ -32,18 +32,18 @@ RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"
 RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
 
 
-def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
-    """Build features from a folder of tables and publish them as a folder; memory does not grow with the number of events.
+def build_features(root: Path, target: Path, recipe: Recipe) -> None:
+    """Build features from the folder of tables `root` and publish them as a folder; memory does not grow with the number of events.
 
     DataError E203 for fewer users, items or interactions than the recipe requires, E151 for a missing table.
     """
-    found = Tables(root=tables)
+    tables = Tables(root=root)
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))
-        database = stack.enter_context(connect(found, beside=folder))  # leftovers of a killed process are removed by the next one
+        database = stack.enter_context(connect(tables, beside=folder))  # leftovers of a killed process are removed by the next one
         progress = stack.enter_context(Progress("build features", 4 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
-        end_us = _save_sequences(database, found, folder, recipe)
+        end_us = _save_interactions(database, tables, folder, recipe)
         progress.advance()
         write_sequences(database, _file(folder, schema.USER_SEQUENCE_VIEW))
         progress.advance()
@@ -57,24 +57,24 @@ def build_features(tables: Path, target: Path, recipe: Recipe) -> None:
             _save(database, query, folder, name)
             progress.advance()
         (folder / feature_set.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
-        lineage.write(folder, found)
+        lineage.write(folder, tables)
         generation.write(folder, database)
 
 
-def _save_sequences(database: Any, found: Tables, folder: Path, recipe: Recipe) -> int:
+def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Recipe) -> int:
     """Write the interactions for training; returns the training cutoff (UTC µs)."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         names = {"user": event_partitions.NUMBERS[schema.USER_ID], "item": event_partitions.NUMBERS[schema.ITEM_ID], "time": "time"}
         columns = {name: AppendOnlyArray(Path(work, name), np.int64 if name == "time" else np.int32) for name in names}
         end_us = 0
-        for rows in sequences.first_interactions(database):
+        for interactions in sequences.first_interactions(database):
             for name, column in names.items():
-                columns[name].append(rows[column])
-            end_us = max(end_us, last_trained(rows[names["user"]], rows["time"]))
+                columns[name].append(interactions[column])
+            end_us = max(end_us, last_trained(interactions[names["user"]], interactions["time"]))
         users = event_partitions.names(database, schema.USER_ID)
         items = database.execute(f"SELECT count(*) FROM {event_partitions.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
         check_counts(len(users), items, len(columns["time"]), recipe.data)
-        feature_set.save_columns(columns, users, catalogue(found.items()), folder)
+        feature_set.save_columns(columns, users, catalogue(tables.items()), folder)
         return training_end(columns["time"].blocks, end_us, recipe.data)
 
 

@@ -1,4 +1,4 @@
-"""DuckDB views of the contract's tables, and the event relations that features are built from, out of core."""
+"""DuckDB views of the contract's tables, and the views of events that features are built from, out of core."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,35 +19,35 @@ _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 
 
 @contextmanager
-def connect(found: Tables, known_by_us: int | None = None, beside: Path | None = None) -> Iterator[Any]:
-    """DuckDB database with the tables as views, and the relations POSITIVE and SEARCHES partitioned by entity.
+def connect(tables: Tables, known_by_us: int | None = None, beside: Path | None = None) -> Iterator[Any]:
+    """DuckDB database with the tables as views, and the events of POSITIVE and SEARCHES partitioned by entity.
 
     With `known_by_us` (UTC µs) it holds only rows known by then. Temporary files are written next to the path `beside`, or in the system's
     temporary folder.
     """
     known = "" if known_by_us is None else f"WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
     with _temporary_database(beside) as (database, folder):
-        _create_views(database, found, known)
+        _create_views(database, tables, known)
         _key_queries(database)
         database.execute(f"CREATE VIEW {event_partitions.SEARCHES} AS {search_events_sql()}")
-        for relation in event_partitions.PARTITION_KEYS:
-            event_partitions.partition_events(database, folder, relation)
+        for events_view in event_partitions.PARTITION_KEYS:
+            event_partitions.partition_events(database, folder, events_view)
         yield database
 
 
 @contextmanager
-def viewed(found: Tables) -> Iterator[Any]:
+def viewed(tables: Tables) -> Iterator[Any]:
     """DuckDB database with the tables and `positive` as views, without partitions."""
     with _temporary_database(None) as (database, _):
-        _create_views(database, found, "")
+        _create_views(database, tables, "")
         yield database
 
 
 @contextmanager
-def connect_for(found: Tables, entity: str, entities: Sequence[str]) -> Iterator[Any]:
+def connect_for(tables: Tables, entity: str, entities: Sequence[str]) -> Iterator[Any]:
     """DuckDB database with `positive` limited to events of the given entities (ids of users or items), and partitioned."""
     with _temporary_database(None) as (database, folder):
-        _create_views(database, found, "")
+        _create_views(database, tables, "")
         database.register(WANTED, pa.table({entity: pa.array(entities, pa.string())}))
         database.execute(
             f"CREATE OR REPLACE VIEW {event_partitions.POSITIVE} AS {positive_events_sql()} AND {entity} IN (SELECT * FROM {WANTED})"
@@ -71,10 +71,10 @@ def _temporary_database(beside: Path | None) -> Iterator[tuple[Any, Path]]:
         yield database, Path(folder)
 
 
-def _create_views(database: Any, found: Tables, known: str) -> None:
+def _create_views(database: Any, tables: Tables, known: str) -> None:
     """Create views of the tables and of positive events, all in file order."""
     for table in schema.TABLES.values():
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found.paths(table))
+        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in tables.paths(table))
         row_number = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and so are the rows of each
         database.execute(f"""
             CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {row_number}

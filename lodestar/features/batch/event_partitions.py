@@ -1,6 +1,6 @@
 """Partition events by entity into files of integer rows, from which sequences and counts are built in bounded memory.
 
-One pass over a relation writes its rows to one file per range of users, items or queries, each of which fits into memory.
+One pass over a view of events writes its rows to one file per range of users, items or queries, each of which fits into memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ EVENTS_AT_ONCE, BATCH_ROWS = 600_000, 200_000
 NAMES = {schema.USER_ID: "user_rows", schema.ITEM_ID: "item_rows", schema.QUERY: "query_rows"}
 NUMBERS = {schema.USER_ID: "user_row", schema.ITEM_ID: "item_row", schema.QUERY: "query_row"}
 POSITIVE, SEARCHES = "positive", "searches"
-# Entities that each relation is partitioned by.
+# Entities that the events of each view are partitioned by.
 PARTITION_KEYS = {POSITIVE: (schema.USER_ID, schema.ITEM_ID), SEARCHES: (schema.QUERY,)}
 TYPES = tuple(sorted({*schema.POSITIVE, schema.EventType.SEARCH}))
 COLUMNS = [("time", "i8"), ("known", "i8"), ("type", "u1")]  # UTC µs, and an index into TYPES
@@ -30,19 +30,19 @@ def row_dtype(entities: Sequence[str]) -> np.dtype[np.void]:
     return np.dtype([*((NUMBERS[entity], "i4") for entity in entities), *COLUMNS])
 
 
-def partition_events(database: Any, folder: Path, relation: str) -> None:
-    """Partition a relation's rows into files in `folder`; items are numbered in catalogue order, others as they first appear."""
-    entities = PARTITION_KEYS[relation]
+def partition_events(database: Any, folder: Path, events_view: str) -> None:
+    """Partition the rows of a view of events into files in `folder`; items are numbered in catalogue order, others as they first appear."""
+    entities = PARTITION_KEYS[events_view]
     for entity in entities:
-        database.execute(_numbering_sql(entity, relation))
+        database.execute(_numbering_sql(entity, events_view))
     database.execute(f"CREATE TABLE IF NOT EXISTS {FILES} (entity VARCHAR, file VARCHAR)")
     files = {entity: _ranges(database, entity, folder) for entity in entities}
     types = ", ".join(f"'{kind}'" for kind in TYPES)
     batches = database.execute(f"""
         SELECT {", ".join(NUMBERS[entity] for entity in entities)}, epoch_us({schema.EVENT_TIME}) AS time,
             epoch_us({schema.INGESTED_AT}) AS known, (list_position([{types}], {schema.EVENT_TYPE}) - 1)::UTINYINT AS type,
-            file_row_number AS place
-        FROM {relation} {" ".join(f"JOIN {NAMES[entity]} USING ({entity})" for entity in entities)}""").to_arrow_reader(BATCH_ROWS)
+            file_row_number
+        FROM {events_view} {" ".join(f"JOIN {NAMES[entity]} USING ({entity})" for entity in entities)}""").to_arrow_reader(BATCH_ROWS)
     for batch in batches:
         rows = np.empty(len(batch), dtype=_positioned_dtype(entities))
         for name in rows.dtype.names or ():
@@ -52,17 +52,17 @@ def partition_events(database: Any, folder: Path, relation: str) -> None:
 
 
 def _positioned_dtype(entities: Sequence[str]) -> np.dtype[np.void]:
-    return np.dtype([*row_dtype(entities).descr, ("place", "i8")])
+    return np.dtype([*row_dtype(entities).descr, ("file_row_number", "i8")])
 
 
-def _numbering_sql(entity: str, relation: str) -> str:
-    number = f"(row_number() OVER (ORDER BY place) - 1)::INTEGER AS {NUMBERS[entity]}"
-    entity_counts = f"SELECT {entity}, min(file_row_number) AS place, count(*) AS events FROM {relation} GROUP BY {entity}"
+def _numbering_sql(entity: str, events_view: str) -> str:
+    number = f"(row_number() OVER (ORDER BY file_row_number) - 1)::INTEGER AS {NUMBERS[entity]}"
+    entity_counts = f"SELECT {entity}, min(file_row_number) AS file_row_number, count(*) AS events FROM {events_view} GROUP BY {entity}"
     if entity == schema.ITEM_ID:
         entity_counts = f"""
-            SELECT {entity}, items.file_row_number AS place, coalesce(counted.events, 0) AS events
+            SELECT {entity}, items.file_row_number, coalesce(counted.events, 0) AS events
             FROM items LEFT JOIN ({entity_counts}) AS counted USING ({entity})"""
-    return f"CREATE TABLE {NAMES[entity]} AS SELECT {entity}, {number}, events FROM ({entity_counts}) ORDER BY place"
+    return f"CREATE TABLE {NAMES[entity]} AS SELECT {entity}, {number}, events FROM ({entity_counts}) ORDER BY file_row_number"
 
 
 def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
@@ -72,16 +72,16 @@ def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
     """
     counts = database.execute(f"SELECT events FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").fetchnumpy()["events"]
     starts = np.flatnonzero(np.diff(np.cumsum(counts) // EVENTS_AT_ONCE, prepend=-1))
-    files = {folder / f"{entity}-{place}": int(start) for place, start in enumerate(starts)}
+    files = {folder / f"{entity}-{index}": int(start) for index, start in enumerate(starts)}
     for file in files:
         database.execute(f"INSERT INTO {FILES} VALUES (?, ?)", [entity, str(file)])
     return files
 
 
 def _partition(rows: Rows, key: NDArray[np.int32], ranges: Mapping[Path, int]) -> None:
-    place = np.searchsorted(list(ranges.values()), key, side="right") - 1
-    order = np.argsort(place.astype(np.uint16), kind="stable")
-    bounds = np.searchsorted(place[order], np.arange(len(ranges) + 1))
+    file_index = np.searchsorted(list(ranges.values()), key, side="right") - 1
+    order = np.argsort(file_index.astype(np.uint16), kind="stable")
+    bounds = np.searchsorted(file_index[order], np.arange(len(ranges) + 1))
     for file, start, end in zip(ranges, bounds[:-1], bounds[1:], strict=True):
         if start < end:
             with file.open("ab") as content:
@@ -100,6 +100,6 @@ def chunks(database: Any, entity: str) -> Iterator[Rows]:
     for (file,) in database.execute(f"SELECT file FROM {FILES} WHERE entity = ? ORDER BY rowid", [entity]).fetchall():
         if Path(file).is_file():
             rows = np.fromfile(file, dtype=_positioned_dtype(entities))
-            if (np.diff(rows["place"]) < 0).any():
-                rows = rows[np.argsort(rows["place"])]
+            if (np.diff(rows["file_row_number"]) < 0).any():
+                rows = rows[np.argsort(rows["file_row_number"])]
             yield rows[list(row_dtype(entities).names or ())]

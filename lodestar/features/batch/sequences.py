@@ -41,17 +41,18 @@ def first_of_each(events: Rows) -> Rows:
 def tables(database: Any) -> Iterator["pa.Table"]:
     """Rows of the user sequence view, the model input in serving, one per user; some users at a time, to bound memory."""
     users, items = event_partitions.names(database, schema.USER_ID), event_partitions.names(database, schema.ITEM_ID)
-    for rows in first_interactions(database):
-        yield recent(rows, users, items)
+    for interactions in first_interactions(database):
+        yield recent(interactions, users, items)
 
 
-def recent(rows: Rows, users: Any, items: Any) -> "pa.Table":
+def recent(interactions: Rows, users: Any, items: Any) -> "pa.Table":
     """Recent items of each user (at most MAX_HISTORY), oldest first, with event types and time gaps in seconds; one row per user.
 
     `users` and `items` are the ids by number. A row's known time is the latest of all its user's events, older ones included: the events
     known by then give the same row again.
     """
-    user, time = rows[event_partitions.NUMBERS[schema.USER_ID]], rows["time"]
+    user, time = interactions[event_partitions.NUMBERS[schema.USER_ID]], interactions["time"]
+    item = interactions[event_partitions.NUMBERS[schema.ITEM_ID]]
     starts = np.flatnonzero(np.diff(user, prepend=-1))
     ends = np.append(starts[1:], len(user))
     recent_starts = np.maximum(starts, ends - schema.MAX_HISTORY)
@@ -60,13 +61,14 @@ def recent(rows: Rows, users: Any, items: Any) -> "pa.Table":
     lengths = ends - recent_starts
     kept = np.repeat(recent_starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) + np.arange(lengths.sum())
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    types = pa.DictionaryArray.from_arrays(pa.array(rows["type"][kept].astype(np.int8)), pa.array(event_partitions.TYPES)).cast(pa.string())
+    type_indices = pa.array(interactions["type"][kept].astype(np.int8))
+    types = pa.DictionaryArray.from_arrays(type_indices, pa.array(event_partitions.TYPES)).cast(pa.string())
     columns = {
         schema.USER_ID: users.take(pa.array(user[starts])),
-        schema.RECENT_ITEMS: pa.ListArray.from_arrays(offsets, items.take(pa.array(rows[event_partitions.NUMBERS[schema.ITEM_ID]][kept]))),
+        schema.RECENT_ITEMS: pa.ListArray.from_arrays(offsets, items.take(pa.array(item[kept]))),
         schema.RECENT_TYPES: pa.ListArray.from_arrays(offsets, types),
         schema.RECENT_GAPS_S: pa.ListArray.from_arrays(offsets, pa.array(gaps[kept].astype(np.float32))),
         schema.FEATURE_TIME: pa.array(time[ends - 1]).cast(STAMP),
-        schema.KNOWN_TIME: pa.array(np.maximum.reduceat(rows["known"], starts)).cast(STAMP),
+        schema.KNOWN_TIME: pa.array(np.maximum.reduceat(interactions["known"], starts)).cast(STAMP),
     }
     return pa.table(columns, schema=ROWS)

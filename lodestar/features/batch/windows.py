@@ -24,7 +24,7 @@ from lodestar.schema.time_units import HOUR_US
 EVENTS_AT_ONCE = 200_000
 # The kind of a step: up, with the number of windows that have expired already, or down for one window.
 KIND_BITS, KINDS = 5, 31
-STEPS = "steps"
+NEW_COUNTS = "new_counts"
 
 Hours = NDArray[np.int64]
 
@@ -50,21 +50,21 @@ def count(database: Any, view: View) -> None:
 
     columns = ", ".join(f"{one.name} INTEGER" for one in view.counts)
     database.execute(f"CREATE TABLE {view.name} (entity INTEGER, hour INTEGER, {columns})")
-    for chunk in event_partitions.chunks(database, view.entity):
-        key = chunk[event_partitions.NUMBERS[view.entity]].astype(np.int64)
-        ends, enters = event_hours(chunk)
+    for events in event_partitions.chunks(database, view.entity):
+        key = events[event_partitions.NUMBERS[view.entity]].astype(np.int64)
+        ends, enters = event_hours(events["time"], events["known"])
         for rows in _groups(key):
-            keys, hours, counts = windowed_counts(view.counts, key[rows], ends[rows], enters[rows], chunk["type"][rows])
+            keys, hours, counts = windowed_counts(view.counts, key[rows], ends[rows], enters[rows], events["type"][rows])
             arrays = [pa.array(values.astype(np.int32)) for values in (keys, hours, *counts)]
-            database.register(STEPS, pa.table(arrays, names=["entity", "hour", *_names(view)]))
-            database.execute(f"INSERT INTO {view.name} SELECT * FROM {STEPS}")
-            database.unregister(STEPS)
+            database.register(NEW_COUNTS, pa.table(arrays, names=["entity", "hour", *_names(view)]))
+            database.execute(f"INSERT INTO {view.name} SELECT * FROM {NEW_COUNTS}")
+            database.unregister(NEW_COUNTS)
 
 
-def event_hours(events: event_partitions.Rows) -> tuple[Hours, Hours]:
+def event_hours(time_us: Hours, known_us: Hours) -> tuple[Hours, Hours]:
     """End of each event's hour, and the hour from which it counts as known, both in hours since 1970, [events]."""
-    ends = events["time"] // HOUR_US + 1
-    return ends, np.maximum(ends, -(-events["known"] // HOUR_US))
+    ends = time_us // HOUR_US + 1
+    return ends, np.maximum(ends, -(-known_us // HOUR_US))
 
 
 def windowed_counts(

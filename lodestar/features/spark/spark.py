@@ -27,7 +27,7 @@ from lodestar.data.split.splits import last_trained, training_end
 from lodestar.data.tables.tables import Tables
 from lodestar.features.batch import build, duckdb_views, event_partitions, feature_set, generation, labels, lineage, ratings_table
 from lodestar.features.spark import spark_mappers
-from lodestar.features.spark.spark_mappers import FIRST, NTH, PLACE
+from lodestar.features.spark.spark_mappers import FILE_ROW_NUMBER, FIRST, NTH
 from lodestar.features.text import content
 from lodestar.io import storage
 from lodestar.io.npz import AppendOnlyArray
@@ -45,16 +45,16 @@ FUNCTIONS = {"EPOCH_US": "UNIX_MICROS", "MAKE_TIMESTAMPTZ": "TIMESTAMP_MICROS"}
 _SPARK_TYPES = {"text": "string", "texts": "array<string>", "f4": "float", "f8": "double", "f4s": "array<float>"}
 
 
-def build_features(tables: Path, target: Path, recipe: Recipe, session: "SparkSession") -> None:
+def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSession") -> None:
     """Publish the same folder of features as `build.build_features`, with a folder of Parquet files per view.
 
     Both paths must be on a volume that all workers share. DataError E203 where there are too few interactions.
     """
-    found = Tables(root=tables)
+    tables = Tables(root=root)
     with storage.publish_folder(target) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:
         spark = _Spark(session, folder, progress)
-        spark.view(found)
-        end_us = _save_interactions(spark, found, folder, recipe)
+        spark.view(tables)
+        end_us = _save_interactions(spark, tables, folder, recipe)
         scale = {name: max_counts for view in schema.COUNT_VIEWS for name, max_counts in spark.count(view, end_us).items()}
         for view in schema.COUNT_VIEWS:
             spark.save(view.name, spark.scale_counts(view, scale))
@@ -70,7 +70,7 @@ def build_features(tables: Path, target: Path, recipe: Recipe, session: "SparkSe
         spark.save(labels.TABLE, spark.query(labels.query(label_query)))
         spark.save(RATINGS, spark.query(ratings_table.query()))
         (folder / feature_set.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
-        lineage.write(folder, found)
+        lineage.write(folder, tables)
         generation.write(folder)
 
 
@@ -116,18 +116,18 @@ class _Spark:
         """Run a query in DuckDB's dialect."""
         return self.session.sql(translate_query(query))
 
-    def view(self, found: Tables) -> None:
-        """Create views of the tables, with each row's position in the log, and of the relations that features are built from."""
+    def view(self, tables: Tables) -> None:
+        """Create views of the tables, with each row's position in the log, and of the events that features are built from."""
         from pyspark.sql import functions as sql
 
         part_names = sql.concat_ws("/", sql.slice(sql.split(sql.col("_metadata.file_path"), "/"), -2, 2))  # month and part
         for table in schema.TABLES.values():
-            paths = [(found.root / name).absolute() for name in found.names(table)]  # other machines read them
+            paths = [(tables.root / name).absolute() for name in tables.names(table)]  # other machines read them
             parts = [quote(f"{path.parent.name}/{path.name}") for path in paths]
-            numbers = sql.create_map(*(sql.lit(entry) for place, part in enumerate(parts) for entry in (part, place)))
+            numbers = sql.create_map(*(sql.lit(entry) for index, part in enumerate(parts) for entry in (part, index)))
             rows = self.session.read.parquet(*map(str, paths))
-            place = sql.shiftleft(numbers[part_names].cast("long"), 40) + sql.col("_metadata.row_index")
-            rows.withColumn(PLACE, place).createOrReplaceTempView(table.name)
+            file_row_number = sql.shiftleft(numbers[part_names].cast("long"), 40) + sql.col("_metadata.row_index")
+            rows.withColumn(FILE_ROW_NUMBER, file_row_number).createOrReplaceTempView(table.name)
         self.query(duckdb_views.positive_events_sql()).createOrReplaceTempView(event_partitions.POSITIVE)
         texts = self.query(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
         keyed = texts.mapInArrow(spark_mappers.with_query_key, f"{schema.QUERY_TEXT} string, {schema.QUERY} string").where(
@@ -137,11 +137,11 @@ class _Spark:
         self.query(duckdb_views.search_events_sql()).createOrReplaceTempView(event_partitions.SEARCHES)
 
     def by_entity(self, entity: str, columns: Sequence[str]) -> "DataFrame":
-        """Events of an entity's relation, partitioned by entity, each in the order of the log."""
-        relation = next(name for name, entities in event_partitions.PARTITION_KEYS.items() if entity in entities)
+        """Events of an entity's view of events, partitioned by entity, each in the order of the log."""
+        events_view = next(name for name, entities in event_partitions.PARTITION_KEYS.items() if entity in entities)
         times = f"epoch_us({schema.EVENT_TIME}) AS time, epoch_us({schema.INGESTED_AT}) AS known"
-        rows = self.query(f"SELECT {', '.join(columns)}, {times}, {schema.EVENT_TYPE}, {PLACE} FROM {relation}")
-        return rows.repartition(entity).sortWithinPartitions(entity, PLACE)
+        rows = self.query(f"SELECT {', '.join(columns)}, {times}, {schema.EVENT_TYPE}, {FILE_ROW_NUMBER} FROM {events_view}")
+        return rows.repartition(entity).sortWithinPartitions(entity, FILE_ROW_NUMBER)
 
     def count(self, view: View, end_us: int) -> dict[str, float]:
         """Materialise the counts of a view beside the features; returns their scale, fitted on hours until `end_us` (UTC µs)."""
@@ -199,13 +199,13 @@ class _Spark:
         return read
 
 
-def _save_interactions(spark: _Spark, found: Tables, folder: Path, recipe: Recipe) -> int:
+def _save_interactions(spark: _Spark, tables: Tables, folder: Path, recipe: Recipe) -> int:
     """Write the interactions for training from files that Spark has sorted; returns the training cutoff (UTC µs)."""
     parts, work = folder.parent / INTERACTIONS, folder.parent / "columns"
     spark.materialise(INTERACTIONS, spark.interactions())
     spark.progress.advance()
     work.mkdir()
-    items = found.items()
+    items = tables.items()
     columns = {name: AppendOnlyArray(work / name, np.int64 if name == "time" else np.int32) for name in ("user", "item", "time")}
     users, end_us, has_events = list[str](), 0, np.zeros(len(items), dtype=np.bool_)
     for names, rows in _whole_users(sorted(parts.glob("*.parquet"))):

@@ -14,7 +14,7 @@ from lodestar.features.text import content
 from lodestar.schema import View
 from lodestar.schema.time_units import HOUR_US
 
-PLACE, FIRST, NTH = "file_row_number", "first_place", "nth"
+FILE_ROW_NUMBER, FIRST, NTH = "file_row_number", "first_place", "nth"
 Mapper = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
@@ -60,8 +60,7 @@ def counter(view: View) -> Mapper:
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in whole_groups(batches, view.entity):
             key, names = _dictionary_encode(rows[view.entity])
-            ends = rows["time"].to_numpy() // HOUR_US + 1
-            enters = np.maximum(ends, -(-rows["known"].to_numpy() // HOUR_US))
+            ends, enters = windows.event_hours(rows["time"].to_numpy(), rows["known"].to_numpy())
             keys, hours, counts = windows.windowed_counts(view.counts, key.astype(np.int64), ends, enters, _types(rows))
             columns = [names.take(pa.array(keys)), *(pa.array(values.astype(np.int32)) for values in (hours, *counts))]
             yield pa.RecordBatch.from_arrays(columns, names=[view.entity, "hour", *(one.name for one in view.counts)])
@@ -109,11 +108,11 @@ def first_interactions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordB
     for table in whole_groups(batches, schema.USER_ID):
         rows, users, items = _rows(table)
         first_position = np.full(len(users), np.iinfo(np.int64).max)
-        np.minimum.at(first_position, rows[event_partitions.NUMBERS[schema.USER_ID]], table[PLACE].to_numpy())
-        firsts = sequences.first_of_each(rows)
-        user, item = firsts[event_partitions.NUMBERS[schema.USER_ID]], firsts[event_partitions.NUMBERS[schema.ITEM_ID]]
-        columns = [users.take(pa.array(user)), items.take(pa.array(item)), pa.array(firsts["time"]), pa.array(first_position[user])]
-        nth = pa.array(np.arange(len(firsts), dtype=np.int32))
+        np.minimum.at(first_position, rows[event_partitions.NUMBERS[schema.USER_ID]], table[FILE_ROW_NUMBER].to_numpy())
+        interactions = sequences.first_of_each(rows)
+        user, item = interactions[event_partitions.NUMBERS[schema.USER_ID]], interactions[event_partitions.NUMBERS[schema.ITEM_ID]]
+        columns = [users.take(pa.array(user)), items.take(pa.array(item)), pa.array(interactions["time"]), pa.array(first_position[user])]
+        nth = pa.array(np.arange(len(interactions), dtype=np.int32))
         yield pa.RecordBatch.from_arrays([*columns, nth], names=[schema.USER_ID, schema.ITEM_ID, "time", FIRST, NTH])
 
 
