@@ -89,7 +89,7 @@ class App:
             route, handlers = self._routes.get(scope["path"], ("none", None))
             reply = await self._reply(route, handlers, Request(scope, receive))
             self.predictor.metrics.request(route, reply.status)
-            await asgi.answer(send, reply)
+            await asgi.send_reply(send, reply)
 
     async def _reply(self, route: str, handlers: dict[str, Handler] | None, request: Request) -> Reply:
         try:
@@ -116,14 +116,14 @@ class App:
         decode = partial(kserve_v2.decode, header_length=asgi.header(request, kserve_v2.BINARY_HEADER.encode()))
         return await self._queue.reply(request, await asgi.body(request, MAX_BODY_BYTES), decode, self._outputs)
 
-    def _recommend_json(self, _batch: QueryBatch, answers: list[RecommendResponse]) -> Reply:
-        return Reply(orjson.dumps(self._list_json(answers[0])))
+    def _recommend_json(self, _batch: QueryBatch, responses: list[RecommendResponse]) -> Reply:
+        return Reply(orjson.dumps(self._list_json(responses[0])))
 
-    def _predictions_json(self, _batch: QueryBatch, answers: list[RecommendResponse]) -> Reply:
-        return Reply(orjson.dumps({"predictions": [self._list_json(answer) for answer in answers]}))
+    def _predictions_json(self, _batch: QueryBatch, responses: list[RecommendResponse]) -> Reply:
+        return Reply(orjson.dumps({"predictions": [self._list_json(response) for response in responses]}))
 
-    def _outputs(self, inference: kserve_v2.Inference, answers: list[RecommendResponse]) -> Reply:
-        body, json_length = kserve_v2.encode(inference, answers, self.model, self.predictor.digest)
+    def _outputs(self, inference: kserve_v2.Inference, responses: list[RecommendResponse]) -> Reply:
+        body, json_length = kserve_v2.encode(inference, responses, self.model, self.predictor.digest)
         if json_length is None:
             return Reply(body)
         return Reply(body, OCTETS, more_headers=[(kserve_v2.BINARY_HEADER.encode(), b"%d" % json_length)])
@@ -135,13 +135,13 @@ class App:
         message = f"there is nothing here; the model is {self.model}, version {self.predictor.digest}"
         return InvalidRequest(requests.NO_SUCH_THING, "path", message)
 
-    def _list_json(self, answer: RecommendResponse) -> dict[str, Any]:
+    def _list_json(self, response: RecommendResponse) -> dict[str, Any]:
         return {
-            "request_id": answer.request_id,
-            "user": answer.user,
+            "request_id": response.request_id,
+            "user": response.user,
             "model": self._model_json,
-            "retriever": answer.retriever,
-            "items": [_item_json(item) for item in answer.items],
+            "retriever": response.retriever,
+            "items": [_item_json(item) for item in response.items],
         }
 
     def _model_metadata(self) -> dict[str, Any]:

@@ -26,10 +26,10 @@ class RecommendResponse:
 
 
 class RankerCounts(NamedTuple):
-    """Count features of the user, one row, and of candidate items; `row` maps an item id to its row of `of_items`."""
+    """Count features of the user, one row, and of candidate items; `row_of` maps an item id to its row of `of_items`."""
 
     of_user: Numbers
-    row: Mapping[str, int]
+    row_of: Mapping[str, int]
     of_items: Numbers
 
     def numbers(self) -> ranker_inputs.Floats:
@@ -41,16 +41,16 @@ class RankerCounts(NamedTuple):
 class FeatureLogRow:
     """The online features of one response and their generation; item counts only of the recommended items."""
 
-    answer: RecommendResponse
+    response: RecommendResponse
     generation: str
     history: UserHistory
-    counted: RankerCounts | None
+    counts: RankerCounts | None
 
     def row(self) -> bytes:
         """The row as a JSON line."""
         fields: dict[str, Any] = {
-            schema.REQUEST_ID: self.answer.request_id,
-            schema.USER_ID: self.answer.user,
+            schema.REQUEST_ID: self.response.request_id,
+            schema.USER_ID: self.response.user,
             schema.SHOWN_AT: datetime.now(UTC).isoformat(timespec="microseconds"),
             schema.FEATURE_GENERATION: self.generation,
             schema.KNOWN_US: self.history.known_us,
@@ -58,16 +58,16 @@ class FeatureLogRow:
         }
         if self.history.gaps_s:
             fields[schema.RECENT_GAPS_S] = self.history.gaps_s
-        if self.counted is not None:
-            fields[schema.COUNTS] = list(self._counts(self.counted))
+        if self.counts is not None:
+            fields[schema.COUNTS] = list(self._count_rows(self.counts))
         return orjson.dumps(fields) + b"\n"
 
-    def _counts(self, counted: RankerCounts) -> Iterator[tuple[str, str, int, list[float]]]:
+    def _count_rows(self, counts: RankerCounts) -> Iterator[tuple[str, str, int, list[float]]]:
         """View, entity, UTC µs at which its row became known, and its counts."""
-        yield schema.USER_ACTIVITY_VIEW, self.answer.user, *_row_json(counted.of_user, 0)
-        for item in self.answer.items:
-            if item.item_id in counted.row:
-                yield schema.ITEM_STATS_VIEW, item.item_id, *_row_json(counted.of_items, counted.row[item.item_id])
+        yield schema.USER_ACTIVITY_VIEW, self.response.user, *_row_json(counts.of_user, 0)
+        for item in self.response.items:
+            if item.item_id in counts.row_of:
+                yield schema.ITEM_STATS_VIEW, item.item_id, *_row_json(counts.of_items, counts.row_of[item.item_id])
 
 
 def _row_json(numbers: Numbers, row: int) -> tuple[int, list[float]]:

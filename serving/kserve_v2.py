@@ -70,8 +70,8 @@ OUTPUTS_BY_NAME = {
         Output(name="title", datatype=BYTES, value=lambda item: item.title, pad_value=""),
         Output(name="score", datatype=FP32, value=lambda item: item.score, pad_value=0.0),
         Output(name=RATING, datatype=FP32, value=lambda item: NAN if item.rating is None else item.rating, pad_value=0.0),
-        Output(name="count", datatype=INT32, value=lambda answer: len(answer.items)),
-        Output(name="request_id", datatype=BYTES, value=lambda answer: answer.request_id),
+        Output(name="count", datatype=INT32, value=lambda response: len(response.items)),
+        Output(name="request_id", datatype=BYTES, value=lambda response: response.request_id),
     )
 }
 OUTPUT_TENSORS = tuple(
@@ -108,14 +108,14 @@ def decode(body: bytes, header_length: str | None) -> Inference:
     return Inference(queries=queries, id=request_id or "", wanted=wanted, binary=binary)
 
 
-def encode(inference: Inference, answers: Sequence[RecommendResponse], model: str, digest: str) -> tuple[bytes, int | None]:
+def encode(inference: Inference, responses: Sequence[RecommendResponse], model: str, digest: str) -> tuple[bytes, int | None]:
     """The response body, and the size of its JSON part if binary data follow, else None."""
-    width = max(len(answer.items) for answer in answers)
+    width = max(len(response.items) for response in responses)
     tensors: list[Object] = []
     raw: list[bytes] = []
     for name in inference.wanted:
         output = OUTPUTS_BY_NAME[name]
-        shape, values = _column(output, answers, width)
+        shape, values = _column(output, responses, width)
         tensor: Object = {"name": name, "datatype": output.datatype, "shape": shape}
         if name in inference.binary:
             raw.append(_packed(output.datatype, values))
@@ -123,7 +123,7 @@ def encode(inference: Inference, answers: Sequence[RecommendResponse], model: st
         else:
             tensor["data"] = values
         tensors.append(tensor)
-    head = orjson.dumps({"model_name": model, "model_version": digest, "id": inference.id or answers[0].request_id, OUTPUTS: tensors})
+    head = orjson.dumps({"model_name": model, "model_version": digest, "id": inference.id or responses[0].request_id, OUTPUTS: tensors})
     return head + b"".join(raw), len(head) if raw else None
 
 
@@ -206,16 +206,16 @@ def _packed(datatype: str, values: Sequence[Any]) -> bytes:
     return np.asarray(values, dtype="<f4" if datatype == FP32 else INTEGERS[datatype]).tobytes()
 
 
-def _column(output: Output, answers: Sequence[RecommendResponse], width: int) -> tuple[list[int], list[Any]]:
+def _column(output: Output, responses: Sequence[RecommendResponse], width: int) -> tuple[list[int], list[Any]]:
     """An output tensor's shape and its values, row by row, padded to `width`."""
     value, pad_value = output.value, output.pad_value
     if pad_value is None:
-        return [len(answers)], [value(answer) for answer in answers]
+        return [len(responses)], [value(response) for response in responses]
     values: list[Any] = []
-    for answer in answers:
-        values += [value(item) for item in answer.items]
-        values += [pad_value] * (width - len(answer.items))
-    return [len(answers), width], values
+    for response in responses:
+        values += [value(item) for item in response.items]
+        values += [pad_value] * (width - len(response.items))
+    return [len(responses), width], values
 
 
 def _outputs(given: Any, *, all_binary: bool) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -34,12 +34,12 @@ class Metrics:
             registry=self.registry,
         )
         requests = Counter("lodestar_requests", "Requests, by route and status.", ("route", "status"), registry=self.registry)
-        answers = Counter("lodestar_answers", "Recommendation lists, by retriever.", ("retriever",), registry=self.registry)
+        responses = Counter("lodestar_responses", "Recommendation lists, by retriever.", ("retriever",), registry=self.registry)
         model_info = Gauge("lodestar_model_info", "1 for the bundle that is served.", ("digest", "arm"), registry=self.registry)
         model_info.labels(digest, arm).set(1)
         self._seconds = seconds.labels(model)
         # Finding a counter by its labels takes longer than counting.
-        self._requests, self._answers = cache(requests.labels), cache(answers.labels)
+        self._requests, self._responses = cache(requests.labels), cache(responses.labels)
         self.fallbacks = Counter("lodestar_feature_fallbacks", "Lists without features of the online store.", registry=self.registry)
         missing = "Lists without features, since the online store has no rows of the bundle's feature generation."
         self.generation_missing = Counter("lodestar_feature_generation_missing", missing, registry=self.registry)
@@ -73,9 +73,9 @@ class Metrics:
         """Observe the seconds from a validated request to its response in `request_predict_seconds`."""
         self._seconds.observe(seconds)
 
-    def answer(self, retriever: str) -> None:
-        """Count a recommendation list in `lodestar_answers`, by its retriever."""
-        self._answers(retriever).inc()
+    def response(self, retriever: str) -> None:
+        """Count a recommendation list in `lodestar_responses`, by its retriever."""
+        self._responses(retriever).inc()
 
     def page(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -16,7 +16,6 @@ from lodestar.schema import ranker_inputs
 from serving.feature_log import FeatureLogRow, RankerCounts, RecommendResponse
 from serving.features.feature_client import UNKNOWN_USER, Features, GenerationMissing, Histories, StoreUnavailable, UserHistory
 from serving.features.item_count_cache import ItemCountCache
-from serving.features.packed_reader import Numbers
 from serving.impressions import FileLog, ImpressionList, S3Log, feature_hash
 from serving.metrics import Metrics
 from serving.requests import RecommendRequest
@@ -86,24 +85,24 @@ class Predictor:
         except StoreUnavailable as error:
             self._store.begins(error)
 
-    async def answer(self, queries: Sequence[RecommendRequest]) -> list[RecommendResponse]:
+    async def recommend(self, queries: Sequence[RecommendRequest]) -> list[RecommendResponse]:
         """A recommendation list for each query, logged before it is returned.
 
         If the online store fails, lists fall back to the cold-start list, or without counts to the retrieval order.
         """
         started = time.perf_counter()
         histories = await self._histories(queries)
-        found = await self._run_ranking(len(queries), self._candidates, queries, histories)
-        counted: Sequence[RankerCounts | None] = [None] * len(queries)
-        if self.recommender.reranker is not None and any(len(one.history_rows) for one in found):
-            counted = await self._counted(queries, found)
-            found = await self._run_ranking(len(queries), self._rerank, found, counted)
-        lists = [self.recommender.to_recommendations(one, query.user) for query, one in zip(queries, found, strict=True)]
-        responses = [self._respond(query, history, items) for query, history, items in zip(queries, histories, lists, strict=True)]
+        candidates = await self._run_ranking(len(queries), self._candidates, queries, histories)
+        counts: Sequence[RankerCounts | None] = [None] * len(queries)
+        if self.recommender.reranker is not None and any(len(one.history_rows) for one in candidates):
+            counts = await self._read_counts(queries, candidates)
+            candidates = await self._run_ranking(len(queries), self._rerank, candidates, counts)
+        items = [self.recommender.to_recommendations(one, query.user) for query, one in zip(queries, candidates, strict=True)]
+        responses = list(map(self._respond, queries, histories, items))
         if self.feature_log is not None:
             generation = self.recommender.bundle.info.features
-            for response, history, one in zip(responses, histories, counted, strict=True):
-                self._write(self.feature_log, FeatureLogRow(answer=response, generation=generation, history=history, counted=one).row())
+            for response, history, one in zip(responses, histories, counts, strict=True):
+                self._write(self.feature_log, FeatureLogRow(response=response, generation=generation, history=history, counts=one).row())
         self.metrics.predicted(time.perf_counter() - started)
         return responses
 
@@ -127,11 +126,11 @@ class Predictor:
         self._store.ends()
         return histories
 
-    async def _run_ranking(self, num_queries: int, work: Callable[..., list[Candidates]], *given: Any) -> list[Candidates]:
+    async def _run_ranking(self, num_queries: int, work: Callable[..., list[Candidates]], *arguments: Any) -> list[Candidates]:
         """Run small batches inline and large ones in the thread pool."""
         if num_queries <= self.max_inline_requests:
-            return work(*given)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *given)
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
     def _candidates(self, queries: Sequence[RecommendRequest], histories: Histories) -> list[Candidates]:
         return [
@@ -139,10 +138,10 @@ class Predictor:
             for query, history in zip(queries, histories, strict=True)
         ]
 
-    async def _counted(self, queries: Sequence[RecommendRequest], found: list[Candidates]) -> Sequence[RankerCounts | None]:
+    async def _read_counts(self, queries: Sequence[RecommendRequest], candidates: list[Candidates]) -> Sequence[RankerCounts | None]:
         """Current counts of each user and of the candidates; None for unknown users, and for all if the store does not answer."""
         ids, size = self.recommender.bundle.items.ids, self.recommender.num_candidates
-        stale = self._items.stale(np.concatenate([one.rows[:size] for one in found]))
+        stale = self._items.stale(np.concatenate([one.rows[:size] for one in candidates]))
         try:
             of_users, of_items = await self.features.counts([query.user for query in queries], [ids[row] for row in stale.tolist()])
         except StoreUnavailable as error:
@@ -151,21 +150,24 @@ class Predictor:
             return [None] * len(queries)
         self._counts.ends()
         self._items.keep(stale, of_items)
-        return [self._counted_of(one, of_users.part(index)) if len(one.history_rows) else None for index, one in enumerate(found)]
+        counts: list[RankerCounts | None] = [None] * len(queries)
+        for index, rows in enumerate(one.rows[:size] for one in candidates):
+            if len(candidates[index].history_rows):
+                row_of = {ids[row]: position for position, row in enumerate(rows.tolist())} if self.feature_log is not None else {}
+                counts[index] = RankerCounts(of_users.part(index), row_of, self._items.of(rows))
+        return counts
 
-    def _counted_of(self, found: Candidates, of_user: Numbers) -> RankerCounts:
-        rows, ids = found.rows[: self.recommender.num_candidates], self.recommender.bundle.items.ids
-        position_of = {ids[row]: position for position, row in enumerate(rows.tolist())} if self.feature_log is not None else {}
-        return RankerCounts(of_user, position_of, self._items.of(rows))
-
-    def _rerank(self, found: list[Candidates], counted: Sequence[RankerCounts | None]) -> list[Candidates]:
+    def _rerank(self, candidates: list[Candidates], counts: Sequence[RankerCounts | None]) -> list[Candidates]:
         """Rerank each candidate list; those without counts keep the retrieval order."""
-        return [one if given is None else self.recommender.rerank(one, given.numbers()) for one, given in zip(found, counted, strict=True)]
+        return [
+            one if its_counts is None else self.recommender.rerank(one, its_counts.numbers())
+            for one, its_counts in zip(candidates, counts, strict=True)
+        ]
 
     def _respond(self, query: RecommendRequest, history: UserHistory, items: list[Recommendation]) -> RecommendResponse:
         retriever = items[0].retriever if items else POPULAR
         response = RecommendResponse(request_id=secrets.token_hex(16), user=query.user, retriever=retriever, items=items)
-        self.metrics.answer(retriever)
+        self.metrics.response(retriever)
         if self.log is not None:
             impressions = ImpressionList(
                 request_id=response.request_id,
@@ -197,7 +199,7 @@ def measure_inline_requests(recommender: Recommender) -> int:
     durations_s = []
     for _ in range(WARM_UP_REQUESTS):
         started = time.perf_counter()
-        found = recommender.candidates(history, WARM_UP_K)
-        recommender.to_recommendations(recommender.rerank(found, unknown[: len(found.rows)]))
+        candidates = recommender.candidates(history, WARM_UP_K)
+        recommender.to_recommendations(recommender.rerank(candidates, unknown[: len(candidates.rows)]))
         durations_s.append(time.perf_counter() - started)
     return int(INLINE_BUDGET_S / min(durations_s))  # the fastest run: slower ones are noise of the machine

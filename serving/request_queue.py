@@ -49,10 +49,10 @@ class RequestQueue:
         try:
             batch = decode(body) if len(body) <= SMALL_BODY_BYTES else None
             if batch is not None and _total_k(batch.queries) <= SMALL_TOTAL_K:
-                return encode(batch, await self._predictor.answer(batch.queries))
+                return encode(batch, await self._predictor.recommend(batch.queries))
             async with self._one_large(request):
                 batch = decode(body) if batch is None else batch
-                return encode(batch, await self._predictor.answer(batch.queries))
+                return encode(batch, await self._predictor.recommend(batch.queries))
         finally:
             self._num_concurrent -= 1
 

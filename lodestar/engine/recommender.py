@@ -96,30 +96,31 @@ class Recommender:
 
         `gaps_s` are the seconds since the previous item, one per id of the history, or empty.
         """
-        seen = self._rows(history)
-        encoded = self._with_time_gaps(history, gaps_s) if self.bundle.info.use_time_gaps and len(gaps_s) else seen
-        scores_N = self._personal_scores([encoded])[0] if len(seen) else self.bundle.popularity.copy()
-        scores_N[self._inactive] = scores_N[seen] = scores_N[self._rows(exclude)] = -np.inf
-        rows = top_k(scores_N, max(k, self.num_candidates) if len(seen) else k)
-        return Candidates(seen, rows, scores_N[rows], k)
+        history_rows = self._rows(history)
+        has_gaps = self.bundle.info.use_time_gaps and len(gaps_s)
+        packed = self._with_time_gaps(history, gaps_s) if has_gaps else history_rows
+        scores_N = self._personal_scores([packed])[0] if len(history_rows) else self.bundle.popularity.copy()
+        scores_N[self._inactive] = scores_N[history_rows] = scores_N[self._rows(exclude)] = -np.inf
+        rows = top_k(scores_N, max(k, self.num_candidates) if len(history_rows) else k)
+        return Candidates(history_rows, rows, scores_N[rows], k)
 
-    def rerank(self, found: Candidates, counts_CF: Floats) -> Candidates:
+    def rerank(self, candidates: Candidates, counts_CF: Floats) -> Candidates:
         """Candidates in the ranker's order, by count features [C, F] (`ranker_inputs.NAMES`) of the first C; others follow unchanged."""
-        if self.reranker is None or len(found.history_rows) == 0:
-            return found
+        if self.reranker is None or len(candidates.history_rows) == 0:
+            return candidates
         size = len(counts_CF)
-        scores = found.scores.copy()
-        scores[:size] += self.reranker.score(found.history_rows, found.rows[:size], counts_CF)
+        scores = candidates.scores.copy()
+        scores[:size] += self.reranker.score(candidates.history_rows, candidates.rows[:size], counts_CF)
         self._check(scores)
         order = np.concatenate([np.argsort(-scores[:size], kind="stable"), np.arange(size, len(scores))])
-        return found._replace(rows=found.rows[order], scores=scores[order])
+        return candidates._replace(rows=candidates.rows[order], scores=scores[order])
 
-    def to_recommendations(self, found: Candidates, user: str = "") -> list[Recommendation]:
+    def to_recommendations(self, candidates: Candidates, user: str = "") -> list[Recommendation]:
         """The first k candidates as recommendations, with predicted ratings if the bundle has a rating model."""
-        items, retriever, ratings = self.bundle.items, PERSONAL if len(found.history_rows) else POPULAR, self.bundle.ratings
-        rows = found.rows[: found.k]
+        items, retriever, ratings = self.bundle.items, PERSONAL if len(candidates.history_rows) else POPULAR, self.bundle.ratings
+        rows = candidates.rows[: candidates.k]
         rated = [None] * len(rows) if ratings is None else ratings.predict(user, rows).tolist()
-        ranked = zip(rows.tolist(), found.scores[: found.k].tolist(), rated, strict=True)
+        ranked = zip(rows.tolist(), candidates.scores[: candidates.k].tolist(), rated, strict=True)
         return [
             Recommendation(items.ids[row], items.titles[row], items.categories[row], score, position, retriever, rating)
             for position, (row, score, rating) in enumerate(ranked, start=1)

@@ -21,16 +21,16 @@ class Reranker:
         self._columns = [ranker_inputs.NAMES.index(name) for name in ranker.counts]
         self._uses_all_counts = ranker.counts == ranker_inputs.NAMES
 
-    def score(self, history: NDArray[np.signedinteger[Any]], candidates: NDArray[np.intp], counts_CF: Floats) -> Floats:
-        """Score offsets of the candidates (rows of the item table), [C].
+    def score(self, history_rows: NDArray[np.signedinteger[Any]], rows: NDArray[np.intp], counts_CF: Floats) -> Floats:
+        """Score offsets of the candidates, [C]; history and candidates are rows of the item table.
 
         The history is not empty, oldest first; `counts_CF` [C, F] are the features `ranker_inputs.NAMES`.
         """
-        recent = self.ranker.vectors[history[-self.ranker.max_length :]].astype(np.float32)
+        recent = self.ranker.vectors[history_rows[-self.ranker.max_length :]].astype(np.float32)
         inputs = {
             HISTORY: recent[None],
             MASK: np.ones((1, len(recent)), dtype=np.bool_),
-            CANDIDATES: self.ranker.vectors[candidates].astype(np.float32)[None],
+            CANDIDATES: self.ranker.vectors[rows].astype(np.float32)[None],
             COUNTS: (counts_CF if self._uses_all_counts else counts_CF[:, self._columns])[None],
         }
         found: Floats = self._session.run([SCORES], inputs)[0][0]

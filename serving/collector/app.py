@@ -64,7 +64,7 @@ class App:
             self._metrics.request(scope["path"] if handlers is not None else "none", reply.status)
             if self._origins and (origin := asgi.header(request, b"origin")) is not None:
                 reply = reply._replace(more_headers=[*reply.more_headers, *self._allowed(origin)])
-            await asgi.answer(send, reply)
+            await asgi.send_reply(send, reply)
 
     async def _reply(self, handlers: dict[str, Handler] | None, request: Request) -> Reply:
         try:

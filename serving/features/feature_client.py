@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
@@ -19,7 +19,7 @@ from lodestar.schema.packed import Layout, from_json, known_us, signature_of
 from lodestar.schema.ranker_inputs import ITEM_COUNTS, USER_COUNTS
 from lodestar.schema.store_keys import KEPT_S, generation_table, layouts_table, rows_key, rows_table
 from lodestar.schema.time_units import HOUR_S
-from serving.features.packed_reader import NoGeneration, Numbers, PackedView, decoded
+from serving.features.packed_reader import NoGeneration, Numbers, PackedView, decode_numbers
 from serving.features.redis import TIMEOUT_S, Redis, RedisAddress
 
 MAX_KEYS = 10_000  # per SELECT of SQLite
@@ -94,7 +94,7 @@ class NoFeatures:
 
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
         """NaN for every count, float64 [users, USER_COUNTS] and [items, ITEM_COUNTS]."""
-        return decoded({}, [None] * len(users), USER_COUNTS), decoded({}, [None] * len(items), ITEM_COUNTS)
+        return decode_numbers({}, [None] * len(users), USER_COUNTS), decode_numbers({}, [None] * len(items), ITEM_COUNTS)
 
     async def close(self) -> None:
         """Do nothing; there is no connection."""
@@ -187,18 +187,18 @@ class SqliteFeatures:
         layout = self._layout(database, row)
         if layout.is_expired(row, time.time_ns() // 1000):
             return UNKNOWN_USER
-        return _user_history([layout.value(row, name) for name in self._names], known_us(row))
+        return _user_history(layout, row, self._names)
 
     def _numbers(self, database: sqlite3.Connection, view: str, entities: Sequence[str], names: Sequence[str]) -> Numbers:
         """Counts of each entity, in the order of `entities`, which may contain duplicates."""
-        table, now_us, rows = rows_table(schema.FEAST_PROJECT, view), time.time_ns() // 1000, dict[bytes, bytes]()
+        table, now_us, row_of = rows_table(schema.FEAST_PROJECT, view), time.time_ns() // 1000, dict[bytes, bytes]()
         keys = [entity.encode() for entity in entities]
         for start in range(0, len(keys), MAX_KEYS):
             part = keys[start : start + MAX_KEYS]
-            rows |= database.execute(f'SELECT entity, row FROM "{table}" WHERE entity IN ({", ".join("?" * len(part))})', part)
-        held = [rows.get(key) for key in keys]
-        held = [None if row is None or self._layout(database, row).is_expired(row, now_us) else row for row in held]
-        return decoded(self._layouts, held, names)
+            row_of |= database.execute(f'SELECT entity, row FROM "{table}" WHERE entity IN ({", ".join("?" * len(part))})', part)
+        rows = [row_of.get(key) for key in keys]
+        rows = [None if row is None or self._layout(database, row).is_expired(row, now_us) else row for row in rows]
+        return decode_numbers(self._layouts, rows, names)
 
     def _layout(self, database: sqlite3.Connection, row: bytes) -> Layout:
         """The layout of a row; ValueError if the store does not have it."""
@@ -233,8 +233,8 @@ class RedisFeatures:
         if self._ttl_task is None and self._generation:
             self._ttl_task = asyncio.get_running_loop().create_task(self._extend_ttl())
         try:
-            found = await self._sequences.known(users, self._names)
-            return [UNKNOWN_USER if one is None else _user_history(*one) for one in found]
+            rows = await self._sequences.rows(users)
+            return [UNKNOWN_USER if row is None else _user_history(self._sequences.layout(row), row, self._names) for row in rows]
         except NoGeneration as error:
             raise GenerationMissing(str(error)) from error
         except (OSError, ValueError) as error:
@@ -283,7 +283,7 @@ def _generation_of(database: sqlite3.Connection) -> str:
     return str(found[0]) if found else ""
 
 
-def _user_history(values: Sequence[Any], known_us: int) -> UserHistory:
-    """A history from a row's items and, if requested, time gaps."""
-    items, *gaps_s = (tuple(value or ()) for value in values)
-    return UserHistory(items, known_us, *gaps_s)
+def _user_history(layout: Layout, row: bytes, names: Sequence[str]) -> UserHistory:
+    """A history from a row's features `names`: items and, if requested, time gaps."""
+    items, *gaps_s = (tuple(layout.value(row, name) or ()) for name in names)
+    return UserHistory(items, known_us(row), *gaps_s)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar import schema
-from lodestar.schema.packed import NULL_BITMAP_OFFSET, NUMBERS, SIGNATURE, Layout, from_json, known_us, signature_of
+from lodestar.schema.packed import NULL_BITMAP_OFFSET, NUMBERS, SIGNATURE, Layout, from_json, signature_of
 from lodestar.schema.store_keys import COMPLETE, STATE, layout_key, rows_key
 from serving.features.redis import Command, Redis
 
@@ -34,22 +34,20 @@ class PackedView:
 
     async def values(self, entities: Sequence[str], name: str) -> list[Any]:
         """One feature of each entity, None if it has no value."""
-        rows = await self._rows(entities)
-        return [None if row is None else self._layouts[signature_of(row)].value(row, name) for row in rows]
-
-    async def known(self, entities: Sequence[str], names: Sequence[str]) -> list[tuple[list[Any], int] | None]:
-        """Features of each entity, with the time (UTC µs) at which its row became known; None without a row."""
-        rows = await self._rows(entities)
-        return [None if row is None else (_values(self._layouts[signature_of(row)], row, names), known_us(row)) for row in rows]
+        return [None if row is None else self.layout(row).value(row, name) for row in await self.rows(entities)]
 
     async def numbers(self, entities: Sequence[str], names: Sequence[str]) -> "Numbers":
         """Numeric features of each entity, decoded together."""
-        return decoded(self._layouts, await self._rows(entities), names)
+        return decode_numbers(self._layouts, await self.rows(entities), names)
 
-    async def _rows(self, entities: Sequence[str]) -> list[Row]:
+    def layout(self, row: bytes) -> Layout:
+        """The layout of a row that was read."""
+        return self._layouts[signature_of(row)]
+
+    async def rows(self, entities: Sequence[str]) -> list[Row]:
         """The row of each entity, None if it is missing, past its TTL, or of an unknown layout."""
         fields = [entity.encode() for entity in entities]
-        rows = await self._got(
+        rows = await self._execute(
             ("HMGET", self._key, *fields, STATE), len(fields) + 1
         )  # in one command, so that rows and state are consistent
         if not (rows.pop() or b"").startswith(COMPLETE) and self._generation:
@@ -57,14 +55,14 @@ class PackedView:
         signatures = _signatures(rows)
         if unknown := signatures - self._layouts.keys():
             keys = [layout_key(schema.FEAST_PROJECT, self._view, one) for one in sorted(unknown)]
-            texts = await self._got(("MGET", *keys), len(keys))
+            texts = await self._execute(("MGET", *keys), len(keys))
             self._layouts |= {layout.signature: layout for layout in map(from_json, filter(None, texts))}
         if all(one in self._layouts and not self._layouts[one].ttl_us for one in signatures):
             return rows
         now_us = time.time_ns() // 1000
         return [None if row is None or self._is_expired(row, now_us) else row for row in rows]
 
-    async def _got(self, command: Command, count: int) -> list[Row]:
+    async def _execute(self, command: Command, count: int) -> list[Row]:
         (found,) = await self._redis.execute(command)
         if not isinstance(found, list) or len(found) != count:
             raise ValueError("the reply is not that of a Redis")
@@ -86,7 +84,7 @@ class Numbers(NamedTuple):
         return Numbers(self.values[row : row + 1], self.known_us[row : row + 1])
 
 
-def decoded(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequence[str]) -> Numbers:
+def decode_numbers(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequence[str]) -> Numbers:
     """Decode numeric features of packed rows, NaN without a row; ValueError if a row is truncated."""
     found = Numbers(np.full((len(rows), len(names)), np.nan), np.zeros(len(rows), dtype=np.int64))
     for signature in _signatures(rows):  # more than one while a view changes
@@ -95,10 +93,6 @@ def decoded(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequenc
             layouts[signature], [rows[index] or b"" for index in indices], tuple(names)
         )
     return found
-
-
-def _values(layout: Layout, row: bytes, names: Sequence[str]) -> list[Any]:
-    return [layout.value(row, name) for name in names]
 
 
 def _signatures(rows: Sequence[Row]) -> set[bytes]:

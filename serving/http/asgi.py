@@ -52,7 +52,7 @@ async def lifespan(receive: Receive, send: Send, opened: Callable[[], Awaitable[
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def answer(send: Send, reply: Reply) -> None:
+async def send_reply(send: Send, reply: Reply) -> None:
     """Send a reply as ASGI messages, its body as one message, with `content-length` and `cache-control: no-store`."""
     headers = [reply.content_type, (LENGTH, b"%d" % len(reply.body)), NO_STORE, *reply.more_headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -76,7 +76,7 @@ class Operators:
             reply = refusal(refused)._replace(more_headers=[allowed])
         else:
             reply = await handler(request)
-        await answer(send, reply)
+        await send_reply(send, reply)
 
 
 def health_handlers(load: Load) -> dict[str, Handler]:

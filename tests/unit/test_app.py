@@ -273,7 +273,7 @@ def test_metrics_count_and_never_name(served: Served) -> None:
     served.ask("GET", "/v1/recommend?user=a-very-secret-name&k=0")
     page = served.ask("GET", "/metrics").text
     assert 'lodestar_requests_total{route="/v1/recommend",status="200"} 1.0' in page
-    assert 'lodestar_answers_total{retriever="personal"} 1.0' in page
+    assert 'lodestar_responses_total{retriever="personal"} 1.0' in page
     assert "secret" not in page
     assert "u1" not in page
 

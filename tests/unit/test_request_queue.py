@@ -18,7 +18,7 @@ class Slow:
         self.asked: list[str] = []
         self.may = asyncio.Semaphore(0)
 
-    async def answer(self, asked: Sequence[RecommendRequest]) -> list[RecommendResponse]:
+    async def recommend(self, asked: Sequence[RecommendRequest]) -> list[RecommendResponse]:
         self.asked.append(asked[0].user)
         await self.may.acquire()
         return []
