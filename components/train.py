@@ -40,7 +40,6 @@ def train(
     """
     from components.execution.step import step
     from components.kubernetes.training_backend import train
-    from lodestar.recipes import overrides_text
 
     with step("train", inputs=(features,), outputs=(bundle,)):
-        train(features, bundle, (recipe, overrides_text(overrides), image), task_config)
+        train(features, bundle, recipe, overrides, image, task_config)

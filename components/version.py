@@ -28,6 +28,6 @@ def version(data: str, recipe: str, overrides: dict[str, Any], destination: str,
     from lodestar.data.version import data_version
 
     with step("version"):
-        checked = check_run(recipe=recipe, overrides=overrides, destination=destination, service=service)
+        loaded = check_run(recipe=recipe, overrides=overrides, destination=destination, service=service)
         check_rights(service)
-        return data_version(data, tuple(checked.train.addresses.values())), now()
+        return data_version(data, tuple(loaded.train.addresses.values())), now()

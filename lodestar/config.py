@@ -5,12 +5,13 @@ The text in an `Annotated` is the field's meaning in docs/reference/configuratio
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self, get_args
 
 from lodestar.schema import constraints
 from lodestar.schema.constraints import Bounds, require
-from lodestar.schema.json_overrides import parse_json, replace_section
+from lodestar.schema.json_overrides import parse_overrides, replace_section
 
 Split = Literal["leave_one_out", "time"]
 Loss = Literal["softmax", "sampled_softmax", "gbce", "bce", "bpr"]
@@ -243,16 +244,10 @@ class Recipe:
         return dataclasses.replace(self, name=f"{self.name}.{family}", model=model)
 
 
-def override(recipe: Recipe, overrides: str) -> Recipe:
-    """The recipe with values replaced by a JSON object such as `{"train": {"epochs": 3}}`; ConfigError E180 for an invalid one."""
-    changes = parse_overrides(overrides).items()
-    return dataclasses.replace(recipe, **{section: replace_section(recipe, section, values) for section, values in changes})
-
-
-def parse_overrides(text: str) -> dict[str, Any]:
-    """Parse overrides, a JSON object without duplicate keys (empty text: no overrides); ConfigError E180 for anything else."""
-    require(isinstance(changes := parse_json(text or "{}"), dict), "overrides must be a JSON object", changes)
-    return dict(changes)
+def override(recipe: Recipe, overrides: str | Mapping[str, Any]) -> Recipe:
+    """The recipe with values replaced by overrides such as `{"train": {"epochs": 3}}`; ConfigError E180 for invalid ones."""
+    sections = parse_overrides(overrides).items()
+    return dataclasses.replace(recipe, **{section: replace_section(recipe, section, values) for section, values in sections})
 
 
 def to_json(recipe: Recipe) -> str:
@@ -264,4 +259,4 @@ def from_json(text: str) -> Recipe:
     """Parse a recipe that `to_json` wrote; ConfigError E180 for unknown sections or fields."""
     values = json.loads(text)
     name = values.pop("name")
-    return override(Recipe(name=name), json.dumps(values))
+    return override(Recipe(name=name), values)

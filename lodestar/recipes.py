@@ -19,9 +19,9 @@ from lodestar.config import (
     TrainConfig,
     TrainedFamily,
     override,
-    parse_overrides,
 )
 from lodestar.errors import ConfigError, unknown_name
+from lodestar.schema.json_overrides import parse_overrides
 
 
 def sasrec() -> Recipe:
@@ -265,29 +265,15 @@ def get_recipe(name: str) -> Recipe:
 
 
 def load_recipe(name: str, overrides: str | Mapping[str, Any]) -> Recipe:
-    """The named recipe with overrides: JSON text, or a mapping as Kubeflow Pipelines passes it to a step (integers as floats)."""
-    return override(get_recipe(name), overrides_text(overrides))
+    """The named recipe with overrides, JSON text or a mapping; ConfigError E180 for an unknown recipe or an invalid override."""
+    return override(get_recipe(name), overrides)
 
 
-def merge_overrides(texts: Sequence[str]) -> str:
+def merge_overrides(all_overrides: Sequence[str]) -> str:
     """Merge several overrides into one JSON text, later values replacing earlier ones; ConfigError E180 for one that is no JSON object."""
     merged: dict[str, Any] = {}
-    for changes in map(parse_overrides, texts):
-        for section, values in changes.items():
+    for overrides in map(parse_overrides, all_overrides):
+        for section, values in overrides.items():
             previous = merged.get(section)
             merged[section] = {**previous, **values} if isinstance(previous, dict) and isinstance(values, dict) else values
     return json.dumps(merged)
-
-
-def overrides_text(overrides: str | Mapping[str, Any]) -> str:
-    """Overrides as JSON text, with integral floats written as integers."""
-    return overrides if isinstance(overrides, str) else json.dumps(_integral_floats_to_int(overrides), sort_keys=True)
-
-
-def _integral_floats_to_int(value: Any) -> Any:
-    """Replace integral floats by integers (3.0 by 3), at any depth."""
-    if isinstance(value, Mapping):
-        return {key: _integral_floats_to_int(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_integral_floats_to_int(entry) for entry in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

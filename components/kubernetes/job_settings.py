@@ -39,60 +39,60 @@ class TrainStepInputs:
     overrides: str
 
 
-def job_from_settings(settings: str, step: TrainStepInputs, task: "TaskConfig | None" = None) -> TrainingJob:
+def job_from_settings(settings: str, inputs: TrainStepInputs, task_config: "TaskConfig | None" = None) -> TrainingJob:
     """The training job of a step, from `settings` (a JSON object with keys of SETTINGS) and, with lower precedence, its task's settings.
 
     Its name is a hash of its inputs, so that a repeated step finds its own job; checkpoints are stored next to the features, so that they
     survive the job. The bundle is staged next to the step's output, which the Pipelines launcher writes. The number of workers defaults to
     the recipe's. Raises ConfigError for an unknown key, or for an address that pods on other machines cannot reach.
     """
-    overrides = _parse_settings(settings)
-    for address in (step.features, step.bundle):
+    cluster_settings = _parse_settings(settings)
+    for address in (inputs.features, inputs.bundle):
         if not is_remote(address):
             raise ConfigError(f"a training job reads and writes s3:// addresses, and {address} is not one: {REMEDY}")
-    bundle = ATTEMPT.sub("", step.bundle)
-    inputs = " ".join((step.features, step.features_digest, bundle, step.recipe, step.overrides))
-    digest = hashlib.sha256(inputs.encode()).hexdigest()[:10]
+    bundle = ATTEMPT.sub("", inputs.bundle)
+    hashed = " ".join((inputs.features, inputs.features_digest, bundle, inputs.recipe, inputs.overrides))
+    digest = hashlib.sha256(hashed.encode()).hexdigest()[:10]
     fields: dict[str, Any] = {
         "namespace": NAMESPACE,
-        "workers": load_recipe(step.recipe, step.overrides).train.workers,
-        **(_task_settings(task, overrides.keys()) if task is not None else {}),
-        **overrides,
+        "workers": load_recipe(inputs.recipe, inputs.overrides).train.workers,
+        **(_task_settings(task_config, cluster_settings.keys()) if task_config is not None else {}),
+        **cluster_settings,
     }
     return TrainingJob(
         name=f"train-{digest}",
-        image=step.image,
-        features=step.features,
-        features_digest=step.features_digest,
+        image=inputs.image,
+        features=inputs.features,
+        features_digest=inputs.features_digest,
         bundle=f"{bundle}.staging-{digest}",
         heartbeat=f"{bundle}.heartbeat-{digest}",
-        checkpoints=f"{step.features}.checkpoints",
-        recipe=step.recipe,
-        overrides=step.overrides,
+        checkpoints=f"{inputs.features}.checkpoints",
+        recipe=inputs.recipe,
+        overrides=inputs.overrides,
         **fields,
     )
 
 
-def _parse_settings(setting: str) -> dict[str, Any]:
+def _parse_settings(text: str) -> dict[str, Any]:
     try:
-        settings = json.loads(setting)
+        settings = json.loads(text)
     except json.JSONDecodeError as error:
         example = """LODESTAR_TRAINING='{"workers": 2, "gpus": 1}'"""
-        raise ConfigError(f"LODESTAR_TRAINING is `local`, empty, or a JSON object; {setting!r} is not: {error}. Write {example}") from error
+        raise ConfigError(f"LODESTAR_TRAINING is `local`, empty, or a JSON object; {text!r} is not: {error}. Write {example}") from error
     if not isinstance(settings, dict) or not settings.keys() <= SETTINGS.keys():
-        raise ConfigError(f"LODESTAR_TRAINING is a JSON object with any of {', '.join(SETTINGS)}; got {setting}")
+        raise ConfigError(f"LODESTAR_TRAINING is a JSON object with any of {', '.join(SETTINGS)}; got {text}")
     for key, value in settings.items():
         if type(value) is not SETTINGS[key]:
             raise ConfigError(f"{key} of LODESTAR_TRAINING takes {SETTINGS[key].__name__}, got {value!r}")
     return settings
 
 
-def _task_settings(task: "TaskConfig", overruled: Set[str]) -> dict[str, Any]:
+def _task_settings(task_config: "TaskConfig", overruled: Set[str]) -> dict[str, Any]:
     """Fields of TrainingJob from the task's settings; settings without a field are passed through in its placement.
 
     A resource in `overruled` (set by LODESTAR_TRAINING) ignores both request and limit of the task.
     """
-    resources = task.resources or {}
+    resources = task_config.resources or {}
     limits: Mapping[str, str] = {name: str(value) for name, value in (resources.get("limits") or {}).items()}
     requests: Mapping[str, str] = {name: str(value) for name, value in (resources.get("requests") or {}).items()}
     found: dict[str, Any] = {}
@@ -104,10 +104,10 @@ def _task_settings(task: "TaskConfig", overruled: Set[str]) -> dict[str, Any]:
         found |= {"accelerator": accelerators[0], "gpus": _parse_count(accelerators[0], limits[accelerators[0]])}
     known = {"memory", *accelerators} | ({"cpu"} if "cpu" in overruled else set())
     found["placement"] = Placement(
-        tolerations=tuple(task.tolerations or ()),
-        node_selector=task.node_selector or {},
-        affinity=task.affinity or {},
-        env=tuple(entry for entry in task.env or () if not _is_of_step(entry)),
+        tolerations=tuple(task_config.tolerations or ()),
+        node_selector=task_config.node_selector or {},
+        affinity=task_config.affinity or {},
+        env=tuple(entry for entry in task_config.env or () if not _is_of_step(entry)),
         limits={name: value for name, value in limits.items() if name not in known},
         requests={name: value for name, value in requests.items() if name not in known | {"cpu"}},
     )

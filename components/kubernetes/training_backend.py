@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.kubernetes.job_settings import REMEDY, TrainStepInputs, job_from_settings
 from components.kubernetes.launch import launch
@@ -19,6 +19,7 @@ from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
 from lodestar.progress import log_event
 from lodestar.recipes import load_recipe
+from lodestar.schema.json_overrides import overrides_text
 
 if TYPE_CHECKING:
     from kfp.dsl import Dataset, Model, TaskConfig
@@ -64,13 +65,14 @@ class TrainingEnvironment:
         return "{}" if is_cluster else ""
 
 
-def train(features: "Dataset", bundle: "Model", how: tuple[str, str, str], task: "TaskConfig | None") -> None:
-    """Train a bundle at the artifact's path, here or by a job; `how` is recipe, overrides and image.
+def train(
+    features: "Dataset", bundle: "Model", recipe: str, overrides: Mapping[str, Any], image: str, task_config: "TaskConfig | None"
+) -> None:
+    """Train a bundle at the artifact's path, here or by a job of pods of `image`.
 
     Raises EnvironmentFault E594 if a job ends without a bundle, E592 if a job could not reach the artifacts, and the errors of
     `components.kubernetes.launch.launch` and `lodestar.training.run.train`.
     """
-    recipe, overrides, image = how
     loaded, environment = load_recipe(recipe, overrides), TrainingEnvironment.from_environment(os.environ)
     settings = environment.job_settings(features.uri, bundle.uri)
     if not settings:
@@ -78,15 +80,15 @@ def train(features: "Dataset", bundle: "Model", how: tuple[str, str, str], task:
 
         train_in_process(Path(features.path), Path(bundle.path), loaded, environment.checkpoints)
         return
-    step = TrainStepInputs(
+    inputs = TrainStepInputs(
         image=image,
         features=features.uri,
         features_digest=storage.digest(Path(features.path)),
         bundle=bundle.uri,
         recipe=recipe,
-        overrides=overrides,
+        overrides=overrides_text(overrides),
     )
-    train_by_job(replace(job_from_settings(settings, step, task), step=environment.pod), Path(bundle.path))
+    train_by_job(replace(job_from_settings(settings, inputs, task_config), pod=environment.pod), Path(bundle.path))
 
 
 def train_by_job(job: TrainingJob, target: Path) -> None:

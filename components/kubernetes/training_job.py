@@ -94,7 +94,7 @@ class TrainingJob:
     accelerator: str = "nvidia.com/gpu"
     queue: str = ""
     placement: Placement = field(default_factory=Placement)
-    step: StepPod | None = None
+    pod: StepPod | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -113,7 +113,7 @@ def manifest(job: TrainingJob) -> Object:
     """The job's Kubernetes manifest, annotated with a digest of its spec, by which a repeated step recognises its own job."""
     spec = _pytorch_job(job) if job.kind == "PyTorchJob" else _train_job(job)
     labels = _labels() | ({"kueue.x-k8s.io/queue-name": job.queue} if job.queue else {})
-    owners = job.step.owns(job.namespace) if job.step is not None else []
+    owners = job.pod.owns(job.namespace) if job.pod is not None else []
     metadata: Object = {"name": job.name, "namespace": job.namespace, "labels": labels, "annotations": {SPEC: spec_digest(spec)}}
     metadata |= {"ownerReferences": owners} if owners else {}
     kind = KINDS[job.kind]

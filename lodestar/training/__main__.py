@@ -66,11 +66,9 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    return (
-        from_json(options.recipe_file.read_text())
-        if options.recipe_file
-        else load_recipe(options.recipe, merge_overrides(options.overrides))
-    )
+    if options.recipe_file:
+        return from_json(options.recipe_file.read_text())
+    return load_recipe(options.recipe, merge_overrides(options.overrides))
 
 
 if __name__ == "__main__":

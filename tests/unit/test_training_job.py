@@ -251,7 +251,7 @@ def test_no_override_reads_a_variable_of_the_workers(text: str) -> None:
 def test_a_job_belongs_to_the_pod_of_its_step_only_in_the_same_namespace() -> None:
     def owners(namespace: str, uid: str = "u-1") -> list[Object] | None:
         step = StepPod(name="run-train", uid=uid, namespace=namespace)
-        found: list[Object] | None = manifest(job(step=step))["metadata"].get("ownerReferences")
+        found: list[Object] | None = manifest(job(pod=step))["metadata"].get("ownerReferences")
         return found
 
     assert owners("here") == [{"apiVersion": "v1", "kind": "Pod", "name": "run-train", "uid": "u-1"}]
