@@ -189,23 +189,8 @@ def _closed_form(family: ClosedFormFamily, dim: int) -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     make.__name__: make
     for make in (
-        *(
-            sasrec,
-            shop,
-            tiny,
-            sasrec_text,
-            sasrec_ranker,
-            sasrec_ratings,
-            gsasrec,
-            bert4rec,
-            hstu,
-            hstu_timed,
-            gru,
-            lstm,
-            caser,
-            two_tower,
-            content,
-        ),
+        *(sasrec, shop, tiny, sasrec_text, sasrec_ranker, sasrec_ratings, gsasrec, bert4rec, hstu, hstu_timed),
+        *(gru, lstm, caser, two_tower, content),
         *(popularity, item_knn, item_knn_jaccard, item_knn_pearson, cooccurrence, ease, gf_cf, dan_ease, ials, blend),
     )
 }

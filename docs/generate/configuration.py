@@ -12,7 +12,7 @@ INTRODUCTION = """Every field of a recipe. `lodestar run --recipe NAME --overrid
 section and field, and so do `overrides` of a pipeline run; what a recipe itself replaces is in [recipes.md](recipes.md). A value of another
 type or outside its range, an unknown name, and fields that contradict each other are E180, before anything runs."""
 RANGES = """`[a, b]` includes both ends, `(a, b)` neither. Addresses of stores, passwords and ports are no configuration of a run: they are
-options and environment variables of the commands (`lodestar COMMAND --help`)."""
+options and environment variables of the commands in [commands.md](commands.md)."""
 TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 

@@ -8,7 +8,7 @@ from lodestar.data.contract.rules import FIRST_YEAR
 
 INTRODUCTION = """Every column and event type of the data contract. `lodestar data validate` checks files against it, and `lodestar data
 ingest`, `lodestar run --data` and `lodestar collect` accept what it describes. A file is CSV, JSON Lines or Parquet, named for its table
-(`events.csv`, or any files in a folder `events/`); one file alone holds events. A code such as E101 names an error."""
+(`events.csv`, or any files in a folder `events/`); one file alone holds events. A code such as E101 is one of [errors.md](errors.md)."""
 
 COLUMNS = """"Without it" says what an ingest does where a file has no such column, or a row no value: E101 refuses the file, `null` keeps
 the row, anything else is the value that the row gets. Bounds are inclusive (E102); a required value that cannot be read is a row error

@@ -54,7 +54,7 @@ def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
 def test_every_file_and_module_that_is_named_exists(name: str) -> None:
     content = re.sub(r"```.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)
     named = re.findall(rf"`((?:{'|'.join(PACKAGES)})[/.][\w/.\-]+)`", content)
-    assert [one for one in named if one not in NOT_FILES and not _exists(one)] == []
+    assert [one for one in named if one not in NOT_FILES and "NAME" not in one and not _exists(one)] == []
 
 
 def _exists(named: str) -> bool:
@@ -85,3 +85,36 @@ def test_the_index_of_decisions_names_each_with_its_title() -> None:
     found = dict(re.findall(r"^\| \[(.*)\]\((\d{4}-.*\.md)\) \|", (DECISIONS / "README.md").read_text(), flags=re.MULTILINE))
     titles = {file.read_text().splitlines()[0].removeprefix("# "): file.name for file in DECISIONS.glob("0*.md")}
     assert found == titles
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Documentation")[2].partition("\n## ")[0]
+    linked = set(re.findall(r"\]\(([^)]+)\)", section))
+    pages = {file for file in NAMES if re.fullmatch(r"docs/[\w-]+\.md|docs/\w+/README\.md|CONTRIBUTING\.md", file)}
+    assert linked == pages
+
+
+def _answers() -> list[tuple[str, str, str]]:
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("## Where is")[2]
+    return re.findall(r"^\| ([^|`]+)\? \| `([^`]+)` \| `(\w+)` \|$", section, flags=re.MULTILINE)
+
+
+def test_what_is_asked_for_most_has_an_answer() -> None:
+    asked = {question for question, _, _ in _answers()}
+    assert asked >= {
+        "the cold-start list",
+        "NDCG",
+        "the as-of join",
+        "what a recipe may override",
+        "a canary's weights",
+        "an error's text",
+        "a new feature",
+        "the HTTP routes",
+        "early stopping",
+        "the seeds of a run",
+    }
+
+
+@pytest.mark.parametrize(("file", "name"), [(file, name) for _, file, name in _answers()])
+def test_the_answer_is_where_it_is_said_to_be(file: str, name: str) -> None:
+    assert name in _defined(ROOT / file)
