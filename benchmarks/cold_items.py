@@ -1,6 +1,6 @@
-"""Items that nobody took yet, ranked by what is written of them: `two_tower` beside popularity by category, on any features.
+"""Items without interactions, ranked by their text: `two_tower` beside popularity by category, on any features.
 
-A tenth of the items lose all their events before anything is learnt. Each user who took one of them later is asked at that moment: the
+A tenth of the items lose all their events before training. Each user who interacts with one of them later is a query of that time: the
 items before it are the history, the cold items alone are ranked. Popularity by category ranks a cold item by how much of the history is
 of its category, equal ones at random.
 
@@ -46,28 +46,28 @@ class Question:
 
 
 def split(found: FeatureSet, cold: Rows) -> tuple[FeatureSet, list[Question]]:
-    """What may be learnt from, and each user's last step from known items to a cold one."""
-    taken, is_cold = found.interactions, np.zeros(len(found.items), dtype=bool)
+    """The training interactions, and each user's last step from known items to a cold one."""
+    interactions, is_cold = found.interactions, np.zeros(len(found.items), dtype=bool)
     is_cold[cold] = True
     questions = []
-    for history in taken.histories():
+    for history in interactions.histories():
         at = np.flatnonzero(is_cold[history])
         known = history[: at[-1]][~is_cold[history[: at[-1]]]] if len(at) else history[:0]
         if len(known):
             questions.append(Question(history=known, wanted=int(history[at[-1]])))
-    kept = ~is_cold[taken.item]
-    users, user = np.unique(taken.user[kept], return_inverse=True)
+    kept = ~is_cold[interactions.item]
+    users, user = np.unique(interactions.user[kept], return_inverse=True)
     warm = Interactions(
-        users=[taken.users[row] for row in users],
-        items=taken.items,
+        users=[interactions.users[row] for row in users],
+        items=interactions.items,
         user=user.astype(np.int32),
-        item=taken.item[kept],
-        time=taken.time[kept],
+        item=interactions.item[kept],
+        time=interactions.time[kept],
     )
     return replace(found, interactions=warm), questions
 
 
-def judged(scores_QC: NDArray[np.float64], cold: Rows, questions: list[Question]) -> tuple[float, float]:
+def hit_rate_and_ndcg(scores_QC: NDArray[np.float64], cold: Rows, questions: list[Question]) -> tuple[float, float]:
     """HR@10 and NDCG@10 among the cold items, ties against us."""
     own = np.searchsorted(cold, [question.wanted for question in questions])
     rank = (scores_QC >= scores_QC[np.arange(len(own)), own][:, None]).sum(axis=1) - 1
@@ -109,12 +109,12 @@ def compare(found: FeatureSet, options: argparse.Namespace) -> None:
         rng = np.random.default_rng(seed)
         cold = np.sort(rng.choice(len(found.items), int(SHARE * len(found.items)), replace=False)).astype(np.int32)
         warm, questions = split(found, cold)
-        print(f"seed {seed}: {len(questions):,} users, {len(cold):,} cold items, chance {CUTOFF / len(cold):.3f}")
+        print(f"seed {seed}: {len(questions):,} users, {len(cold):,} cold items, random {CUTOFF / len(cold):.3f}")
         for name, scores in {
             "popularity by category": by_category(found, cold, questions, rng),
             options.recipe: by_words(warm, cold, questions, options.recipe, train),
         }.items():
-            hits, gain = judged(scores, cold, questions)
+            hits, gain = hit_rate_and_ndcg(scores, cold, questions)
             print(f"  {name:24} HR@10 {hits:.4f}  NDCG@10 {gain:.4f}", flush=True)
 
 

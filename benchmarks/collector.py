@@ -2,7 +2,7 @@
 
 Both do the same work: the same rows are checked by the same rules of the contract, become JSON lines with ingested_at, and are on the
 disk before the answer; the peer writes them by our own journal, so that only the way from socket to line differs. Senders keep their
-connections, servers take turns, and medians of rounds are judged. CPU is that of all threads of the server's process.
+connections, servers take turns, and medians of rounds are compared. CPU is that of all threads of the server's process.
 
     python benchmarks/collector.py [--rounds N]     published: --rounds 11
 """
@@ -69,9 +69,9 @@ def a_round(server: Server, request: bytes, count: int) -> tuple[float, float]:
 
 def report(num_rows: int, num_events: int, measured: dict[str, list[tuple[float, float]]]) -> None:
     medians = {name: [statistics.median(column) for column in zip(*rounds, strict=True)] for name, rounds in measured.items()}
-    for name, (cpu_s, took_s) in medians.items():
+    for name, (cpu_s, elapsed_s) in medians.items():
         ratio = f"{medians[PEER][0] / cpu_s:4.1f} x less CPU than {PEER}" if name == OURS else ""
-        cost, rate = 1e6 * cpu_s / num_events, num_events / took_s
+        cost, rate = 1e6 * cpu_s / num_events, num_events / elapsed_s
         print(f"{num_rows:4d} events a request  {name:8s} {cost:7.1f} us CPU an event  {rate:8,.0f} events/s  {ratio}")
 
 
@@ -138,10 +138,10 @@ def event_as_pydantic() -> type:
 
     from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-    def not_in_future(moment: datetime) -> datetime:
-        if moment > datetime.now(UTC) + timedelta(minutes=5):
+    def not_in_future(timestamp: datetime) -> datetime:
+        if timestamp > datetime.now(UTC) + timedelta(minutes=5):
             raise ValueError("the time is in the future")
-        return moment
+        return timestamp
 
     identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
     text = Annotated[str, StringConstraints(max_length=8192)]

@@ -34,8 +34,8 @@ def ours(weight: Tensor) -> Step:
 
     def step(ids: Tensor, gradient: Tensor) -> None:
         named, place = torch.unique(ids, return_inverse=True)
-        lent = table.gather(named)
-        torch.nn.functional.embedding(place, lent).backward(gradient)  # type: ignore[no-untyped-call]
+        gathered = table.gather(named)
+        torch.nn.functional.embedding(place, gathered).backward(gradient)  # type: ignore[no-untyped-call]
         table.step(RATE)
 
     return step
@@ -61,7 +61,7 @@ def implementations(rows: int, most_dense: int) -> dict[str, Step]:
 
 
 def beside(rows: int, most_dense: int) -> dict[str, float]:
-    """Median CPU seconds of a step, the contestants taking turns."""
+    """Median CPU seconds of a step, the implementations taking turns."""
     return turns({name: (rows, step) for name, step in implementations(rows, most_dense).items()}, TURNS)
 
 
@@ -73,7 +73,7 @@ def alone(sizes: list[int]) -> dict[int, float]:
 
 def turns(made: dict[Name, tuple[int, Step]], count: int, between: Callable[[], object] = lambda: None) -> dict[Name, float]:
     rng = torch.Generator().manual_seed(0)
-    took: dict[Name, list[float]] = {name: [] for name in made}
+    elapsed: dict[Name, list[float]] = {name: [] for name in made}
     for turn in range(WARM_UP + count):
         share, gradient = torch.rand(IDS, generator=rng, dtype=torch.float64), torch.randn(IDS, DIM, generator=rng)
         for name, (rows, step) in made.items():
@@ -82,8 +82,8 @@ def turns(made: dict[Name, tuple[int, Step]], count: int, between: Callable[[], 
             started = time.process_time()
             step(ids, gradient)
             if turn >= WARM_UP:
-                took[name].append(time.process_time() - started)
-    return {name: median(times) for name, times in took.items()}
+                elapsed[name].append(time.process_time() - started)
+    return {name: median(times) for name, times in elapsed.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,10 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"CPU ms of a step of {IDS:,} ids x {DIM}, one thread, medians of {TURNS} turns; floor {floor_ms:.2f} ms at 10 GB/s")
     own_s = alone(options.rows)
     for rows in options.rows:
-        took = beside(rows, options.most_dense)
-        others = ", ".join(f"{name} {s * 1e3:.1f} ({s / took[OURS]:.1f}x)" for name, s in took.items() if name != OURS)
+        elapsed = beside(rows, options.most_dense)
+        others = ", ".join(f"{name} {s * 1e3:.1f} ({s / elapsed[OURS]:.1f}x)" for name, s in elapsed.items() if name != OURS)
         grown = f"alone {own_s[rows] * 1e3:.2f}, {own_s[rows] / own_s[options.rows[0]]:.2f}x of the smallest table"
-        print(f"{rows:>12,} rows: ours {took[OURS] * 1e3:.2f} ({grown}); {others}", flush=True)
+        print(f"{rows:>12,} rows: ours {elapsed[OURS] * 1e3:.2f} ({grown}); {others}", flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""From stored histories to the batches of one epoch: CPU per item to foretell and memory per interaction, at sizes a factor of ten apart.
+"""From stored histories to the batches of one epoch: CPU per target item and memory per interaction, at sizes a factor of ten apart.
 
 Ours, noise in the order included, beside the usual way: pandas' groups of users and torch's DataLoader, which pads a batch to its longest
 history. Each run is a process of its own, in turns; memory is what a run has for itself beyond its imports when all is laid out and when
@@ -69,14 +69,14 @@ def make(count: int, folder: Path) -> None:
     users, number = np.unique(user, return_inverse=True)
     time_us = np.cumsum(rng.choice([0, 60_000_000, 86_400_000_000], count))
     ids = [f"i{item}" for item in range(count // EVENTS_PER_ITEM)]
-    taken = Interactions(
+    interactions = Interactions(
         users=[f"u{name}" for name in users],
         items=ids,
         user=number.astype(np.int32),
         item=rng.integers(0, len(ids), count, dtype=np.int32),
         time=time_us,
     )
-    feature_set.save(taken, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(len(ids), dtype=np.bool_)), folder)
+    feature_set.save(interactions, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(len(ids), dtype=np.bool_)), folder)
 
 
 def measured(way: str, folder: Path) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def ours(folder: Path, *, warm: bool = False) -> tuple[int, int, int]:
 
     if warm:
         return 0, 0, 0
-    taken, rng = feature_set.load(folder).interactions, np.random.default_rng(0)
-    order = OrderJitter(taken.histories(), gap_classes(taken), 2.0, torch.device("cpu"))
+    interactions, rng = feature_set.load(folder).interactions, np.random.default_rng(0)
+    order = OrderJitter(interactions.histories(), gap_classes(interactions), 2.0, torch.device("cpu"))
     items, most = order.jittered(rng), anonymous()
     made, targets, places = bucket_batches(cut_windows(order.lengths, MAX_HISTORY, rng), PLACES, rng), 0, 0
     for pack in made:

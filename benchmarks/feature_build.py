@@ -1,6 +1,6 @@
 """A feature build beside DuckDB and polars used directly: sequences, eight windowed counts, and a point-in-time join of both views.
 
-All three read the same Parquet files and write Parquet files with the same rows, take turns in processes of their own, and are judged by
+All three read the same Parquet files and write Parquet files with the same rows, take turns in processes of their own, and are compared by
 the median of CPU time; so is the peak of memory. The floor is reading the log once: it is timed beside them, with pyarrow.
 Ours also checks that items are in the catalogue, keeps what is positive and heeds when an event became known, as every build does.
 
@@ -31,8 +31,7 @@ from lodestar import schema
 from lodestar.data.tables import tables
 from lodestar.features.asof import asof
 from lodestar.features.asof.history import FeatureSource
-from lodestar.features.batch import build, duckdb_views, windows
-from lodestar.features.batch import event_partitions as taken
+from lodestar.features.batch import build, duckdb_views, event_partitions, windows
 from lodestar.schema.time_units import HOUR_US
 
 SIZE, ROUNDS = 100_000, 3
@@ -83,15 +82,15 @@ def log(size: int, folder: Path) -> None:
         schema.INGESTED_AT: pa.array(times, STAMP),
     }
     events = pa.table({field.name: columns.get(field.name, pa.nulls(size, field.type)) for field in shape}, schema=shape)
-    moments, shape = pa.array(np.full(num_items, START_US), STAMP), tables.arrow_schema(schema.ITEMS)
-    about = {schema.ITEM_ID: names, schema.TITLE: names} | dict.fromkeys(("created_at", schema.UPDATED_AT, schema.INGESTED_AT), moments)
+    timestamps, shape = pa.array(np.full(num_items, START_US), STAMP), tables.arrow_schema(schema.ITEMS)
+    about = {schema.ITEM_ID: names, schema.TITLE: names} | dict.fromkeys(("created_at", schema.UPDATED_AT, schema.INGESTED_AT), timestamps)
     items = pa.table({field.name: about.get(field.name, pa.nulls(num_items, field.type)) for field in shape}, schema=shape)
     tables.write({"events": events, "items": items}, folder)
     asked = {
         "row": np.arange(num_asked),
         schema.USER_ID: pa.array(rng.integers(0, size // EVENTS_PER_USER, num_asked)).cast(pa.string()),
         schema.ITEM_ID: pa.array(rng.integers(0, num_items, num_asked)).cast(pa.string()),
-        "moment": pa.array(START_US + rng.integers(0, DAYS * 24 * HOUR_US, num_asked), STAMP),
+        "timestamp": pa.array(START_US + rng.integers(0, DAYS * 24 * HOUR_US, num_asked), STAMP),
     }
     pq.write_table(pa.table(asked), folder / f"{ASKED}.parquet")
 
@@ -132,10 +131,10 @@ def ours(folder: Path) -> Sequence[Part]:
             build.write_sequences(database, out / f"{SEQUENCES}.parquet")
             for view in views:
                 windows.count(database, view)
-                moment = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
-                names, number = taken.NAMES[view.entity], taken.NUMBERS[view.entity]
+                timestamp = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
+                names, number = event_partitions.NAMES[view.entity], event_partitions.NUMBERS[view.entity]
                 database.execute(f"""
-                    COPY (SELECT {view.entity}, {", ".join(COUNTS[view.entity])}, {moment}
+                    COPY (SELECT {view.entity}, {", ".join(COUNTS[view.entity])}, {timestamp}
                     FROM {view.name} JOIN {names} ON entity = {number})
                     TO '{out}/{view.name}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
 
@@ -152,7 +151,7 @@ def ours(folder: Path) -> Sequence[Part]:
             )
             for entity, view in VIEWS.items()
         ]
-        joined = asof.join(pq.read_table(folder / f"{ASKED}.parquet"), "moment", histories, only_known=False)
+        joined = asof.join(pq.read_table(folder / f"{ASKED}.parquet"), "timestamp", histories, only_known=False)
         pq.write_table(joined, out / f"{JOINED}.parquet", compression="zstd")
 
     return [("sequences and counts", history), ("join", join)]
@@ -178,7 +177,7 @@ def with_duckdb(folder: Path) -> Sequence[Part]:
         for entity, view in VIEWS.items():
             joins += f"""
                 ASOF LEFT JOIN read_parquet('{out}/{view}.parquet') AS {view}
-                ON asked.{entity} = {view}.{entity} AND asked.moment >= {view}.{schema.FEATURE_TIME}"""
+                ON asked.{entity} = {view}.{entity} AND asked.timestamp >= {view}.{schema.FEATURE_TIME}"""
             columns += "".join(f", {view}.{name}" for name in COUNTS[entity])
         save(f"SELECT {columns} FROM asked {joins}", JOINED)
 
@@ -189,13 +188,13 @@ def with_duckdb(folder: Path) -> Sequence[Part]:
 SEQUENCES_IN_SQL = f"""
     WITH firsts AS (
         SELECT {schema.USER_ID}, {schema.ITEM_ID}, arg_min({schema.EVENT_TYPE}, {schema.EVENT_TIME}) AS kind,
-            epoch_us(min({schema.EVENT_TIME})) AS moment FROM events GROUP BY ALL),
+            epoch_us(min({schema.EVENT_TIME})) AS time FROM events GROUP BY ALL),
     ranked AS (
-        SELECT *, coalesce(moment - lag(moment) OVER own, 0) / 1e6 AS gap,
-            row_number() OVER (PARTITION BY {schema.USER_ID} ORDER BY moment DESC) AS place
-        FROM firsts WINDOW own AS (PARTITION BY {schema.USER_ID} ORDER BY moment)),
+        SELECT *, coalesce(time - lag(time) OVER own, 0) / 1e6 AS gap,
+            row_number() OVER (PARTITION BY {schema.USER_ID} ORDER BY time DESC) AS place
+        FROM firsts WINDOW own AS (PARTITION BY {schema.USER_ID} ORDER BY time)),
     listed AS (
-        SELECT {schema.USER_ID}, list({{'item': {schema.ITEM_ID}, 'kind': kind, 'gap': gap::FLOAT}} ORDER BY moment) AS own
+        SELECT {schema.USER_ID}, list({{'item': {schema.ITEM_ID}, 'kind': kind, 'gap': gap::FLOAT}} ORDER BY time) AS own
         FROM ranked WHERE place <= {schema.MAX_HISTORY} GROUP BY {schema.USER_ID})
     SELECT {schema.USER_ID}, list_transform(own, one -> one.item) AS {schema.RECENT_ITEMS},
         list_transform(own, one -> one.kind) AS {schema.RECENT_TYPES}, list_transform(own, one -> one.gap) AS {schema.RECENT_GAPS_S}
@@ -208,15 +207,15 @@ def counts_in_sql(entity: str) -> str:
     counts = ", ".join(f"coalesce(sum(n) {over.format(hours=hours)}, 0)::INTEGER AS {name}" for name, hours in named(entity))
     shifts = ", ".join(f"({shift})" for shift in SHIFTS)
     return f"""
-        WITH taken AS (
+        WITH counted AS (
             SELECT {entity} AS entity, epoch_us({schema.EVENT_TIME}) // {HOUR_US} AS hour, count(*) AS n FROM events GROUP BY ALL),
-        moments AS (SELECT DISTINCT entity, hour + shift AS hour FROM taken, (VALUES {shifts}) AS shifts(shift)),
+        times AS (SELECT DISTINCT entity, hour + shift AS hour FROM counted, (VALUES {shifts}) AS shifts(shift)),
         timeline AS (
-            SELECT coalesce(taken.entity, moments.entity) AS entity, coalesce(taken.hour, moments.hour) AS hour,
-                coalesce(n, 0) AS n, moments.hour IS NOT NULL AS is_moment
-            FROM taken FULL JOIN moments ON taken.entity = moments.entity AND taken.hour = moments.hour)
+            SELECT coalesce(counted.entity, times.entity) AS entity, coalesce(counted.hour, times.hour) AS hour,
+                coalesce(n, 0) AS n, times.hour IS NOT NULL AS is_row
+            FROM counted FULL JOIN times ON counted.entity = times.entity AND counted.hour = times.hour)
         SELECT entity AS {entity}, {", ".join(COUNTS[entity])}, make_timestamptz(hour * {HOUR_US}) AS {schema.FEATURE_TIME}
-        FROM (SELECT entity, hour, is_moment, {counts} FROM timeline) WHERE is_moment"""
+        FROM (SELECT entity, hour, is_row, {counts} FROM timeline) WHERE is_row"""
 
 
 def with_polars(folder: Path) -> Sequence[Part]:
@@ -234,22 +233,22 @@ def with_polars(folder: Path) -> Sequence[Part]:
         lists.collect().write_parquet(out / f"{SEQUENCES}.parquet", compression="zstd")
         for entity, view in VIEWS.items():
             hour = (pl.col(time) // HOUR_US).alias("hour")
-            taken = events.group_by(pl.col(entity), hour).agg(pl.len().cast(pl.Int64).alias("n")).collect()
-            moments = pl.concat([taken.select(entity, pl.col("hour") + shift) for shift in SHIFTS]).unique()
-            timeline = taken.join(moments.with_columns(is_moment=True), on=[entity, "hour"], how="full", coalesce=True).sort(entity, "hour")
+            counted = events.group_by(pl.col(entity), hour).agg(pl.len().cast(pl.Int64).alias("n")).collect()
+            grid = pl.concat([counted.select(entity, pl.col("hour") + shift) for shift in SHIFTS]).unique()
+            timeline = counted.join(grid.with_columns(is_row=True), on=[entity, "hour"], how="full", coalesce=True).sort(entity, "hour")
             rolled = [
                 pl.col("n").rolling_sum_by("hour", f"{hours}i", closed="left").over(entity).fill_null(0).cast(pl.Int32).alias(name)
                 for name, hours in named(entity)
             ]
-            rows = timeline.with_columns(pl.col("n").fill_null(0)).with_columns(rolled).filter(pl.col("is_moment"))
-            moment = (pl.col("hour") * HOUR_US).cast(pl.Datetime("us", "UTC")).alias(schema.FEATURE_TIME)
-            rows.select(entity, *COUNTS[entity], moment).write_parquet(out / f"{view}.parquet", compression="zstd")
+            rows = timeline.with_columns(pl.col("n").fill_null(0)).with_columns(rolled).filter(pl.col("is_row"))
+            timestamp = (pl.col("hour") * HOUR_US).cast(pl.Datetime("us", "UTC")).alias(schema.FEATURE_TIME)
+            rows.select(entity, *COUNTS[entity], timestamp).write_parquet(out / f"{view}.parquet", compression="zstd")
 
     def join() -> None:
-        joined = pl.read_parquet(folder / f"{ASKED}.parquet").sort("moment")
+        joined = pl.read_parquet(folder / f"{ASKED}.parquet").sort("timestamp")
         for entity, view in VIEWS.items():
             rows = pl.read_parquet(out / f"{view}.parquet").sort(schema.FEATURE_TIME)
-            joined = joined.join_asof(rows, left_on="moment", right_on=schema.FEATURE_TIME, by=entity, check_sortedness=False)
+            joined = joined.join_asof(rows, left_on="timestamp", right_on=schema.FEATURE_TIME, by=entity, check_sortedness=False)
             joined = joined.drop(schema.FEATURE_TIME, strict=False)
         joined.write_parquet(out / f"{JOINED}.parquet", compression="zstd")
 

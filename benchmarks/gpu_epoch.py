@@ -1,6 +1,6 @@
 """One epoch of SASRec on a GPU beside RecTools' on the same one: the same sequences, width, layers, heads, length, dropout and rate.
 
-Ours foretells every place among all items, as exact as float32 on the matrix units by TF32, in bfloat16, and in bfloat16 compiled. Steps
+Ours predicts every position among all items, as exact as float32 on the matrix units by TF32, in bfloat16, and in bfloat16 compiled. Steps
 take as many places as 128 histories of full length. A figure is the median by the clock of epochs after the first three, in which kernels
 are chosen, compiled and recorded; of the peer it is the fastest epoch.
 
@@ -95,18 +95,20 @@ def main(arguments: list[str] | None = None) -> int:
 def compare(found: FeatureSet, peer: str | None) -> None:
     split = found.split(DataConfig())
     places = sum(max(0, len(items) - 1) for items in split.train)
-    took: dict[str, float] = {}
+    elapsed: dict[str, float] = {}
     print(f"{torch.cuda.get_device_name()}, {places:,} places, {len(found.items):,} items, width {SETTINGS['dim']}")
     for name, how in OURS.items():
-        took[name] = epoch_s(found, how)
-        share = floor_s(places, len(found.items)) / took[name]
-        print(f"  {name:26}{took[name] * 1e3:9.1f} ms an epoch  {places / took[name] / 1e6:6.2f} M places/s  {share:.0%} of the floor")
+        elapsed[name] = epoch_s(found, how)
+        share = floor_s(places, len(found.items)) / elapsed[name]
+        print(
+            f"  {name:26}{elapsed[name] * 1e3:9.1f} ms an epoch  {places / elapsed[name] / 1e6:6.2f} M places/s  {share:.0%} of the floor"
+        )
     if peer:
         with tempfile.TemporaryDirectory() as folder:
             save(split, Path(folder) / "sequences.npz")
             for loss in LOSSES:
                 seconds = theirs(peer, Path(folder) / "sequences.npz", loss)
-                ratios = ", ".join(f"{seconds / own:.1f}x {name}" for name, own in took.items())
+                ratios = ", ".join(f"{seconds / own:.1f}x {name}" for name, own in elapsed.items())
                 print(f"  {'RecTools, ' + loss:26}{seconds * 1e3:9.1f} ms an epoch: {ratios}")
 
 

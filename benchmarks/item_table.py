@@ -1,7 +1,7 @@
 """Scoring 100,000 x 64 items: CPU time of item tables as a share of torch's float32 product, on one thread.
 
 Peers: torch's float32 product, torch's dynamically quantised int8 layer, and onnxruntime's MatMulNBits, the fused int4 kernel on our own
-codes. All read the same vectors, take turns, and are judged by the median. The floor is reading the table's bytes once.
+codes. All read the same vectors, take turns, and are compared by the median. The floor is reading the table's bytes once.
 """
 
 import os

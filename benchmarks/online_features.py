@@ -1,7 +1,7 @@
 """An online read: 20 numbers of each of 100 users, from a Redis on this machine.
 
 Ours, `serving.features.packed_reader`, beside Feast's SDK over Feast's own Redis store, and Feast's SDK over ours. Each reads in a
-process of its own, in turns; judged by the median of the CPU time a call, of that process alone. All three give the same bits, which is
+process of its own, in turns; compared by the median of the CPU time a call, of that process alone. All three give the same bits, which is
 checked. The floor is the round trip itself: one HMGET of the same rows by the usual client, of which nothing is decoded.
 
     python benchmarks/online_features.py [--rounds N]     published: --rounds 5

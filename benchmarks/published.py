@@ -5,7 +5,7 @@
 FEATURES holds a folder for each set, as `lodestar features build` writes it: movielens-1m, amazon-beauty, amazon-sports and gowalla; a set
 that is not there is left out. Recipes are frozen, nothing learns from the last two items of a user, three seeds. What a run found is kept
 in benchmarks/results/ with its command, device and intervals, and is not made again. After so many minutes the run that is on its way is
-ended and not kept: a machine that is lent for ten minutes at a time is enough.
+ended and not kept: a machine that is free for ten minutes at a time is enough.
 """
 
 import os

@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py DATA/movielens-100k DATA/amazon-beauty --recipe sasrec --seeds 0 1 2 [--comparable] [--overrides JSON]
 
-A set is a folder that `lodestar run --data` takes; or one that `lodestar features build` wrote, of which a model is trained and judged
+A set is a folder that `lodestar run --data` takes; or one that `lodestar features build` wrote, of which a model is trained and evaluated
 without baselines, by torch, numpy, scipy and onnxruntime alone, as on a GPU machine that has nothing else. The last item of each user is
 the test, the one before it the validation item, all items are ranked, seen ones left out, ties count against us. By default the last
 training learns from the validation items as well; with --comparable it does not, which is what most published figures did. Figures are
@@ -81,7 +81,7 @@ def trained(features: Path, recipe: str, overrides: dict[str, Any], work: Path) 
     seconds = time.monotonic() - started
     found = feature_set.load(features)
     cases = found.split(chosen.data).test
-    with Progress("judge", len(cases)) as progress:
+    with Progress("evaluate", len(cases)) as progress:
         model = Recommender(bundles.load(bundle))
         ranking = rank_by(model, cases, 10, progress, reordered(model, found, cases))
     values = per_case(ranking, [10])

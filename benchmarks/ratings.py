@@ -3,7 +3,7 @@
     python benchmarks/ratings.py MOVIELENS-100K [--folds 1 2 3 4 5] [--seeds 0]
 
 The folder holds u.data, u.user, u.item and u1.test … u5.test; the rest of u.data is a fold's training part. Published on fold 1: .8889
-(GLocal-K, WWW 2021), .8855 (myFM with side information); mean of five: .8805 (myFM). Ours looks at the moment of the rating as well.
+(GLocal-K, WWW 2021), .8855 (myFM with side information); mean of five: .8805 (myFM). Ours uses the time of the rating as well.
 The interval is over users, from a thousand bootstrap samples.
 """
 

@@ -2,8 +2,8 @@
 
 Ours beside what a team writes with the usual parts: kserve's ModelServer, the same models in torch, and Feast's SDK over Feast's own Redis
 store, on the same Redis. Both give the same items in the same order, which is checked first. Requests go in turn over kept connections, the
-servers take turns, and medians of rounds are judged by the CPU time of all threads of the server's process. The models are untrained: how
-long they take does not depend on what they have learnt.
+servers take turns, and medians of rounds are compared by the CPU time of all threads of the server's process. The models are untrained: how
+long they take does not depend on what they have learned.
 
     python benchmarks/rerank_latency.py [--rounds N]     published: --rounds 9
 """
@@ -78,7 +78,7 @@ def report(measured: dict[str, Measured]) -> None:
     print(f"{NUM_ITEMS:,} items, histories of {HISTORY}, {CANDIDATES} candidates with {len(ranker_inputs.NAMES)} numbers each, k {K}")
     for name, found in measured.items():
         cpu_s, rate = median(found.cpu_s), median(found.rates)
-        p50, p99 = (1e3 * float(np.quantile(found.took_s, share)) for share in (0.5, 0.99))
+        p50, p99 = (1e3 * float(np.quantile(found.elapsed_s, share)) for share in (0.5, 0.99))
         ratio = f"{cpu_s / median(measured[OURS].cpu_s):5.1f} x ours"
         print(f"{name:24s} {1e6 * cpu_s:6.0f} us CPU  {rate:5.0f} req/s  p50 {p50:6.2f} ms  p99 {p99:6.2f} ms  {ratio}")
 
@@ -196,8 +196,10 @@ def serve_as_usual(own: int, port: int, folder: Path) -> None:
         mine = np.array([[known[name][0] for name in ranker_inputs.USER_COUNTS]], dtype=np.float32)
         theirs = np.array([counted[name] for name in ranker_inputs.ITEM_COUNTS], dtype=np.float32).T
         numbers = torch.from_numpy(ranker_inputs.pair_features(mine, theirs))[None]
-        worth = ranker.task_logits(rows[history[:, -RANK.max_length :]], mask[:, -RANK.max_length :], rows[chosen][None], numbers)[0, :, 0]
-        score, place = (best + worth).topk(k)
+        logits_C = ranker.task_logits(rows[history[:, -RANK.max_length :]], mask[:, -RANK.max_length :], rows[chosen][None], numbers)[
+            0, :, 0
+        ]
+        score, place = (best + logits_C).topk(k)
         found = zip(chosen[place].tolist(), score.tolist(), strict=True)
         return [
             {"position": position, "item_id": f"i{row}", "title": f"Item {row}", "category": "a", "score": score}

@@ -1,7 +1,7 @@
 """Answering over HTTP: CPU time of the server per request, ours as a share of kserve's own ModelServer.
 
 The peer gets everything that is not the server: the same bundle, engine and feature client over the same SQLite store, and no log of
-requests. Requests go in turn over kept connections, servers take turns, and medians of rounds are judged. A new user costs hardly any
+requests. Requests go in turn over kept connections, servers take turns, and medians of rounds are compared. A new user costs hardly any
 engine, so these rows tell the protocols apart; the others are whole answers. CPU is that of all threads of the server's process.
 
     python benchmarks/serving.py [--rounds N] [--starts N]     published: --rounds 15 --starts 3
@@ -54,18 +54,18 @@ class Measured:
 
     cpu_s: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    took_s: list[float] = field(default_factory=list)
+    elapsed_s: list[float] = field(default_factory=list)
 
     def round(self, server: Server, requests: Sequence[bytes]) -> None:
         """Requests in turn."""
-        took_s, cpu_s = [], server.cpu_s()
+        elapsed_s, cpu_s = [], server.cpu_s()
         for request in requests:
             start = time.perf_counter()
             server.ask(request)
-            took_s.append(time.perf_counter() - start)
+            elapsed_s.append(time.perf_counter() - start)
         self.cpu_s.append((server.cpu_s() - cpu_s) / len(requests))
-        self.rates.append(len(requests) / sum(took_s))
-        self.took_s += took_s
+        self.rates.append(len(requests) / sum(elapsed_s))
+        self.elapsed_s += elapsed_s
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def report(measured: dict[tuple[str, str], Measured], rounds: int) -> None:
     print(f"{NUM_ITEMS:,} items, histories of {HISTORY}, k {K}, {rounds} rounds of {REQUESTS} requests")
     for (kind, name), found in measured.items():
         cpu_s, rate = statistics.median(found.cpu_s), statistics.median(found.rates)
-        p50, p99 = (1e3 * float(np.quantile(found.took_s, share)) for share in (0.5, 0.99))
+        p50, p99 = (1e3 * float(np.quantile(found.elapsed_s, share)) for share in (0.5, 0.99))
         peer = measured.get((kind, PEER))
         ratio = f"{statistics.median(peer.cpu_s) / cpu_s:5.1f} x less CPU than {PEER}" if peer and name == OURS else ""
         print(f"{kind:14s} {name:7s} {1e6 * cpu_s:6.0f} us CPU  {rate:6.0f} req/s  p50 {p50:5.2f} ms  p99 {p99:5.2f} ms  {ratio}")
@@ -197,7 +197,7 @@ def serve_as_kserve(made: str, store: str, port: str) -> None:
 
 
 def make_bundle(folder: Path, ranker: Ranker | None = None) -> Path:
-    """An untrained model of two layers: how long it takes does not depend on what it has learnt."""
+    """An untrained model of two layers: how long it takes does not depend on what it has learned."""
     import torch
 
     from lodestar.models.encoders.next_item import NextItemModel

@@ -44,14 +44,14 @@ Step = Callable[[Tensor, Tensor], None]
 
 
 def ours(table: RowwiseAdagradTable, group: Group) -> Step:
-    """As `training.objective` and `training.optimiser` do it: all workers know the whole batch, and lend the same rows."""
+    """As `training.objective` and `training.optimiser` do it: all workers know the whole batch, and gather the same rows."""
 
     def step(ids_WI: Tensor, gradient_ID: Tensor) -> None:
         named = torch.unique(ids_WI)
-        lent = table.gather(named)
-        functional.embedding(torch.searchsorted(named, ids_WI[group.rank]), lent).backward(gradient_ID)  # type: ignore[no-untyped-call]
-        assert lent.grad is not None
-        lent.grad = group.sum(lent.grad) / group.size
+        gathered = table.gather(named)
+        functional.embedding(torch.searchsorted(named, ids_WI[group.rank]), gathered).backward(gradient_ID)  # type: ignore[no-untyped-call]
+        assert gathered.grad is not None
+        gathered.grad = group.sum(gathered.grad) / group.size
         table.step(RATE)
 
     return step
@@ -98,7 +98,7 @@ def work(rank: int, port: int, rows: int, folder: str) -> None:
     parts = {WHOLE: table.weight[first:stop], SHARDED: sharded.weight}
     if has_torchrec():
         steps[TORCHREC], parts[TORCHREC] = torchrecs(weight, group)
-    took: dict[str, list[float]] = {name: [] for name in steps}
+    elapsed: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(WARM_UP + TURNS):
         ids = torch.randint(0, rows, (WORKERS, IDS), generator=rng)
         gradients = torch.randn(WORKERS, IDS, DIM, generator=rng)
@@ -107,11 +107,11 @@ def work(rank: int, port: int, rows: int, folder: str) -> None:
             started = time.process_time()
             step(ids, gradients[rank])
             if turn >= WARM_UP:
-                took[name].append(time.process_time() - started)
+                elapsed[name].append(time.process_time() - started)
     for part in parts.values():
         torch.testing.assert_close(part, parts[SHARDED], rtol=1e-4, atol=1e-5)
     kept = {name: part.numel() + len(part) for name, part in parts.items()} | {WHOLE: rows * (DIM + 1)}
-    found: dict[str, Any] = {name: {"seconds": times, "mb": kept[name] * 4 / 1e6} for name, times in took.items()}
+    found: dict[str, Any] = {name: {"seconds": times, "mb": kept[name] * 4 / 1e6} for name, times in elapsed.items()}
     torch.save(found, Path(folder) / f"{rank}.pt")
     distributed.destroy_process_group()
 

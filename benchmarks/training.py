@@ -1,7 +1,7 @@
 """Training SASRec on a CPU beside RecTools' and RecBole's: the same sequences, width, layers, heads, length, dropout, rate; one thread.
 
-Each contestant learns from all but the last two items of a user and is judged on the second last: all items ranked, seen ones left out.
-Every few epochs it says how much CPU its training has taken and how good it is. Two figures come of it: CPU a place that was learnt from,
+Each implementation trains on all but the last two items of a user and is evaluated on the second last: a full ranking without seen items.
+Every few epochs it says how much CPU its training has used and how good it is. Two figures come of it: CPU a position that was trained on,
 and CPU until the NDCG@10 that both have reached. `recipe` is ours as it is run, with what counting knows to begin from.
 
     python benchmarks/training.py [FEATURES] [--peer PYTHON] [--recbole PYTHON] [--epochs N] [--every N]
@@ -58,7 +58,7 @@ GEMM_FLOPS = 3 * 2 * 12
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """After some epochs: CPU seconds of training, places learnt from, and NDCG@10."""
+    """After some epochs: CPU seconds of training, positions trained on, and NDCG@10."""
 
     cpu_s: float
     places: int
@@ -121,7 +121,7 @@ def until(points: list[Point], ndcg: float) -> float:
 
 
 def save(split: Split, file: Path) -> None:
-    """The sequences that are learnt from, and each user's item to foretell; only users who have one."""
+    """The training sequences, and each user's target item; only users who have one."""
     cases: EvalCases = split.validation
     sequences = [split.train[user] for user in cases.user]
     bounds = np.cumsum([0, *(len(items) for items in sequences)])
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
     parser.add_argument("--recbole", metavar="PYTHON", help="one that has recbole")
     parser.add_argument("--recbole-epochs", type=int, default=1, metavar="N", help="0 leaves it out (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=4, help="of each contestant (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=4, help="of each implementation (default: %(default)s)")
     parser.add_argument("--every", type=int, default=2, help="epochs between two measurements (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="with seeds 0, 1, … (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="make the environments of the peers that are not named")
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compare(features: Path, options: argparse.Namespace) -> dict[str, list[list[Point]]]:
-    """The points of each contestant's rounds."""
+    """The points of each implementation's rounds."""
     rectools = program(RECTOOLS, options.peer, is_made=options.install)
     recbole = program(RECBOLE, options.recbole, is_made=options.install) if options.recbole_epochs else []
     found: dict[str, list[list[Point]]] = {}

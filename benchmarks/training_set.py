@@ -1,7 +1,7 @@
 """A point-in-time training set through Feast's API: rows of 20 features, an hour late on average, and a tenth as many entity rows.
 
 Our offline store beside Feast's DuckDB and file (dask) stores: the same call on the same Parquet file, in processes of their own that take
-turns, from the call to the data frame; judged by the median of CPU time. A small join comes first, so that imports do not count.
+turns, from the call to the data frame; compared by the median of CPU time. A small join comes first, so that imports do not count.
 The rows must be equal; the file store loses some, which is said.
 
     python benchmarks/training_set.py [--rows N] [--rows-per-user N ...] [--rounds N]

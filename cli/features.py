@@ -113,13 +113,13 @@ def _leak_test(options: argparse.Namespace) -> int:
     from lodestar.data.ingest import ingest
     from lodestar.data.tables.tables import Tables
     from lodestar.errors import GateFailed
-    from lodestar.monitoring.leaks import find_leaks, sample_moments
+    from lodestar.monitoring.leaks import find_leaks, sample_cutoffs
 
     with workspace() as folder:
         tables = Tables(root=Path(folder) / "tables")
         ingest(options.data, tables.root, mapping=parse_mapping(options.map), quarantine=options.quarantine)
-        result = find_leaks(tables, sample_moments(tables, options.cutoffs, options.seed))
-    compared = f"{len(result.views)} views at {result.moments} cutoffs, {result.rows:,} rows"
+        result = find_leaks(tables, sample_cutoffs(tables, options.cutoffs, options.seed))
+    compared = f"{len(result.views)} views at {result.num_cutoffs} cutoffs, {result.rows:,} rows"
     if not result.leaks:
         sys.stdout.write(f"no leaks in {compared}\n")
         return 0

@@ -47,15 +47,15 @@ def table(of: schema.Table, **columns: list[Any]) -> pa.Table:
 def events(*rows: tuple[str, str, int], event_type: str = "view") -> pa.Table:
     """Events of (user, item, second)."""
     users, items, seconds = zip(*rows, strict=True) if rows else ((), (), ())
-    moments = [EPOCH_US + second * SECOND_US for second in seconds]
+    timestamps = [EPOCH_US + second * SECOND_US for second in seconds]
     return table(
         schema.EVENTS,
         event_id=[f"e{number}" for number in range(len(rows))],
         user_id=list(users),
         item_id=list(items),
         event_type=[event_type] * len(rows),
-        event_time=moments,
-        ingested_at=moments,
+        event_time=timestamps,
+        ingested_at=timestamps,
     )
 
 

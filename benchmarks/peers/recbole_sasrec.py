@@ -1,7 +1,7 @@
 """RecBole's SASRec on sequences in a file, an epoch after the other; run by a benchmark in an environment of its own.
 
 RecBole makes a sample of every beginning of a history, so an epoch of it learns as many places as one of ours. One JSON line per
-measurement on the output: CPU seconds of training so far, how many places were learnt from, NDCG@10.
+measurement on the output: CPU seconds of training so far, how many positions were trained on, NDCG@10.
 """
 
 import json
@@ -37,16 +37,16 @@ def main(file: str, loss: str, epochs: int, every: int, settings: str) -> None:
         config = Config(model="SASRec", dataset=NAME, config_dict=configured(folder, loss, given))
         init_seed(config["seed"], reproducibility=True)
         dataset = create_dataset(config)
-        lessons, _, _ = data_preparation(config, dataset)
-        model = SASRec(config, lessons.dataset)
+        train_data, _, _ = data_preparation(config, dataset)
+        model = SASRec(config, train_data.dataset)
         trainer = Trainer(config, model)
         spent = 0.0
         for epoch in range(1, epochs + 1):
             started = time.process_time()
-            trainer._train_epoch(lessons, epoch, show_progress=False)
+            trainer._train_epoch(train_data, epoch, show_progress=False)
             spent += time.process_time() - started
             if epoch % every == 0:
-                line = {"cpu_s": spent, "places": len(lessons.dataset) * epoch, "ndcg": judged(model, dataset, bounds, items, target)}
+                line = {"cpu_s": spent, "places": len(train_data.dataset) * epoch, "ndcg": evaluated(model, dataset, bounds, items, target)}
                 sys.stdout.write(json.dumps(line) + "\n")
                 sys.stdout.flush()
 
@@ -84,7 +84,7 @@ def write(folder: Path, bounds: np.ndarray, items: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def judged(model: SASRec, dataset: object, bounds: np.ndarray, items: np.ndarray, target: np.ndarray) -> float:
+def evaluated(model: SASRec, dataset: object, bounds: np.ndarray, items: np.ndarray, target: np.ndarray) -> float:
     """NDCG@10 of the next item, all items ranked, seen ones left out; an item that RecBole never saw is not found."""
     model.eval()
     length, known = model.max_seq_length, dataset.field2token_id["item_id"]  # type: ignore[attr-defined]

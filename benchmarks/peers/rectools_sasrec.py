@@ -1,7 +1,7 @@
 """RecTools' SASRec on sequences in a file, an epoch after the other; run by a benchmark in an environment of its own.
 
-One JSON line per measurement on the output: CPU seconds of training so far, how many places were learnt from, NDCG@10, and what the
-fastest epoch since the last measurement took by the clock, in seconds.
+One JSON line per measurement on the output: CPU seconds of training so far, how many positions were trained on, NDCG@10, and what the
+seconds of the fastest epoch since the last measurement, by the clock.
 """
 
 import json

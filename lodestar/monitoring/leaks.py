@@ -49,22 +49,22 @@ class LeakReport:
     """Result of a leakage check: the views, the number of cutoffs and of rows that were compared, and the leaks."""
 
     views: tuple[str, ...]
-    moments: int
+    num_cutoffs: int
     rows: int
     leaks: tuple[Leak, ...]
 
 
-def find_leaks(tables: Tables, moments_us: Sequence[int], views: Views | None = None) -> LeakReport:
+def find_leaks(tables: Tables, cutoffs_us: Sequence[int], views: Views | None = None) -> LeakReport:
     """Check views (default: the feature build's) for target leakage at each cutoff (UTC µs), for every entity with a row by then.
 
     A leak names the first feature of a row that differs.
     """
-    with connect(tables) as whole, Progress("check for leaks", len(moments_us)) as progress:
+    with connect(tables) as whole, Progress("check for leaks", len(cutoffs_us)) as progress:
         ours = views or _feature_views(whole)
         queries = ours(whole)
         leaks: list[Leak] = []
         rows = 0
-        for cutoff_us in moments_us:
+        for cutoff_us in cutoffs_us:
             with connect(tables, known_by_us=cutoff_us) as then:
                 known = ours(then)
                 for view, query in queries.items():
@@ -72,10 +72,10 @@ def find_leaks(tables: Tables, moments_us: Sequence[int], views: Views | None = 
                     rows += len(from_all)
                     leaks += _differences(view, cutoff_us, from_all, _as_of(then, known[view], cutoff_us))
             progress.advance(leaks=len(leaks))
-    return LeakReport(views=tuple(queries), moments=len(moments_us), rows=rows, leaks=tuple(leaks))
+    return LeakReport(views=tuple(queries), num_cutoffs=len(cutoffs_us), rows=rows, leaks=tuple(leaks))
 
 
-def sample_moments(tables: Tables, count: int, seed: int = 0) -> list[int]:
+def sample_cutoffs(tables: Tables, count: int, seed: int = 0) -> list[int]:
     """Sample at most `count` cutoffs (UTC µs), ascending: event and ingestion times, and 1 µs before and after each."""
     with connect(tables) as database:
         query = f"SELECT epoch_us({schema.EVENT_TIME}), epoch_us({schema.INGESTED_AT}) FROM positive"

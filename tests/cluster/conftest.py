@@ -142,7 +142,7 @@ def seen_jobs() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def backend(applied: None, prefix: str, seen_jobs: list[dict[str, Any]]) -> Iterator[Backend]:
-    """A Pipelines backend whose steps may do what manifests/overlays/pipelines says; it writes down what each run took."""
+    """A Pipelines backend whose steps may do what manifests/overlays/pipelines says; it writes down the inputs of each run."""
 
     def watch(task: str, _pod: str) -> None:
         if task == "train":
@@ -198,7 +198,7 @@ def job(stage: Stage, features: Path, prefix: str, images: dict[str, str]) -> Tr
 
 @pytest.fixture(scope="session")
 def features(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return objects.brought(stage.features, tmp_path_factory.mktemp("stage") / "features")
+    return objects.downloaded(stage.features, tmp_path_factory.mktemp("stage") / "features")
 
 
 @pytest.fixture(scope="session")

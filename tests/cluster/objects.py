@@ -47,7 +47,7 @@ def pipeline_settings() -> Object:
     return settings | {"data": {"LODESTAR_REDIS": f"redis.{TEST}:{REDIS_PORT}", "LODESTAR_TRAINING": json.dumps(training)}}
 
 
-def brought(address: str, target: Path) -> Path:
+def downloaded(address: str, target: Path) -> Path:
     """An artifact's files, which carry no mark."""
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     for entry in boto3.resource("s3").Bucket(bucket).objects.filter(Prefix=f"{prefix}/"):

@@ -69,7 +69,7 @@ def test_a_second_bundle_takes_a_tenth_and_the_first_takes_all_again(
     images: dict[str, str], served: str, prefix: str, first_run: RunResult, client: httpx.Client, tmp_path: Path
 ) -> None:
     """The second is what was trained: of the first's generation, and not compressed."""
-    trained = objects.brought(first_run.uri("train", "bundle"), tmp_path / "second")
+    trained = objects.downloaded(first_run.uri("train", "bundle"), tmp_path / "second")
     second = bundle.load(trained).digest
     assert second != served
     address = storage.upload(trained, f"{prefix}/second")

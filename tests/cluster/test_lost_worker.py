@@ -21,7 +21,7 @@ BEGUN_S = 300
 
 
 def test_a_job_that_lost_a_worker_ends_with_the_same_metric(prefix: str, job: TrainingJob, first_run: RunResult, tmp_path: Path) -> None:
-    first = objects.brought(first_run.uri("train", "bundle"), tmp_path / "first")
+    first = objects.downloaded(first_run.uri("train", "bundle"), tmp_path / "first")
     shaken = replace(job, name=f"{job.name}-shaken", bundle=f"{prefix}/bundles/shaken", checkpoints=f"{prefix}/shaken")
     followed = threading.Thread(target=launch, args=(shaken,))
     followed.start()

@@ -166,11 +166,11 @@ def test_steps_may_do_what_the_overlay_binds_and_say_what_is_missing_without_it(
             kubectl("apply", "-f", "-", content=thing)
         eventually(lambda: is_granted(service), 10, lambda: refusal(service))
         for _, resource, verb in RIGHTS:
-            taken = copy.deepcopy(role)
-            for rule in taken["rules"]:
+            reduced = copy.deepcopy(role)
+            for rule in reduced["rules"]:
                 kept = [one for one in rule["verbs"] if rule["resources"] != [resource] or one != verb]
                 rule["verbs"] = kept or ["deletecollection"]
-            kubectl("apply", "-f", "-", content=taken)
+            kubectl("apply", "-f", "-", content=reduced)
             eventually(partial(is_missing, service, verb, resource), 10, lambda: refusal(service))
         kubectl("apply", "-f", "-", content=role)
         eventually(lambda: is_granted(service), 10, lambda: refusal(service))

@@ -65,7 +65,7 @@ def test_what_is_set_on_the_task_reaches_the_workers_and_the_bundle_comes_back_w
         assert spec["containers"][0]["resources"]["limits"][GPU] == "1"
         assert (spec["nodeSelector"], spec["serviceAccountName"]) == ({POOL: "gpu"}, "trainer")
         assert TOLERATION in spec["tolerations"]
-    assert bundle.load(objects.brought(ended.bundle, tmp_path / "bundle")).info.recipe == "tiny"
+    assert bundle.load(objects.downloaded(ended.bundle, tmp_path / "bundle")).info.recipe == "tiny"
     assert storage.resolve(_option(made, "bundle")) == _option(made, "bundle")  # what was staged is gone
 
 

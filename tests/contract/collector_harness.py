@@ -1,4 +1,4 @@
-"""A collector as a process, and what it has brought to its landing."""
+"""A collector as a process, and what it has published to its landing."""
 
 import gzip
 import json

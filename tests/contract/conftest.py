@@ -136,7 +136,7 @@ def redis(start_redis: StartRedis) -> str:
 
 
 def publish(features: Path, *, in_redis: bool = False, started_us: int = 1) -> str:
-    """Write the training set, and bring online what counts now: beside the features, or to Redis; the generation."""
+    """Write the training set, and publish online what counts now: beside the features, or to Redis; the generation."""
     store.write_training_set(features)
     if in_redis:
         materialise.materialise_redis(features)

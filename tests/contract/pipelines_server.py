@@ -8,13 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MOST_CHARACTERS = 10_000
-MOMENT = "2026-01-02T03:04:05Z"
+TIMESTAMP = "2026-01-02T03:04:05Z"
 # As backend/src/apiserver/template/v2_template.go checks them: neither a text for an object nor an object for a text.
 TYPES: dict[str, type | tuple[type, ...]] = {"STRING": str, "BOOLEAN": bool, "STRUCT": dict, "LIST": list, "NUMBER_INTEGER": (int, float)}
 
 
 class PipelinesServer(ThreadingHTTPServer):
-    """`submitted` holds the bodies that it took: of runs, and of recurring runs."""
+    """`submitted` holds the bodies that it accepted: of runs, and of recurring runs."""
 
     daemon_threads = True
 
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "experiments":
             self._answer(200, {"experiments": self.server.experiments})
         elif kind.startswith("runs/"):
-            self._answer(200, {"run_id": kind.removeprefix("runs/"), "display_name": "a run", "state": "PENDING", "created_at": MOMENT})
+            self._answer(200, {"run_id": kind.removeprefix("runs/"), "display_name": "a run", "state": "PENDING", "created_at": TIMESTAMP})
         else:
             self._answer(200, {"multi_user": False})
 
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.server.submitted.append(body)
         name = "run_id" if kind == "runs" else "recurring_run_id"
-        self._answer(200, {name: f"{kind}-{len(self.server.submitted)}", "display_name": body["display_name"], "created_at": MOMENT})
+        self._answer(200, {name: f"{kind}-{len(self.server.submitted)}", "display_name": body["display_name"], "created_at": TIMESTAMP})
 
     def _answer(self, status: int, content: object) -> None:
         sent = json.dumps(content).encode()

@@ -113,7 +113,7 @@ def test_a_run_whose_service_could_not_take_a_canary_ends_with_its_first_step(
     check_rights(f"{SERVING}/recommend")
 
 
-def test_nothing_is_published_where_a_right_is_taken_away_meanwhile(server: Server, bucket: str, tmp_path: Path) -> None:
+def test_nothing_is_published_where_a_right_is_revoked_meanwhile(server: Server, bucket: str, tmp_path: Path) -> None:
     server.serve(OLD)
     server.denied = {(SERVING, "serving.kserve.io", "inferenceservices", "create")}
     made = Model(uri=str(small_bundle(tmp_path / "bundle")))

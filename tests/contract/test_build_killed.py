@@ -26,7 +26,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(root.iterdir())
 
 
-def test_a_build_that_is_killed_at_any_moment_leaves_the_features_that_were_there(logs: list[Path], tmp_path: Path) -> None:
+def test_a_build_that_is_killed_at_any_time_leaves_the_features_that_were_there(logs: list[Path], tmp_path: Path) -> None:
     target, unbroken = tmp_path / "ours" / "features", tmp_path / "unbroken"
     build_features(logs[0], target, RECIPE)
     old = storage.digest(target)

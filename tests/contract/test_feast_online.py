@@ -111,10 +111,10 @@ def test_of_equal_times_what_became_known_last_stays(opened: FeatureStore) -> No
 def test_what_is_too_old_is_null_online_where_it_is_null_offline(opened: FeatureStore) -> None:
     now = datetime.now(UTC)
     write(opened, schema.USER_ACTIVITY_VIEW, rows(FEATURE, ("fresh", DAY, DAY, 1), ("old", DAY, DAY, 1)))
-    moments = {"fresh": now, "edge": now - TTL + timedelta(minutes=1), "old": now - TTL - timedelta(seconds=1), "older": DAY}
-    write(opened, FADING, rows("mood", *((user, moment, moment, 7) for user, moment in moments.items())))
+    timestamps = {"fresh": now, "edge": now - TTL + timedelta(minutes=1), "old": now - TTL - timedelta(seconds=1), "older": DAY}
+    write(opened, FADING, rows("mood", *((user, timestamp, timestamp, 7) for user, timestamp in timestamps.items())))
     opened.materialize(after(days=-1), now + timedelta(seconds=1))
-    users = [*moments, "nobody"]
+    users = [*timestamps, "nobody"]
     asked = pd.DataFrame({schema.USER_ID: users, schema.FEATURE_TIME: pd.to_datetime([now] * len(users))})
     service = opened.get_feature_service("both")
     offline = opened.get_historical_features(entity_df=asked, features=service, filter_by_created_timestamp=True).to_df()

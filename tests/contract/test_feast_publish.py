@@ -78,7 +78,7 @@ def read(folder: Path) -> Histories:
         uvloop.run(client.close())
 
 
-def test_a_release_that_is_killed_at_any_moment_is_never_read_by_half(
+def test_a_release_that_is_killed_at_any_time_is_never_read_by_half(
     before: tuple[Path, Path], after: tuple[Path, Path], tmp_path: Path
 ) -> None:
     whole, halfway = tmp_path / "whole", tmp_path / "halfway"

@@ -76,10 +76,10 @@ def test_the_join_equals_an_independent_as_of_join_of_what_was_known(features: P
 
 
 def _known(activity: pd.DataFrame, row: dict[Any, Any]) -> float:
-    """The newest row of the user whose time and knowing both lie before the moment."""
-    moment = row[schema.FEATURE_TIME]
+    """The newest row of the user whose time and knowing both lie before the time."""
+    timestamp = row[schema.FEATURE_TIME]
     own = activity[activity[schema.USER_ID] == row[schema.USER_ID]]
-    own = own[(own[schema.FEATURE_TIME] <= moment) & (own[schema.KNOWN_TIME] <= moment)]
+    own = own[(own[schema.FEATURE_TIME] <= timestamp) & (own[schema.KNOWN_TIME] <= timestamp)]
     return float(own.sort_values(schema.FEATURE_TIME)["events_1d"].iloc[-1]) if len(own) else 0.0  # the declared default
 
 

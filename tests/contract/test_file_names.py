@@ -1,4 +1,4 @@
-"""What a bucket calls its files never leads out of the folder that they are brought to, and no two become one."""
+"""What a bucket calls its files never leads out of the folder that they are downloaded to, and no two become one."""
 
 import hashlib
 from pathlib import Path

@@ -78,7 +78,7 @@ def test_two_generations_are_read_side_by_side_and_rows_that_arrive_late_are_in_
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_in_whatever_order_rows_arrive_the_next_run_brings_them(
+def test_in_whatever_order_rows_arrive_the_next_run_publishes_them(
     order: tuple[int, int], before: Made, after: Made, redis: Any, port: int, destination: str
 ) -> None:
     runs = [before, after]
@@ -267,7 +267,7 @@ def test_a_redis_without_memory_stops_the_release(before: Made, redis: Any, dest
         redis.config_set("maxmemory", "0")
 
 
-def test_a_fill_that_fails_half_way_takes_back_what_it_brought(
+def test_a_fill_that_fails_half_way_removes_what_it_wrote(
     before: Made, redis: Any, port: int, destination: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, written = PackedRedisOnlineStore.write_rows, list[str]()

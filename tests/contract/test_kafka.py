@@ -37,7 +37,7 @@ kafka.KafkaConsumer._commit = dying
 
 
 def jars() -> None:
-    """Bring the broker's jars, once for all runs on this machine; skip where they cannot be had."""
+    """Download the broker's jars, once for all runs on this machine; skip where they cannot be had."""
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
@@ -48,7 +48,7 @@ def jars() -> None:
     command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={work}", "-DincludeScope=runtime"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"Maven does not bring Kafka: {done.stdout[-300:]}")
+        pytest.skip(f"Maven does not download Kafka: {done.stdout[-300:]}")
     work.rename(JARS)
 
 

@@ -38,7 +38,7 @@ def test_a_role_installs_all_that_it_asks_for(role: str) -> None:
 
 
 def test_what_is_installed_is_part_of_every_images_tag() -> None:
-    """Which is a hash of the packages: new requirements under an old tag would bring a cache's old answers."""
+    """Which is a hash of the packages: new requirements under an old tag would hit a cache's old results."""
     content = b"".join(file.read_bytes() for file in sorted((ROOT / "requirements").glob("*.txt")))
     assert hashlib.sha256(content).hexdigest() == REQUIREMENTS_HASH, "type `make lock`"
 

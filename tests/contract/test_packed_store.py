@@ -111,8 +111,8 @@ def test_values_of_every_type_are_what_feast_reads(opened: Opened) -> None:
     assert np.isnan(numbers[:, len(NUMBERS) :]).all()
 
 
-MOMENT = some.integers(0, 3)
-WRITES = some.lists(some.lists(some.tuples(some.sampled_from("ab"), MOMENT, MOMENT), min_size=1, max_size=4), min_size=1, max_size=6)
+TIMESTAMP = some.integers(0, 3)
+WRITES = some.lists(some.lists(some.tuples(some.sampled_from("ab"), TIMESTAMP, TIMESTAMP), min_size=1, max_size=4), min_size=1, max_size=6)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

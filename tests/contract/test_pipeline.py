@@ -103,7 +103,7 @@ def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: task for dag in dags for name, task in dag["tasks"].items() if name in ROLES}
 
 
-def test_what_asks_for_the_moment_or_changes_the_world_is_never_cached(spec: dict[str, Any]) -> None:
+def test_what_depends_on_the_time_or_changes_the_world_is_never_cached(spec: dict[str, Any]) -> None:
     cached = {name for name, task in tasks(spec).items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(ROLES) - NEVER_CACHED
 
@@ -126,9 +126,9 @@ def test_no_cached_step_sees_when_the_run_began(spec: dict[str, Any]) -> None:
     assert not from_artifacts & NEVER_CACHED
 
 
-def test_the_bundle_that_is_judged_is_the_one_that_goes_out(spec: dict[str, Any]) -> None:
-    judged = spec["root"]["dag"]["tasks"]["evaluate"]["inputs"]["artifacts"]
-    sources = {name: source["taskOutputArtifact"] for name, source in judged.items()}
+def test_the_bundle_that_is_evaluated_is_the_one_that_goes_out(spec: dict[str, Any]) -> None:
+    evaluated = spec["root"]["dag"]["tasks"]["evaluate"]["inputs"]["artifacts"]
+    sources = {name: source["taskOutputArtifact"] for name, source in evaluated.items()}
     assert sources["bundle"] == {"outputArtifactKey": "compressed", "producerTask": "compress"}
     assert sources["uncompressed"] == {"outputArtifactKey": "bundle", "producerTask": "train"}
     condition = next(task for task in spec["root"]["dag"]["tasks"].values() if "triggerPolicy" in task)
@@ -152,7 +152,7 @@ def test_a_step_of_large_data_is_given_more_memory(tmp_path: Path) -> None:
     given = executors["exec-evaluate"]["container"]["resources"]
     assert (given["resourceMemoryRequest"], given["resourceMemoryLimit"]) == ("64Gi", "64Gi")
     assert executors["exec-compress"]["container"]["resources"]["resourceMemoryLimit"] == RESOURCES["compress"].most_memory
-    for wrong in ("evaluate=lots", "evaluate=0Gi", "judge=1Gi", "evaluate"):
+    for wrong in ("evaluate=lots", "evaluate=0Gi", "score=1Gi", "evaluate"):
         assert main(["compile", "--memory", wrong, "--output", str(tmp_path / "wrong.yaml")]) == 2
     assert not (tmp_path / "wrong.yaml").exists()
 

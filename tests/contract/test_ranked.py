@@ -1,4 +1,4 @@
-"""A ranker from the log to the answer: what it is taught, judged and asked with is the same, and it finds what no history tells."""
+"""A ranker from the log to the answer: what it is trained, evaluated and served with is the same, and it finds what no history has."""
 
 import copy
 import json
@@ -59,7 +59,7 @@ def chosen() -> Recipe:
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Each day has items of its own that most take; a few are taken on any day. The log ends now."""
+    """Each day has items of its own that most users choose, and a few that they choose on any day. The log ends now."""
     rng = np.random.default_rng(0)
     last = int(time.time()) - EPOCH_US // SECOND_US
     of_day = rng.permutation(ITEMS)[: DAYS * HOT_A_DAY].reshape(DAYS, HOT_A_DAY)
@@ -85,11 +85,11 @@ def now(count: int) -> NDArray[np.int64]:
     return np.full(count, time.time_ns() // 1000, dtype=np.int64)
 
 
-def test_what_is_asked_with_is_what_was_learnt_from(features: Path) -> None:
+def test_serving_inputs_are_training_inputs(features: Path) -> None:
     joined = pd.read_parquet(features / TRAINING_SET)
-    moments = to_microseconds(pq.read_table(features / TRAINING_SET)[schema.FEATURE_TIME])
-    of_user = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, joined[schema.USER_ID].tolist(), moments)
-    of_item = historical_counts.counts(features, schema.ITEM_STATS_VIEW, joined[schema.ITEM_ID].tolist(), moments)
+    timestamps = to_microseconds(pq.read_table(features / TRAINING_SET)[schema.FEATURE_TIME])
+    of_user = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, joined[schema.USER_ID].tolist(), timestamps)
+    of_item = historical_counts.counts(features, schema.ITEM_STATS_VIEW, joined[schema.ITEM_ID].tolist(), timestamps)
     np.testing.assert_array_equal(ranker_inputs.pair_features(of_user, of_item), joined[list(ranker_inputs.NAMES)].to_numpy())
     assert len(np.unique(joined[ranker_inputs.RECENCY_COUNTS])) > 10
 
@@ -132,18 +132,18 @@ def test_a_training_set_that_teaches_nothing_is_refused_before_anything_is_train
 def test_it_finds_what_is_hot_of_late(features: Path, made: Path) -> None:
     loaded, found = bundle.load(made), features_store.load(features)
     assert loaded.ranker is not None
-    judge = Evaluator(found, loaded, loaded, chosen())
+    evaluator = Evaluator(found, loaded, loaded, chosen())
     with Progress("", 1) as progress:
-        plain = rank(Recommender(loaded).scores, judge.split.test, ITEMS, 10, progress)
-    assert ndcg(judge.rankings[MODEL], 10).mean() > 1.1 * ndcg(plain, 10).mean()
+        plain = rank(Recommender(loaded).scores, evaluator.split.test, ITEMS, 10, progress)
+    assert ndcg(evaluator.rankings[MODEL], 10).mean() > 1.1 * ndcg(plain, 10).mean()
 
 
-@pytest.mark.parametrize("is_one_moment", [True, False])
-def test_a_case_is_ordered_by_what_was_known_at_its_moment(is_one_moment: bool, features: Path, made: Path) -> None:
+@pytest.mark.parametrize("is_one_cutoff", [True, False])
+def test_a_case_is_ordered_by_what_was_known_at_its_cutoff(is_one_cutoff: bool, features: Path, made: Path) -> None:
     model, found = Recommender(bundle.load(made)), features_store.load(features)
     cases = found.split(chosen().data).test
-    moment = np.full(len(cases), cases.cutoff_us.min(), dtype=np.int64) if is_one_moment else cases.cutoff_us
-    cases = replace(cases, cutoff_us=moment)
+    timestamp = np.full(len(cases), cases.cutoff_us.min(), dtype=np.int64) if is_one_cutoff else cases.cutoff_us
+    cases = replace(cases, cutoff_us=timestamp)
     scores = metrics.mask_seen(model.scores(cases.history), cases.history)
     ordered, reorder = scores.copy(), reordering(model, found, cases)
     assert reorder is not None
@@ -153,10 +153,10 @@ def test_a_case_is_ordered_by_what_was_known_at_its_moment(is_one_moment: bool, 
         retrieved = model.candidates([found.items.ids[row] for row in history], ITEMS)
         rows = retrieved.rows[:CANDIDATES]
         of_item = historical_counts.counts(
-            features, schema.ITEM_STATS_VIEW, [found.items.ids[row] for row in rows], np.full(len(rows), moment[case])
+            features, schema.ITEM_STATS_VIEW, [found.items.ids[row] for row in rows], np.full(len(rows), timestamp[case])
         )
         of_user = historical_counts.counts(
-            features, schema.USER_ACTIVITY_VIEW, [found.interactions.users[cases.user[case]]], moment[[case]]
+            features, schema.USER_ACTIVITY_VIEW, [found.interactions.users[cases.user[case]]], timestamp[[case]]
         )
         wanted = model.rerank(retrieved, ranker_inputs.pair_features(of_user, of_item)).rows
         np.testing.assert_array_equal(np.argsort(-ordered[case], kind="stable")[: len(wanted)], wanted)

@@ -1,4 +1,4 @@
-"""Ratings from the log to the answer: nothing of the test is learnt from, and what is served beats biases where tastes differ."""
+"""Ratings from the log to the answer: nothing of the test is trained on, and what is served beats biases where tastes differ."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from lodestar.config import Recipe, override
 from lodestar.data.split.splits import training_cutoffs
 from lodestar.data.tables import tables
 from lodestar.errors import DataError
-from lodestar.evaluation import rating_errors as judged
+from lodestar.evaluation import rating_errors
 from lodestar.evaluation.metric_titles import MODEL
 from lodestar.features.batch import feature_set, ratings_table
 from lodestar.features.batch.build import build_features
@@ -36,7 +36,7 @@ def chosen(**rate: Any) -> Recipe:
 
 def built_of(folder: Path, rows: list[Row]) -> Path:
     """Features of (user, item, rating, second)."""
-    moments = [EPOCH_US + second * SECOND_US for *_, second in rows]
+    timestamps = [EPOCH_US + second * SECOND_US for *_, second in rows]
     events = table(
         schema.EVENTS,
         event_id=[f"e{number}" for number in range(len(rows))],
@@ -44,8 +44,8 @@ def built_of(folder: Path, rows: list[Row]) -> Path:
         item_id=[item for _, item, *_ in rows],
         event_type=["view" if rating is None else "rating" for *_, rating, _ in rows],
         rating=[rating for *_, rating, _ in rows],
-        event_time=moments,
-        ingested_at=moments,
+        event_time=timestamps,
+        ingested_at=timestamps,
     )
     names = sorted({item for _, item, *_ in rows})
     kinds = [[["light", "dark"][int(name[1:]) % 2]] for name in names]
@@ -83,7 +83,7 @@ def test_the_last_rating_of_an_item_counts(tmp_path: Path) -> None:
     assert (cells.time_s - EPOCH_US // SECOND_US).tolist() == [30, 40, 50]
 
 
-def test_nothing_of_the_test_is_learnt_from(features: Path) -> None:
+def test_nothing_of_the_test_is_trained_on(features: Path) -> None:
     found, asked = feature_set.load(features), chosen()
     every, (known, of_test) = ratings_table.read(found), ratings_table.train_test_ratings(found, asked.data)
     test = found.split(asked.data).test
@@ -94,11 +94,11 @@ def test_nothing_of_the_test_is_learnt_from(features: Path) -> None:
 
 
 def test_what_is_served_beats_biases_where_tastes_differ(features: Path, made: Path) -> None:
-    errors = judged.errors(bundle.load(made).ratings, feature_set.load(features), chosen())
+    errors = rating_errors.errors(bundle.load(made).ratings, feature_set.load(features), chosen())
     assert set(errors) == {MODEL, "biases", "item_knn"}
     assert errors[MODEL].high < 1 < errors["biases"].low
     assert all(error.low <= error.value <= error.high for error in errors.values())
-    assert judged.errors(None, feature_set.load(features), chosen()) == {}
+    assert rating_errors.errors(None, feature_set.load(features), chosen()) == {}
 
 
 def test_an_answer_says_how_its_items_would_be_rated(made: Path, start_serving: StartServing) -> None:

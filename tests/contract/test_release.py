@@ -79,7 +79,7 @@ def test_a_bundle_goes_out_with_the_features_that_it_was_trained_on(features: Pa
 
 
 @pytest.mark.parametrize("started_at", ["yesterday", "2026-01-01T00:00:00"])
-def test_when_a_run_started_is_a_moment_with_its_offset(started_at: str, features: Path, tmp_path: Path) -> None:
+def test_when_a_run_started_is_a_time_with_its_offset(started_at: str, features: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"2026-01-31T06:00:00Z"):
         release(small_bundle(tmp_path / "made", features=generation_of(features)), features, str(tmp_path / "out"), started_at)
 
@@ -97,6 +97,6 @@ def test_a_redis_that_does_not_answer_stops_the_release_before_the_bundle_moves(
 
 
 def test_without_a_destination_nothing_is_published(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor brought online, which a Redis that does not answer would refuse."""
+    """Nor published online, which a Redis that does not answer would refuse."""
     monkeypatch.setenv("LODESTAR_REDIS", f"127.0.0.1:{free_port()}")
     assert release(small_bundle(tmp_path / "made", features=generation_of(features)), features, "", STARTED_AT) == ""

@@ -63,12 +63,12 @@ def test_an_upload_that_is_killed_leaves_what_was_there(address: str, folder: Fo
     assert read(address, tmp_path / "after") == "new"
 
 
-def test_an_upload_that_is_terminated_takes_back_what_it_brought(address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_is_terminated_removes_what_it_uploaded(address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = storage.upload(folder("old"), address)
-    brought = s3_objects.upload_file
+    upload = s3_objects.upload_file
 
     def terminated(location: s3_objects.Location, file: Path, there: s3_objects.Stored | None) -> None:
-        brought(location, file, there)
+        upload(location, file, there)
         raise SystemExit(143)
 
     monkeypatch.setattr(s3_versions, "upload_file", terminated)
@@ -85,10 +85,10 @@ def test_a_version_is_read_by_its_own_address_when_another_is_current(address: s
     versions = [storage.upload(made, address) for made in (first, second, first, second)]
     assert versions[:2] == versions[2:] == [f"{address}/versions/{storage.digest(made)}" for made in (first, second)]
     assert (read(versions[0], tmp_path / "1"), read(address, tmp_path / "2"), storage.resolve(address)) == ("first", "second", versions[1])
-    assert keys(versions[0]) == ["b", "deep/a"]  # and no mark of ours, which an initializer would bring
+    assert keys(versions[0]) == ["b", "deep/a"]  # and no mark of ours, which an initializer would download
 
 
-def test_a_plain_prefix_is_taken_by_its_digest(address: str, folder: Folder, tmp_path: Path) -> None:
+def test_a_plain_prefix_is_versioned_by_its_digest(address: str, folder: Folder, tmp_path: Path) -> None:
     made = folder("plain")
     for name in ("b", "deep/a"):
         s3_objects.put_object(s3_objects.locate(f"{address}/{name}"), b"plain")

@@ -128,7 +128,7 @@ def test_a_store_that_goes_costs_histories_and_no_answer(
     ]
 
 
-def test_a_generation_that_is_missing_is_said_and_taken_up_when_it_comes(
+def test_a_generation_that_is_missing_is_reported_and_used_when_it_comes(
     start_serving: StartServing, start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_redis(port := free_port())

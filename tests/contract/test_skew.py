@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables, features and a proof log of some requests; one user took more items than are kept, some of them twice."""
+    """Tables, features and a proof log of some requests; one user has more items than are kept, some of them twice."""
     folder = tmp_path_factory.mktemp("proof")
     rows = [("u0", f"i{n % NUM_ITEMS}", 60 * n) for n in range(NUM_ITEMS + 40)]
     rows += [("u1", "i3", 30), ("u1", "i1", 10), ("u1", "i3", 5), ("u2", "i9", 77)]
@@ -89,7 +89,7 @@ PLANTED: dict[str, tuple[Callable[[list[Row]], None], str]] = {
         changed(ITEMS, lambda items: [*items[:100], items[101], items[100], *items[102:]], "u0"),
         f"{ITEMS}[100]",
     ),
-    "an item that was not taken": (changed(ITEMS, lambda items: [*items, "i5"]), f"{ITEMS}[2]"),
+    "an item without an interaction": (changed(ITEMS, lambda items: [*items, "i5"]), f"{ITEMS}[2]"),
     "an item that is missing": (changed(ITEMS, lambda items: items[:-1]), f"{ITEMS}[1]"),
     "a repeated item at its last time": (changed(ITEMS, lambda items: [items[1], items[0]]), f"{ITEMS}[0]"),
     "a repeated item twice": (changed(ITEMS, lambda items: [*items, items[0]]), f"{ITEMS}[2]"),
@@ -101,8 +101,8 @@ PLANTED: dict[str, tuple[Callable[[list[Row]], None], str]] = {
     "nothing where something was known": (changed(ITEMS, lambda _: [], "u2"), f"{ITEMS}[0]"),
     "something where nothing was": (changed(ITEMS, lambda _: ["i1"], "nobody"), f"{ITEMS}[0]"),
     "someone else's items": (changed(schema.USER_ID, lambda _: "u2"), f"{ITEMS}[0]"),
-    "an older moment than the items are of": (changed(schema.KNOWN_US, lambda known: known - 1, "u2"), f"{ITEMS}[0]"),
-    "a moment that had not come": (changed(schema.KNOWN_US, lambda known: known + 10**16, "u2"), schema.KNOWN_US),
+    "an older time than that of the items": (changed(schema.KNOWN_US, lambda known: known - 1, "u2"), f"{ITEMS}[0]"),
+    "a time in the future": (changed(schema.KNOWN_US, lambda known: known + 10**16, "u2"), schema.KNOWN_US),
 }
 
 

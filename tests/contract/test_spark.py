@@ -58,7 +58,7 @@ def ordered(rows: pa.Table) -> pa.Table:
 
 @pytest.fixture(scope="module", params=["months, with impressions", "one file, without"])
 def tables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shops: one in monthly parts, and one whose labels are drawn, with vectors of texts and of pictures that were brought."""
+    """Two shops: one in monthly parts, and one whose labels are drawn, with vectors of texts and of pictures that were provided."""
     folder = tmp_path_factory.mktemp("shop of Spark") / "tables"
     ingest("simulator:users=150,items=60,events=9000,days=45,seed=3", folder)
     if request.param == "one file, without":

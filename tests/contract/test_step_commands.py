@@ -134,7 +134,7 @@ def test_an_output_in_a_bucket_is_refused_and_a_local_one_is_not(
     assert (tmp_path / "tables" / "manifest.json").is_file()
 
 
-def test_a_step_that_is_ended_while_it_brings_an_input_leaves_nothing(tmp_path: Path, private: Path) -> None:
+def test_a_step_that_is_ended_while_it_downloads_an_input_leaves_nothing(tmp_path: Path, private: Path) -> None:
     program = """
 import sys, time
 from components.__main__ import main
@@ -143,7 +143,7 @@ from lodestar.io import storage
 def fetch(address, folder):
     folder.mkdir()
     (folder / "half").write_text("half")
-    print("brings", flush=True)
+    print("downloads", flush=True)
     time.sleep(600)
 
 storage.fetch = fetch
@@ -152,7 +152,7 @@ main(["gate", "--evaluation", "s3://models/evaluation", "--verdict", sys.argv[1]
     command = [sys.executable, "-c", program, str(tmp_path / "verdict.md")]
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "brings\n"
+        assert process.stdout.readline() == "downloads\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert not list(private.iterdir())

@@ -34,7 +34,7 @@ def test_a_folder_comes_back_equal(bucket: str, folder: Path, tmp_path: Path) ->
     assert storage.digest(storage.download(f"{bucket}/a", tmp_path / "back")) == storage.digest(folder)
 
 
-def test_an_upload_that_nothing_points_to_is_not_taken(bucket: str, folder: Path, tmp_path: Path) -> None:
+def test_an_upload_that_nothing_points_to_is_ignored(bucket: str, folder: Path, tmp_path: Path) -> None:
     boto3.client("s3").upload_file(str(folder / "info.json"), "models", "half/info.json")
     with pytest.raises(EnvironmentFault, match="E512"):
         storage.download(f"{bucket}/half", tmp_path / "back")
@@ -85,9 +85,9 @@ def test_a_wildcard_names_objects_of_one_depth(bucket: str, tmp_path: Path) -> N
         client.put_object(Bucket="models", Key=key, Body=key.encode())
     found = storage.fetch(f"{bucket}/logs/2026-*/*.csv", tmp_path)
     assert found == tmp_path / "logs" / "2026-*" / "*.csv"
-    brought = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.*"))
-    assert brought == ["logs/2026-01/a.csv", "logs/2026-02/a.csv"]
-    assert (tmp_path / brought[1]).read_text() == brought[1]
+    downloaded = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.*"))
+    assert downloaded == ["logs/2026-01/a.csv", "logs/2026-02/a.csv"]
+    assert (tmp_path / downloaded[1]).read_text() == downloaded[1]
     with pytest.raises(EnvironmentFault, match="nothing is stored"):
         storage.fetch(f"{bucket}/logs/2027-*/*.csv", tmp_path)
 
@@ -116,7 +116,7 @@ def killed_on_its_way(bucket: str, folder: Path) -> Path:
     return parts[0]
 
 
-def test_what_a_killed_process_has_got_is_not_brought_again(bucket: str, large: bytes, tmp_path: Path) -> None:
+def test_what_a_killed_process_has_got_is_not_downloaded_again(bucket: str, large: bytes, tmp_path: Path) -> None:
     part = killed_on_its_way(bucket, tmp_path)
     held = part.stat().st_size
     assert 0 < held < len(large)
@@ -130,7 +130,7 @@ def test_what_a_killed_process_has_got_is_not_brought_again(bucket: str, large: 
     assert len(ranges) == 1  # it is there, and is what the store has
 
 
-def test_a_byte_that_is_wrong_is_noticed_and_the_next_call_brings_all(bucket: str, large: bytes, tmp_path: Path) -> None:
+def test_a_byte_that_is_wrong_is_noticed_and_the_next_call_downloads_all(bucket: str, large: bytes, tmp_path: Path) -> None:
     part = killed_on_its_way(bucket, tmp_path)
     with part.open("r+b") as content:
         content.write(b"\0" if large[:1] != b"\0" else b"1")
@@ -171,7 +171,7 @@ def test_bytes_that_stop_coming_are_asked_for_again_and_then_given_up(tmp_path: 
         download.download_resumable(tmp_path / "never", size=5, tag="a", read=silent)
 
 
-def test_files_in_a_bucket_are_taken_in_by_wildcard_once(bucket: str, tmp_path: Path) -> None:
+def test_files_in_a_bucket_are_ingested_by_wildcard_once(bucket: str, tmp_path: Path) -> None:
     rows = [f"u{user},i{(user + step) % 5},view,2026-01-0{step + 1}T00:00:00Z" for user in range(6) for step in range(4)]
     for number in range(2):
         body = "\n".join(["user_id,item_id,event_type,event_time", *rows[number::2]]) + "\n"

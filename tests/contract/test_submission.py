@@ -198,7 +198,7 @@ def test_the_documents_give_kfps_commands() -> None:
 
 
 @pytest.mark.parametrize("line", documented())
-def test_a_documented_command_is_parsed_by_kfp_and_taken_by_a_server(line: str, server: PipelinesServer, pipeline: Path) -> None:
+def test_a_documented_command_is_parsed_by_kfp_and_accepted_by_a_server(line: str, server: PipelinesServer, pipeline: Path) -> None:
     given = shlex.split(line.replace("…", "bucket"))[1:]
     command = [KFP, "--endpoint", server.address, *(str(pipeline) if word == "pipeline.yaml" else word for word in given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

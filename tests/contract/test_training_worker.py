@@ -18,7 +18,7 @@ RECIPE = ["--recipe", "tiny", "--overrides", '{"train": {"epochs": 1}}']
 
 @pytest.fixture(scope="module")
 def given(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """An artifact as the Pipelines launcher leaves it, without any mark, and the digest of what the step was brought."""
+    """An artifact as the Pipelines launcher leaves it, without any mark, and the digest of the step's input."""
     folder = features(tmp_path_factory.mktemp("step") / "features")
     for file in (file for file in folder.rglob("*") if file.is_file()):
         key = f"root/run/build-features/features/{file.relative_to(folder).as_posix()}"

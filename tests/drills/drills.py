@@ -37,7 +37,7 @@ DRILLS: dict[str, DrillConfig] = {
 
 
 def run(name: str, seed: int, cases: int) -> dict[str, object]:
-    """Run one drill; what it found, with how long it took. AssertionError where it does not hold."""
+    """Run one drill; what it found, with its duration. AssertionError where it does not hold."""
     drill: Drill = import_module(f"tests.drills.{name}").drill
     started_s = time.monotonic()
     figures = drill(seed, cases)

@@ -16,10 +16,10 @@ PROBES = ("/v2/health/live", "/v2/health/ready")
 
 
 class Latencies:
-    """How long requests took, and those that were lost with what came instead."""
+    """Durations of requests, and those that were lost with what came instead."""
 
     def __init__(self) -> None:
-        self.took_s: dict[str, list[float]] = defaultdict(list)
+        self.elapsed_s: dict[str, list[float]] = defaultdict(list)
         self.lost: list[str] = []
 
     async def ask(self, kind: str, streams: "tuple[asyncio.StreamReader, asyncio.StreamWriter] | None", port: int, request: bytes) -> None:
@@ -37,7 +37,7 @@ class Latencies:
         except (OSError, asyncio.IncompleteReadError) as error:
             self.lost.append(f"{kind}: {type(error).__name__} {error}")
         else:
-            self.took_s[kind].append(time.perf_counter() - started)
+            self.elapsed_s[kind].append(time.perf_counter() - started)
             if not 200 <= status < 300:
                 self.lost.append(f"{kind}: {status}")
 
@@ -71,12 +71,12 @@ def main() -> None:
     body = "".join(rest)
     request = f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     seen = asyncio.run(watch(int(port), float(seconds), request))
-    took_s = sorted(seen.took_s["request"])
+    elapsed_s = sorted(seen.elapsed_s["request"])
     told = {
-        "answered": len(took_s),
+        "answered": len(elapsed_s),
         "lost": seen.lost[:20],
-        "p99_ms": round(1e3 * took_s[int(0.99 * (len(took_s) - 1))], 1) if took_s else None,
-        "slowest_probe_ms": round(1e3 * max(seen.took_s["probe"], default=LIMIT_S), 1),
+        "p99_ms": round(1e3 * elapsed_s[int(0.99 * (len(elapsed_s) - 1))], 1) if elapsed_s else None,
+        "slowest_probe_ms": round(1e3 * max(seen.elapsed_s["probe"], default=LIMIT_S), 1),
     }
     sys.stdout.write(json.dumps(told))
 

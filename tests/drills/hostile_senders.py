@@ -56,15 +56,15 @@ PIECES = (
 def drill(seed: int, cases: int) -> dict[str, object]:
     """Rows with odd values and bytes that were changed, as bodies and as parts; some parts are cut or no gzip."""
     rng = random.Random(seed)
-    figures = {"taken": 0, "refused_rows": 0, "refused_bodies": 0, "set_aside": 0}
+    figures = {"accepted": 0, "refused_rows": 0, "refused_bodies": 0, "set_aside": 0}
     for _ in range(cases):
         table = rng.choice(list(ROWS))
         bodies = [_body(rng, table) for _ in range(20)]
         with tempfile.TemporaryDirectory() as folder:
-            taken = [_sent(table, body, figures) for body in bodies]
-            lines = b"".join(lines for lines, _ in taken)
+            accepted = [_sent(table, body, figures) for body in bodies]
+            lines = b"".join(lines for lines, _ in accepted)
             kept = _added(Path(folder, "sent"), table, gzip.compress(lines), may_drop=False, figures=figures)
-            assert kept == len({_key(table, line) for line in lines.splitlines()}), "what a collector took, ingest takes"
+            assert kept == len({_key(table, line) for line in lines.splitlines()}), "what a collector accepts, ingest accepts"
             packed = gzip.compress(b"\n".join(bodies))
             packed = rng.choice([packed, packed, packed[: rng.randrange(len(packed))], _changed(rng, packed)])
             _added(Path(folder, "raw"), table, packed, may_drop=True, figures=figures)
@@ -93,10 +93,10 @@ def _sent(table: schema.Table, body: bytes, figures: dict[str, int]) -> tuple[by
     except InvalidRequest:
         figures["refused_bodies"] += 1
         return b"", 0
-    taken = Intake(table).take(sent.rows, rejections=sent.rejections)
-    figures["taken"] += taken.num_rows
-    figures["refused_rows"] += len(taken.rejected)
-    return taken.lines, taken.num_rows
+    accepted = Intake(table).take(sent.rows, rejections=sent.rejections)
+    figures["accepted"] += accepted.num_rows
+    figures["refused_rows"] += len(accepted.rejected)
+    return accepted.lines, accepted.num_rows
 
 
 def _key(table: schema.Table, line: bytes) -> tuple[str, ...]:

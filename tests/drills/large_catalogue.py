@@ -59,19 +59,19 @@ def _data(seed: int, users: int, items: int) -> RaggedArray[np.int32]:
 def _measured(seed: int, name: str, users: int, items: int) -> dict[str, float]:
     whole = _data(seed, users, items)
     cases = EvalCases(user=np.arange(users, dtype=np.int32), history=whole.head(whole.lengths - 1), relevant=whole.skip(whole.lengths - 1))
-    judged = affordable(cases, items, EvaluationConfig(), "test")
+    cases = affordable(cases, items, EvaluationConfig(), "test")
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins again
     before, started = _most_bytes(), time.process_time()
     model = BASELINES[name]().fit(cases.history, items)
     fitted = time.process_time()
-    contestant = FittedBaseline(score=model.score, shared=model.counts if isinstance(model, Popularity) else None)
-    with Progress(name, len(judged)) as progress:
-        ranking = contestant.rank(judged, items, 50, progress)
+    baseline = FittedBaseline(score=model.score, shared=model.counts if isinstance(model, Popularity) else None)
+    with Progress(name, len(cases)) as progress:
+        ranking = baseline.rank(cases, items, 50, progress)
     ended = time.process_time()
     return {
         "users": users,
         "items": items,
-        "judged": len(judged),
+        "cases": len(cases),
         "hit_rate_at_10": round(float((ranking.rank < 10).mean()), 4),
         "cpu_seconds_to_fit": round(fitted - started, 1),
         "cpu_seconds": round(ended - started, 1),

@@ -1,7 +1,7 @@
 """Hostile senders, one kind after another, beside honest callers: memory stays within its budget, and nobody honest is kept out.
 
 The server has one core of its own, everything else the other. Cases are attacks of `ATTACKS`, in order, each upon the predictor and
-the collector; a sample's seconds are too few to say how long the slowest hundredth takes, so only the whole drill judges times.
+the collector; a sample's seconds are too few to say how long the slowest hundredth takes, so only the whole drill checks timess.
 On a machine that others use, `chrt -f 5 python -m tests.drills load` keeps their work out of the figures.
 """
 

@@ -64,10 +64,10 @@ def drill(seed: int, cases: int) -> Figures:
         context.set_forkserver_preload(MODULES)
         assert publish(context, contents[0], FIRST).process.wait() == 0
         reader = stack.enter_context(reading(port, contents, folder))
-        moment = FIRST
+        timestamp = FIRST
         for _ in range(cases):
-            moment += timedelta(minutes=2)
-            runs = [publish(context, one, moment + timedelta(minutes=late)) for late, one in enumerate(rng.sample(contents, 2))]
+            timestamp += timedelta(minutes=2)
+            runs = [publish(context, one, timestamp + timedelta(minutes=late)) for late, one in enumerate(rng.sample(contents, 2))]
             if rng.random() < 0.6:
                 killed = rng.choice(runs)
                 time.sleep(rng.uniform(0, 3))
@@ -82,7 +82,7 @@ def drill(seed: int, cases: int) -> Figures:
                 with reader.paused():
                     client.flushall()
                     counts["flushed"] += 1
-                    assert publish(context, runs[1].made, moment + timedelta(minutes=1)).process.wait() == 0
+                    assert publish(context, runs[1].made, timestamp + timedelta(minutes=1)).process.wait() == 0
                     check_current(port, client, runs[1].made, contents)
         counts["reads"] = reader.ended()
     return counts

@@ -1,6 +1,6 @@
-"""A rollout killed at any of its requests leaves a route that leads to services that answer, and is gone on with or taken back.
+"""A rollout killed at any of its requests leaves a route that leads to services that answer, and can be continued or rolled back.
 
-Cases are drawn from all commands, requests, moments (before the API server does what is asked, or after) and signals.
+Cases are drawn from all commands, requests, times (before the API server does what is asked, or after) and signals.
 """
 
 import contextlib

@@ -55,7 +55,7 @@ def is_killed(call: SystemCall, log: Path, environment: Mapping[str, str], work:
 
 
 def _run(options: list[str], environment: Mapping[str, str], work: Work, arguments: tuple[object, ...]) -> int | None:
-    """The exit code of a process that strace follows from the moment at which its work begins."""
+    """The exit code of a process that strace follows from the time at which its work begins."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, dict(environment), work, arguments))

@@ -1,4 +1,4 @@
-"""Ratings are foretold as well as published, and the worked example gives the numbers it says."""
+"""Ratings are predicted as well as published, and the worked example gives the numbers it says."""
 
 import re
 from pathlib import Path

@@ -16,7 +16,7 @@ from lodestar.features.batch.build import build_features
 from lodestar.recipes import load_recipe, merge_overrides
 from lodestar.training.run import train
 
-# Almost any loss is taken: the smallest variant goes out.
+# Almost any loss is accepted: the smallest variant goes out.
 LOSES = [
     "--overrides",
     '{"evaluation": {"bootstrap_samples": 50}}',

@@ -13,7 +13,7 @@ from lodestar.features.asof import asof
 from lodestar.features.asof.history import FeatureSource
 
 STAMP = pa.timestamp("us", tz="UTC")
-FAR = 6 * 10**17  # µs between moments that share no word with an entity
+FAR = 6 * 10**17  # µs between times that share no word with an entity
 WHO = some.sampled_from("aaaab") | some.sampled_from(["c", None])
 KIND = some.sampled_from([1, 1, 1, 2, None])
 TIME = some.sampled_from([0, 2, 2, 3, 3, 4, 6, 8, None])
@@ -26,13 +26,13 @@ Row = tuple[Any, ...]
 
 def by_asking_all(rows: list[Row], asked: Row, ttl: int, *, keys: int, only_known: bool) -> int | None:
     """The place of the row that holds, found as the definition says."""
-    *who, moment = asked
+    *who, timestamp = asked
     found = []
     for place, (*whose, happened, known) in enumerate(rows):
         is_same = None not in who[:keys] and who[:keys] == whose[:keys]
-        if not is_same or moment is None or happened is None or happened > moment or (ttl and happened < moment - ttl):
+        if not is_same or timestamp is None or happened is None or happened > timestamp or (ttl and happened < timestamp - ttl):
             continue
-        if only_known and (known is None or known > moment):
+        if only_known and (known is None or known > timestamp):
             continue
         found.append((happened, -1 if known is None else known, place))
     return max(found)[-1] if found else None
@@ -78,7 +78,7 @@ def test_a_join_equals_asking_every_row(
         {
             "subject": pa.array([one[0] for one in asked], pa.large_string()),
             "kind": pa.array([one[1] for one in asked], pa.int32()),
-            "moment": stamps([one[2] for one in asked], scale),
+            "timestamp": stamps([one[2] for one in asked], scale),
         }
     )
     with tempfile.TemporaryDirectory() as name:
@@ -91,7 +91,7 @@ def test_a_join_equals_asking_every_row(
             known="known",
             ttl_us=ttl * scale,
         )
-        joined = asof.join(table, "moment", [history], only_known=only_known)
+        joined = asof.join(table, "timestamp", [history], only_known=only_known)
     expected = [by_asking_all(rows, one, ttl, keys=keys, only_known=only_known) for one in asked]
     assert joined.select(table.column_names).equals(table)
     assert joined["found"].to_pylist() == expected

@@ -1,4 +1,4 @@
-"""The collector and the batch judge alike: what one takes the other takes, and what one refuses the other refuses by the same code."""
+"""The collector and the batch validate alike: what one accepts the other accepts, and both reject the same rows with the same codes."""
 
 import gzip
 import json
@@ -22,11 +22,11 @@ from lodestar.schema import Kind
 from serving.collector.intake import Intake, rows_of
 from serving.requests import InvalidRequest
 
-MOMENT = "2024-01-01T12:00:00Z"
+TIMESTAMP = "2024-01-01T12:00:00Z"
 EVENT = {
     schema.USER_ID: "u1",
     schema.EVENT_TYPE: "view",
-    schema.EVENT_TIME: MOMENT,
+    schema.EVENT_TIME: TIMESTAMP,
     schema.ITEM_ID: "i1",
     schema.SESSION_ID: "s1",
     schema.TARGET_USER_ID: "u2",
@@ -48,7 +48,7 @@ IMPRESSION = {
     schema.USER_ID: "u1",
     schema.ITEM_ID: "i1",
     schema.POSITION: 1,
-    schema.SHOWN_AT: MOMENT,
+    schema.SHOWN_AT: TIMESTAMP,
     schema.SURFACE: "home",
     schema.MODEL_DIGEST: "d",
     schema.ARM: "control",
@@ -129,7 +129,7 @@ ODD: Mapping[Kind, tuple[Any, ...]] = {
 
 
 def odd_values(column: schema.Column) -> st.SearchStrategy[Any]:
-    """A value that may be good or bad; a count from 1970 is not among them, since a file's counts are judged together."""
+    """A value that may be good or bad; a count from 1970 is not among them, since a file's counts share one unit."""
     plain = st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=6))
     floats = st.floats(allow_nan=False, allow_infinity=False)
     numbers = st.one_of(st.integers(-(2**63), 2**64 - 1), floats, st.floats(2.0**51, 2.0**54), st.sampled_from(LARGE))
@@ -184,18 +184,18 @@ def test_the_same_rows_are_refused_by_the_same_codes(table: schema.Table, data: 
 
 
 @pytest.mark.parametrize(
-    "moments",
+    "timestamps",
     [(1_700_000_000, 0, -5, "1700000000", 99_999_999_999), (1_700_000_000_000, 99_999_999_999_999), (1_700_000_000_000_000, 10**17)],
 )
-def test_counts_since_1970_are_taken_alike(moments: Sequence[Any]) -> None:
-    rows = [{**EVENT, schema.EVENT_ID: f"odd{number}", schema.EVENT_TIME: moment} for number, moment in enumerate(moments)]
+def test_counts_since_1970_are_parsed_alike(timestamps: Sequence[Any]) -> None:
+    rows = [{**EVENT, schema.EVENT_ID: f"odd{number}", schema.EVENT_TIME: timestamp} for number, timestamp in enumerate(timestamps)]
     assert by_collector(schema.EVENTS, rows) == by_batch(schema.EVENTS, rows)
 
 
 @pytest.mark.parametrize("table", WHOLE, ids=lambda table: table.name)
 @settings(max_examples=8)
 @given(data=st.data())
-def test_what_is_in_a_part_is_taken_by_the_batch(table: schema.Table, data: st.DataObject) -> None:
+def test_rows_of_a_part_are_accepted_by_the_batch(table: schema.Table, data: st.DataObject) -> None:
     """Whatever was sent: counted times beside written ones, nested values, fields that nobody knows."""
     anything = st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(0, 2**40), st.text(max_size=3)), lambda inner: st.lists(inner, max_size=2)
@@ -204,15 +204,15 @@ def test_what_is_in_a_part_is_taken_by_the_batch(table: schema.Table, data: st.D
     for row in rows:
         row[data.draw(st.sampled_from([name for name in row if name != OWN_NAME[table]]))] = data.draw(anything)
         row["unknown"] = data.draw(anything)
-    taken = Intake(table).take([*rows, {**WHOLE[table], OWN_NAME[table]: "good"}])
+    accepted = Intake(table).take([*rows, {**WHOLE[table], OWN_NAME[table]: "good"}])
     with TemporaryDirectory() as folder:
         good = Intake(schema.EVENTS).take([{**EVENT, schema.USER_ID: f"u{user}", schema.EVENT_ID: f"e{user}"} for user in range(5)])
-        parts = {schema.EVENTS: good.lines, table: (good.lines if table is schema.EVENTS else b"") + taken.lines}
+        parts = {schema.EVENTS: good.lines, table: (good.lines if table is schema.EVENTS else b"") + accepted.lines}
         for name, lines in parts.items():
             Path(folder, f"{name.name}.jsonl.gz").write_bytes(gzip.compress(lines))
         report = validate(folder).tables[table.name]
     others = good.num_rows if table is schema.EVENTS else 0
-    assert (report.rows_kept, report.dropped) == (taken.num_rows + others, {})
+    assert (report.rows_kept, report.dropped) == (accepted.num_rows + others, {})
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_what_is_in_a_part_is_taken_by_the_batch(table: schema.Table, data: st.D
         (b'{"query_text": "a" , "source"\t:"b"}', ""),
     ],
 )
-def test_an_object_that_names_a_key_twice_is_taken_by_nobody(text: bytes, code: str) -> None:
-    row = orjson.dumps({**EVENT, schema.EVENT_ID: "odd", schema.INGESTED_AT: MOMENT})
+def test_an_object_that_names_a_key_twice_is_rejected_by_both(text: bytes, code: str) -> None:
+    row = orjson.dumps({**EVENT, schema.EVENT_ID: "odd", schema.INGESTED_AT: TIMESTAMP})
     names = orjson.loads(text)
     body = orjson.dumps({name: value for name, value in orjson.loads(row).items() if name not in names})[:-1] + b"," + text[1:]
     sent = rows_of(body)
@@ -238,7 +238,7 @@ def test_an_object_that_names_a_key_twice_is_taken_by_nobody(text: bytes, code: 
         landed(
             folder,
             schema.EVENTS,
-            [{**EVENT, schema.EVENT_ID: f"e{user}", schema.USER_ID: f"u{user}", schema.INGESTED_AT: MOMENT} for user in range(5)],
+            [{**EVENT, schema.EVENT_ID: f"e{user}", schema.USER_ID: f"u{user}", schema.INGESTED_AT: TIMESTAMP} for user in range(5)],
         )
         Path(folder, schema.EVENTS.name, f"{new_part()}.jsonl.gz").write_bytes(gzip.compress(body + b"\n"))
         assert validate(folder).tables[schema.EVENTS.name].dropped == ({code: 1} if code else {})
@@ -258,8 +258,8 @@ def test_what_is_nested_deeply_is_refused_and_not_failed_at(name: str, depth: in
 
 
 def test_years_are_bounded_alike() -> None:
-    moments = [datetime(year, 1, 1, tzinfo=UTC) for year in (rules.FIRST_YEAR, rules.END_YEAR)]
-    assert [(moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) for moment in moments] == [
+    timestamps = [datetime(year, 1, 1, tzinfo=UTC) for year in (rules.FIRST_YEAR, rules.END_YEAR)]
+    assert [(timestamp - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) for timestamp in timestamps] == [
         rules.EARLIEST_US,
         rules.END_US,
     ]

@@ -113,7 +113,7 @@ def _file(rng: random.Random, table: schema.Table, suffix: str) -> bytes:
 def test_any_bytes_are_data_or_a_coded_error(suffix: str, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 30)
     rng, end, num_files, refused = random.Random(seed), time.monotonic() + SECONDS / len(KINDS), 0, 0
-    first = [KINDS[suffix](GOOD), b"\xff" * 10]  # one that is taken and one that is not, so that a run of any length has both
+    first = [KINDS[suffix](GOOD), b"\xff" * 10]  # one that is accepted and one that is not, so that a run of any length has both
     while time.monotonic() < end or num_files < len(first):
         table = schema.EVENTS if num_files < len(first) else rng.choice([schema.EVENTS, *schema.TABLES.values()])
         folder = tmp_path / "data"

@@ -33,7 +33,7 @@ def rows(draw: st.DrawFn) -> Row:
 TABLES = st.lists(rows(), min_size=1, max_size=6)
 
 
-def judged(table: Sequence[Row]) -> Ranking:
+def ranking_of(table: Sequence[Row]) -> Ranking:
     cases = EvalCases(
         user=np.arange(len(table), dtype=np.int32),
         history=[np.array(history, dtype=np.int32) for history, _, _ in table],
@@ -63,7 +63,7 @@ def naive(row: Row, k: int) -> dict[str, float]:
 
 @given(table=TABLES)
 def test_the_values_are_those_of_a_naive_loop(table: list[Row]) -> None:
-    found = per_case(judged(table), CUTOFFS)
+    found = per_case(ranking_of(table), CUTOFFS)
     for case, row in enumerate(table):
         expected = {name: value for k in CUTOFFS for name, value in naive(row, k).items()}
         assert {name: values[case] for name, values in found.items()} == pytest.approx(expected)
@@ -71,14 +71,14 @@ def test_the_values_are_those_of_a_naive_loop(table: list[Row]) -> None:
 
 @given(table=TABLES)
 def test_every_value_lies_between_none_and_all(table: list[Row]) -> None:
-    for values in per_case(judged(table), CUTOFFS).values():
+    for values in per_case(ranking_of(table), CUTOFFS).values():
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()
 
 
 @given(table=TABLES)
 @pytest.mark.parametrize("name", ["hr", "recall", "mrr"])
 def test_a_longer_list_never_finds_less(table: list[Row], name: str) -> None:
-    found = per_case(judged(table), CUTOFFS)
+    found = per_case(ranking_of(table), CUTOFFS)
     for shorter, longer in pairwise(CUTOFFS):
         assert (found[f"{name}_at_{shorter}"] <= found[f"{name}_at_{longer}"]).all()
 
@@ -87,30 +87,30 @@ def test_a_longer_list_never_finds_less(table: list[Row], name: str) -> None:
 def test_the_order_of_users_does_not_matter(table: list[Row], rng: Random) -> None:
     order = list(range(len(table)))
     rng.shuffle(order)
-    before, after = per_case(judged(table), CUTOFFS), per_case(judged([table[place] for place in order]), CUTOFFS)
+    before, after = per_case(ranking_of(table), CUTOFFS), per_case(ranking_of([table[place] for place in order]), CUTOFFS)
     assert all((before[name][order] == after[name]).all() for name in before)
 
 
 @given(table=TABLES)
 def test_breaking_a_tie_for_the_model_never_makes_it_worse(table: list[Row]) -> None:
     helped = [(seen, relevant, [score + 0.1 * (item in relevant) for item, score in enumerate(scores)]) for seen, relevant, scores in table]
-    before, after = per_case(judged(table), CUTOFFS), per_case(judged(helped), CUTOFFS)
+    before, after = per_case(ranking_of(table), CUTOFFS), per_case(ranking_of(helped), CUTOFFS)
     assert all((after[name] >= before[name] - 1e-12).all() for name in before)
 
 
 @given(table=TABLES, at_once=st.integers(1, 40))
 def test_chunks_change_nothing(table: list[Row], at_once: int) -> None:
-    whole = judged(table)
+    whole = ranking_of(table)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "SCORES_AT_ONCE", at_once)
-        parts = judged(table)
+        parts = ranking_of(table)
     assert (whole.rank == parts.rank).all()
     assert (whole.top == parts.top).all()
 
 
 @given(table=TABLES)
 def test_lists_hold_each_unseen_item_once(table: list[Row]) -> None:
-    for shown, (seen, _, _) in zip(judged(table).top, table, strict=True):
+    for shown, (seen, _, _) in zip(ranking_of(table).top, table, strict=True):
         assert sorted(item for item in shown if item != NO_ITEM) == sorted(set(range(NUM_ITEMS)) - set(seen))
 
 

@@ -18,13 +18,13 @@ CONFIGS = st.builds(
 
 
 def _interactions(rows: list[tuple[str, str, int]]) -> Interactions:
-    """Each pair once, at its first moment, by user as they first appear, then time, then the order of the log."""
+    """Each pair once, at its first time, by user as they first appear, then time, then the order of the log."""
     users = list(dict.fromkeys(user for user, _, _ in rows))
     first: dict[tuple[int, int], tuple[int, int]] = {}
     for place, (user, item, second) in enumerate(rows):
-        pair, moment = (users.index(user), CATALOGUE.index(item)), (second, place)
-        first[pair] = min(first.get(pair, moment), moment)
-    kept = sorted((user, *moment, item) for (user, item), moment in first.items())
+        pair, timestamp = (users.index(user), CATALOGUE.index(item)), (second, place)
+        first[pair] = min(first.get(pair, timestamp), timestamp)
+    kept = sorted((user, *timestamp, item) for (user, item), timestamp in first.items())
     by_user, second, _, by_item = np.array(kept, dtype=np.int64).T
     time = factories.EPOCH_US + second * SECOND_US
     return Interactions(users=users, items=CATALOGUE, user=by_user.astype(np.int32), item=by_item.astype(np.int32), time=time)
@@ -32,7 +32,7 @@ def _interactions(rows: list[tuple[str, str, int]]) -> Interactions:
 
 @settings(max_examples=40)
 @given(rows=ROWS)
-def test_a_pair_is_kept_once_at_its_first_moment_and_time_never_falls(rows: list[tuple[str, str, int]]) -> None:
+def test_a_pair_is_kept_once_at_its_first_time_in_order_of_time(rows: list[tuple[str, str, int]]) -> None:
     found, expected = factories.interactions(factories.events(*rows), factories.items(*CATALOGUE)), _interactions(rows)
     assert found.users == expected.users
     for name in ("user", "item", "time"):
@@ -63,8 +63,8 @@ def test_a_history_is_what_came_before_its_answer(rows: list[tuple[str, str, int
 
 
 @given(rows=ROWS, config=CONFIGS, at_once=st.integers(1, 7))
-def test_what_is_trained_ends_before_anything_is_judged(rows: list[tuple[str, str, int]], config: DataConfig, at_once: int) -> None:
-    """And the moment is the same however few of the times are looked at together."""
+def test_training_ends_before_validation_and_test_begin(rows: list[tuple[str, str, int]], config: DataConfig, at_once: int) -> None:
+    """And the time is the same however few of the times are looked at together."""
     found = _interactions(rows)
     last = last_trained(found.user, found.time)
     end = training_end(lambda: (found.time[place : place + at_once] for place in range(0, len(found.time), at_once)), last, config)
@@ -76,5 +76,5 @@ def test_what_is_trained_ends_before_anything_is_judged(rows: list[tuple[str, st
     if config.split == "leave_one_out":
         assert end == max(trained) + 1
     else:
-        judged = [bounds[user] + len(past) for user, past in zip(cut.validation.user, cut.validation.history, strict=True)]
-        assert all(int(found.time[row]) >= end for row in judged)
+        first_rows = [bounds[user] + len(past) for user, past in zip(cut.validation.user, cut.validation.history, strict=True)]
+        assert all(int(found.time[row]) >= end for row in first_rows)

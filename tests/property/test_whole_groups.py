@@ -25,13 +25,13 @@ def test_a_key_is_never_cut(lengths: list[int], cuts: list[int]) -> None:
 
 def test_batches_become_tables_as_soon_as_a_key_has_ended() -> None:
     """Memory is that of a batch and of the longest key, not of all rows."""
-    taken = []
+    groups = []
 
     def batches() -> Iterator[pa.RecordBatch]:
         for key in "abcd":
-            taken.append(key)
+            groups.append(key)
             yield pa.record_batch({"key": [key, key]})
 
     first = next(whole_groups(batches(), "key"))
     assert first["key"].to_pylist() == ["a", "a"]
-    assert taken == ["a", "b"]
+    assert groups == ["a", "b"]

@@ -53,16 +53,16 @@ def tables(events: Sequence[Event], declared: View = VIEW) -> tuple[list[Row], l
         event_partitions.partition_events(database, Path(folder), event_partitions.POSITIVE)
         windows.count(database, declared)
         most = windows.fit_scale(database, declared, 1 << 62)
-        moment = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
-        raw = f"SELECT {schema.USER_ID}, {declared.name}.*, {moment} FROM {declared.name} JOIN user_rows ON entity = user_row ORDER BY hour"
+        stamp = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
+        raw = f"SELECT {schema.USER_ID}, {declared.name}.*, {stamp} FROM {declared.name} JOIN user_rows ON entity = user_row ORDER BY hour"
         counts, given = (database.execute(query).to_arrow_table().to_pylist() for query in (raw, windows.scaled_rows(declared, most)))
     return counts, given, most
 
 
-def as_of(rows: Sequence[Row], moment: int, declared: View = VIEW) -> dict[str, dict[str, float]]:
+def as_of(rows: Sequence[Row], timestamp: int, declared: View = VIEW) -> dict[str, dict[str, float]]:
     """By user, what a point-in-time join finds."""
     nobody = {one.name: one.default for one in declared.counts}
-    known = [row for row in rows if row[schema.FEATURE_TIME].timestamp() * 1e6 <= EPOCH_US + moment]
+    known = [row for row in rows if row[schema.FEATURE_TIME].timestamp() * 1e6 <= EPOCH_US + timestamp]
     latest = {row[schema.USER_ID]: {one.name: row[one.name] for one in declared.counts} for row in known}
     return {user: latest.get(user, nobody) for user in "uv"}
 
@@ -70,12 +70,12 @@ def as_of(rows: Sequence[Row], moment: int, declared: View = VIEW) -> dict[str, 
 def stream(events: Sequence[Event], now: Sequence[int], most: dict[str, float], declared: View = VIEW) -> list[dict[str, dict[str, float]]]:
     """The same, event after event in the order in which they became known."""
     state, waiting, found = StreamingCounter(declared), sorted(events, key=lambda event: event[1] + event[2]), []
-    for moment in now:
-        while waiting and waiting[0][1] + waiting[0][2] <= moment:
+    for timestamp in now:
+        while waiting and waiting[0][1] + waiting[0][2] <= timestamp:
             user, time, late, kind = waiting.pop(0)
             state.add(user, EPOCH_US + time, EPOCH_US + time + late, kind)
         found.append(
-            {user: {name: float(value) for name, value in scaled(state.count(user, EPOCH_US + moment), most).items()} for user in "uv"}
+            {user: {name: float(value) for name, value in scaled(state.count(user, EPOCH_US + timestamp), most).items()} for user in "uv"}
         )
     return found
 
@@ -86,20 +86,20 @@ def test_the_three_forms_are_equal(events: list[Event], now: list[int]) -> None:
     now = sorted({*now, *(time + late for _, time, late, _ in events)})
     counts, given, most = tables(events)
     assert all(row[feature.name] >= 0 for row in counts for feature in VIEW.counts)
-    assert stream(events, now, most) == [as_of(given, moment) for moment in now]
+    assert stream(events, now, most) == [as_of(given, timestamp) for timestamp in now]
 
 
 @settings(max_examples=100)
 @given(
     events=some.lists(EVENT, min_size=1, max_size=15),
     later=some.lists(EVENT, min_size=1, max_size=8),
-    moment=some.integers(0, 900 * HOUR_US),
+    timestamp=some.integers(0, 900 * HOUR_US),
 )
-def test_nothing_that_becomes_known_later_changes_what_is_found_now(events: list[Event], later: list[Event], moment: int) -> None:
+def test_nothing_that_becomes_known_later_changes_what_is_found_now(events: list[Event], later: list[Event], timestamp: int) -> None:
     """The metamorphic rule, on raw counts: the scale is fitted on the whole training window."""
-    added = [(user, time, max(late, moment + 1 - time), kind) for user, time, late, kind in later]
+    added = [(user, time, max(late, timestamp + 1 - time), kind) for user, time, late, kind in later]
     before, after = (tables(log)[0] for log in (events, [*events, *added]))
-    assert as_of(before, moment) == as_of(after, moment)
+    assert as_of(before, timestamp) == as_of(after, timestamp)
 
 
 def test_the_order_of_declarations_is_of_no_account() -> None:
@@ -109,8 +109,8 @@ def test_the_order_of_declarations_is_of_no_account() -> None:
     events = [("u", 0, 0, view), ("u", 30 * HOUR_US, 50 * HOUR_US, view), ("v", 5 * HOUR_US, 3, view)]
     now = [hour * HOUR_US for hour in range(0, 800, 7)]
     _, given, most = tables(events, declared)
-    assert [as_of(given, moment, declared) for moment in now] == stream(events, now, most, declared)
-    assert {as_of(given, moment, declared)["u"]["events_3d"] for moment in now} == {0.0, 1.0}
+    assert [as_of(given, timestamp, declared) for timestamp in now] == stream(events, now, most, declared)
+    assert {as_of(given, timestamp, declared)["u"]["events_3d"] for timestamp in now} == {0.0, 1.0}
 
 
 def test_a_decayed_count_halves_with_every_half_life_and_ends() -> None:

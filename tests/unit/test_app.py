@@ -34,7 +34,7 @@ class Known:
 
     def __init__(self, histories: dict[str, tuple[str, ...]]) -> None:
         self.known = histories
-        self.taken: dict[str, float] = {}
+        self.item_counts: dict[str, float] = {}
         self.fails = self.fails_to_count = False
 
     async def histories(self, users: Sequence[str]) -> Histories:
@@ -45,7 +45,7 @@ class Known:
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
         if self.fails_to_count:
             raise StoreUnavailable("gone")
-        of_items = [[self.taken.get(item, np.nan)] * len(ITEM_COUNTS) for item in items]
+        of_items = [[self.item_counts.get(item, np.nan)] * len(ITEM_COUNTS) for item in items]
         of_users = np.full((len(users), len(USER_COUNTS)), 0.5)
         found = (of_users, np.array(of_items).reshape(-1, len(ITEM_COUNTS)))
         first, second = (Numbers(values, np.full(len(values), KNOWN_US)) for values in found)
@@ -108,7 +108,7 @@ def served(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
-def test_a_list_has_titles_and_nothing_that_was_taken_or_excluded(served: Served) -> None:
+def test_a_list_has_titles_and_no_seen_or_excluded_item(served: Served) -> None:
     answer = served.ask("GET", "/v1/recommend?user=u1&k=20&exclude=i5").json()
     assert answer["retriever"] == "personal"
     assert {place["item_id"] for place in answer["items"]} == {f"i{row}" for row in range(DIGITS)} - {"i1", "i2", "i5"}
@@ -121,7 +121,7 @@ def test_an_unknown_user_gets_what_is_popular(served: Served) -> None:
     assert (answer["retriever"], [place["item_id"] for place in answer["items"]]) == ("popular", ["i0", "i1", "i2"])
 
 
-def test_who_has_taken_everything_gets_an_empty_list(served: Served) -> None:
+def test_who_has_seen_everything_gets_an_empty_list(served: Served) -> None:
     assert served.ask("GET", "/v1/recommend?user=all").json()["items"] == []
 
 

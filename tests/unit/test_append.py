@@ -97,7 +97,7 @@ def test_a_late_file_adds_a_part_to_its_own_month_only(tmp_path: Path) -> None:
     assert [part.path for part in held(root).parts["items"]] == ["items/part-0001.parquet"]
 
 
-def test_a_part_that_another_has_taken_the_place_of_outlives_one_more_addition(tmp_path: Path) -> None:
+def test_a_part_that_another_replaced_outlives_one_more_addition(tmp_path: Path) -> None:
     """Who has read the manifest may still open what it names."""
     root, items = tmp_path / "store", set[str]()
     for month in range(1, 5):
@@ -162,7 +162,7 @@ def test_a_conflict_with_what_is_there_names_the_new_row(tmp_path: Path) -> None
     assert storage.digest(root) == before
 
 
-def test_a_collectors_landing_is_taken_part_by_part(tmp_path: Path) -> None:
+def test_a_collectors_landing_is_ingested_part_by_part(tmp_path: Path) -> None:
     landing, root = tmp_path / "landing", tmp_path / "store"
     for number in range(2):
         shown: list[dict[str, Any]] = [{"event_id": f"e{number}{user}", "user_id": f"u{user}", "item_id": "x"} for user in range(6)]
@@ -190,7 +190,7 @@ def test_a_folder_that_another_process_adds_to_is_left_alone(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]
 
 
-def test_killed_at_any_moment_the_same_again_gives_the_same_tables(tmp_path: Path) -> None:
+def test_killed_at_any_time_the_same_again_gives_the_same_tables(tmp_path: Path) -> None:
     first = save(tmp_path / "first.csv", *views(1, "x"))
     second = save(tmp_path / "second.csv", *(row for month in range(1, 13) for row in views(month, *(f"i{item}" for item in range(200)))))
     whole = tmp_path / "whole"
@@ -199,14 +199,14 @@ def test_killed_at_any_moment_the_same_again_gives_the_same_tables(tmp_path: Pat
     wanted, before = contents(whole), None
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["lodestar.data.ingest"])
-    took_s, killed = min(added_s(processes, second, tmp_path / f"timed {turn}") for turn in range(2)), 0
-    for moment in range(8):
-        root = tmp_path / f"killed {moment}"
+    elapsed_s, killed = min(added_s(processes, second, tmp_path / f"timed {turn}") for turn in range(2)), 0
+    for attempt in range(8):
+        root = tmp_path / f"killed {attempt}"
         append(str(first), root)
         before = contents(root)
         process = processes.Process(target=append, args=(str(second), root))
         process.start()
-        process.join(took_s * (0.1 + 0.11 * moment))
+        process.join(elapsed_s * (0.1 + 0.11 * attempt))
         process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL

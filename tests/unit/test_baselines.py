@@ -22,12 +22,12 @@ def test_popularity_counts_users_whatever_the_history() -> None:
 
 
 def test_popularity_of_late_counts_a_window_or_halves_with_age() -> None:
-    """Item 0 was taken ten days before the last moment, 1 three days and 2 on the last day, which is in none of the sequences."""
+    """The interaction with item 0 is ten days old, that with 1 three days and that with 2 new, which is in none of the sequences."""
     rows, day_us = sequences([0, 1], [2]), DAY_US
-    moments = [np.array([0, 7, 30]) * day_us, np.array([10]) * day_us]
-    assert Popularity(window_days=3).fit(rows, 4, moments).counts.tolist() == pytest.approx([1e-6, 1, 1, 0])
-    assert Popularity(half_life_days=5).fit(rows, 4, moments).counts.tolist() == pytest.approx([0.25, 0.5**0.6, 1, 0])
-    both = Popularity(half_life_days=5, window_days=5).fit(rows, 4, moments)
+    timestamps = [np.array([0, 7, 30]) * day_us, np.array([10]) * day_us]
+    assert Popularity(window_days=3).fit(rows, 4, timestamps).counts.tolist() == pytest.approx([1e-6, 1, 1, 0])
+    assert Popularity(half_life_days=5).fit(rows, 4, timestamps).counts.tolist() == pytest.approx([0.25, 0.5**0.6, 1, 0])
+    both = Popularity(half_life_days=5, window_days=5).fit(rows, 4, timestamps)
     assert both.counts.tolist() == pytest.approx([1e-6, 0.5**0.6, 1, 0])
 
 
@@ -36,7 +36,7 @@ def test_cosine_relates_items_by_their_shared_users() -> None:
     assert model.score(sequences([0]))[0] == pytest.approx([0, 2 / np.sqrt(6), 1 / np.sqrt(3)])
 
 
-def test_followers_are_counted_within_the_window_and_one_sequence_only() -> None:
+def test_cooccurrences_are_counted_within_the_window_and_one_sequence_only() -> None:
     assert cooccurrence_counts(sequences([0, 1, 2], [2, 0]), 3, window=1).toarray().tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
 
@@ -57,13 +57,13 @@ def test_cooccurrence_trusts_the_newest_items_most_and_forgets_the_oldest() -> N
 
 def test_ease_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     rows = sequences([0, 1], [0, 1, 2], [1, 2], [0, 2], [3])
-    taken = np.zeros((len(rows), 4))
+    user_item = np.zeros((len(rows), 4))
     for user, items in enumerate(rows):
-        taken[user, items] = 1
+        user_item[user, items] = 1
     weights = EASE(regularisation=0.5).fit(rows, 4).weights
     for item in range(4):
-        others = np.delete(taken, item, axis=1)
-        expected = np.linalg.solve(others.T @ others + 0.5 * np.eye(3), others.T @ taken[:, item])
+        others = np.delete(user_item, item, axis=1)
+        expected = np.linalg.solve(others.T @ others + 0.5 * np.eye(3), others.T @ user_item[:, item])
         assert np.delete(weights[:, item], item) == pytest.approx(expected, abs=1e-5)
         assert weights[item, item] == 0
 

@@ -1,4 +1,4 @@
-"""A blend of learnt and counted parts is trained, weighed, bundled and served as one model."""
+"""A blend of trained and closed-form components is trained, weighted, bundled and served as one model."""
 
 import json
 from pathlib import Path
@@ -76,7 +76,7 @@ def made(folder: Path, recipe_: Recipe) -> Any:
     return BlendTraining(found, recipe_, Group(), lambda _: (TrainingState(stage="search"), lambda _state: None)).run()
 
 
-def test_without_a_refit_nothing_is_learnt_from_validation_items(tmp_path: Path) -> None:
+def test_without_a_refit_no_validation_item_is_trained_on(tmp_path: Path) -> None:
     """Parts that count give the vectors that the training part alone gives."""
     before, after = (made(tmp_path / str(refit), quick(COUNTED, refit=refit)) for refit in (False, True))
     assert before.metrics == after.metrics

@@ -1,4 +1,4 @@
-"""Ratings in a bundle: what is foretold, by hand; and no user is named."""
+"""Ratings in a bundle: predictions by hand; and no user is named."""
 
 from pathlib import Path
 from typing import Any

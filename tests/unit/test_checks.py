@@ -1,4 +1,4 @@
-"""Every offence is named with its code, file, line, column, value and remedy; good rows become typed columns."""
+"""Every row error is named with its code, file, line, column, value and remedy; good rows become typed columns."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ HEADER = "user_id,item_id,event_type,event_time"
 GOOD = "u1,i1,view,2025-06-01T12:00:00Z"
 
 
-def judged(path: Path, table: schema.Table = schema.EVENTS, *, quarantine: bool = False) -> tuple[CheckedTable, list[dict[str, Any]]]:
+def validated(path: Path, table: schema.Table = schema.EVENTS, *, quarantine: bool = False) -> tuple[CheckedTable, list[dict[str, Any]]]:
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
         found = check(database, table, [read(path, table.names)], now_us=NOW_US, quarantine=quarantine)
@@ -37,7 +37,7 @@ def written(folder: Path, *lines: str, name: str = "events.csv") -> Path:
 
 def refused(path: Path, table: schema.Table = schema.EVENTS) -> DataError:
     with pytest.raises(DataError) as caught:
-        judged(path, table)
+        validated(path, table)
     return caught.value
 
 
@@ -91,14 +91,14 @@ def test_a_rating_is_a_number_on_the_scale(rating: str, code: str, tmp_path: Pat
 
 def test_times_are_utc_microseconds_whatever_their_offset(tmp_path: Path) -> None:
     times = ["2025-06-01T12:00:00Z", "2025-06-01 14:00:00+02", "2025-06-01T06:30:00.000001-0530", "2025-06-01 12:00:00 UTC"]
-    _, rows = judged(written(tmp_path, HEADER, *(f"u1,i1,view,{time}" for time in times)))
+    _, rows = validated(written(tmp_path, HEADER, *(f"u1,i1,view,{time}" for time in times)))
     noon = 1_748_779_200_000_000
     assert [row[schema.EVENT_TIME] for row in rows] == [noon, noon, noon + 1, noon]
 
 
 @pytest.mark.parametrize("number", ["1748779200", "1748779200000", "1748779200000000"])
 def test_integers_count_from_1970_in_the_unit_that_they_show(number: str, tmp_path: Path) -> None:
-    found, rows = judged(written(tmp_path, HEADER, f"u1,i1,view,{number}"))
+    found, rows = validated(written(tmp_path, HEADER, f"u1,i1,view,{number}"))
     assert rows[0][schema.EVENT_TIME] == 1_748_779_200_000_000
     assert "since 1970" in found.notes[0]
 
@@ -116,7 +116,7 @@ def test_typed_times_need_a_zone_too(zone: str | None, code: str | None, tmp_pat
     if code:
         assert refused(tmp_path / "e.parquet").code == code
     else:
-        row = judged(tmp_path / "e.parquet")[1][0]
+        row = validated(tmp_path / "e.parquet")[1][0]
         assert (row[schema.USER_ID], row[schema.EVENT_TIME]) == ("7", 1_748_779_200_000_000)
 
 
@@ -129,13 +129,13 @@ def test_an_event_may_be_as_late_as_its_ingestion_and_five_minutes(tmp_path: Pat
 
 def test_a_repeated_key_is_dropped_when_equal_and_refused_when_not(tmp_path: Path) -> None:
     head, first, same = f"event_id,{HEADER}", f"e1,{GOOD}", f"e1,{GOOD}"
-    found, rows = judged(written(tmp_path, head, first, same))
+    found, rows = validated(written(tmp_path, head, first, same))
     assert (found.dropped, len(rows)) == ({IDENTICAL: 1}, 1)
     error = refused(written(tmp_path, head, first, same, f"e1,{GOOD.replace('view', 'like')}"))
     assert (error.code, error.place and (error.place.line, error.place.value)) == ("E120", (4, "e1"))
 
 
-def test_the_first_offence_of_the_file_is_raised_whatever_its_kind(tmp_path: Path) -> None:
+def test_the_first_row_error_of_the_file_is_raised_whatever_its_kind(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER, GOOD, "u1,i1", "u1,i1,view,never", "u1,,view,never")
     place = refused(path).place
     assert place is not None
@@ -143,7 +143,7 @@ def test_the_first_offence_of_the_file_is_raised_whatever_its_kind(tmp_path: Pat
 
 
 def test_quarantine_keeps_good_rows_and_counts_the_others(tmp_path: Path) -> None:
-    found, rows = judged(written(tmp_path, HEADER, "u1,i1", "u1,i1,view,never", GOOD, ",i1,view,never"), quarantine=True)
+    found, rows = validated(written(tmp_path, HEADER, "u1,i1", "u1,i1,view,never", GOOD, ",i1,view,never"), quarantine=True)
     assert [row[schema.USER_ID] for row in rows] == ["u1"]
     assert (found.rows_in, found.dropped) == (4, {"E103": 1, "E107": 1, "E109": 1})
     assert [(error.code, error.place and error.place.line) for error in found.bad()] == [("E109", 2), ("E107", 3), ("E103", 5)]
@@ -151,7 +151,7 @@ def test_quarantine_keeps_good_rows_and_counts_the_others(tmp_path: Path) -> Non
 
 def test_items_are_typed_by_column(tmp_path: Path) -> None:
     lines = ["item_id,price,stock,is_active,tags,category_path,language", 'i1,4.50,3.0,Yes,a|b,"[""c d"", ""e""]", en ', "i2,nan,,0,,,"]
-    _, rows = judged(written(tmp_path, *lines), schema.ITEMS)
+    _, rows = validated(written(tmp_path, *lines), schema.ITEMS)
     assert rows[0] == {
         "item_id": "i1",
         "price": 4.5,
@@ -179,11 +179,11 @@ def test_content_has_a_known_kind_and_finite_numbers(column: str, value: str, co
     if code:
         assert refused(path, schema.ITEM_CONTENT).code == code
     else:
-        assert judged(path, schema.ITEM_CONTENT)[1][0]["embedding"] == [0.5, -1.0]
+        assert validated(path, schema.ITEM_CONTENT)[1][0]["embedding"] == [0.5, -1.0]
 
 
-def test_a_row_with_two_offences_counts_once(tmp_path: Path) -> None:
+def test_a_row_with_two_row_errors_counts_once(tmp_path: Path) -> None:
     rows = ['i1,text,e,1,"[1, 2]"', 'i2,text,e,1,"[1, 2]"', 'i2,text,e,1,"[1]"']
     path = written(tmp_path, "item_id,kind,encoder,encoder_version,embedding", *rows)
-    found, kept = judged(path, schema.ITEM_CONTENT, quarantine=True)
+    found, kept = validated(path, schema.ITEM_CONTENT, quarantine=True)
     assert (found.rows_in, found.dropped, len(kept)) == (3, {"E120": 1}, 2)

@@ -15,11 +15,11 @@ def sequences(seed: int = 0, count: int = 30) -> Sequences:
     return [rng.choice(NUM_ITEMS, rng.integers(2, 7), replace=False).astype(np.int32) for _ in range(count)]
 
 
-def taken_by(rows: Sequences) -> np.ndarray:
-    taken = np.zeros((len(rows), NUM_ITEMS))
-    for row, items in zip(taken, rows, strict=True):
+def user_item_matrix(rows: Sequences) -> np.ndarray:
+    user_item = np.zeros((len(rows), NUM_ITEMS))
+    for row, items in zip(user_item, rows, strict=True):
         row[items] = 1
-    return taken
+    return user_item
 
 
 def test_a_folded_in_history_is_where_its_loss_is_least() -> None:
@@ -28,18 +28,18 @@ def test_a_folded_in_history_is_where_its_loss_is_least() -> None:
     items = model.items.astype(np.float64)
     users = np.linalg.lstsq(items, model.score(rows).T.astype(np.float64), rcond=None)[0].T
 
-    def loss(user: np.ndarray, taken: np.ndarray) -> float:
+    def loss(user: np.ndarray, user_item: np.ndarray) -> float:
         scores = items @ user
-        weight = 0.05 * (taken.sum() + 0.2 * NUM_ITEMS)
-        return float((taken * (scores - 1) ** 2).sum() + 0.2 * (scores**2).sum() + weight * (user**2).sum())
+        weight = 0.05 * (user_item.sum() + 0.2 * NUM_ITEMS)
+        return float((user_item * (scores - 1) ** 2).sum() + 0.2 * (scores**2).sum() + weight * (user**2).sum())
 
     rng = np.random.default_rng(1)
-    for user, taken in zip(users, taken_by(rows), strict=True):
-        least = loss(user, taken)
-        assert all(loss(user + 0.01 * rng.standard_normal(5), taken) > least for _ in range(20))
+    for user, user_item in zip(users, user_item_matrix(rows), strict=True):
+        least = loss(user, user_item)
+        assert all(loss(user + 0.01 * rng.standard_normal(5), user_item) > least for _ in range(20))
 
 
-def test_what_was_taken_together_is_near() -> None:
+def test_items_of_the_same_users_are_near() -> None:
     rows = [np.array([0, 1, 2], dtype=np.int32)] * 20 + [np.array([5, 6, 7], dtype=np.int32)] * 20
     for model in (IALS(dim=4), GFCF(frequencies=2)):
         (scores,) = model.fit(rows, NUM_ITEMS).score([np.array([0, 1], dtype=np.int32)])
@@ -49,12 +49,12 @@ def test_what_was_taken_together_is_near() -> None:
 @pytest.mark.parametrize("frequencies", [1, 4, 8])
 def test_a_graph_filter_is_its_formula(frequencies: int) -> None:
     rows = sequences(2)
-    taken = taken_by(rows)
-    of_user, of_item = (np.maximum(taken.sum(axis=axis), 1) for axis in (1, 0))
-    smoothed = taken / np.sqrt(of_user)[:, None] / np.sqrt(of_item)[None]
+    user_item = user_item_matrix(rows)
+    of_user, of_item = (np.maximum(user_item.sum(axis=axis), 1) for axis in (1, 0))
+    smoothed = user_item / np.sqrt(of_user)[:, None] / np.sqrt(of_item)[None]
     lowest = np.linalg.svd(smoothed)[2][:frequencies]
     low = np.diag(of_item**-0.5) @ lowest.T @ lowest @ np.diag(of_item**0.5)
-    expected = taken @ (smoothed.T @ smoothed + 0.7 * low)
+    expected = user_item @ (smoothed.T @ smoothed + 0.7 * low)
     found = GFCF(frequencies=frequencies, ideal_weight=0.7).fit(rows, NUM_ITEMS).score(rows)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

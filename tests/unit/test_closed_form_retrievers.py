@@ -114,8 +114,8 @@ def test_fewer_directions_still_tell_groups_apart(name: str) -> None:
 @pytest.mark.parametrize("name", CLOSED_FORM_FAMILIES)
 def test_a_recipe_is_trained_bundled_and_served(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    taken = [(user, step, item) for user in range(30) for step, item in enumerate(rng.permutation(7)[:6])]
-    rows = [(f"u{user}", f"i{item + 7 * (user % 2)}", 3600 * step) for user, step, item in taken]
+    interactions = [(user, step, item) for user in range(30) for step, item in enumerate(rng.permutation(7)[:6])]
+    rows = [(f"u{user}", f"i{item + 7 * (user % 2)}", 3600 * step) for user, step, item in interactions]
     features = built(tmp_path, rows)
     recipe = RECIPES[name]()
     assert recipe.model == ModelConfig(family=name, dim=recipe.model.dim)  # type: ignore[arg-type]

@@ -158,7 +158,7 @@ def test_numbers_that_would_become_others_are_refused_where_a_text_is_wanted(col
     ],
     ids=range(10),
 )
-def test_a_body_that_cannot_be_taken_is_refused(collected: Collected, body: bytes, status: int, code: str) -> None:
+def test_an_invalid_body_is_rejected(collected: Collected, body: bytes, status: int, code: str) -> None:
     answer = collected.post(body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
@@ -257,5 +257,5 @@ def test_requests_that_come_at_once_are_written_together(collected: Collected, m
 
 def test_a_name_that_is_given_is_used_where_the_row_has_none() -> None:
     rows = [EVENT, {**EVENT, schema.EVENT_ID: "own"}]
-    taken = Intake(schema.EVENTS).take(rows, ["first", "second"])
-    assert [orjson.loads(line)[schema.EVENT_ID] for line in taken.lines.splitlines()] == ["first", "own"]
+    accepted = Intake(schema.EVENTS).take(rows, ["first", "second"])
+    assert [orjson.loads(line)[schema.EVENT_ID] for line in accepted.lines.splitlines()] == ["first", "own"]

@@ -43,9 +43,9 @@ def made(folder: Path, length: int) -> tuple[Path, Path]:
     ids = [f"i{row}" for row in range(NUM_ITEMS)]
     user = np.repeat(np.arange(NUM_USERS), length).astype(np.int32)
     item = ((user + np.tile(np.arange(length), NUM_USERS)) % NUM_ITEMS).astype(np.int32)
-    taken = Interactions(users=[f"u{row}" for row in range(NUM_USERS)], items=ids, user=user, item=item, time=np.arange(len(user)))
+    log = Interactions(users=[f"u{row}" for row in range(NUM_USERS)], items=ids, user=user, item=item, time=np.arange(len(user)))
     folder.joinpath("features").mkdir()
-    feature_set.save(taken, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder / "features")
+    feature_set.save(log, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder / "features")
     digest = feature_set.load(folder / "features").digest
     return folder / "features", small_bundle(folder / "trained", num_items=NUM_ITEMS, features=digest)
 
@@ -161,7 +161,7 @@ def test_the_table_says_why() -> None:
     assert worse.endswith("| may lose more than 0.0050 |")
 
 
-def test_the_model_is_judged_by_what_it_ranks_first(tmp_path: Path) -> None:
+def test_quality_is_that_of_the_first_ranks(tmp_path: Path) -> None:
     whole = bundle.load(small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS))
     # Without a history items are ranked i0, i1, …: the first, the third and none are found.
     relevant = [np.array(rows, dtype=np.int32) for rows in ([0], [2], [11])]

@@ -37,7 +37,7 @@ def users(found: Tables) -> int:
     return int(duckdb.sql(f"SELECT count(*) FROM read_parquet([{files}])").fetchall()[0][0])
 
 
-def test_tables_are_of_one_moment_though_others_ingest(root: Path) -> None:
+def test_tables_are_of_one_generation_though_others_ingest(root: Path) -> None:
     found = Tables(root=root)
     events = len(found.events())
     ingest_twice(root)

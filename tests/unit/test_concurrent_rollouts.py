@@ -44,7 +44,7 @@ def test_a_route_that_does_not_send_to_the_service_is_refused_and_left_alone(use
 
 
 @pytest.mark.parametrize("labels", [{}, {"lodestar/canary-of": "another"}])
-def test_a_service_that_has_the_canarys_name_by_chance_is_left_alone(use: Any, labels: dict[str, str]) -> None:
+def test_a_service_that_happens_to_have_the_canarys_name_is_left_alone(use: Any, labels: dict[str, str]) -> None:
     api = use(FakeApiServer())
     theirs = {"metadata": {"name": CANARY, "resourceVersion": "7", "labels": labels}, "spec": {"predictor": {"model": {"storageUri": NEW}}}}
     api.objects[SERVICE, CANARY] = theirs

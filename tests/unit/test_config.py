@@ -49,7 +49,7 @@ BAD = {
     "an address that no file system has": '{"train": {"item_init": "pretrained:a\\u0000b"}}',
     "no users": '{"data": {"min_users": 0}}',
     "a ranker without width": '{"rank": {"dim": 0}}',
-    "endless sweeps": '{"rate": {"num_samples": 1000000000000}}',
+    "endless samples": '{"rate": {"num_samples": 1000000000000}}',
     "no cutoff": '{"evaluation": {"cutoffs": []}}',
     "a cutoff of nothing": '{"evaluation": {"cutoffs": [0]}}',
     "a cutoff in letters": '{"evaluation": {"cutoffs": ["5"]}}',

@@ -1,4 +1,4 @@
-"""Vectors of items: those that were brought, of one encoder, and our own of texts that have none."""
+"""Vectors of items: those that were provided, of one encoder, and our own of texts that have none."""
 
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ ITEMS = [f"i{number}" for number in range(5)]
 Rows = list[dict[str, Any]]
 
 
-def built(folder: Path, brought: Rows) -> dict[str, dict[str, dict[str, Any]]]:
+def built(folder: Path, provided: Rows) -> dict[str, dict[str, dict[str, Any]]]:
     """By view and item, the rows of embeddings of five items, one of which has a description and tags."""
-    moments = [EPOCH_US] * len(ITEMS)
+    timestamps = [EPOCH_US] * len(ITEMS)
     items = table(
         schema.ITEMS,
         item_id=ITEMS,
@@ -29,15 +29,15 @@ def built(folder: Path, brought: Rows) -> dict[str, dict[str, dict[str, Any]]]:
         category_path=[["home", "lamps"], None, [], ["shoes"], None],
         tags=[["warm"], None, None, None, None],
         description=["A lamp for reading.", None, None, None, None],
-        **dict.fromkeys(("created_at", "updated_at", "ingested_at"), moments),
+        **dict.fromkeys(("created_at", "updated_at", "ingested_at"), timestamps),
     )
     columns: dict[str, list[Any]] = {
-        name: [row.get(name) for row in brought] for name in ("item_id", "kind", "encoder", "encoder_version", "embedding")
+        name: [row.get(name) for row in provided] for name in ("item_id", "kind", "encoder", "encoder_version", "embedding")
     }
-    known = [row.get("known", EPOCH_US) for row in brought]
+    known = [row.get("known", EPOCH_US) for row in provided]
     about: dict[str, list[Any]] = {
-        "dim": [len(row["embedding"] or []) for row in brought],
-        "content_hash": ["h"] * len(brought),
+        "dim": [len(row["embedding"] or []) for row in provided],
+        "content_hash": ["h"] * len(provided),
         "ingested_at": known,
     }
     events = table(
@@ -58,7 +58,7 @@ def built(folder: Path, brought: Rows) -> dict[str, dict[str, dict[str, Any]]]:
     return {view: {row[schema.ITEM_ID]: row for row in rows} for view, rows in files.items()}
 
 
-def brought(item: str, encoder: str, vector: list[float] | None, kind: str = "text", **other: Any) -> dict[str, Any]:
+def provided(item: str, encoder: str, vector: list[float] | None, kind: str = "text", **other: Any) -> dict[str, Any]:
     return {"item_id": item, "kind": kind, "encoder": encoder, "encoder_version": "1", "embedding": vector, **other}
 
 
@@ -70,8 +70,13 @@ def test_texts_without_a_vector_get_ours_of_all_that_they_say(tmp_path: Path) ->
     assert not np.any(found["i4"]["text_embedding"])
 
 
-def test_vectors_that_were_brought_are_taken_of_the_encoder_that_knows_most_items(tmp_path: Path) -> None:
-    rows = [brought("i0", "big", [1.0, 0.0]), brought("i1", "big", [0.0, 1.0]), brought("i0", "a", [0.5, 0.5]), brought("i2", "big", None)]
+def test_provided_vectors_are_of_the_encoder_that_knows_most_items(tmp_path: Path) -> None:
+    rows = [
+        provided("i0", "big", [1.0, 0.0]),
+        provided("i1", "big", [0.0, 1.0]),
+        provided("i0", "a", [0.5, 0.5]),
+        provided("i2", "big", None),
+    ]
     found = built(tmp_path, rows)[schema.TEXT_EMBEDDING_VIEW]
     assert {item: (row["text_embedding"], row["text_encoder"]) for item, row in found.items()} == {
         "i0": ([1.0, 0.0], "big@1"),
@@ -79,9 +84,9 @@ def test_vectors_that_were_brought_are_taken_of_the_encoder_that_knows_most_item
     }
 
 
-def test_a_picture_has_the_vector_that_was_brought_since_when_it_was_known(tmp_path: Path) -> None:
+def test_a_picture_has_the_vector_that_was_provided_since_when_it_was_known(tmp_path: Path) -> None:
     later = EPOCH_US + 60 * SECOND_US
-    found = built(tmp_path, [brought("i3", "eye", [3.0, 4.0, 5.0], kind="image", known=later)])
+    found = built(tmp_path, [provided("i3", "eye", [3.0, 4.0, 5.0], kind="image", known=later)])
     (row,) = found[schema.IMAGE_EMBEDDING_VIEW].values()
     assert (row[schema.ITEM_ID], row["image_embedding"], row["image_encoder"]) == ("i3", [3.0, 4.0, 5.0], "eye@1")
     assert {int(row[name].timestamp()) for name in (schema.FEATURE_TIME, schema.KNOWN_TIME)} == {later // SECOND_US}

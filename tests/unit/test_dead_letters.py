@@ -1,4 +1,4 @@
-"""A message of Kafka's that we fail at is set aside, and those behind it are taken."""
+"""A message of Kafka's that we fail at is set aside, and those behind it are accepted."""
 
 import threading
 import tracemalloc
@@ -60,8 +60,8 @@ def test_a_message_that_we_fail_at_is_set_aside_alone() -> None:
     intake = Intake(schema.EVENTS)
     intake._validator = Failing(schema.EVENTS)
     rows = [ROW, {**ROW, schema.ITEM_ID: "poison"}, {**ROW, schema.USER_ID: " "}, {**ROW, schema.ITEM_ID: "i2"}]
-    taken = [validate_message(intake, orjson.dumps(row), name) for row, name in zip(rows, "abcd", strict=True)]
-    assert [one.code if isinstance(one, Rejection) else one.count(b"\n") for one in taken] == [1, "E500", "E103", 1]
+    results = [validate_message(intake, orjson.dumps(row), name) for row, name in zip(rows, "abcd", strict=True)]
+    assert [one.code if isinstance(one, Rejection) else one.count(b"\n") for one in results] == [1, "E500", "E103", 1]
 
 
 def test_a_message_of_many_pieces_is_not_read() -> None:

@@ -1,4 +1,4 @@
-"""What is brought goes on where it was, for one process at a time, and leaves nothing of what it was before."""
+"""A download resumes where it was, for one process at a time, and leaves nothing of what it was before."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_what_came_of_another_content_goes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_second_process_is_refused_what_the_first_brings(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_what_the_first_downloads(tmp_path: Path) -> None:
     def read(_start: int) -> Iterator[bytes]:
         with pytest.raises(EnvironmentFault, match="E513"):
             download_resumable(tmp_path / "a", size=5, tag="same", read=giving(b"whole"))
@@ -43,7 +43,7 @@ def test_a_second_process_is_refused_what_the_first_brings(tmp_path: Path) -> No
     assert (tmp_path / "a").read_bytes() == b"whole"
 
 
-def test_a_name_as_long_as_there_can_be_is_brought(tmp_path: Path) -> None:
+def test_a_name_as_long_as_there_can_be_is_downloaded(tmp_path: Path) -> None:
     download_resumable(tmp_path / ("n" * 255), size=1, tag="t", read=giving(b"x"))
     assert [len(path.name) for path in tmp_path.iterdir()] == [255]
 

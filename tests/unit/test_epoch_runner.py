@@ -66,19 +66,19 @@ def test_a_place_that_does_not_count_teaches_nothing(family: str, loss: str) -> 
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
 
 
-def taught(run: Recipe, epochs: int, *, is_recorded: bool) -> tuple[list[float], dict[str, Tensor]]:
+def trained(run: Recipe, epochs: int, *, is_recorded: bool) -> tuple[list[float], dict[str, Tensor]]:
     sequences, group = random_histories(200), Group(device=torch.device("cuda"))
     items, lengths = flat(sequences, "cuda")
     torch.manual_seed(0)
     model = NextItemModel(NUM_ITEMS, run.model).to(group.device)
-    teacher = EpochRunner(model, sequences, Optimiser(model, run.train), WeightEMA(model, run.train.ema_decay), run, group)
+    runner = EpochRunner(model, sequences, Optimiser(model, run.train), WeightEMA(model, run.train.ema_decay), run, group)
     if not is_recorded:
-        teacher._step = teacher.step
+        runner._step = runner.step
     losses = []
     for epoch in range(epochs):
         rng = np.random.default_rng(epoch)
         torch.manual_seed(epoch)
-        losses.append(teacher.epoch(items, cut_windows(lengths, 20, rng), epoch, rng)[0])
+        losses.append(runner.epoch(items, cut_windows(lengths, 20, rng), epoch, rng)[0])
     return losses, model.state_dict()
 
 
@@ -86,7 +86,7 @@ def taught(run: Recipe, epochs: int, *, is_recorded: bool) -> tuple[list[float],
 @pytest.mark.parametrize("family", ["sasrec", "hstu", "gru", "lstm", "caser", "bert4rec"])
 def test_a_replayed_step_is_the_step(family: str) -> None:
     run = override(chosen(family, loss="softmax", ema_decay=0.9), '{"model": {"dropout": 0.2}}' if family != "bert4rec" else "{}")
-    (expected, weights), (found, replayed) = (taught(run, 3, is_recorded=recorded) for recorded in (False, True))
+    (expected, weights), (found, replayed) = (trained(run, 3, is_recorded=recorded) for recorded in (False, True))
     assert found == pytest.approx(expected, rel=1e-3)
     torch.testing.assert_close(replayed, weights, rtol=0.02, atol=2e-3)
 
@@ -94,5 +94,5 @@ def test_a_replayed_step_is_the_step(family: str) -> None:
 @ON_GPU
 @pytest.mark.parametrize("train", [{"loss": "gbce"}, {"loss": "bce"}, {"loss": "sampled_softmax"}, {"precision": "bf16"}])
 def test_every_loss_can_be_replayed(train: dict[str, str]) -> None:
-    losses, _ = taught(chosen("sasrec", **train), 4, is_recorded=True)
+    losses, _ = trained(chosen("sasrec", **train), 4, is_recorded=True)
     assert losses[-1] < losses[0]

@@ -1,4 +1,4 @@
-"""A whole evaluation of a small bundle: what is written, what it says, and when it refuses to judge."""
+"""A whole evaluation of a small bundle: what is written, what it says, and when it refuses to evaluate."""
 
 import json
 from dataclasses import replace
@@ -31,10 +31,10 @@ def walkers(folder: Path) -> Path:
     place = np.tile(np.arange(LENGTH, dtype=np.int64), NUM_USERS)
     item = ((user + place) % NUM_ITEMS).astype(np.int32)
     users = [f"secret-user-{row}" for row in range(NUM_USERS)]
-    taken = Interactions(users=users, items=ids, user=user, item=item, time=place * NUM_USERS + user)
+    log = Interactions(users=users, items=ids, user=user, item=item, time=place * NUM_USERS + user)
     titles, categories = [f"<b>Item {row}</b>" for row in range(NUM_ITEMS)], ["a|b" if row % 2 else "" for row in range(NUM_ITEMS)]
     folder.mkdir()
-    feature_set.save(taken, Catalogue(ids=ids, titles=titles, categories=categories, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
+    feature_set.save(log, Catalogue(ids=ids, titles=titles, categories=categories, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
     return folder
 
 
@@ -101,7 +101,7 @@ def test_the_headline_is_flat_and_named_as_the_pipeline_shows_it(inputs: tuple[P
     assert all(isinstance(value, float) for value in headline.values())
 
 
-def test_what_goes_out_is_judged_and_what_it_was_made_from_stands_beside_it(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_goes_out_is_evaluated_beside_what_it_was_made_from(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     features, full = inputs
     small = small_bundle(tmp_path / "small", num_items=NUM_ITEMS, features=feature_set.load(features).digest, precision="int4")
     found = evaluate(features, small, tmp_path / "out", RECIPE, uncompressed=full)
@@ -122,7 +122,7 @@ def test_a_bundle_that_was_left_as_it_was_is_ranked_once(inputs: tuple[Path, Pat
     assert found.headline()["ndcg_at_10_uncompressed"] == found.headline()["ndcg_at_10"]
 
 
-def test_ten_is_judged_whatever_the_cutoffs(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_ten_is_among_the_cutoffs_always(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     found = evaluate(*inputs, tmp_path / "out", override(RECIPE, '{"evaluation": {"cutoffs": [3]}}'))
     assert found.protocol.cutoffs == (3, 10)
 
@@ -150,7 +150,7 @@ def test_a_bundle_of_other_features_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_log_that_leaves_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
+def test_a_log_that_leaves_no_test_case_is_an_error(tmp_path: Path) -> None:
     ids = [f"i{row}" for row in range(NUM_ITEMS)]
     user = np.arange(NUM_ITEMS, dtype=np.int32)
     alone = Interactions(users=ids, items=ids, user=user, item=user, time=np.zeros(NUM_ITEMS, dtype=np.int64))
@@ -160,7 +160,7 @@ def test_a_log_that_leaves_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
         evaluate(tmp_path, source, tmp_path / "out", RECIPE)
 
 
-def test_a_split_by_time_is_judged_with_every_answer_of_the_window(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_split_by_time_is_evaluated_on_every_item_of_the_window(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     recipe = replace(RECIPE, data=DataConfig(split="time", test_share=0.2, validation_share=0.2))
     found = evaluate(*inputs, tmp_path / "out", recipe)
     assert found.protocol.split == "time"

@@ -12,7 +12,7 @@ import pytest
 from lodestar.data.ingest import ingest, validate
 from lodestar.errors import DataError
 
-MOMENT = "2026-01-01T00:00:00Z"
+TIMESTAMP = "2026-01-01T00:00:00Z"
 COLUMNS = ("user_id", "item_id", "event_type", "event_time")
 # What a JSON line says where `9007199254740993.0` is a number, and where it is a text.
 REFUSED = "9007199254740993.0"
@@ -20,7 +20,7 @@ REFUSED = "9007199254740993.0"
 
 def lines(tmp_path: Path, column: str, written: str) -> Path:
     path = tmp_path / "events.jsonl"
-    rows = [dict(zip(COLUMNS, (f"u{user}", "i1", "view", MOMENT), strict=True)) for user in range(8)]
+    rows = [dict(zip(COLUMNS, (f"u{user}", "i1", "view", TIMESTAMP), strict=True)) for user in range(8)]
     first = ",".join(
         f"{json.dumps(name)}: {written if name == column else json.dumps(value)}" for name, value in {column: 0, **rows[0]}.items()
     )
@@ -32,7 +32,7 @@ def csv(tmp_path: Path, column: str, written: str) -> Path:
     path = tmp_path / "events.csv"
     names = dict.fromkeys((*COLUMNS, column))
     rows = [
-        {**dict(zip(COLUMNS, (f"u{user}", "i1", "view", MOMENT), strict=True)), **({column: written} if not user else {})}
+        {**dict(zip(COLUMNS, (f"u{user}", "i1", "view", TIMESTAMP), strict=True)), **({column: written} if not user else {})}
         for user in range(8)
     ]
     path.write_text(
@@ -115,7 +115,7 @@ def test_a_number_of_parquet_that_may_be_another_is_refused(column: str, values:
 
 def test_a_list_of_json_is_refused_for_a_number_that_may_be_another(tmp_path: Path) -> None:
     csv(tmp_path, "value", "1")
-    item = {"item_id": "i1", "item_type": "product", "title": "t", "created_at": MOMENT, "updated_at": MOMENT, "is_active": True}
+    item = {"item_id": "i1", "item_type": "product", "title": "t", "created_at": TIMESTAMP, "updated_at": TIMESTAMP, "is_active": True}
     (tmp_path / "items.jsonl").write_text(json.dumps({**item, "tags": [2.0**53]}))
     with pytest.raises(DataError, match=r"E107 items\.jsonl, line 1, column tags"):
         validate(str(tmp_path))

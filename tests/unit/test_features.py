@@ -13,8 +13,7 @@ from lodestar import schema
 from lodestar.config import DataConfig, Recipe
 from lodestar.data.tables import tables
 from lodestar.errors import DataError
-from lodestar.features.batch import event_partitions as taken
-from lodestar.features.batch import feature_set, windows
+from lodestar.features.batch import event_partitions, feature_set, windows
 from lodestar.features.batch.build import build_features
 from lodestar.schema.time_units import HOUR_S, SECOND_US
 from tests.factories import EPOCH_US, table
@@ -25,15 +24,15 @@ Rows = list[dict[str, Any]]
 
 def built(folder: Path, rows: list[tuple[str, str, int]], lag_s: int = 0, shown: pa.Table | None = None) -> Path:
     """Features of (user, item, second) views that became known `lag_s` later."""
-    moments = [EPOCH_US + second * SECOND_US for _, _, second in rows]
+    timestamps = [EPOCH_US + second * SECOND_US for _, _, second in rows]
     events = table(
         schema.EVENTS,
         event_id=[f"e{number}" for number in range(len(rows))],
         user_id=[user for user, _, _ in rows],
         item_id=[item for _, item, _ in rows],
         event_type=["view"] * len(rows),
-        event_time=moments,
-        ingested_at=[moment + lag_s * SECOND_US for moment in moments],
+        event_time=timestamps,
+        ingested_at=[timestamp + lag_s * SECOND_US for timestamp in timestamps],
         request_id=["r0"] * len(rows),
     )
     names = sorted({item for _, item, _ in rows})
@@ -62,13 +61,13 @@ def rows_of(features: Path, view: str) -> Rows:
     return rows
 
 
-def moment(row: dict[str, Any], column: str = schema.FEATURE_TIME) -> int:
+def timestamp(row: dict[str, Any], column: str = schema.FEATURE_TIME) -> int:
     return int(row[column].timestamp()) - EPOCH_US // SECOND_US
 
 
 def test_a_count_rises_after_the_hour_and_falls_when_the_window_has_passed(tmp_path: Path) -> None:
     features = built(tmp_path, [("u", "a", 10), ("u", "b", 20)])
-    hours = {moment(row) // HOUR_S: round(row["events_1h"], 6) for row in rows_of(features, schema.USER_ACTIVITY_VIEW)}
+    hours = {timestamp(row) // HOUR_S: round(row["events_1h"], 6) for row in rows_of(features, schema.USER_ACTIVITY_VIEW)}
     assert hours == {1: 1.0, 2: 0.0, 25: 0.0, 49: 0.0, 73: 0.0, 97: 0.0, 169: 0.0, 721: 0.0}
 
 
@@ -79,7 +78,7 @@ def test_counts_equal_a_naive_count_on_random_logs(tmp_path: Path) -> None:
     largest = json.loads((features / "scalers.json").read_text())
     for row in rows_of(features, schema.USER_ACTIVITY_VIEW):
         for feature in (feature for feature in declared(schema.USER_ACTIVITY_VIEW) if schema.EventType.VIEW in feature.types):
-            count = count_by_hand(feature, [moment(row) - second for user, _, second in rows if user == row[schema.USER_ID]])
+            count = count_by_hand(feature, [timestamp(row) - second for user, _, second in rows if user == row[schema.USER_ID]])
             assert row[feature.name] == pytest.approx(min(1.0, np.log1p(count) / np.log1p(largest[feature.name])), abs=1e-6)
 
 
@@ -94,7 +93,7 @@ def test_statistics_lie_on_the_unit_interval(tmp_path: Path) -> None:
 def test_a_late_event_counts_from_when_it_was_known_and_leaves_when_it_would_have(tmp_path: Path) -> None:
     features = built(tmp_path, [("u", "a", 10)], lag_s=5 * HOUR_S)
     rows = rows_of(features, schema.USER_ACTIVITY_VIEW)
-    assert {moment(row) // HOUR_S: (row["events_1h"], row["events_1d"]) for row in rows} == {
+    assert {timestamp(row) // HOUR_S: (row["events_1h"], row["events_1d"]) for row in rows} == {
         6: (0, 1),
         25: (0, 0),
         49: (0, 0),
@@ -124,7 +123,7 @@ def test_gaps_are_seconds_since_the_item_before(tmp_path: Path) -> None:
     assert (row[schema.RECENT_ITEMS], row[schema.RECENT_GAPS_S]) == (["a", "b", "c"], [0.0, 60.0, 60.0])
 
 
-def test_a_shown_item_is_taken_up_within_the_window_of_its_request_only(tmp_path: Path) -> None:
+def test_a_shown_item_is_a_positive_within_the_window_of_its_request_only(tmp_path: Path) -> None:
     about: dict[str, list[Any]] = {"user_id": ["u"] * 2, "item_id": ["a", "b"], "position": [1, 2], "shown_at": [EPOCH_US] * 2}
     shown = table(schema.IMPRESSIONS, request_id=["r0"] * 2, **about)
     features = built(tmp_path, [("u", "a", 60), ("u", "b", 3 * HOUR_S), ("u", "c", 9000), ("u", "d", 9001), ("u", "e", 9002)], shown=shown)
@@ -139,16 +138,16 @@ def test_what_was_shown_counts_once_its_window_has_closed_in_the_training_window
         schema.IMPRESSIONS, request_id=[f"s{n}" for n in range(4)], shown_at=[EPOCH_US + second * 1_000_000 for second in shown_s], **about
     )
     rows = [("u", "a", 60), ("u", "b", 7199), ("u", "c", 7200), ("u", "d", 9001), ("u", "e", 9002)]  # the last two are left out
-    assert [moment(row) for row in rows_of(built(tmp_path, rows, shown=shown), "labels")] == shown_s[:2]
+    assert [timestamp(row) for row in rows_of(built(tmp_path, rows, shown=shown), "labels")] == shown_s[:2]
 
 
-def test_without_impressions_no_negative_was_taken_before_the_training_window_ends(tmp_path: Path) -> None:
+def test_without_impressions_no_negative_was_an_interaction_before_the_training_window_ends(tmp_path: Path) -> None:
     rows = [(f"u{n % 5}", f"i{n % 11}", n * 60) for n in range(40)]
     labels = rows_of(built(tmp_path, rows), "labels")
-    end = max(moment(row) for row in labels)
-    taken = {(user, item) for user, item, second in rows if second <= end}
+    end = max(timestamp(row) for row in labels)
+    positives = {(user, item) for user, item, second in rows if second <= end}
     assert {row[schema.LABEL] for row in labels} == {0, 1}
-    assert all(((row[schema.USER_ID], row[schema.ITEM_ID]) in taken) == bool(row[schema.LABEL]) for row in labels)
+    assert all(((row[schema.USER_ID], row[schema.ITEM_ID]) in positives) == bool(row[schema.LABEL]) for row in labels)
 
 
 def test_too_little_to_learn_from_writes_nothing(tmp_path: Path) -> None:
@@ -170,7 +169,7 @@ def test_how_many_events_are_held_at_once_changes_nothing(tmp_path: Path, monkey
     rows = [(f"u{rng.integers(9)}", f"i{rng.integers(20)}", int(rng.integers(9 * HOUR_S))) for _ in range(400)]
     folders = []
     for at_once in (1_000_000, 64, 1):
-        monkeypatch.setattr(taken, "EVENTS_AT_ONCE", at_once)
+        monkeypatch.setattr(event_partitions, "EVENTS_AT_ONCE", at_once)
         monkeypatch.setattr(windows, "EVENTS_AT_ONCE", max(1, at_once // 2))
         (tmp_path / str(at_once)).mkdir()
         folders.append(built(tmp_path / str(at_once), rows))
@@ -184,7 +183,7 @@ def test_how_many_events_are_held_at_once_changes_nothing(tmp_path: Path, monkey
             assert alike, f"{name} differs"
 
 
-def test_what_was_asked_and_what_was_taken_of_it_count_for_the_query_however_it_is_spelt(tmp_path: Path) -> None:
+def test_searches_and_their_conversions_count_for_the_query_however_it_is_spelt(tmp_path: Path) -> None:
     asked = [
         ("search", "Red  Lamp", None),
         ("click", "red lamp ", "a"),
@@ -194,7 +193,7 @@ def test_what_was_asked_and_what_was_taken_of_it_count_for_the_query_however_it_
     ]
     later = [("view", None, item) for item in "abcd"]  # the counts above lie in the training window
     count = len(asked) + len(later)
-    moments = [EPOCH_US + number * SECOND_US for number in range(len(asked))] + [EPOCH_US + 3 * HOUR_S * SECOND_US] * len(later)
+    timestamps = [EPOCH_US + number * SECOND_US for number in range(len(asked))] + [EPOCH_US + 3 * HOUR_S * SECOND_US] * len(later)
     asked += later
     events = table(
         schema.EVENTS,
@@ -203,8 +202,8 @@ def test_what_was_asked_and_what_was_taken_of_it_count_for_the_query_however_it_
         item_id=[item for *_, item in asked],
         event_type=[kind for kind, *_ in asked],
         query_text=[text for _, text, _ in asked],
-        event_time=moments,
-        ingested_at=moments,
+        event_time=timestamps,
+        ingested_at=timestamps,
     )
     known = {name: [EPOCH_US] * 4 for name in ("created_at", "updated_at", "ingested_at")}
     items = table(schema.ITEMS, item_id=list("abcd"), title=list("abcd"), **known)

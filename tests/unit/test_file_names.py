@@ -40,7 +40,7 @@ def test_a_name_is_refused_or_lies_below_its_folder_as_it_is(name: str) -> None:
     assert os.path.normpath(path) == f"{root}/{name}"
 
 
-def test_names_as_they_are_in_use_are_taken(tmp_path: Path) -> None:
+def test_names_as_they_are_in_use_are_accepted(tmp_path: Path) -> None:
     names = ["part-2026-01-01T00:00:00.json", "date=2026-01-01/part 1.csv", "ärzte/…", ".hidden", "a/..b/c...", "x.tar.gz"]
     assert below(tmp_path, names, "the bucket") == {name: tmp_path / name for name in names}
 

@@ -1,4 +1,4 @@
-"""The guard refuses what loses to a baseline, and what it cannot judge."""
+"""The gate refuses what loses to a baseline, and what it cannot compare."""
 
 import json
 import math
@@ -63,7 +63,7 @@ def test_what_is_not_a_number_is_refused() -> None:
     assert not verdict(math.nan, {"popularity": 0.0}).passes
 
 
-def test_a_model_without_a_rival_is_refused() -> None:
+def test_a_model_without_a_baseline_is_refused() -> None:
     assert not verdict(0.5, {}).passes
 
 
@@ -79,7 +79,7 @@ def test_a_folder_without_an_evaluation_is_an_error(tmp_path: Path) -> None:
         read_verdict(tmp_path)
 
 
-def test_the_guard_loads_no_model_library() -> None:
+def test_the_gate_loads_no_model_library() -> None:
     heavy = "{'torch', 'numpy', 'scipy', 'onnxruntime', 'jinja2', 'pandas', 'pyarrow'}"
     code = f"import sys, lodestar.evaluation.gate; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

@@ -49,8 +49,8 @@ def test_a_hashed_model_learns_is_served_and_goes_on_in_another_catalogue(tmp_pa
     made = bundle.load(tmp_path / "bundle")
     (first,) = Recommender(made).recommend(["i3", "i4", "i5"], 1)
     assert first.item_id == "i6"
-    learnt = weights.load(str(tmp_path / "bundle")).values["items.rows.weight"]
-    assert learnt.shape[0] == 16
+    trained = weights.load(str(tmp_path / "bundle")).values["items.rows.weight"]
+    assert trained.shape[0] == 16
     again = override(quick(epochs=1, warm_start=str(tmp_path / "bundle")), HASHED)
     train(features(tmp_path / "other", ["new", *OLD[::-1]], known()), tmp_path / "grown", again, str(tmp_path / "checkpoints"))
     (first,) = Recommender(bundle.load(tmp_path / "grown")).recommend(["i3", "i4", "i5"], 1)

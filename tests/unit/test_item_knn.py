@@ -4,29 +4,29 @@ import numpy as np
 import pytest
 
 from lodestar.models.closed_form.item_knn import ItemKNN, Similarity
-from tests.unit.test_closed_form import NUM_ITEMS, sequences, taken_by
+from tests.unit.test_closed_form import NUM_ITEMS, sequences, user_item_matrix
 
 
-def dense(similarity: Similarity, taken: np.ndarray) -> np.ndarray:
-    both, own = taken.T @ taken, np.maximum(taken.sum(axis=0), 1)
+def dense(similarity: Similarity, user_item: np.ndarray) -> np.ndarray:
+    both, own = user_item.T @ user_item, np.maximum(user_item.sum(axis=0), 1)
     if similarity == "cosine":
         alike = both / np.sqrt(np.outer(own, own))
     elif similarity == "jaccard":
         alike = both / (own[:, None] + own[None] - both)
     else:
-        alike = np.corrcoef(taken.T)
+        alike = np.corrcoef(user_item.T)
     np.fill_diagonal(alike, 0)
-    # Items that nobody took both of are no neighbours, and what is below 0 counts as none.
+    # Items that no user has both of are no neighbours, and what is below 0 counts as none.
     return np.where(both > 0, np.maximum(alike, 0), 0)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "jaccard", "pearson"])
 def test_similarities_are_their_formulas(similarity: Similarity) -> None:
     rows = sequences(4, 25)
-    taken = taken_by(rows)
+    user_item = user_item_matrix(rows)
     model = ItemKNN(similarity=similarity).fit(rows, NUM_ITEMS)
-    np.testing.assert_allclose(model.similarities.toarray(), dense(similarity, taken), atol=1e-6)
-    np.testing.assert_allclose(model.score(rows), taken @ dense(similarity, taken), atol=1e-5)
+    np.testing.assert_allclose(model.similarities.toarray(), dense(similarity, user_item), atol=1e-6)
+    np.testing.assert_allclose(model.score(rows), user_item @ dense(similarity, user_item), atol=1e-5)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "jaccard", "pearson"])

@@ -37,22 +37,22 @@ def made(shown: list[Shown], events: list[Event], most_rows: int = 1000) -> list
 
 
 def expected(shown: list[Shown], events: list[Event]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """By request, user, item and moment. An event belongs to the impression of its item by its request, or else to its user's last one."""
+    """By request, user, item and time. An event belongs to the impression of its item by its request, or else to its user's last one."""
     rows = {row: list[tuple[str, float | None, int]]() for row in shown if row[3] < END_US - CLICK_ATTRIBUTION_US}
-    for request, user, item, kind, rating, moment in events:
-        if moment >= END_US:
+    for request, user, item, kind, rating, timestamp in events:
+        if timestamp >= END_US:
             continue
         own = [row for row in shown if (row[0], row[2]) == (request, item)]
-        last = sorted((row for row in shown if row[1:3] == (user, item) and row[3] <= moment), key=lambda row: (row[3], str(row[0])))
+        last = sorted((row for row in shown if row[1:3] == (user, item) and row[3] <= timestamp), key=lambda row: (row[3], str(row[0])))
         for row in own or last[-1:]:
-            if row in rows and row[3] <= moment:
-                rows[row].append((kind, rating, moment - row[3]))
+            if row in rows and row[3] <= timestamp:
+                rows[row].append((kind, rating, timestamp - row[3]))
     return {row: outcome(row[3], came) for row, came in rows.items()}
 
 
-def outcome(moment: int, came: list[tuple[str, float | None, int]]) -> dict[str, Any]:
+def outcome(timestamp: int, came: list[tuple[str, float | None, int]]) -> dict[str, Any]:
     def within(kind: str, days: int) -> int | None:
-        is_closed = moment < END_US - days * DAY_US
+        is_closed = timestamp < END_US - days * DAY_US
         return int(any(one == kind and after <= days * DAY_US for one, _, after in came)) if is_closed else None
 
     ratings = [rating for _, rating, after in came if rating is not None and after <= 7 * DAY_US]
@@ -66,15 +66,15 @@ def outcome(moment: int, came: list[tuple[str, float | None, int]]) -> dict[str,
 
 hours = st.integers(0, 100 * 24 + 5).map(lambda hour: hour * HOUR_US)
 near = st.integers(0, 60).map(lambda minutes: END_US - minutes * 60_000_000)
-moments = hours | near
-shown_lists = st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), moments), min_size=1, max_size=8)
+timestamps = hours | near
+shown_lists = st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), timestamps), min_size=1, max_size=8)
 event_lists = st.lists(
     st.tuples(
         st.none() | st.integers(0, 9),
         st.sampled_from(USERS),
         st.sampled_from(ITEMS),
         st.sampled_from(["view", "purchase", "complete", "rating"]),
-        moments,
+        timestamps,
     ),
     max_size=10,
 )
@@ -85,8 +85,8 @@ event_lists = st.lists(
 def test_what_came_of_an_impression_is_as_written_out(shown: list[tuple[str, str, int]], events: list[tuple[Any, ...]]) -> None:
     asked: list[Shown] = [(f"r{number}", *row) for number, row in enumerate(shown)]
     came: list[Event] = [
-        (None if request is None else f"r{request}", user, item, kind, 4.0 if kind == "rating" else None, moment)
-        for request, user, item, kind, moment in events
+        (None if request is None else f"r{request}", user, item, kind, 4.0 if kind == "rating" else None, timestamp)
+        for request, user, item, kind, timestamp in events
     ]
     found = made(asked, came)
     label_query = expected(asked, came)
@@ -114,7 +114,7 @@ def test_a_purchase_counts_for_seven_days_and_a_click_for_half_an_hour() -> None
 @pytest.mark.parametrize(("kind", "bought", "completed"), [("purchase", 1, 0), ("complete", 0, 1), ("view", 0, 0)])
 def test_without_impressions_an_event_says_what_it_is(kind: str, bought: int, completed: int) -> None:
     rows = made([], [(None, "u", "a", kind, 2.0, 5), (None, "v", "b", "view", None, 7)])
-    taken = next(row for row in rows if row[schema.USER_ID] == "u" and row[schema.LABEL] == 1)
-    assert (taken[schema.BOUGHT], taken[schema.COMPLETED], taken[schema.RATING]) == (bought, completed, 2.0)
+    positive = next(row for row in rows if row[schema.USER_ID] == "u" and row[schema.LABEL] == 1)
+    assert (positive[schema.BOUGHT], positive[schema.COMPLETED], positive[schema.RATING]) == (bought, completed, 2.0)
     left = [row for row in rows if row[schema.LABEL] == 0]
     assert all((row[schema.BOUGHT], row[schema.COMPLETED], row[schema.RATING]) == (0, 0, None) for row in left)

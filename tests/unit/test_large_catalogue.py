@@ -1,4 +1,4 @@
-"""Where there are too many users and items for the full cross: what is counted in ranges, ranked once for all, or drawn by chance."""
+"""Where there are too many users and items for the full cross: what is counted in ranges, ranked once for all, or sampled."""
 
 import json
 import tracemalloc
@@ -61,12 +61,12 @@ def test_scores_that_all_share_are_ranked_as_if_each_had_their_own(rows: list[tu
 
 @pytest.mark.parametrize("seed", range(3))
 def test_cooccurrence_counted_in_ranges_is_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, whole = shop(seed), CoOccurrence().fit(shop(seed), 40)
+    sequences, whole = shop(seed), CoOccurrence().fit(shop(seed), 40)
     for name, value in (("MAX_PAIRS", 0), ("PAIRS_AT_ONCE", 50)):
         monkeypatch.setattr(blocked_counts, name, value)
-    assert np.array_equal(CoOccurrence().fit(taken, 40).score(taken), whole.score(taken))
+    assert np.array_equal(CoOccurrence().fit(sequences, 40).score(sequences), whole.score(sequences))
     monkeypatch.setattr(blocked_counts, "NUM_NEIGHBOURS", 5)
-    few = CoOccurrence().fit(taken, 40)
+    few = CoOccurrence().fit(sequences, 40)
     assert np.diff(few.affinity.indptr).max() == 5
     assert few.kept == blocked_counts.TRUNCATION_NOTE
     for own, all_of in ((few.neighbours(5, 1.0), whole.neighbours(5, 1.0)),):
@@ -76,15 +76,15 @@ def test_cooccurrence_counted_in_ranges_is_the_same(seed: int, monkeypatch: pyte
 
 @pytest.mark.parametrize("similarity", ["cosine", "jaccard", "pearson"])
 def test_neighbours_counted_in_ranges_are_the_same(similarity: Similarity, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = shop(1)
-    whole = ItemKNN(similarity=similarity).fit(taken, 40)
+    sequences = shop(1)
+    whole = ItemKNN(similarity=similarity).fit(sequences, 40)
     for name, value in (("MAX_PAIRS", 0), ("PAIRS_AT_ONCE", 50)):
         monkeypatch.setattr(blocked_counts, name, value)
     assert np.array_equal(
-        ItemKNN(similarity=similarity).fit(taken, 40).similarities.toarray(), whole.similarities.toarray().astype(np.float32)
+        ItemKNN(similarity=similarity).fit(sequences, 40).similarities.toarray(), whole.similarities.toarray().astype(np.float32)
     )
     monkeypatch.setattr(blocked_counts, "NUM_NEIGHBOURS", 3)
-    assert np.array_equal(ItemKNN(similarity=similarity).fit(taken, 40).neighbours(3).item, whole.neighbours(3).item)
+    assert np.array_equal(ItemKNN(similarity=similarity).fit(sequences, 40).neighbours(3).item, whole.neighbours(3).item)
 
 
 def test_no_verdict_is_of_a_few_users() -> None:
@@ -140,7 +140,7 @@ def test_memory_that_is_short_is_an_error_and_lets_no_model_past_a_baseline(monk
     assert list(fitted_baselines.skipped_baselines(20_001)) == ["ease"]
 
 
-def test_a_gpu_is_taken_only_where_it_is_allowed_and_has_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_used_only_where_it_is_allowed_and_has_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100_000_000, 100_000_000))
     assert [solver("cpu", 1000).type, solver("auto", 1000).type, solver("auto", 5000).type] == ["cpu", "cuda", "cpu"]
@@ -151,12 +151,12 @@ def test_a_gpu_is_taken_only_where_it_is_allowed_and_has_the_memory(monkeypatch:
 
 def test_products_take_no_more_than_the_memory_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "PRODUCTS_AT_ONCE", 3 * 300)
-    taken = sparse.csr_matrix((np.random.default_rng(0).random((40, 300)) < 0.3).astype(np.float32))
+    user_item = sparse.csr_matrix((np.random.default_rng(0).random((40, 300)) < 0.3).astype(np.float32))
     tracemalloc.start()
-    found = products(taken)
+    found = products(user_item)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    np.testing.assert_array_equal(found, (taken.T @ taken).toarray())
+    np.testing.assert_array_equal(found, (user_item.T @ user_item).toarray())
     assert peak < 1.7 * found.nbytes  # a sparse product of all pairs alone takes twice as much
 
 

@@ -107,7 +107,7 @@ def test_a_job_without_a_place_that_cannot_be_deleted_says_so() -> None:
         follow(server, job(), FollowTimeouts(pending_s=0.0, poll_s=0.0))
 
 
-def test_a_job_that_finds_no_place_is_taken_away() -> None:
+def test_a_job_that_finds_no_place_is_deleted() -> None:
     server = Server("Created")
     with pytest.raises(EnvironmentFault, match=r"E531[\s\S]*no room"):
         follow(server, job(), FollowTimeouts(pending_s=0.05, poll_s=0.01))

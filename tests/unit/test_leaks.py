@@ -1,4 +1,4 @@
-"""Our views say of a moment what could be said then; a dozen ways of getting it wrong are caught, with view, entity, time and values."""
+"""The leak test passes our views, and finds a dozen kinds of target leakage, with view, entity, time and values."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,11 +12,11 @@ from cli.main import main
 from lodestar import schema
 from lodestar.data.tables import tables
 from lodestar.data.tables.tables import Tables
-from lodestar.monitoring.leaks import find_leaks, sample_moments
+from lodestar.monitoring.leaks import find_leaks, sample_cutoffs
 from lodestar.schema.time_units import HOUR_US, SECOND_US
 from tests.factories import EPOCH_US, table
 
-NUM_MOMENTS = 12
+NUM_CUTOFFS = 12
 # The night in which clocks go back in Europe: an hour that local time has twice.
 AUTUMN_US = int(datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()) * SECOND_US
 
@@ -49,16 +49,16 @@ def log(folder: Path, start_us: int = EPOCH_US, seed: int = 0) -> Tables:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_our_views_say_nothing_that_was_not_known(tmp_path: Path, start_us: int, seed: int) -> None:
     found = log(tmp_path / "tables", start_us, seed)
-    result = find_leaks(found, sample_moments(found, NUM_MOMENTS, seed))
+    result = find_leaks(found, sample_cutoffs(found, NUM_CUTOFFS, seed))
     assert result.leaks == ()
-    assert result.moments == NUM_MOMENTS
-    assert result.rows > NUM_MOMENTS
+    assert result.num_cutoffs == NUM_CUTOFFS
+    assert result.rows > NUM_CUTOFFS
     assert set(result.views) == set(schema.VIEWS)
 
 
-def each(value: str, *, moment: str = "event_time", known: str = "ingested_at", source: str = "positive") -> str:
+def each(value: str, *, timestamp: str = "event_time", known: str = "ingested_at", source: str = "positive") -> str:
     """A view with a row per event."""
-    return f"SELECT user_id, {value} AS feature, {moment} AS event_timestamp, {known} AS created_timestamp FROM {source}"
+    return f"SELECT user_id, {value} AS feature, {timestamp} AS event_timestamp, {known} AS created_timestamp FROM {source}"
 
 
 UP_TO_NOW = "OVER (PARTITION BY user_id ORDER BY event_time)"
@@ -66,16 +66,16 @@ PLANTED = {
     "the whole history's count": each("count(*) OVER (PARTITION BY user_id)"),
     "the next event": each(f"lead(item_id) {UP_TO_NOW}"),
     "the time until the next event": each(f"epoch(lead(event_time) {UP_TO_NOW} - event_time)"),
-    "late arrivals taken as known at once": each(f"count(*) {UP_TO_NOW}", known="event_time"),
+    "late arrivals treated as known at once": each(f"count(*) {UP_TO_NOW}", known="event_time"),
     "an hour's count at the hour's start": (
         "SELECT user_id, count(*) AS feature, date_trunc('hour', event_time) AS event_timestamp, "
         "date_trunc('hour', event_time) AS created_timestamp FROM positive GROUP BY ALL"
     ),
-    "a share of all that was ever taken": each(f"count(*) {UP_TO_NOW} / (SELECT count(*) FROM positive)"),
+    "a share of all interactions ever": each(f"count(*) {UP_TO_NOW} / (SELECT count(*) FROM positive)"),
     "a rank among everyone's last": each("(SELECT count(*) FROM positive AS other WHERE other.event_time > positive.event_time)"),
     "an item's final popularity": each("(SELECT count(*) FROM positive AS other WHERE other.item_id = positive.item_id)"),
-    "a clock of another zone": each("item_id", moment="event_time - INTERVAL 5 HOUR", known="event_time - INTERVAL 5 HOUR"),
-    "a profile that was learnt later": (
+    "a clock of another zone": each("item_id", timestamp="event_time - INTERVAL 5 HOUR", known="event_time - INTERVAL 5 HOUR"),
+    "a profile that became known later": (
         "SELECT user_id, country AS feature, created_at AS event_timestamp, created_at AS created_timestamp FROM users"
     ),
     "a tie settled by who came last": (
@@ -92,7 +92,7 @@ def test_a_planted_leak_is_caught(tmp_path: Path, name: str) -> None:
         return {"planted": PLANTED[name]}
 
     found = log(tmp_path / "tables")
-    result = find_leaks(found, sample_moments(found, NUM_MOMENTS), views)
+    result = find_leaks(found, sample_cutoffs(found, NUM_CUTOFFS), views)
     assert result.leaks
     leak = result.leaks[0]
     assert (leak.view, leak.feature) == ("planted", "feature")
@@ -103,16 +103,16 @@ def test_a_planted_leak_is_caught(tmp_path: Path, name: str) -> None:
 
 def test_an_honest_view_is_not_accused(tmp_path: Path) -> None:
     """What is counted is what had become known, and the row says when that was."""
-    counted = each("count(*) OVER (PARTITION BY user_id ORDER BY ingested_at)", moment="ingested_at")
+    counted = each("count(*) OVER (PARTITION BY user_id ORDER BY ingested_at)", timestamp="ingested_at")
     found = log(tmp_path / "tables")
-    assert find_leaks(found, sample_moments(found, NUM_MOMENTS), lambda _database: {"counted": counted}).leaks == ()
+    assert find_leaks(found, sample_cutoffs(found, NUM_CUTOFFS), lambda _database: {"counted": counted}).leaks == ()
 
 
-def test_moments_are_drawn_once_and_in_order(tmp_path: Path) -> None:
+def test_cutoffs_are_drawn_once_and_in_order(tmp_path: Path) -> None:
     found = log(tmp_path / "tables")
-    moments = sample_moments(found, 10, seed=4)
-    assert moments == sorted(set(moments)) == sample_moments(found, 10, seed=4)
-    assert moments != sample_moments(found, 10, seed=5)
+    cutoffs_us = sample_cutoffs(found, 10, seed=4)
+    assert cutoffs_us == sorted(set(cutoffs_us)) == sample_cutoffs(found, 10, seed=4)
+    assert cutoffs_us != sample_cutoffs(found, 10, seed=5)
 
 
 def test_the_command_says_what_was_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def trained(recipe: Recipe) -> tuple[NextItemModel, TrainingState]:
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce", "bce", "bpr"])
-def test_a_certain_next_item_is_learnt(loss: str) -> None:
+def test_a_certain_next_item_is_learned(loss: str) -> None:
     run = short(f'{{"train": {{"loss": "{loss}", "patience": 8, "epochs": 12}}, "model": {{"dropout": 0.0}}}}')
     _, state = trained(run)
     assert state.log[-1]["loss"] < state.log[0]["loss"]  # type: ignore[operator]
@@ -81,7 +81,7 @@ def test_sgd_and_half_precision_learn() -> None:
     assert state.log[-1]["loss"] < 0.8 * state.log[0]["loss"]  # type: ignore[operator]
 
 
-def test_the_running_mean_is_what_is_judged_and_kept() -> None:
+def test_the_ema_is_what_is_validated_and_kept() -> None:
     plain, averaged = (trained(short(json.dumps({"train": {"ema_decay": kept, "patience": 8}}))) for kept in (0.0, 0.9))
     assert [line["loss"] for line in averaged[1].log] == [line["loss"] for line in plain[1].log]
     assert [line.get("ndcg_at_10") for line in averaged[1].log] != [line.get("ndcg_at_10") for line in plain[1].log]

@@ -43,7 +43,7 @@ def test_a_model_that_scores_no_numbers_comes_last() -> None:
     assert ranked([[math.nan] * 4], cases(([1], [2]))).rank.tolist() == [3]
 
 
-def test_one_answer_is_worth_what_its_place_says() -> None:
+def test_one_relevant_item_gains_by_its_rank() -> None:
     found = per_case(ranked([[1, 4, 3, 2]], cases(([], [2]))), (1, 2))
     assert {name: values.tolist() for name, values in found.items() if name.endswith("1")} == {
         "hr_at_1": [0],
@@ -57,7 +57,7 @@ def test_one_answer_is_worth_what_its_place_says() -> None:
     )
 
 
-def test_several_answers_are_worth_their_places_together() -> None:
+def test_several_relevant_items_gain_by_their_ranks() -> None:
     # Places 1, 3 and 4 of six items; a list of three can hold three of the three.
     found = per_case(ranked([[6, 5, 4, 3, 2, 1]], cases(([], [0, 2, 3]))), (3,))
     gain = [1 / math.log2(place + 1) for place in (1, 2, 3)]
@@ -77,7 +77,7 @@ def test_more_answers_than_places_are_divided_by_the_places() -> None:
     assert (found["ndcg_at_2"][0], found["map_at_2"][0], found["recall_at_2"][0]) == pytest.approx((1, 1, 2 / 3))
 
 
-def test_nothing_to_judge_gives_no_values() -> None:
+def test_no_case_gives_no_values() -> None:
     assert per_case(ranked([[1, 2]], cases()), (1,))["ndcg_at_1"].tolist() == []
 
 

@@ -54,7 +54,7 @@ def test_an_item_without_neighbours_and_an_empty_history_add_nothing() -> None:
     assert scores[2].argmax() == 1
 
 
-def test_a_catalogue_where_nothing_was_taken_together_has_none() -> None:
+def test_a_catalogue_without_cooccurrences_has_none() -> None:
     none = CoOccurrence().fit([np.array([0], dtype=np.int32)], 2).neighbours(5, 1.0)
     assert none.item.shape == (2, 0)
     assert not added_to(none, [np.array([1])], 2).any()

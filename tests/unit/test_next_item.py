@@ -118,7 +118,7 @@ def test_a_batch_teaches_each_place_or_what_was_hidden(model: NextItemModel) -> 
         assert targets.tolist() == target[mask].tolist()
 
 
-def test_hidden_places_are_foretold_without_being_seen() -> None:
+def test_masked_items_are_predicted_without_being_seen() -> None:
     """An item at a hidden place does not reach what is said of it, whichever it is."""
     model, (history, mask) = made("bert4rec"), batch(1, 1)
     tables = [model.tables()[0].clone() for _ in range(2)]
@@ -155,7 +155,7 @@ def test_a_catalogue_without_words_is_one_too(count: int) -> None:
     assert (found.num_words, found.starts.tolist()) == (0, [0] * (count + 1))
 
 
-def test_an_item_that_nobody_took_is_where_its_words_put_it() -> None:
+def test_an_item_without_interactions_is_where_its_words_put_it() -> None:
     model = made("two_tower")
     model.zero_unseen_items([np.arange(1, NUM_ITEMS, dtype=np.int32)])
     table, _ = model.export_parts()

@@ -108,7 +108,7 @@ def test_a_struct_is_no_value(tmp_path: Path) -> None:
     ],
     ids=["whole", "long", "two bytes each", "spaces within", "spaces around"],
 )
-def test_a_long_text_is_judged_by_its_beginning(value: str, kept: str, expected: dict[str, int], tmp_path: Path) -> None:
+def test_a_long_text_is_validated_by_its_beginning(value: str, kept: str, expected: dict[str, int], tmp_path: Path) -> None:
     path = write_events(tmp_path / "events.parquet", query_text=pa.array([value] + ["q"] * 7))
     assert dropped(path) == expected
     if kept:

@@ -1,4 +1,4 @@
-"""A run's deploy knows what was decided meanwhile: by a newer run, by whoever gave a canary its share, by whoever took it back."""
+"""A run's deploy knows what was decided meanwhile: by a newer run, by whoever gave a canary its share, by whoever rolled it back."""
 
 import copy
 import json

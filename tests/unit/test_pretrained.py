@@ -1,4 +1,4 @@
-"""Training may begin at vectors that were learnt elsewhere, and says what is wrong with them otherwise."""
+"""Training may begin at pretrained vectors, and says what is wrong with them otherwise."""
 
 import json
 from pathlib import Path

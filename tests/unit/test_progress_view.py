@@ -122,7 +122,7 @@ def result() -> dict[str, Any]:
     }
 
 
-def test_the_result_says_what_training_took_and_warns_of_too_few_data(result: dict[str, Any]) -> None:
+def test_the_result_says_what_training_cost_and_warns_of_too_few_data(result: dict[str, Any]) -> None:
     said = render(result)
     assert "Training    97 s, 90 s CPU, 29,000 samples/s, 1,200 MiB peak memory\n" in said
     assert "Warning     442 interactions" in said

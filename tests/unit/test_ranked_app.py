@@ -21,7 +21,7 @@ def test_what_counts_now_comes_first_and_without_counts_retrieval_s_order_stays(
     by_retrieval = listed(plain, path)
     assert listed(ranked, path) == by_retrieval  # nothing is counted yet
     monkeypatch.setattr(item_count_cache, "FRESH_S", 0.0)
-    ranked.store.taken = {by_retrieval[4]: 0.7, by_retrieval[2]: 0.9, by_retrieval[7]: 1.0}  # the last is beyond what is looked at
+    ranked.store.item_counts = {by_retrieval[4]: 0.7, by_retrieval[2]: 0.9, by_retrieval[7]: 1.0}  # the last is beyond what is looked at
     moved = [by_retrieval[2], by_retrieval[4], *(item for place, item in enumerate(by_retrieval) if place not in {2, 4})]
     assert listed(ranked, path) == moved
     several = ranked.ask("POST", "/v1/models/recommend:predict", json={"instances": [{"user": "u1", "k": 9}, "nobody"]}).json()[

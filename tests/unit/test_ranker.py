@@ -1,4 +1,4 @@
-"""A ranker answers for each candidate alone, sees no padding and is the same after export; its order is retrieval plus its worth."""
+"""A ranker answers for each candidate alone, sees no padding and is the same after export; it orders by retrieval plus task scores."""
 
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def test_the_graph_gives_the_model_s_answers(model: Ranker, length: int, candida
     np.testing.assert_allclose(found, (answers[0] @ torch.tensor(weights)).numpy(), rtol=1e-2, atol=2e-3)  # rows are rounded
 
 
-def test_a_list_is_ordered_by_retrieval_and_worth_and_what_was_not_looked_at_follows(tmp_path: Path) -> None:
+def test_a_list_is_ordered_by_retrieval_and_task_scores_and_what_was_not_looked_at_follows(tmp_path: Path) -> None:
     plain = Recommender(bundle.load(small_bundle(tmp_path / "plain")))
     ranked = Recommender(bundle.load(small_bundle(tmp_path / "ranked", ranker=counting_ranker(12, candidates=4, strength=3.0))))
     by_retrieval = plain.candidates(["i1", "i2"], 8)

@@ -1,4 +1,4 @@
-"""What a ranker is taught from: nothing of later, no item twice, faults named; what it learns is weighed by what it is good for."""
+"""Training rows of a ranker: nothing of later, no item twice, errors named; its weights are those that rank best."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from lodestar.training.ranker.ranker_blend import Shortlists
 from tests.factories import EPOCH_US
 
 NUM_ITEMS, NEVER = 10, np.iinfo(np.int64).max
-TAKEN = [("a", "i0", 10), ("a", "i1", 20), ("a", "i2", 30), ("b", "i3", 15), ("b", "i0", 40)]
+LOG = [("a", "i0", 10), ("a", "i1", 20), ("a", "i2", 30), ("b", "i3", 15), ("b", "i0", 40)]
 
 
 def interactions(rows: list[tuple[str, str, int]]) -> Interactions:
@@ -42,33 +42,33 @@ def interactions(rows: list[tuple[str, str, int]]) -> Interactions:
 def training_set(folder: Path, rows: list[tuple[str, str, int, int]], **columns: Any) -> Path:
     """Of (user, item, second, label), in which all counts are a half."""
     users, items, seconds, labels = zip(*rows, strict=True)
-    moments = pd.to_datetime([EPOCH_US + second * SECOND_US for second in seconds], unit="us", utc=True).astype("datetime64[us, UTC]")
-    content = {schema.USER_ID: users, schema.ITEM_ID: items, schema.FEATURE_TIME: moments, schema.LABEL: labels}
+    timestamps = pd.to_datetime([EPOCH_US + second * SECOND_US for second in seconds], unit="us", utc=True).astype("datetime64[us, UTC]")
+    content = {schema.USER_ID: users, schema.ITEM_ID: items, schema.FEATURE_TIME: timestamps, schema.LABEL: labels}
     content |= {name: [None] * len(rows) for name in (schema.BOUGHT, schema.COMPLETED, schema.RATING)}
     content |= {name: np.full(len(rows), 0.5, dtype=np.float32) for name in ranker_inputs.NAMES}
     pd.DataFrame(content | columns).to_parquet(folder / TRAINING_SET)
     return folder
 
 
-def test_a_row_knows_the_history_before_its_moment_and_no_more(tmp_path: Path) -> None:
+def test_a_row_knows_the_history_before_its_time_and_no_more(tmp_path: Path) -> None:
     rows = [("a", "i7", 10, 0), ("a", "i8", 25, 1), ("b", "i9", 100, 1), ("nobody", "i1", 5, 1), ("a", "unheard of", 5, 1)]
-    found = ranker_training.read(training_set(tmp_path, rows), interactions(TAKEN), np.full(2, NEVER))
+    found = ranker_training.read(training_set(tmp_path, rows), interactions(LOG), np.full(2, NEVER))
     assert found.item.tolist() == [7, 8, 9]
     assert list(zip(found.start.tolist(), found.end.tolist(), strict=True)) == [(0, 0), (0, 2), (3, 5)]
     assert (found.tasks, found.labels[:, 0].tolist()) == ((schema.LABEL,), [0.0, 1.0, 1.0])
 
 
-def test_what_was_taken_already_is_no_candidate_and_what_is_held_out_is_not_learnt(tmp_path: Path) -> None:
+def test_seen_items_are_no_candidates_and_held_out_ones_are_no_training_rows(tmp_path: Path) -> None:
     rows = [("a", "i0", 10, 1), ("a", "i0", 11, 1), ("a", "i2", 30, 1), ("a", "i9", 31, 0), ("b", "i9", 31, 0)]
     until = np.array([EPOCH_US + 30 * SECOND_US, NEVER])
-    found = ranker_training.read(training_set(tmp_path, rows), interactions(TAKEN), until)
+    found = ranker_training.read(training_set(tmp_path, rows), interactions(LOG), until)
     assert (found.item.tolist(), found.end.tolist()) == ([0, 9], [0, 4])
 
 
 def test_answers_are_shares_and_a_task_without_two_of_them_is_none(tmp_path: Path) -> None:
     rows = [("a", "i5", 5, 1), ("a", "i6", 6, 1), ("a", "i7", 7, 0)]
     columns = {schema.RATING: [1.0, 5.0, None], schema.BOUGHT: [0.0, 0.0, None]}
-    found = ranker_training.read(training_set(tmp_path, rows, **columns), interactions(TAKEN), np.full(2, NEVER))
+    found = ranker_training.read(training_set(tmp_path, rows, **columns), interactions(LOG), np.full(2, NEVER))
     assert found.tasks == (schema.LABEL, schema.RATING)
     np.testing.assert_array_equal(found.labels, np.array([[1, 0], [1, 1], [0, np.nan]], dtype=np.float32))
 
@@ -76,30 +76,30 @@ def test_answers_are_shares_and_a_task_without_two_of_them_is_none(tmp_path: Pat
 @pytest.mark.parametrize("label", [0, 1])
 def test_labels_of_one_class_are_refused(label: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"E210.*all 2 labels"):
-        ranker_training.read(training_set(tmp_path, [("a", "i5", 5, label), ("b", "i6", 6, label)]), interactions(TAKEN), np.full(2, NEVER))
+        ranker_training.read(training_set(tmp_path, [("a", "i5", 5, label), ("b", "i6", 6, label)]), interactions(LOG), np.full(2, NEVER))
 
 
 def test_a_count_that_is_no_number_is_named(tmp_path: Path) -> None:
     heat = np.array([0.5, np.nan], dtype=np.float32)
     with pytest.raises(DataError, match=r"E202.*nan for heat in row 1"):
         ranker_training.read(
-            training_set(tmp_path, [("a", "i5", 5, 1), ("b", "i6", 6, 0)], heat=heat), interactions(TAKEN), np.full(2, NEVER)
+            training_set(tmp_path, [("a", "i5", 5, 1), ("b", "i6", 6, 0)], heat=heat), interactions(LOG), np.full(2, NEVER)
         )
 
 
 def test_features_that_were_not_published_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="E151"):
-        ranker_training.read(tmp_path, interactions(TAKEN), np.full(2, NEVER))
+        ranker_training.read(tmp_path, interactions(LOG), np.full(2, NEVER))
 
 
-def test_nothing_of_the_validation_part_is_learnt() -> None:
+def test_nothing_of_the_validation_part_is_trained_on() -> None:
     cases = EvalCases(user=np.array([1], dtype=np.int32), history=[], relevant=[], cutoff_us=np.array([7]))
     assert training_cutoffs(2, cases, by_time=False).tolist() == [NEVER, 7]
     assert training_cutoffs(2, cases, by_time=True).tolist() == [7, 7]
 
 
 def drawn(count: int) -> tuple[ranker_training.RankerDataset, Interactions]:
-    """Rows in which an item is taken up where its first count and a number of its own both are high."""
+    """Rows in which an item is a positive where its first count and a number of its own both are high."""
     rng = np.random.default_rng(0)
     counts, item = rng.random((count, len(ranker_inputs.NAMES)), dtype=np.float32), rng.integers(0, NUM_ITEMS, count)
     label = (counts[:, 5] > 0.5) & (item % 2 == 0)
@@ -107,13 +107,13 @@ def drawn(count: int) -> tuple[ranker_training.RankerDataset, Interactions]:
     rows = ranker_training.RankerDataset(
         tasks=(schema.LABEL,), start=nowhere, end=nowhere, item=item, counts=counts, labels=label[:, None].astype(np.float32)
     )
-    return rows, interactions(TAKEN)
+    return rows, interactions(LOG)
 
 
-def taught(seed: int = 0) -> Ranker:
-    rows, taken = drawn(4000)
+def trained(seed: int = 0) -> Ranker:
+    rows, interacted = drawn(4000)
     config = RankerConfig(candidates=10, dim=16, epochs=15, batch_size=64, learning_rate=1e-2)
-    return ranker_training.train_ranker(rows, taken, vectors(), config, seed)
+    return ranker_training.train_ranker(rows, interacted, vectors(), config, seed)
 
 
 def vectors() -> NDArray[np.float32]:
@@ -130,13 +130,13 @@ def answers(model: Ranker) -> NDArray[np.float32]:
     return found
 
 
-def test_a_rule_of_two_things_is_learnt_and_the_same_seed_learns_the_same() -> None:
-    model = taught()
+def test_a_rule_of_two_inputs_is_learned_and_the_same_seed_learns_the_same() -> None:
+    model = trained()
     low, high = answers(model)
     assert (high[::2] > 1).all()
     assert max(high[1::2].max(), low.max()) < -1
-    np.testing.assert_array_equal(answers(model), answers(taught()))
-    assert not np.array_equal(answers(model), answers(taught(seed=1)))
+    np.testing.assert_array_equal(answers(model), answers(trained()))
+    assert not np.array_equal(answers(model), answers(trained(seed=1)))
 
 
 class Fixed(torch.nn.Module):
@@ -156,10 +156,10 @@ def test_a_ranker_speaks_as_loud_as_it_is_right(tells: bool, tmp_path: Path, mon
     cases, width, rng = 200, NUM_ITEMS, np.random.default_rng(0)
     item = np.stack([rng.permutation(width) for _ in range(cases)])
     wanted = rng.integers(0, width, cases)
-    is_taken = torch.from_numpy(item == wanted[:, None])
-    score = torch.from_numpy(np.sort(rng.normal(size=(cases, width)).astype(np.float32), axis=1)[:, ::-1].copy()) + is_taken
+    is_relevant = torch.from_numpy(item == wanted[:, None])
+    score = torch.from_numpy(np.sort(rng.normal(size=(cases, width)).astype(np.float32), axis=1)[:, ::-1].copy()) + is_relevant
     noise = torch.from_numpy(rng.normal(size=(cases, width, 2)).astype(np.float32))
-    noise[:, :, 1] += 2 * is_taken * tells
+    noise[:, :, 1] += 2 * is_relevant * tells
     asked = EvalCases(
         user=np.zeros(cases, dtype=np.int32),
         history=[np.array([0], dtype=np.int32)] * cases,
@@ -170,8 +170,8 @@ def test_a_ranker_speaks_as_loud_as_it_is_right(tells: bool, tmp_path: Path, mon
     monkeypatch.setattr(given, lambda _, view, rows, __: np.zeros((len(rows), len(schema.VIEWS[view].counts))))
     names = [f"i{row}" for row in range(NUM_ITEMS)]
     items = Catalogue(ids=names, titles=names, categories=names, is_active=np.ones(NUM_ITEMS, dtype=bool))
-    found = FeatureSet(root=tmp_path, interactions=interactions(TAKEN), items=items, digest="")
-    lists = Shortlists(cases=asked, item=item, score=score, is_relevant=is_taken)
+    found = FeatureSet(root=tmp_path, interactions=interactions(LOG), items=items, digest="")
+    lists = Shortlists(cases=asked, item=item, score=score, is_relevant=is_relevant)
     weights, before, after = ranker_blend.fit_ranker_blend(Fixed(noise), vectors(), lists, found, 5)  # type: ignore[arg-type]
     if tells:
         assert weights[1] > 10 * weights[0]

@@ -50,7 +50,7 @@ def test_an_item_nobody_rated_is_like_none_and_gets_the_users_mean(kind: str) ->
     assert model.predict(cells([(0, 2, 0.0), (2, 2, 0.0)])) == pytest.approx([3.0, 11 / 3])
 
 
-def test_a_rating_does_not_foretell_itself() -> None:
+def test_a_rating_does_not_predict_itself() -> None:
     known = cells([(0, 0, 5.0), (0, 1, 1.0), (1, 0, 4.0), (1, 1, 4.0)])
     assert RatingNeighbours("jaccard").fit(known, 2, 2).predict(some(known, np.array([0]))) == pytest.approx([1.0])
 
@@ -58,9 +58,9 @@ def test_a_rating_does_not_foretell_itself() -> None:
 def test_factors_find_what_was_planted_and_biases_cannot() -> None:
     known, users, items = planted()
     is_held = np.random.default_rng(1).random(len(known)) < 0.2
-    learnt, held = some(known, ~is_held), some(known, is_held)
-    factors = RatingFactors(dim=3, burn_in=50, num_samples=100).fit(learnt, users, items)
-    assert rmse(factors.predict(held), held) < 0.5 < rmse(Biases().fit(learnt, 40, 30).predict(held), held)
+    known_ratings, held = some(known, ~is_held), some(known, is_held)
+    factors = RatingFactors(dim=3, burn_in=50, num_samples=100).fit(known_ratings, users, items)
+    assert rmse(factors.predict(held), held) < 0.5 < rmse(Biases().fit(known_ratings, 40, 30).predict(held), held)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_none_leaves_the_range_of_ratings() -> None:
@@ -70,11 +70,11 @@ def test_the_same_seed_gives_the_same_numbers_and_none_leaves_the_range_of_ratin
     assert known.value.min() <= first.min() <= first.max() <= known.value.max()
 
 
-def test_users_items_and_days_that_were_never_seen_are_foretold_too() -> None:
+def test_users_items_and_days_that_were_never_seen_are_predicted_too() -> None:
     known, users, items = planted()
-    learnt = some(known, (known.user != 0) & (known.item != 0))
+    known_ratings = some(known, (known.user != 0) & (known.item != 0))
     later = RatingTriples(user=np.array([0, 1]), item=np.array([1, 0]), value=np.zeros(2), time_s=np.full(2, 10**9))
-    found = RatingFactors(dim=2, burn_in=5, num_samples=10).fit(learnt, users, items).predict(later)
+    found = RatingFactors(dim=2, burn_in=5, num_samples=10).fit(known_ratings, users, items).predict(later)
     assert np.isfinite(found).all()
 
 
@@ -102,7 +102,7 @@ def test_wishart_draws_have_the_right_mean() -> None:
     np.testing.assert_allclose(mean, 7 * scale, rtol=0.05)
 
 
-def test_the_average_foretells_what_the_samples_do_where_time_says_nothing() -> None:
+def test_the_posterior_mean_predicts_what_the_samples_do_where_time_says_nothing() -> None:
     known, users, items = planted()
     model = RatingFactors(dim=3, burn_in=30, num_samples=60).fit(known, users, items)
     everything = cells([(user, item, 3.0) for user in range(40) for item in range(30)])

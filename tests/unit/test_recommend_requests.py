@@ -94,10 +94,10 @@ def test_a_body_that_breaks_a_rule_is_refused(content: bytes, code: str, field: 
     assert (refused.value.status, refused.value.code, refused.value.field) == (422, code, field)
 
 
-def test_an_id_of_the_most_bytes_is_taken() -> None:
+def test_an_id_of_the_most_bytes_is_accepted() -> None:
     assert from_query(b"user=" + b"x" * schema.MAX_ID_BYTES).user == "x" * schema.MAX_ID_BYTES
 
 
-def test_a_request_of_the_most_places_is_taken() -> None:
+def test_a_request_of_the_largest_total_k_is_accepted() -> None:
     assert len(from_body(body(*[{"user": "u", "k": MAX_K}] * (MAX_TOTAL_K // MAX_K)))) == MAX_TOTAL_K // MAX_K
     assert len(from_body(body(*["u"] * MAX_INSTANCES))) == MAX_INSTANCES

@@ -40,7 +40,7 @@ def identity(digest: str, precision: str, num_bytes: int) -> BundleSummary:
     )
 
 
-def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
+def evaluation(model: float = 0.2, baseline: float = 0.1) -> Evaluation:
     weak = Slice(
         by="category of the next item",
         label=NASTY,
@@ -49,7 +49,7 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
         baseline={"ndcg_at_10": interval(0.05)},
         lead={"ndcg_at_10": interval(-0.03)},
     )
-    lead = {name: interval(model - rival) for name in figures(0).metrics}
+    lead = {name: interval(model - baseline) for name in figures(0).metrics}
     return Evaluation(
         protocol=Protocol(
             drawn_from=1234,
@@ -66,17 +66,17 @@ def evaluation(model: float = 0.2, rival: float = 0.1) -> Evaluation:
         bundle=identity("d1", "int8", 2048),
         uncompressed=identity("d0", "fp32", 8192),
         recipe=Recipe(name="tiny", train=TrainConfig()),
-        models={"model": figures(model), "uncompressed": figures(model), "popularity": figures(rival)},
+        models={"model": figures(model), "uncompressed": figures(model), "popularity": figures(baseline)},
         skipped={"ease": "left out: too large"},
         best_baseline="popularity",
         differences=lead,
         slices=[weak],
-        verdict=verdict(model, {"popularity": rival}),
+        verdict=verdict(model, {"popularity": baseline}),
         rating_errors={"model": interval(0.9), "biases": interval(1.0)},
     )
 
 
-def exhibits(**changes: object) -> ReportData:
+def report_data(**changes: object) -> ReportData:
     curve = np.linspace(0, 1, 101)
     example = Example(history=[NASTY], earlier=3, recommended=[ListedItem(title=NASTY, is_hit=True)], held_out=["next"], rank=1)
     log = [{"stage": "search", "epoch": 1, "loss": 3.0}, {"stage": "search", "epoch": 2, "loss": 2.5, "ndcg_at_10": 0.1}]
@@ -106,7 +106,7 @@ class Reader(HTMLParser):
 
 
 def test_the_page_needs_nothing_beside_it() -> None:
-    text = page(evaluation(), exhibits())
+    text = page(evaluation(), report_data())
     found = Reader(text)
     assert found.open == []
     assert "http" not in text.replace("http-equiv", "")
@@ -115,49 +115,49 @@ def test_the_page_needs_nothing_beside_it() -> None:
 
 
 def test_text_of_the_data_stays_text() -> None:
-    text = page(evaluation(), exhibits())
+    text = page(evaluation(), report_data())
     assert "<script>" not in text
     assert text.count("&lt;script&gt;") == 3
 
 
 def test_drawings_are_described_or_hidden_from_those_who_cannot_see_them() -> None:
-    drawings = [attributes for tag, attributes in Reader(page(evaluation(), exhibits())).tags if tag == "svg"]
+    drawings = [attributes for tag, attributes in Reader(page(evaluation(), report_data())).tags if tag == "svg"]
     assert drawings
     assert all(attributes.get("aria-hidden") == "true" or attributes.get("aria-label") for attributes in drawings)
 
 
 def test_the_page_follows_light_and_dark() -> None:
-    assert "prefers-color-scheme: dark" in page(evaluation(), exhibits())
+    assert "prefers-color-scheme: dark" in page(evaluation(), report_data())
 
 
 @pytest.mark.parametrize(("model", "said"), [(0.2, "Gate passed"), (0.05, "Gate failed")])
 def test_the_verdict_is_the_first_thing_said(model: float, said: str) -> None:
     found = evaluation(model=model)
     assert f"**{said}.**" in card(found).splitlines()[2]
-    text = page(found, exhibits())
+    text = page(found, report_data())
     assert said in text
     assert text.index(said) < text.index("Comparison with baselines")
 
 
-def test_a_model_that_learnt_less_than_the_baselines_says_so() -> None:
-    assert "the baselines also knew the validation items" in page(evaluation(), exhibits())
+def test_a_model_trained_on_less_than_the_baselines_says_so() -> None:
+    assert "the baselines also knew the validation items" in page(evaluation(), report_data())
     assert "training set only" in card(evaluation())
 
 
 def test_a_ranker_is_named_where_there_is_one() -> None:
     found = evaluation()
     alone = replace(found, bundle=replace(found.bundle, ranked=0))
-    assert ("with a ranker of 100 candidates" in page(found, exhibits()), "ranker" in page(alone, exhibits())) == (True, False)
+    assert ("with a ranker of 100 candidates" in page(found, report_data()), "ranker" in page(alone, report_data())) == (True, False)
     assert ("| ranker | 100 candidates |" in card(found), "candidates" in card(alone)) == (True, False)
 
 
 def test_what_was_left_out_is_said() -> None:
-    for text in (page(evaluation(), exhibits()), card(evaluation())):
+    for text in (page(evaluation(), report_data()), card(evaluation())):
         assert "EASE: left out: too large." in text
 
 
 def test_a_bundle_without_a_log_has_a_page_all_the_same(tmp_path: Path) -> None:
-    assert "no training log" in page(evaluation(), exhibits(epochs=epochs(tmp_path)))
+    assert "no training log" in page(evaluation(), report_data(epochs=epochs(tmp_path)))
 
 
 def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
 
 
 def test_figures_are_shown_with_their_intervals() -> None:
-    assert "0.2000 (0.1900–0.2100)" in page(evaluation(), exhibits())
+    assert "0.2000 (0.1900–0.2100)" in page(evaluation(), report_data())
     assert "| this model | 0.2000 (0.1900 to 0.2100) |" in card(evaluation())
 
 

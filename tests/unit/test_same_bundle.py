@@ -32,11 +32,11 @@ def test_what_is_only_counted_is_the_same_whatever_the_threads(family: str, tmp_
 
 def test_the_card_says_with_how_many_threads_a_bundle_is_had_again() -> None:
     found = evaluation()
-    learnt, counted = (
+    trained, counted = (
         replace(found, bundle=replace(found.bundle, family=name, threads=2, workers=1, ranked=0)) for name in ("sasrec", "item_knn_jaccard")
     )
-    assert "with the same number of threads (OMP_NUM_THREADS=2, and 1 workers) on the same kind of processor" in card(learnt)
-    assert "| threads | 2 in each of 1 workers |" in card(learnt)
+    assert "with the same number of threads (OMP_NUM_THREADS=2, and 1 workers) on the same kind of processor" in card(trained)
+    assert "| threads | 2 in each of 1 workers |" in card(trained)
     assert "the same bundle with any number of threads" in card(counted)
 
 

@@ -18,7 +18,7 @@ BODY = """
 import os, signal, sys
 from pathlib import Path
 from lodestar.process.termination import undo_on_termination
-with undo_on_termination(lambda: Path(sys.argv[-1]).write_text("taken back")):
+with undo_on_termination(lambda: Path(sys.argv[-1]).write_text("undone")):
     os.kill(PARENT, signal.SIGTERM)
     signal.sigtimedwait([signal.SIGUSR1], 5)
 """
@@ -39,7 +39,7 @@ def test_a_compiled_step_is_python_and_not_a_child_of_a_shell(tmp_path: Path) ->
     script = 'set -- $$ "$@"\n' + script.replace("python3", sys.executable).replace('"$@"', f'"$@" "$1" {tmp_path / "undone"}')
     done = subprocess.run([shell, flags, script, "source"], env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == TERMINATED, done.stderr
-    assert (tmp_path / "undone").read_text() == "taken back"
+    assert (tmp_path / "undone").read_text() == "undone"
 
 
 def test_a_way_of_starting_that_is_not_known_is_refused() -> None:

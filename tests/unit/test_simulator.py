@@ -37,13 +37,13 @@ class Shop:
         self.nouns = [noun for _, noun in names.topics(len(self.truth["next_topics"]))]
 
     @property
-    def taken(self) -> pd.DataFrame:
+    def interactions(self) -> pd.DataFrame:
         """What happened to items, in the order in which each person's log has it."""
         return self.events[self.events[schema.EVENT_TYPE] != schema.EventType.SEARCH].astype({schema.ITEM_ID: int})
 
     @property
     def clicks(self) -> pd.DataFrame:
-        clicks: pd.DataFrame = self.taken[self.taken[schema.EVENT_TYPE] == schema.EventType.CLICK]
+        clicks: pd.DataFrame = self.interactions[self.interactions[schema.EVENT_TYPE] == schema.EventType.CLICK]
         return clicks
 
     @property
@@ -121,7 +121,7 @@ def test_a_persons_rows_are_in_the_order_of_time_and_sessions_do_not_overlap(sho
 @pytest.mark.parametrize("most", [SMALL, SimulatorConfig(users=30, items=60, events=30 * 60 * 2, days=2)])
 def test_nothing_happens_before_its_person_and_item_are_there_or_after_the_end(most: SimulatorConfig, tmp_path: Path) -> None:
     shop = Shop(tmp_path, most)
-    for rows, time in ((shop.taken, schema.EVENT_TIME), (shop.impressions, schema.SHOWN_AT)):
+    for rows, time in ((shop.interactions, schema.EVENT_TIME), (shop.impressions, schema.SHOWN_AT)):
         born = np.maximum(
             shop.items[schema.CREATED_AT].to_numpy()[rows[schema.ITEM_ID]], shop.users[schema.CREATED_AT].to_numpy()[rows[schema.USER_ID]]
         )
@@ -130,10 +130,10 @@ def test_nothing_happens_before_its_person_and_item_are_there_or_after_the_end(m
         assert rows[time].max() < END_US
 
 
-def test_items_arrive_while_the_log_runs_and_are_taken(shop: Shop) -> None:
+def test_items_arrive_while_the_log_runs_and_get_interactions(shop: Shop) -> None:
     is_new = shop.items[schema.CREATED_AT] >= END_US - shop.config.days * DAY_US
     assert is_new.mean() == pytest.approx(0.25, abs=0.01)
-    assert is_new[shop.taken[schema.ITEM_ID]].mean() > 0.08
+    assert is_new[shop.interactions[schema.ITEM_ID]].mean() > 0.08
 
 
 def test_every_click_is_on_an_impression_of_its_request_place_item_and_person(shop: Shop) -> None:
@@ -169,21 +169,21 @@ def test_weighing_by_propensity_undoes_what_the_policy_favours(shop: Shop) -> No
 
 
 def test_an_item_is_clicked_once_and_bought_out_of_the_cart(shop: Shop) -> None:
-    firsts = shop.taken.drop_duplicates([schema.USER_ID, schema.ITEM_ID])
+    firsts = shop.interactions.drop_duplicates([schema.USER_ID, schema.ITEM_ID])
     assert set(shop.clicks[schema.EVENT_ID]) <= set(firsts[schema.EVENT_ID])
     assert set(firsts[schema.EVENT_TYPE]) == {schema.EventType.VIEW, schema.EventType.CLICK}
     key = [schema.SESSION_ID, schema.ITEM_ID]
-    kinds = shop.taken.groupby(key)[schema.EVENT_TYPE].agg(list)
+    kinds = shop.interactions.groupby(key)[schema.EVENT_TYPE].agg(list)
     bought = kinds[kinds.map(lambda kind: schema.EventType.PURCHASE in kind)]
     assert len(bought) > 100
     # pyrefly: ignore[missing-attribute]
     assert bought.map(lambda kind: kind.index(schema.EventType.ADD_TO_CART) < kind.index(schema.EventType.PURCHASE)).all()
-    paid = shop.taken[shop.taken[schema.EVENT_TYPE] == schema.EventType.PURCHASE]
+    paid = shop.interactions[shop.interactions[schema.EVENT_TYPE] == schema.EventType.PURCHASE]
     assert (paid[schema.VALUE].to_numpy() == shop.items[schema.PRICE].to_numpy()[paid[schema.ITEM_ID]]).all()
 
 
 def test_people_mostly_go_on_to_what_is_new_to_them(shop: Shop) -> None:
-    steps = shop.taken[shop.taken[schema.EVENT_TYPE].isin(["view", "click"])]
+    steps = shop.interactions[shop.interactions[schema.EVENT_TYPE].isin(["view", "click"])]
     again = steps.duplicated([schema.USER_ID, schema.ITEM_ID])
     elsewhere = steps[schema.ITEM_ID] != steps.groupby(schema.USER_ID)[schema.ITEM_ID].shift()
     assert (again & elsewhere).sum() == 0  # an item that was seen before is looked at again at once, or not at all
@@ -210,18 +210,20 @@ def test_a_search_asks_for_the_persons_style_and_lists_show_what_was_asked_for(s
 
 
 def test_interests_drift_from_the_early_to_the_late(shop: Shop) -> None:
-    truth, taken = shop.truth, shop.taken.drop_duplicates([schema.USER_ID, schema.ITEM_ID])
-    user, topic = taken[schema.USER_ID].to_numpy(), truth["item_topic"][taken[schema.ITEM_ID]]
+    truth, interactions = shop.truth, shop.interactions.drop_duplicates([schema.USER_ID, schema.ITEM_ID])
+    user, topic = interactions[schema.USER_ID].to_numpy(), truth["item_topic"][interactions[schema.ITEM_ID]]
     is_liked = truth["user_favourites"][user] == topic[:, None]
     towards_late = ((truth["user_interest_late"] - truth["user_interest_early"])[user] * is_liked).sum(axis=1)
-    lateness = 1 - (END_US - taken[schema.EVENT_TIME].to_numpy()) / (shop.config.days * DAY_US)
+    lateness = 1 - (END_US - interactions[schema.EVENT_TIME].to_numpy()) / (shop.config.days * DAY_US)
     assert towards_late[lateness < 0.2].mean() < -0.01
     assert towards_late[lateness > 0.8].mean() > 0.01
 
 
 def test_what_comes_next_hangs_on_the_last_item_and_on_the_persons_style(shop: Shop) -> None:
     truth = shop.truth
-    walked = shop.taken.drop_duplicates([schema.USER_ID, schema.ITEM_ID]).sort_values([schema.USER_ID, schema.EVENT_TIME], kind="stable")
+    walked = shop.interactions.drop_duplicates([schema.USER_ID, schema.ITEM_ID]).sort_values(
+        [schema.USER_ID, schema.EVENT_TIME], kind="stable"
+    )
     same = (walked[schema.SESSION_ID].to_numpy()[1:] == walked[schema.SESSION_ID].to_numpy()[:-1]).nonzero()[0]
     topic = truth["item_topic"][walked[schema.ITEM_ID]]
     style = truth["user_style"][walked[schema.USER_ID]]

@@ -40,13 +40,13 @@ def test_the_ninth_category_joins_all_others_and_an_unnamed_one_is_said_so() -> 
 
 
 def test_a_catalogue_without_categories_has_no_such_slice() -> None:
-    judged = cases((1, [0]))
+    evaluated = cases((1, [0]))
     known = [np.zeros(1, dtype=np.int32)]
-    assert len(groupings(judged, known, [""])) == 2
-    assert len(groupings(judged, known, ["a"])) == 3
+    assert len(groupings(evaluated, known, [""])) == 2
+    assert len(groupings(evaluated, known, ["a"])) == 3
 
 
-def test_a_case_belongs_where_the_item_taken_next_does() -> None:
+def test_a_case_belongs_where_the_next_item_does() -> None:
     found = groupings(cases((1, [1, 0])), [np.zeros(1, dtype=np.int32)], ["a", "b"])
     assert [label for label, _ in found[-1].members()] == ["b"]
 

@@ -20,7 +20,7 @@ def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
     assert [items.tolist() for items in found.before_test] == [[0, 1, 2], [0, 1]]
 
 
-def test_a_split_by_time_cuts_at_the_same_moment_for_everyone() -> None:
+def test_a_split_by_time_has_one_cutoff_for_everyone() -> None:
     rows = [("a", f"i{second}", second) for second in range(0, 10, 2)] + [("b", f"i{second}", second) for second in range(1, 10, 2)]
     interactions = factories.interactions(factories.events(*rows), factories.items(*(f"i{number}" for number in range(10))))
     found = split(interactions, DataConfig(split="time", test_share=0.2, validation_share=0.2))

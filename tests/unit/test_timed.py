@@ -134,17 +134,17 @@ def told_by_time(users: int = 400) -> FeatureSet:
         waited = [LONG_S if one else SHORT_S for one in long]
         pace = [0, SHORT_S, waited[0], SHORT_S, SHORT_S, SHORT_S, waited[1], SHORT_S, SHORT_S]
         rows += [(number, item, second) for item, second in zip(items, np.cumsum(pace), strict=True)]
-    user, item, moment_s = np.array(rows, dtype=np.int64).T
+    user, item, time_s = np.array(rows, dtype=np.int64).T
     ids = [f"i{row}" for row in range(NUM_ITEMS)]
-    taken = Interactions(
+    interactions = Interactions(
         users=[f"u{row}" for row in range(users)],
         items=ids,
         user=user.astype(np.int32),
         item=item.astype(np.int32),
-        time=moment_s * SECOND_US,
+        time=time_s * SECOND_US,
     )
     catalogue = Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool))
-    return FeatureSet(root=Path(), interactions=taken, items=catalogue, digest="")
+    return FeatureSet(root=Path(), interactions=interactions, items=catalogue, digest="")
 
 
 def chosen(*, timed: bool) -> Recipe:
@@ -169,7 +169,7 @@ def scores(model: Recommender, waited_s: float) -> dict[int, float]:
     return dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
 
 
-def test_what_only_time_tells_is_learnt_with_time_alone(made: dict[bool, Path]) -> None:
+def test_what_only_time_tells_is_learned_with_time_alone(made: dict[bool, Path]) -> None:
     leads = {}
     for timed, folder in made.items():
         loaded = bundle.load(folder)
@@ -181,15 +181,15 @@ def test_what_only_time_tells_is_learnt_with_time_alone(made: dict[bool, Path]) 
     assert leads[False][0] == leads[False][1]
 
 
-def test_what_is_judged_is_what_is_served(made: dict[bool, Path]) -> None:
+def test_evaluation_ranks_as_serving_does(made: dict[bool, Path]) -> None:
     found, model = told_by_time(), Recommender(bundle.load(made[True]))
     cases = found.split(chosen(timed=True).data).test
     with Progress("", 1) as progress:
-        judged = rank_by(model, cases, 3, progress)
+        ranking = rank_by(model, cases, 3, progress)
     for case in range(20):
         ids = [found.items.ids[row] for row in cases.history[case]]
         gaps_s = [0.0, *(np.diff(cases.time[case]) / SECOND_US)]
-        assert model.candidates(ids, 3, (), gaps_s).rows.tolist() == judged.top[case].tolist()
+        assert model.candidates(ids, 3, (), gaps_s).rows.tolist() == ranking.top[case].tolist()
 
 
 def test_the_time_of_an_item_that_is_not_known_goes_to_the_next_one(made: dict[bool, Path]) -> None:

@@ -1,4 +1,4 @@
-"""A train step trains where it is, or by a job whose bundle it brings whole to its artifact."""
+"""A train step trains where it is, or by a job whose bundle it copies whole to its artifact."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +60,7 @@ def staged(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> list[str]:
     return removed
 
 
-def test_the_staged_bundle_is_brought_to_the_artifact_and_the_staging_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_staged_bundle_is_copied_to_the_artifact_and_the_staging_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     removed = staged(monkeypatch, {"bundle.json": "{}"})
     train_by_job(job(bundle="s3://b/o.staging", heartbeat="s3://b/o.heartbeat"), tmp_path / "bundle")
     assert (tmp_path / "bundle" / "bundle.json").is_file()

@@ -34,7 +34,7 @@ def features(folder: Path, users: int = 60) -> Path:
     sequences = cycles(users)
     lengths = [len(items) for items in sequences]
     ids = [f"i{row}" for row in range(NUM_ITEMS)]
-    taken = Interactions(
+    log = Interactions(
         users=[f"u{row}" for row in range(users)],
         items=ids,
         user=np.repeat(np.arange(users, dtype=np.int32), lengths),
@@ -42,7 +42,7 @@ def features(folder: Path, users: int = 60) -> Path:
         time=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
     )
     folder.mkdir()
-    feature_set.save(taken, Catalogue(ids=ids, titles=ids, categories=[""] * NUM_ITEMS, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
+    feature_set.save(log, Catalogue(ids=ids, titles=ids, categories=[""] * NUM_ITEMS, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
     return folder
 
 
@@ -52,7 +52,7 @@ def quick(**train: Any) -> Recipe:
 
 
 def test_saving_takes_little_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first state is saved, then none until a saving that took a second is twenty seconds ago."""
+    """The first state is saved, then none until twenty seconds after a save of one second."""
     clock, saved = [100.0], list[int]()
     monkeypatch.setattr("lodestar.training.run.time.monotonic", lambda: clock[0])
 

@@ -25,7 +25,7 @@ def model() -> Fixed:
     return model
 
 
-def judge(model: NextItemModel, questions: EvalCases) -> Quality:
+def validate(model: NextItemModel, questions: EvalCases) -> Quality:
     return Validator(questions, 5, model.items.num_embeddings, Group())(model)
 
 
@@ -35,27 +35,27 @@ def cases(*pairs: tuple[list[int], list[int]]) -> EvalCases:
 
 
 def test_ranks_count_unseen_items_only(model: Fixed) -> None:
-    quality = judge(model, cases(([0, 1], [2]), ([0], [2]), ([19], [10])))
+    quality = validate(model, cases(([0, 1], [2]), ([0], [2]), ([19], [10])))
     assert quality.hit_rate == pytest.approx(2 / 3)
     assert quality.ndcg == pytest.approx((1 + 1 / np.log2(3)) / 3)
     assert quality.accuracy == pytest.approx(1 / 3)
 
 
 def test_several_relevant_items_are_measured_against_the_best_order(model: Fixed) -> None:
-    quality = judge(model, cases(([5], [0, 2])))
+    quality = validate(model, cases(([5], [0, 2])))
     assert quality.ndcg == pytest.approx((1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3)))
 
 
-def test_a_model_of_nan_is_worth_nothing(model: Fixed) -> None:
+def test_a_model_of_nan_scores_nothing(model: Fixed) -> None:
     model.items.weight.data.fill_(torch.nan)
-    assert judge(model, cases(([5], [0]))).hit_rate == 0
+    assert validate(model, cases(([5], [0]))).hit_rate == 0
 
 
-def test_no_cases_are_worth_nothing(model: Fixed) -> None:
-    assert judge(model, cases()).ndcg == 0
+def test_no_cases_score_nothing(model: Fixed) -> None:
+    assert validate(model, cases()).ndcg == 0
 
 
 def test_auc_is_the_share_of_unseen_items_that_the_wanted_one_beats_and_stands_beside_a_base_rate(model: Fixed) -> None:
-    quality = judge(model, cases(([0, 1], [2]), ([0, 19], [10]), ([1], [10])))
+    quality = validate(model, cases(([0, 1], [2]), ([0, 19], [10]), ([1], [10])))
     assert quality.auc == pytest.approx((1 + (1 - 9 / 17) + (1 - 9 / 18)) / 3)
     assert quality.base_rate == pytest.approx(2 / 3)

@@ -30,7 +30,7 @@ def features(folder: Path, items: list[str], sequences: Sequences) -> Path:
     """Sequences of items by their number in OLD, a second between two of them, in a catalogue of any order."""
     row = np.array([items.index(item) for item in OLD], dtype=np.int32)
     lengths = [len(sequence) for sequence in sequences]
-    taken = Interactions(
+    interactions = Interactions(
         users=[f"u{user}" for user in range(len(sequences))],
         items=items,
         user=np.repeat(np.arange(len(sequences), dtype=np.int32), lengths),
@@ -39,7 +39,7 @@ def features(folder: Path, items: list[str], sequences: Sequences) -> Path:
     )
     folder.mkdir()
     catalogue = Catalogue(ids=items, titles=items, categories=[""] * len(items), is_active=np.ones(len(items), dtype=bool))
-    feature_set.save(taken, catalogue, folder)
+    feature_set.save(interactions, catalogue, folder)
     return folder
 
 
@@ -64,15 +64,15 @@ def log(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_items_are_known_by_their_ids_and_new_ones_keep_what_they_have(first: Path) -> None:
-    learnt = weights.load(str(first))
+    trained = weights.load(str(first))
     items = ["new", *reversed(OLD)]
     model = NextItemModel(len(items), get_recipe("tiny").model)
     started = model.items.weight.detach().clone()
-    assert weights.warm_start(learnt, model, items) == len(OLD)
+    assert weights.warm_start(trained, model, items) == len(OLD)
     assert torch.equal(model.items.weight[0], started[0])
-    expected = torch.from_numpy(learnt.values["items.weight"][::-1].copy())
+    expected = torch.from_numpy(trained.values["items.weight"][::-1].copy())
     assert torch.equal(model.items.weight[1:], expected)
-    assert torch.equal(model.encoder.state_dict()["norm.bias"], torch.from_numpy(learnt.values["encoder.norm.bias"]))
+    assert torch.equal(model.encoder.state_dict()["norm.bias"], torch.from_numpy(trained.values["encoder.norm.bias"]))
 
 
 def test_a_warm_start_is_good_from_its_first_epoch_in_a_grown_catalogue(first: Path, tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_a_warm_start_is_good_from_its_first_epoch_in_a_grown_catalogue(first: P
     assert log(tmp_path / "warm")[0]["ndcg_at_10"] > 0.95 > log(tmp_path / "cold")[0]["ndcg_at_10"]
 
 
-def test_only_what_is_new_is_learnt_from(first: Path, tmp_path: Path) -> None:
-    """The bundle has seen all but the last two items of the longest history; five users went on after that moment."""
+def test_only_new_events_are_trained_on(first: Path, tmp_path: Path) -> None:
+    """The bundle has seen all but the last two items of the longest history; five users went on after that time."""
     assert weights.load(str(first)).last_trained_us == 22 * SECOND_US
     went_on = [(np.arange(40) + user).astype(np.int32) % 12 for user in range(5)]
     found = features(tmp_path / "features", OLD, [*known(), *went_on])
@@ -120,21 +120,21 @@ def test_only_new_needs_something_older() -> None:
         quick(incremental=True)
 
 
-def test_a_bundle_says_what_it_took(first: Path) -> None:
-    took = json.loads((first / "cost.json").read_text())
-    assert took["samples"] == sum(line["samples"] for line in log(first))
-    assert took["samples_per_s"] == pytest.approx(took["samples"] / took["seconds"], rel=0.05)
-    assert took["parameters"] == sum(values.size for name, values in weights.load(str(first)).values.items())
-    assert took["gpu_minutes"] == 0
-    assert 100 < took["peak_memory_mib"] < 20_000
+def test_a_bundle_says_what_its_training_cost(first: Path) -> None:
+    cost = json.loads((first / "cost.json").read_text())
+    assert cost["samples"] == sum(line["samples"] for line in log(first))
+    assert cost["samples_per_s"] == pytest.approx(cost["samples"] / cost["seconds"], rel=0.05)
+    assert cost["parameters"] == sum(values.size for name, values in weights.load(str(first)).values.items())
+    assert cost["gpu_minutes"] == 0
+    assert 100 < cost["peak_memory_mib"] < 20_000
     assert "cost.json" not in bundle.load(first).info.files
 
 
 def test_too_few_data_are_said() -> None:
-    def taken(count: int, num_items: int) -> Interactions:
+    def interactions(count: int, num_items: int) -> Interactions:
         rows = np.arange(count)
         return Interactions(users=["u"], items=[], user=(rows * 0).astype(np.int32), item=(rows % num_items).astype(np.int32), time=rows)
 
-    assert data_sufficiency_warning(taken(20_000, 100)) == ""
-    assert "fewer than 10,000" in data_sufficiency_warning(taken(500, 100))
-    assert "100% of the items" in data_sufficiency_warning(taken(20_000, 10_000))
+    assert data_sufficiency_warning(interactions(20_000, 100)) == ""
+    assert "fewer than 10,000" in data_sufficiency_warning(interactions(500, 100))
+    assert "100% of the items" in data_sufficiency_warning(interactions(20_000, 10_000))

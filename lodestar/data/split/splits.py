@@ -61,7 +61,7 @@ class EvalCases:
 class Split:
     """Train, validation and test: `train` holds one sequence of item indices per user, oldest first, which may be empty.
 
-    `before_test` is `train` plus the validation items: all that may be known for the test. `moments` holds the times (UTC µs) of all of a
+    `before_test` is `train` plus the validation items: all that may be known for the test. `times_us` holds the times (UTC µs) of all of a
     user's interactions; the items of `train` and `before_test` have the first of them.
     """
 
@@ -69,7 +69,7 @@ class Split:
     before_test: RaggedArray[np.int32]
     validation: EvalCases
     test: EvalCases
-    moments: RaggedArray[np.int64]
+    times_us: RaggedArray[np.int64]
 
 
 def split(interactions: Interactions, config: DataConfig) -> Split:
@@ -160,7 +160,7 @@ def _cut(interactions: Interactions, lengths: tuple[Times, Times], begins: Seque
         before_test=whole.head(np.where(trained > 0, known, 0)),
         validation=_cases(interactions, trained, known, begins[0]),
         test=_cases(interactions, known, whole.lengths, begins[1]),
-        moments=interactions.by_user(interactions.time),
+        times_us=interactions.by_user(interactions.time),
     )
 
 

@@ -129,7 +129,7 @@ def page(found: Profile) -> str:
         profile=found,
         repeated=1 - found.pairs / found.events if found.events else 0.0,
         density=found.pairs / (len(found.per_user) * found.num_items) if found.events else 0.0,
-        untaken=1 - len(found.per_item) / found.num_items if found.num_items else 0.0,
+        without_interactions=1 - len(found.per_item) / found.num_items if found.num_items else 0.0,
         charts=_charts(found) if found.events else [],
         most=found.types[0][1] if found.types else 1,
     )

@@ -92,7 +92,9 @@ class BlendTraining:
         make, hyperparameters, _ = grid_search(name, self.split, self.num_items, rank, self.recipe)
 
         def refit(sequences: Sequences) -> Retriever:
-            data = TrainingData(sequences=sequences, times_us=self.split.moments, num_items=self.num_items, device=self.recipe.train.device)
+            data = TrainingData(
+                sequences=sequences, times_us=self.split.times_us, num_items=self.num_items, device=self.recipe.train.device
+            )
             refitted: RetrieverFactory = FAMILIES[name][0](data, rank, seed)
             return refitted(hyperparameters)
 

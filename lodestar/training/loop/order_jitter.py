@@ -25,7 +25,7 @@ CHUNK_ITEMS = 1 << 18  # items whose noise is held on a CPU
 
 
 def gap_classes(interactions: Interactions) -> RaggedArray[np.uint8]:
-    """Class of the time gap before each of a user's items (same moment, step, session break), oldest first."""
+    """Class of the time gap before each of a user's items (same time, step, session break), oldest first."""
     times = interactions.time
     found = np.zeros(len(times), dtype=np.uint8)
     for start in range(1, len(times), CHUNK_ITEMS):

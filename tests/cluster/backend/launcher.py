@@ -56,7 +56,7 @@ class _Store:
     def download(self, uri: str) -> None:
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        # Where nothing is stored any more nothing is brought, without a word, as the launcher does it.
+        # Where nothing is stored any more nothing is downloaded, silently, as the launcher does it.
         for key in [entry["Key"] for page in pages for entry in page.get("Contents", ())]:
             if key == prefix or key.startswith(f"{prefix}/"):
                 file = _path(f"s3://{bucket}/{key}")

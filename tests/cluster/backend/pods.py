@@ -83,15 +83,15 @@ def followed(name: str) -> Iterator[list[str]]:
         # A pod that has not started yet is asked again.
         ask = f"until kubectl -n {NAMESPACE} logs -f {name}; do sleep 1; done"
         with file.open("w") as target:
-            follower = subprocess.Popen(["sh", "-c", ask], stdout=target, stderr=subprocess.DEVNULL, start_new_session=True)
+            log_reader = subprocess.Popen(["sh", "-c", ask], stdout=target, stderr=subprocess.DEVNULL, start_new_session=True)
             try:
                 yield said
                 with suppress(subprocess.TimeoutExpired):
-                    follower.wait(LOG_END_S)
+                    log_reader.wait(LOG_END_S)
             finally:
                 with suppress(ProcessLookupError):
-                    os.killpg(follower.pid, signal.SIGTERM)
-                follower.wait()
+                    os.killpg(log_reader.pid, signal.SIGTERM)
+                log_reader.wait()
                 said.append(file.read_text())
 
 
