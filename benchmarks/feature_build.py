@@ -127,7 +127,7 @@ def ours(folder: Path) -> Sequence[Part]:
     out = folder / "ours"
 
     def history() -> None:
-        with duckdb_views.connect(tables.Tables(root=folder), beside=out) as database:
+        with duckdb_views.connect(tables.Tables(root=folder), spill_near=out) as database:
             build.write_sequences(database, out / f"{SEQUENCES}.parquet")
             for view in views:
                 windows.count(database, view)

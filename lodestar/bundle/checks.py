@@ -95,11 +95,11 @@ def check_info(file: Path, values: Mapping[str, Any]) -> None:
         require(_FIELDS[name](values[name]), file, f"{name} cannot be {shorten(repr(values[name]))}")
 
 
-def check_arrays(file: Path, found: Arrays, kinds: Kinds) -> None:
+def check_arrays(file: Path, arrays: Arrays, kinds: Kinds) -> None:
     """Validate that arrays are present with their dtype kind and shape; arrays of a fixed shape must also be finite."""
     for name, (kind, shape) in kinds.items():
-        require(name in found, file, f"the array {name} is missing")
-        values = found[name]
+        require(name in arrays, file, f"the array {name} is missing")
+        values = arrays[name]
         is_shaped = values.ndim == len(shape) and all(wanted in {None, length} for wanted, length in zip(shape, values.shape, strict=True))
         require(values.dtype.kind in kind and is_shaped, file, f"the array {name} is {values.dtype} of shape {list(values.shape)[:8]}")
         if None not in shape:
@@ -125,61 +125,67 @@ def check_shape(file: Path, name: str, values: NDArray[Any], shape: tuple[int, .
     require(values.shape == shape, file, f"{name} has the shape {list(values.shape)}, and {list(shape)} is needed")
 
 
-def check_items(file: Path, found: "Catalogue", num_items: int) -> None:
+def check_items(file: Path, catalogue: "Catalogue", num_items: int) -> None:
     """Validate the catalogue: `num_items` entries in every list, ids unique and of valid length."""
-    require(len(found.ids) == num_items, file, f"it has {len(found.ids):,} items, and bundle.json says {num_items:,}")
+    require(len(catalogue.ids) == num_items, file, f"it has {len(catalogue.ids):,} items, and bundle.json says {num_items:,}")
     lists: dict[str, Sized] = {
-        "titles": found.titles,
-        "categories": found.categories,
-        "is_active": found.is_active,
-        "categories_and_tags": found.categories_and_tags or found.ids,
+        "titles": catalogue.titles,
+        "categories": catalogue.categories,
+        "is_active": catalogue.is_active,
+        "categories_and_tags": catalogue.categories_and_tags or catalogue.ids,
     }
     for name, values in lists.items():
         require(len(values) == num_items, file, f"it has {len(values):,} {name} of {num_items:,} items")
     seen: set[str] = set()
-    for item in found.ids:
+    for item in catalogue.ids:
         require(item and len(item.encode()) <= schema.MAX_ID_BYTES, file, f"{shorten(item)!r} is no item id")
         require(item not in seen, file, f"two items have the id {shorten(item)!r}")
         seen.add(item)
 
 
-def check_table(file: Path, found: "ItemTable", dim: int, num_items: int) -> None:
+def check_table(file: Path, table: "ItemTable", dim: int, num_items: int) -> None:
     """Validate the item table: a row per item, with the dtype and width of its precision."""
-    require(found.dim == dim, file, f"its vectors have {found.dim} numbers, and bundle.json says {dim}")
-    width, kind = {"fp32": (dim, np.float32), "int8": (dim, np.int8), "int4": ((dim + 1) // 2, np.uint8)}[found.precision]
-    require(found.codes.dtype == kind, file, f"its rows are {found.codes.dtype}, and {np.dtype(kind)} is needed for {found.precision}")
-    check_shape(file, "codes", found.codes, (num_items, width))
-    check_shape(file, "scale", found.scale, (num_items,))
-    check_bounds(file, "scale", found.scale, MAX_CODES[found.precision])
-    if found.precision == "fp32":
-        check_bounds(file, "codes", found.codes)
+    require(table.dim == dim, file, f"its vectors have {table.dim} numbers, and bundle.json says {dim}")
+    width, kind = {"fp32": (dim, np.float32), "int8": (dim, np.int8), "int4": ((dim + 1) // 2, np.uint8)}[table.precision]
+    require(table.codes.dtype == kind, file, f"its rows are {table.codes.dtype}, and {np.dtype(kind)} is needed for {table.precision}")
+    check_shape(file, "codes", table.codes, (num_items, width))
+    check_shape(file, "scale", table.scale, (num_items,))
+    check_bounds(file, "scale", table.scale, MAX_CODES[table.precision])
+    if table.precision == "fp32":
+        check_bounds(file, "codes", table.codes)
 
 
-def check_neighbours(file: Path, found: "NeighbourTable", num_items: int) -> None:
+def check_neighbours(file: Path, neighbours: "NeighbourTable", num_items: int) -> None:
     """Validate the neighbour table: indices within the catalogue, similarities of the same shape, weights within bounds."""
-    require(found.item.ndim == 2 and len(found.item) == num_items, file, f"it has {len(found.item):,} rows of {num_items:,} items")
-    check_shape(file, "similarity", found.similarity, found.item.shape)
-    check_shape(file, "similarity_scale", found.scale, (num_items,))
-    check_bounds(file, "similarity_scale", found.scale, MAX_CODE * max(1, found.item.shape[1]))
-    largest = int(found.item.max(initial=0))
+    require(
+        neighbours.item.ndim == 2 and len(neighbours.item) == num_items,
+        file,
+        f"it has {len(neighbours.item):,} rows of {num_items:,} items",
+    )
+    check_shape(file, "similarity", neighbours.similarity, neighbours.item.shape)
+    check_shape(file, "similarity_scale", neighbours.scale, (num_items,))
+    check_bounds(file, "similarity_scale", neighbours.scale, MAX_CODE * max(1, neighbours.item.shape[1]))
+    largest = int(neighbours.item.max(initial=0))
     require(largest < num_items, file, f"it refers to item {largest:,} of {num_items:,}")
-    for name, value, most in (("weight", found.weight, MAX_ABS_VALUE), ("decay", found.decay, 1)):
+    for name, value, most in (("weight", neighbours.weight, MAX_ABS_VALUE), ("decay", neighbours.decay, 1)):
         require(0 <= value <= most, file, f"{name} cannot be {value}")
-    require(0 <= found.recent <= schema.MAX_HISTORY, file, f"recent cannot be {found.recent}")
+    require(0 <= neighbours.recent <= schema.MAX_HISTORY, file, f"recent cannot be {neighbours.recent}")
 
 
-def check_ranker(files: tuple[Path, Path], found: "Ranker", num_items: int) -> None:
+def check_ranker(files: tuple[Path, Path], ranker: "Ranker", num_items: int) -> None:
     """Validate the ranker: an ONNX graph with inputs for its item rows and count features, and a row per item."""
     graph, rows = files
-    require(found.vectors.ndim == 2 and len(found.vectors) == num_items, rows, f"it has {len(found.vectors):,} rows of {num_items:,} items")
-    check_bounds(rows, "vectors", found.vectors)
-    require(1 <= found.candidates <= MAX_CANDIDATES, rows, f"candidates cannot be {found.candidates}")
-    require(1 <= found.max_length <= schema.MAX_HISTORY, rows, f"max_length cannot be {found.max_length}")
-    width = found.vectors.shape[1]
-    widths = {HISTORY: width, CANDIDATES: width, COUNTS: len(found.counts)}
+    require(
+        ranker.vectors.ndim == 2 and len(ranker.vectors) == num_items, rows, f"it has {len(ranker.vectors):,} rows of {num_items:,} items"
+    )
+    check_bounds(rows, "vectors", ranker.vectors)
+    require(1 <= ranker.candidates <= MAX_CANDIDATES, rows, f"candidates cannot be {ranker.candidates}")
+    require(1 <= ranker.max_length <= schema.MAX_HISTORY, rows, f"max_length cannot be {ranker.max_length}")
+    width = ranker.vectors.shape[1]
+    widths = {HISTORY: width, CANDIDATES: width, COUNTS: len(ranker.counts)}
     inputs = {name: Value(element=FLOAT, shape=(FREE, FREE, columns)) for name, columns in widths.items()}
     inputs[MASK] = Value(element=BOOL, shape=(FREE, FREE))
-    onnx_graph.check(str(graph), found.graph, inputs, {SCORES: Value(element=FLOAT, shape=(FREE, FREE))})
+    onnx_graph.check(str(graph), ranker.graph, inputs, {SCORES: Value(element=FLOAT, shape=(FREE, FREE))})
 
 
 def check_encoder(file: Path, graph: bytes, dim: int, *, use_time_gaps: bool) -> None:
@@ -188,18 +194,18 @@ def check_encoder(file: Path, graph: bytes, dim: int, *, use_time_gaps: bool) ->
     onnx_graph.check(str(file), graph, inputs, {USER: Value(element=FLOAT, shape=(FREE, dim))})
 
 
-def check_ratings(file: Path, found: "Ratings", num_items: int) -> None:
+def check_ratings(file: Path, ratings: "Ratings", num_items: int) -> None:
     """Validate the rating model: user keys ascending, a bias and a vector of one width per user and per item, a valid scale."""
-    require(len(found.keys) and (found.keys[1:] >= found.keys[:-1]).all(), file, "its users are not in the order of their keys")
-    width = found.item_vectors.shape[1]
+    require(len(ratings.keys) and (ratings.keys[1:] >= ratings.keys[:-1]).all(), file, "its users are not in the order of their keys")
+    width = ratings.item_vectors.shape[1]
     parts: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
-        "user_vectors": (found.user_vectors, (len(found.keys), width)),
-        "item_vectors": (found.item_vectors, (num_items, width)),
-        "user_bias": (found.user_bias, (len(found.keys),)),
-        "item_bias": (found.item_bias, (num_items,)),
+        "user_vectors": (ratings.user_vectors, (len(ratings.keys), width)),
+        "item_vectors": (ratings.item_vectors, (num_items, width)),
+        "user_bias": (ratings.user_bias, (len(ratings.keys),)),
+        "item_bias": (ratings.item_bias, (num_items,)),
     }
     for name, (values, shape) in parts.items():
         check_shape(file, name, values, shape)
         check_finite(file, name, values)
-    is_scale = all(map(math.isfinite, (found.global_mean, found.lowest, found.highest))) and found.lowest <= found.highest
-    require(is_scale, file, f"its scale cannot be {found.global_mean}, from {found.lowest} to {found.highest}")
+    is_scale = all(map(math.isfinite, (ratings.global_mean, ratings.lowest, ratings.highest))) and ratings.lowest <= ratings.highest
+    require(is_scale, file, f"its scale cannot be {ratings.global_mean}, from {ratings.lowest} to {ratings.highest}")

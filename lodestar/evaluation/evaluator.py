@@ -33,9 +33,9 @@ class Evaluator:
     Raises DataError E204 if there is no test case, EnvironmentFault E185 if a baseline needs more memory than is free.
     """
 
-    def __init__(self, found: FeatureSet, source: Bundle, full: Bundle, recipe: Recipe) -> None:
-        self.found, self.source, self.full, self.recipe = found, source, full, recipe
-        whole, num_items = found.split(recipe.data), len(found.items)
+    def __init__(self, features: FeatureSet, source: Bundle, full: Bundle, recipe: Recipe) -> None:
+        self.features, self.source, self.full, self.recipe = features, source, full, recipe
+        whole, num_items = features.split(recipe.data), len(features.items)
         self.num_users = len(whole.test)
         few = (
             affordable(cases, num_items, recipe.evaluation, part)
@@ -46,7 +46,7 @@ class Evaluator:
         if len(self.split.test) == 0:
             raise DataError("E204", "no user has both a history and a test item", remedy="Provide more events, or raise data.test_share.")
         self.known = self.split.before_test
-        self.popularity = np.bincount(self.known.flat(), minlength=len(found.items))
+        self.popularity = np.bincount(self.known.flat(), minlength=len(features.items))
         self.cutoffs = tuple(sorted({*recipe.evaluation.cutoffs, CUTOFF}))
         self.hyperparameters: dict[str, str] = {}
         self.rankings = self._rankings()
@@ -70,21 +70,21 @@ class Evaluator:
             differences=ahead,
             slices=self._slices(values[MODEL], values[best_baseline]),
             verdict=verdict(quality[MODEL], baselines, self.skipped, quality.get(UNCOMPRESSED)),
-            rating_errors=rating_errors.errors(self.source.ratings, self.found, self.recipe),
+            rating_errors=rating_errors.errors(self.source.ratings, self.features, self.recipe),
         )
 
     def report_data(self, best_baseline: str) -> ReportData:
         """The report's content besides the metrics: training curves, popularity bias and example lists."""
-        relevant_N = np.bincount(np.concatenate(self.split.test.relevant), minlength=len(self.found.items))
+        relevant_N = np.bincount(np.concatenate(self.split.test.relevant), minlength=len(self.features.items))
         recommended = {name: self._recommended_counts(self.rankings[name], CUTOFF) for name in (MODEL, best_baseline)}
         return ReportData(
             epochs=epochs(self.source.root),
             tail={name: tail(counts_N, self.popularity) for name, counts_N in {INTERACTIONS: relevant_N, **recommended}.items()},
-            examples=examples(self.split.test, self.rankings[MODEL], self.found.items, self.recipe.evaluation.seed),
+            examples=examples(self.split.test, self.rankings[MODEL], self.features.items, self.recipe.evaluation.seed),
         )
 
     def _rankings(self) -> dict[str, Ranking]:
-        num_items, cases = len(self.found.items), self.split.test
+        num_items, cases = len(self.features.items), self.split.test
         names = [name for name in BASELINES if name not in self.skipped]
         bundles = {MODEL: self.source} | ({} if self.full.digest == self.source.digest else {UNCOMPRESSED: self.full})
         total = len(cases) * (len(bundles) + len(names)) + fitted_baselines.num_tuning_cases(self.split, names)
@@ -98,7 +98,7 @@ class Evaluator:
 
     def _rank_by_bundle(self, bundle: Bundle, progress: Progress) -> Ranking:
         model = Recommender(bundle)
-        return rank_by(model, self.split.test, self.cutoffs[-1], progress, reordering(model, self.found, self.split.test))
+        return rank_by(model, self.split.test, self.cutoffs[-1], progress, reordering(model, self.features, self.split.test))
 
     def _values(self, ranking: Ranking) -> dict[str, Values]:
         """Per-user values of every metric, [C] each; novelty treats an item without interactions like an item with one user."""
@@ -125,11 +125,11 @@ class Evaluator:
         return shares | {f"gini_at_{k}": gini(counts_N) for k, counts_N in counts.items()}
 
     def _recommended_counts(self, ranking: Ranking, k: int) -> NDArray[np.int64]:
-        return item_frequencies(ranking.top[:, :k], len(self.found.items))
+        return item_frequencies(ranking.top[:, :k], len(self.features.items))
 
     def _slices(self, model: dict[str, Values], best_baseline: dict[str, Values]) -> list[Slice]:
         config = self.recipe.evaluation
-        chosen = groupings(self.split.test, self.known, self.found.items.categories)
+        chosen = groupings(self.split.test, self.known, self.features.items.categories)
         mine, theirs = ({name: values[name] for name in HEADLINE_METRICS} for values in (model, best_baseline))
         return slices(chosen, mine, theirs, config.bootstrap_samples, config.seed)
 
@@ -138,10 +138,10 @@ class Evaluator:
         return Protocol(
             split=self.recipe.data.split,
             users=len(self.split.test),
-            drawn_from=self.num_users,
+            eligible_users=self.num_users,
             left_out=self.split.test.left_out,
-            items=len(self.found.items),
-            interactions=len(self.found.interactions.item),
+            items=len(self.features.items),
+            interactions=len(self.features.interactions.item),
             cutoffs=self.cutoffs,
             samples=config.bootstrap_samples,
             seed=config.seed,

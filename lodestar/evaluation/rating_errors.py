@@ -19,14 +19,14 @@ MAX_DENSE_CELLS = 1 << 24  # users x items: item-kNN works on the dense matrix
 Floats = NDArray[np.float64]
 
 
-def errors(ratings: Ratings | None, found: FeatureSet, recipe: Recipe) -> dict[str, Interval]:
+def errors(ratings: Ratings | None, features: FeatureSet, recipe: Recipe) -> dict[str, Interval]:
     """RMSE of the bundle (`MODEL`) and of each baseline, with 95 % bootstrap intervals over users.
 
     Empty if the bundle has no rating model or the test no ratings.
     """
     if ratings is None:
         return {}
-    (train, test), interactions = ratings_table.train_test_ratings(found, recipe.data), found.interactions
+    (train, test), interactions = ratings_table.train_test_ratings(features, recipe.data), features.interactions
     if len(test) == 0:
         return {}
     predictions = {MODEL: by_bundle(ratings, interactions.users, test)}

@@ -18,14 +18,15 @@ CASES_AT_ONCE = 10_000
 Retrieve = Callable[[int, Floats], tuple[NDArray[np.intp], Floats]]  # (case, scores [N]) -> candidate rows [K], their item counts [K, F]
 
 
-def reordering(model: Recommender, found: FeatureSet, cases: EvalCases) -> Reorder | None:
+def reordering(model: Recommender, features: FeatureSet, cases: EvalCases) -> Reorder | None:
     """A function that reorders the candidates of each case by the ranker, above all other items; None if the bundle has no ranker."""
     if model.reranker is None:
         return None
     reranker = model.reranker
-    users = [found.interactions.users[user] for user in cases.user]
-    of_user = historical_counts.counts(found.root, schema.USER_ACTIVITY_VIEW, users, cases.cutoff_us)
-    retrieve = _with_one_cutoff(model, found, cases) if len(np.unique(cases.cutoff_us)) <= 1 else _with_many_cutoffs(model, found, cases)
+    users = [features.interactions.users[user] for user in cases.user]
+    of_user = historical_counts.counts(features.root, schema.USER_ACTIVITY_VIEW, users, cases.cutoff_us)
+    with_cutoffs = _with_one_cutoff if len(np.unique(cases.cutoff_us)) <= 1 else _with_many_cutoffs
+    retrieve = with_cutoffs(model, features, cases)
 
     def reorder(start: int, scores_CN: Floats) -> None:
         for case, scores_N in enumerate(scores_CN, start=start):
@@ -37,10 +38,10 @@ def reordering(model: Recommender, found: FeatureSet, cases: EvalCases) -> Reord
     return reorder
 
 
-def _with_one_cutoff(model: Recommender, found: FeatureSet, cases: EvalCases) -> Retrieve:
+def _with_one_cutoff(model: Recommender, features: FeatureSet, cases: EvalCases) -> Retrieve:
     """Retrieval for a split by time: all cases share a cutoff, so the item counts are read once."""
-    cutoff_us = np.full(len(found.items), cases.cutoff_us[0] if len(cases) else 0, dtype=np.int64)
-    counts = historical_counts.counts(found.root, schema.ITEM_STATS_VIEW, found.items.ids, cutoff_us)
+    cutoff_us = np.full(len(features.items), cases.cutoff_us[0] if len(cases) else 0, dtype=np.int64)
+    counts = historical_counts.counts(features.root, schema.ITEM_STATS_VIEW, features.items.ids, cutoff_us)
 
     def retrieve(_: int, scores_N: Floats) -> tuple[NDArray[np.intp], Floats]:
         rows = top_k(scores_N, model.num_candidates)
@@ -49,16 +50,16 @@ def _with_one_cutoff(model: Recommender, found: FeatureSet, cases: EvalCases) ->
     return retrieve
 
 
-def _with_many_cutoffs(model: Recommender, found: FeatureSet, cases: EvalCases) -> Retrieve:
+def _with_many_cutoffs(model: Recommender, features: FeatureSet, cases: EvalCases) -> Retrieve:
     """Retrieval for leave-one-out: candidates are computed beforehand, so that the table of counts is read once per CASES_AT_ONCE."""
     candidates: list[tuple[NDArray[np.intp], Floats]] = []
     for start in range(0, len(cases), CASES_AT_ONCE):
         part = range(start, min(start + CASES_AT_ONCE, len(cases)))
-        rows = list(_candidates(model, cases, part, max(1, SCORES_AT_ONCE // len(found.items))))
-        items = [found.items.ids[row] for row in np.concatenate(rows)]
+        rows = list(_candidates(model, cases, part, max(1, SCORES_AT_ONCE // len(features.items))))
+        items = [features.items.ids[row] for row in np.concatenate(rows)]
         lengths = [len(one) for one in rows]
         of_item = historical_counts.counts(
-            found.root, schema.ITEM_STATS_VIEW, items, np.repeat(cases.cutoff_us[part.start : part.stop], lengths)
+            features.root, schema.ITEM_STATS_VIEW, items, np.repeat(cases.cutoff_us[part.start : part.stop], lengths)
         )
         candidates += zip(rows, np.split(of_item, np.cumsum(lengths)[:-1]), strict=True)
     return lambda case, _: candidates[case]

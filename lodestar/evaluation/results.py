@@ -14,7 +14,7 @@ HEADLINE_METRICS = ("hr_at_10", "ndcg_at_10")
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Evaluation protocol: the split, and `users` test users sampled from `drawn_from` eligible ones.
+    """Evaluation protocol: the split, and `users` test users sampled from `eligible_users` eligible ones.
 
     `left_out` counts users with a test item but no history (cold start); `refit`: the model was also trained on the validation items.
     """
@@ -22,7 +22,7 @@ class Protocol:
     split: str
     part: str = "test"
     users: int
-    drawn_from: int
+    eligible_users: int
     left_out: int
     items: int
     interactions: int
@@ -32,9 +32,9 @@ class Protocol:
     refit: bool
 
     @property
-    def shown_to(self) -> str:
+    def recipients(self) -> str:
         """Qualifier of coverage and Gini if the test users are a sample ("to the 1,000 sampled users"), else empty."""
-        return f"to the {self.users:,} sampled users" if self.drawn_from > self.users else ""
+        return f"to the {self.users:,} sampled users" if self.eligible_users > self.users else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,9 +117,9 @@ def refuse_older(location: Location, pointer: Pointer) -> None:
         _check_order(location, found, pointer)
 
 
-def _check_order(location: Location, found: Pointer, pointer: Pointer) -> None:
-    if found.digest != pointer.digest:
-        check_run_order(location, found.started_at, pointer.started_at)
+def _check_order(location: Location, published: Pointer, pointer: Pointer) -> None:
+    if published.digest != pointer.digest:
+        check_run_order(location, published.started_at, pointer.started_at)
 
 
 def _pointer(location: Location, content: bytes) -> Pointer:

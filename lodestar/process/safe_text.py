@@ -94,8 +94,8 @@ def log_to_stderr(level: int = logging.WARNING) -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
-def _mask_value(found: "re.Match[str]") -> str:
-    return f"{found['name']}{found['escaped'] or found['quote'] or ''}{_MASK}"
+def _mask_value(match: "re.Match[str]") -> str:
+    return f"{match['name']}{match['escaped'] or match['quote'] or ''}{_MASK}"
 
 
 def _quote(word: str) -> str:
@@ -106,6 +106,6 @@ def _quote(word: str) -> str:
     return f"$'{escaped}'"
 
 
-def _escape_code(found: "re.Match[str]") -> str:
-    code = ord(found[0])
+def _escape_code(match: "re.Match[str]") -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

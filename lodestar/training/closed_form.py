@@ -13,9 +13,9 @@ from lodestar.training.ensemble.grid_search import grid_search
 from lodestar.training.publish import publish
 
 
-def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
+def write(folder: Path, features: FeatureSet, recipe: Recipe) -> None:
     """Fit a closed-form family and write its bundle's files into `folder`."""
-    split, num_items = found.split(recipe.data), len(found.items)
+    split, num_items = features.split(recipe.data), len(features.items)
     split = replace(split, validation=affordable(split.validation, num_items, recipe.evaluation, "validation"))
     rank_and_seed, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
     _, hyperparameters, quality = grid_search(name, split, num_items, recipe.model.dim, recipe)
@@ -24,4 +24,4 @@ def write(folder: Path, found: FeatureSet, recipe: Recipe) -> None:
         model = FAMILIES[name][0](data, *rank_and_seed)(hyperparameters)
         progress.advance()
     metrics = {"validation_ndcg_at_10": quality.ndcg, **hyperparameters}
-    publish.write(folder, found, recipe, model.vectors, model.encoder, metrics, model.neighbours)
+    publish.write(folder, features, recipe, model.vectors, model.encoder, metrics, model.neighbours)

@@ -15,21 +15,21 @@ from lodestar.models.ratings.rating_factors import Floats, RatingFactors
 MAX_ATTRIBUTES = 256  # most frequent categories and tags that are item attributes
 
 
-def check(found: FeatureSet, recipe: Recipe) -> None:
+def check(features: FeatureSet, recipe: Recipe) -> None:
     """Raise DataError E205 if the recipe trains ratings and the data have none, E151 if the features have no table of ratings."""
-    if recipe.rate.dim and len(ratings_table.train_test_ratings(found, recipe.data)[0]) == 0:
+    if recipe.rate.dim and len(ratings_table.train_test_ratings(features, recipe.data)[0]) == 0:
         remedy = "Add events with a rating, or turn rating prediction off (rate.dim 0)."
         raise DataError("E205", "there is no rating to train on", remedy=remedy)
 
 
-def train_ratings(found: FeatureSet, recipe: Recipe) -> Ratings | None:
+def train_ratings(features: FeatureSet, recipe: Recipe) -> Ratings | None:
     """The bundle's rating model, or None if the recipe has `rate.dim` 0."""
     config = recipe.rate
     if not config.dim:
         return None
-    (train_triples, _), users = ratings_table.train_test_ratings(found, recipe.data), found.interactions.users
+    (train_triples, _), users = ratings_table.train_test_ratings(features, recipe.data), features.interactions.users
     model = RatingFactors(dim=config.dim, burn_in=config.burn_in, num_samples=config.num_samples, seed=recipe.train.seed)
-    model.fit(train_triples, np.zeros((len(users), 0)), item_categories_and_tags(found.items))
+    model.fit(train_triples, np.zeros((len(users), 0)), item_categories_and_tags(features.items))
     mean, biases, vectors = model.posterior_mean(config.exported_rank)
     (user_bias, item_bias), (user_vectors, item_vectors) = ([part.astype(np.float32) for part in parts] for parts in (biases, vectors))
     return Ratings.from_users(

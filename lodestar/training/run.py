@@ -59,17 +59,17 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
         rating_stage.check(found, recipe)
     if recipe.model.family in CLOSED_FORM_FAMILIES:
         if group.is_rank_zero:
-            _publish(target, partial(closed_form.write, found=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
+            _publish(target, partial(closed_form.write, features=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
         return
     data_warning = cost.data_sufficiency_warning(found.interactions)
     if group.is_rank_zero and data_warning:
         log_event("warning", message=data_warning)
-    resume = partial(_resume, found=found, group=group, checkpoints=checkpoints)
+    resume = partial(_resume, features=found, group=group, checkpoints=checkpoints)
     if recipe.model.family == BLEND:
         blend = BlendTraining(found, recipe, group, resume).run()
         if blend is not None:
             samples = sum(int(line["samples"]) for line in blend.log)
-            write = partial(_write_blend, found=found, recipe=recipe, blend=blend)
+            write = partial(_write_blend, features=found, recipe=recipe, blend=blend)
             _publish(target, write, lambda: meter.read(group, samples, blend.num_parameters, data_warning))
         return
     state, on_epoch_end = resume(recipe)
@@ -80,14 +80,14 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
         num_parameters = sum(values.numel() for values in trained.model.parameters())
         _publish(
             target,
-            partial(_write, found=found, recipe=recipe, trained=trained),
+            partial(_write, features=found, recipe=recipe, trained=trained),
             lambda: meter.read(group, samples, num_parameters, data_warning),
         )
 
 
-def _resume(recipe: Recipe, found: FeatureSet, group: Group, checkpoints: str) -> tuple[TrainingState, Callable[[TrainingState], None]]:
+def _resume(recipe: Recipe, features: FeatureSet, group: Group, checkpoints: str) -> tuple[TrainingState, Callable[[TrainingState], None]]:
     """The state to resume from (a fresh one without a checkpoint), and the callback that saves states."""
-    run = hashlib.sha256(f"{to_json(_without_workers(recipe))} {found.digest}".encode()).hexdigest()[:16]
+    run = hashlib.sha256(f"{to_json(_without_workers(recipe))} {features.digest}".encode()).hexdigest()[:16]
     run_checkpoints = Checkpoints(address=f"{checkpoints}/{run}", run=run)
     content = group.broadcast(run_checkpoints.load() if group.is_rank_zero else None)
     state = run_checkpoints.decode(content) if content is not None else TrainingState(stage=SEARCH)
@@ -132,21 +132,21 @@ def _no_checkpoint(_state: TrainingState) -> None:
     """Callback of workers other than rank zero, which save no checkpoints."""
 
 
-def _write(folder: Path, found: FeatureSet, recipe: Recipe, trained: Trained) -> None:
+def _write(folder: Path, features: FeatureSet, recipe: Recipe, trained: Trained) -> None:
     item_vectors, encoder = trained.model.cpu().export_parts()
     metrics = {"validation_ndcg_at_10": trained.state.best_ndcg}
     ranker = None
     if trained.state.ranker:
         from lodestar.training.ranker import ranker_stage
 
-        ranker = ranker_stage.export_ranker(trained.state.ranker, found, recipe)
-    publish.write(folder, found, recipe, item_vectors.numpy(), encoder, metrics, trained.neighbours, ranker)
-    weights.save(trained.model, found.items.ids, trained.last_trained_us, folder)
+        ranker = ranker_stage.export_ranker(trained.state.ranker, features, recipe)
+    publish.write(folder, features, recipe, item_vectors.numpy(), encoder, metrics, trained.neighbours, ranker)
+    weights.save(trained.model, features.items.ids, trained.last_trained_us, folder)
     folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 
 
-def _write_blend(folder: Path, found: FeatureSet, recipe: Recipe, blend: Blended) -> None:
-    publish.write(folder, found, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.neighbours)
+def _write_blend(folder: Path, features: FeatureSet, recipe: Recipe, blend: Blended) -> None:
+    publish.write(folder, features, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.neighbours)
     folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in blend.log))
 
 

@@ -47,12 +47,12 @@ class Trained:
 class Training:
     """The training stages of one run on one worker; `on_epoch_end` receives the state after each epoch."""
 
-    def __init__(self, found: FeatureSet, recipe: Recipe, group: Group, on_epoch_end: Callable[[TrainingState], None]) -> None:
-        self.found, self.recipe, self.group, self.on_epoch_end = found, recipe, group, on_epoch_end
-        self.split = found.split(recipe.data)
-        self.gap_classes = gap_classes(found.interactions)
-        self.gaps = time_gaps(found.interactions) if recipe.model.use_time_gaps else None
-        cases = affordable(self.split.validation, len(found.items), recipe.evaluation, "validation")
+    def __init__(self, features: FeatureSet, recipe: Recipe, group: Group, on_epoch_end: Callable[[TrainingState], None]) -> None:
+        self.features, self.recipe, self.group, self.on_epoch_end = features, recipe, group, on_epoch_end
+        self.split = features.split(recipe.data)
+        self.gap_classes = gap_classes(features.interactions)
+        self.gaps = time_gaps(features.interactions) if recipe.model.use_time_gaps else None
+        cases = affordable(self.split.validation, len(features.items), recipe.evaluation, "validation")
         self.cases = cases.with_time_gaps() if recipe.model.use_time_gaps else cases
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
 
@@ -84,7 +84,7 @@ class Training:
             return None
         from lodestar.training.ranker.ranker_stage import RankerTrainer  # imports pyarrow, which training without a ranker does not need
 
-        return RankerTrainer(self.found, self.cases, self.recipe)
+        return RankerTrainer(self.features, self.cases, self.recipe)
 
     def refit(self, state: TrainingState) -> Trained:
         """Train a fresh model on training and validation items for `state.refit_epochs` epochs, without validation."""
@@ -103,7 +103,7 @@ class Training:
         """Train on the training part with early stopping by NDCG@10 on the validation set, then choose the neighbours' weight."""
         cases = self.cases
         by_items = uses_row_sharding(self.recipe.train, self.group)
-        validator = Validator(cases, self.recipe.model.max_length, len(self.found.items), self.group, by_items=by_items)
+        validator = Validator(cases, self.recipe.model.max_length, len(self.features.items), self.group, by_items=by_items)
         stage = Stage(
             name=SEARCH,
             sequences=self.split.train,
@@ -124,15 +124,16 @@ class Training:
 
     def _fit(self, stage: Stage, state: TrainingState) -> Trained:
         """Initialise equal weights on all workers, then fit; incremental training uses new events only, neighbours all of the stage's."""
-        recipe, num_items = self.recipe, len(self.found.items)
+        recipe, num_items = self.recipe, len(self.features.items)
         torch.manual_seed(recipe.train.seed)
-        model = NextItemModel(num_items, recipe.model, words_of(self.found.items) if recipe.model.use_text else None, self.found.items.ids)
+        words = words_of(self.features.items) if recipe.model.use_text else None
+        model = NextItemModel(num_items, recipe.model, words, self.features.items.ids)
         with activity("initialising the model"):
             basis = self._initial_basis(stage.sequences)
         if basis is not None:
             model.init_item_vectors(torch.from_numpy(item_vectors(basis, recipe.model.dim, recipe.train.seed)))
         if self.weights is not None:
-            known = weights.warm_start(self.weights, model, self.found.items.ids)
+            known = weights.warm_start(self.weights, model, self.features.items.ids)
             log_event("warm start", items=num_items, known_items=known)
         fitted_stage = self._only_new_events(stage, self.weights) if self.weights is not None and recipe.train.incremental else stage
         state = fit(model.to(master_device(recipe.train, self.group)), fitted_stage, recipe, self.group, state)
@@ -144,7 +145,7 @@ class Training:
 
     def _initial_basis(self, sequences: Sequences) -> SpectralBasis | None:
         """The basis that item vectors are initialised from, None for random initialisation."""
-        train, items = self.recipe.train, self.found.items.ids
+        train, items = self.recipe.train, self.features.items.ids
         if train.item_init == "cooccurrence":
             return spectral_basis(sequences, len(items), self.recipe.model.dim, train.seed)
         if train.item_init.startswith(PRETRAINED):
@@ -158,11 +159,11 @@ class Training:
         weight = 1.0 if stage.name == SEARCH else state.neighbours_weight
         if self.recipe.model.num_neighbours == 0 or weight == 0:
             return None
-        return CoOccurrence().fit(stage.sequences, len(self.found.items)).neighbours(self.recipe.model.num_neighbours, weight)
+        return CoOccurrence().fit(stage.sequences, len(self.features.items)).neighbours(self.recipe.model.num_neighbours, weight)
 
     def _only_new_events(self, stage: Stage, before: Weights) -> Stage:
         """The stage with events after the bundle's last one only, and half a window of earlier items as context."""
-        interactions, context = self.found.interactions, self.recipe.model.max_length // 2
+        interactions, context = self.features.interactions, self.recipe.model.max_length // 2
         known = np.add.reduceat(interactions.time <= before.last_trained_us, interactions.bounds()[:-1], dtype=np.int64)
         sequences = from_lists(stage.sequences)
         starts = np.where(known < sequences.lengths, np.maximum(0, known - context), sequences.lengths)
@@ -176,6 +177,6 @@ class Training:
 
     def _last_event_us(self, sequences: Sequences) -> int:
         """The time (UTC µs) of the last event in the sequences, each a prefix of its user's history; 0 without any."""
-        interactions, lengths = self.found.interactions, from_lists(sequences).lengths
+        interactions, lengths = self.features.interactions, from_lists(sequences).lengths
         ends = interactions.bounds()[:-1] + lengths - 1
         return int(interactions.time[ends[lengths > 0]].max(initial=0))

@@ -167,7 +167,7 @@ def _has_ticket(tickets: "Synchronized[int]") -> bool:
         return tickets.value >= 0
 
 
-def _objective(trial: "optuna.Trial", found: FeatureSet, recipe: Recipe, space: Space) -> float:
+def _objective(trial: "optuna.Trial", features: FeatureSet, recipe: Recipe, space: Space) -> float:
     """Objective of a trial: best NDCG@10 on the validation set; optuna.TrialPruned if the pruner stops it."""
     import optuna
 
@@ -180,7 +180,7 @@ def _objective(trial: "optuna.Trial", found: FeatureSet, recipe: Recipe, space: 
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-    training = Training(found, with_values(recipe, values), Group(), report)
+    training = Training(features, with_values(recipe, values), Group(), report)
     return training.search(TrainingState(stage=SEARCH)).state.best_ndcg
 
 

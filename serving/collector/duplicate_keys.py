@@ -27,13 +27,13 @@ def is_too_deep(found: Any) -> bool:
     return True
 
 
-def may_have_duplicate_keys(text: bytes, found: Any) -> bool:
+def may_have_duplicate_keys(text: bytes, value: Any) -> bool:
     """Whether a JSON text may name a key twice, given its decoded value; cheap, with false positives and no false negatives.
 
     Decoding keeps one of two equal keys, so the value, encoded again, has fewer quotes than the text, unless quotes are escaped.
     """
     try:
-        encoded = orjson.dumps(found)
+        encoded = orjson.dumps(value)
     except orjson.JSONEncodeError:  # deeper than it writes
         return True
     return text.count(_QUOTE) != encoded.count(_QUOTE) or (_ESCAPE in text and _QUOTE_BY_NUMBER in text)

@@ -41,16 +41,16 @@ def _parse_epoch(number: int) -> Timestamp:
     return parse_timestamp(when.isoformat(timespec="microseconds"))
 
 
-def _parse_edge_time(found: "re.Match[str]") -> datetime:
+def _parse_edge_time(match: "re.Match[str]") -> datetime:
     """Parse a time that `datetime` does not accept, such as midnight as 24:00:00; RowError E107 if invalid, E102 if out of its range."""
-    year, month, day, hour, minute, second = (int(found[group]) for group in range(1, 7))
-    is_midnight = (hour, minute, second, int((found[7] or "0")[:6])) == (24, 0, 0, 0)
+    year, month, day, hour, minute, second = (int(match[group]) for group in range(1, 7))
+    is_midnight = (hour, minute, second, int((match[7] or "0")[:6])) == (24, 0, 0, 0)
     try:
         local = datetime(year or _LEAP_YEAR, month, day, 0 if is_midnight else hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise RowError(WRONG_TYPE) from error
-    offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
+    offset = timedelta(hours=int(match[9] or 0), minutes=int(match[10] or 0))
     try:
-        return local + timedelta(days=is_midnight) - (-offset if found[8] == "-" else offset)
+        return local + timedelta(days=is_midnight) - (-offset if match[8] == "-" else offset)
     except OverflowError as error:
         raise RowError(OUT_OF_RANGE) from error

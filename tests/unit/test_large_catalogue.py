@@ -101,7 +101,7 @@ def test_users_are_drawn_where_there_are_too_many_and_the_report_says_so(
     few = override(RECIPE, json.dumps({"evaluation": {"max_scores": 10 * NUM_ITEMS}}))
     evaluate(features, bundle, tmp_path / "evaluation", few)
     protocol = json.loads((tmp_path / "evaluation" / EVALUATION).read_text())["protocol"]
-    assert (protocol["users"], protocol["drawn_from"]) == (10, 30)
+    assert (protocol["users"], protocol["eligible_users"]) == (10, 30)
     assert "10 users (0 cold-start users without a history left out), sampled from 30" in (tmp_path / "evaluation" / CARD).read_text()
     assert "sampled from 30" in (tmp_path / "evaluation" / REPORT).read_text()
     assert "Coverage@10 to the 10 sampled users" in (tmp_path / "evaluation" / CARD).read_text()

@@ -52,7 +52,7 @@ def evaluation(model: float = 0.2, baseline: float = 0.1) -> Evaluation:
     lead = {name: interval(model - baseline) for name in figures(0).metrics}
     return Evaluation(
         protocol=Protocol(
-            drawn_from=1234,
+            eligible_users=1234,
             split="time",
             users=1234,
             left_out=5,

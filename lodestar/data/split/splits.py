@@ -47,7 +47,7 @@ class EvalCases:
         ]
         return replace(self, history=packed)
 
-    def chosen(self, which: NDArray[np.intp]) -> Self:
+    def select(self, which: NDArray[np.intp]) -> Self:
         """The cases at the given indices, in their order."""
         history, relevant, time = (_select(parts, which) for parts in (self.history, self.relevant, self.time))
         cutoff_us = self.cutoff_us[which] if len(self.cutoff_us) else self.cutoff_us
@@ -90,7 +90,7 @@ def affordable(cases: EvalCases, num_items: int, config: EvaluationConfig, part:
     if len(cases) <= most:
         return cases
     log_event("sampled", part=part, users=most, of=len(cases), items=num_items)
-    return cases.chosen(np.sort(np.random.default_rng(config.seed).permutation(len(cases))[:most]))
+    return cases.select(np.sort(np.random.default_rng(config.seed).permutation(len(cases))[:most]))
 
 
 def training_cutoffs(num_users: int, cases: EvalCases, *, by_time: bool) -> Times:

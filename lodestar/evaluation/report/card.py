@@ -60,7 +60,7 @@ def _protocol(evaluation: Evaluation) -> str:
         if found.refit
         else "The model was trained on the training set only, without the validation set."
     )
-    sampled = f", sampled from {found.drawn_from:,} (the intervals include this)" if found.drawn_from > found.users else ""
+    sampled = f", sampled from {found.eligible_users:,} (the intervals include this)" if found.eligible_users > found.users else ""
     return (
         f"Full ranking of all items except the user's history, ties against the model, on the {found.part} set: {found.users:,} users "
         f"({found.left_out:,} cold-start users without a history left out){sampled}. "
@@ -71,7 +71,7 @@ def _protocol(evaluation: Evaluation) -> str:
 
 
 def _metrics(evaluation: Evaluation) -> str:
-    rows = [["model", *map(metric_title, METRICS), f"Coverage@10 {evaluation.protocol.shown_to}".rstrip()]]
+    rows = [["model", *map(metric_title, METRICS), f"Coverage@10 {evaluation.protocol.recipients}".rstrip()]]
     for name, figures in evaluation.models.items():
         rows.append(
             [title(name), *(_interval(figures.metrics[metric]) for metric in METRICS), f"{figures.catalogue['coverage_at_10']:.1%}"]
@@ -107,16 +107,16 @@ def _weak_slices(evaluation: Evaluation) -> str:
     return f"Of {len(evaluation.slices)} slices, those whose NDCG@10 is {behind}:\n\n{_table(rows)}"
 
 
-def _is_weak(found: Slice, overall: float) -> bool:
-    return found.model[PRIMARY_METRIC].high < overall or found.lead[PRIMARY_METRIC].value < 0
+def _is_weak(segment: Slice, overall: float) -> bool:
+    return segment.model[PRIMARY_METRIC].high < overall or segment.lead[PRIMARY_METRIC].value < 0
 
 
 def _limits(evaluation: Evaluation) -> str:
-    shown_to = evaluation.protocol.shown_to
-    coverage, shown_to = evaluation.model.catalogue["coverage_at_10"], f" {shown_to}" if shown_to else ""
+    recipients = evaluation.protocol.recipients
+    coverage, recipients = evaluation.model.catalogue["coverage_at_10"], f" {recipients}" if recipients else ""
     limits = [
         "Exposure bias: the metrics come from a log, and users could interact only with items they found; others count as wrong.",
-        f"Popularity bias: top-10 lists{shown_to} cover {coverage:.1%} of the catalogue; items without interactions rarely appear.",
+        f"Popularity bias: top-10 lists{recipients} cover {coverage:.1%} of the catalogue; items without interactions rarely appear.",
         f"The model reads the latest {evaluation.bundle.max_length} items of a history at most.",
         "Multiple comparisons: slices are many and some are small, so a lead whose interval just excludes 0 may be noise.",
         "Drift: the metrics hold for the time of the log.",

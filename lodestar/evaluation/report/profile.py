@@ -122,33 +122,33 @@ def _text(value: Any) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else f"{value:,.6g}"
 
 
-def page(found: Profile) -> str:
+def page(profile: Profile) -> str:
     """HTML of the data profile; every text of the data is escaped, the same input gives the same bytes."""
     return rendered(
         TEMPLATE,
-        profile=found,
-        repeated=1 - found.pairs / found.events if found.events else 0.0,
-        density=found.pairs / (len(found.per_user) * found.num_items) if found.events else 0.0,
-        without_interactions=1 - len(found.per_item) / found.num_items if found.num_items else 0.0,
-        charts=_charts(found) if found.events else [],
-        most=found.types[0][1] if found.types else 1,
+        profile=profile,
+        repeated=1 - profile.pairs / profile.events if profile.events else 0.0,
+        density=profile.pairs / (len(profile.per_user) * profile.num_items) if profile.events else 0.0,
+        without_interactions=1 - len(profile.per_item) / profile.num_items if profile.num_items else 0.0,
+        charts=_charts(profile) if profile.events else [],
+        most=profile.types[0][1] if profile.types else 1,
     )
 
 
-def _charts(found: Profile) -> list[tuple[str, str, Markup]]:
+def _charts(profile: Profile) -> list[tuple[str, str, Markup]]:
     """Heading, note and chart of each figure."""
     charts = []
-    if not found.report.order_only:
-        days = np.arange(len(found.by_day), dtype=np.float64)
-        drawn = [Line(style=USERS_STYLE, x=days, y=found.by_day.astype(np.float64))]
-        note = f"Events by day: {found.by_day.min():,} to {found.by_day.max():,}"
+    if not profile.report.order_only:
+        days = np.arange(len(profile.by_day), dtype=np.float64)
+        drawn = [Line(style=USERS_STYLE, x=days, y=profile.by_day.astype(np.float64))]
+        note = f"Events by day: {profile.by_day.min():,} to {profile.by_day.max():,}"
         charts.append(("Events by day", "A gap is a day without data.", lines(drawn, Axis(label="day"), Axis(label="events"), note)))
         hours = np.arange(24, dtype=np.float64)
-        drawn = [Line(style=USERS_STYLE, x=hours, y=found.by_hour / found.events)]
-        busiest = int(found.by_hour.argmax())
+        drawn = [Line(style=USERS_STYLE, x=hours, y=profile.by_hour / profile.events)]
+        busiest = int(profile.by_hour.argmax())
         axes = Axis(label="hour, UTC"), Axis(label="share of events", is_share=True)
         charts.append(("Events by hour of the day", f"Peak at {busiest} h UTC.", lines(drawn, *axes, f"Peak at {busiest} h")))
-    entities = {USERS_STYLE: found.per_user, ITEMS_STYLE: found.per_item}
+    entities = {USERS_STYLE: profile.per_user, ITEMS_STYLE: profile.per_item}
     shares = {style: _cumulative_share(counts) for style, counts in entities.items()}
     drawn = [Line(style=style, x=np.linspace(0, 1, len(share)), y=share) for style, share in shares.items()]
     users, items = (share[len(share) // 10] for share in shares.values())

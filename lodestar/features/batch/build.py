@@ -40,7 +40,7 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
     tables = Tables(root=root)
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))
-        database = stack.enter_context(connect(tables, beside=folder))  # leftovers of a killed process are removed by the next one
+        database = stack.enter_context(connect(tables, spill_near=folder))  # leftovers of a killed process are removed by the next one
         progress = stack.enter_context(Progress("build features", 4 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
         end_us = _save_interactions(database, tables, folder, recipe)

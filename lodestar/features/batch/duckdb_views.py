@@ -19,14 +19,14 @@ _POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
 
 
 @contextmanager
-def connect(tables: Tables, known_by_us: int | None = None, beside: Path | None = None) -> Iterator[Any]:
+def connect(tables: Tables, known_by_us: int | None = None, spill_near: Path | None = None) -> Iterator[Any]:
     """DuckDB database with the tables as views, and the events of POSITIVE and SEARCHES partitioned by entity.
 
-    With `known_by_us` (UTC µs) it holds only rows known by then. Temporary files are written next to the path `beside`, or in the system's
-    temporary folder.
+    With `known_by_us` (UTC µs) it holds only rows known by then. Temporary files are written next to the path `spill_near`, or in the
+    system's temporary folder.
     """
     known = "" if known_by_us is None else f"WHERE epoch_us({schema.INGESTED_AT}) <= {known_by_us}"
-    with _temporary_database(beside) as (database, folder):
+    with _temporary_database(spill_near) as (database, folder):
         _create_views(database, tables, known)
         _key_queries(database)
         database.execute(f"CREATE VIEW {event_partitions.SEARCHES} AS {search_events_sql()}")
@@ -57,12 +57,12 @@ def connect_for(tables: Tables, entity: str, entities: Sequence[str]) -> Iterato
 
 
 @contextmanager
-def _temporary_database(beside: Path | None) -> Iterator[tuple[Any, Path]]:
+def _temporary_database(spill_near: Path | None) -> Iterator[tuple[Any, Path]]:
     """Empty DuckDB database in a temporary folder, and that folder."""
     import duckdb
 
     with (
-        tempfile.TemporaryDirectory(dir=beside.parent) if beside else workspace() as folder,
+        tempfile.TemporaryDirectory(dir=spill_near.parent) if spill_near else workspace() as folder,
         duckdb.connect(str(Path(folder, "features.duckdb"))) as database,
     ):
         database.execute(f"""

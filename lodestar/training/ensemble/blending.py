@@ -40,9 +40,9 @@ class Blended:
 class BlendTraining:
     """Training of a blend: neural components on all workers, closed-form components and weights on rank zero."""
 
-    def __init__(self, found: FeatureSet, recipe: Recipe, group: Group, resume: Resume) -> None:
-        self.found, self.recipe, self.group, self.resume = found, recipe, group, resume
-        split, self.num_items = found.split(recipe.data), len(found.items)
+    def __init__(self, features: FeatureSet, recipe: Recipe, group: Group, resume: Resume) -> None:
+        self.features, self.recipe, self.group, self.resume = features, recipe, group, resume
+        split, self.num_items = features.split(recipe.data), len(features.items)
         self.split = replace(split, validation=affordable(split.validation, self.num_items, recipe.evaluation, "validation"))
         self.parts, self.is_refit = recipe.model.components, recipe.train.refit and len(self.split.validation) > 0
         self.training_sequences = self.split.before_test if self.is_refit else self.split.train
@@ -76,7 +76,7 @@ class BlendTraining:
     def _search(self, name: str) -> Trained:
         recipe = self.recipe.for_family(name)
         state, on_epoch_end = self.resume(recipe)
-        return Training(self.found, recipe, self.group, on_epoch_end).search(state)
+        return Training(self.features, recipe, self.group, on_epoch_end).search(state)
 
     def _refit(self, name: str, searched: Trained) -> Trained:
         recipe = self.recipe.for_family(name)
@@ -84,7 +84,7 @@ class BlendTraining:
         state, on_epoch_end = self.resume(recipe)
         if state.stage == SEARCH:
             state = TrainingState(stage=REFIT, log=searched.state.log, refit_epochs=searched.state.best_epoch or searched.state.epoch)
-        return Training(self.found, recipe, self.group, on_epoch_end).refit(state)
+        return Training(self.features, recipe, self.group, on_epoch_end).refit(state)
 
     def _fit_closed_form(self, name: str) -> tuple[Retriever, Callable[[Sequences], Retriever]]:
         """A closed-form component fitted on the training part, and a function that refits it with the same hyperparameters."""

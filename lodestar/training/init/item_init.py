@@ -46,11 +46,11 @@ def fix_signs(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def item_vectors(found: SpectralBasis, dim: int, seed: int) -> Vectors:
+def item_vectors(basis: SpectralBasis, dim: int, seed: int) -> Vectors:
     """Initial item vectors float32 [items, dim]: columns scaled by the root of their eigenvalues to variance 1 / dim, plus small noise."""
-    vectors = np.random.default_rng(seed).normal(scale=0.1 * dim**-0.5, size=(len(found.columns), dim))
-    rank = min(dim, found.columns.shape[1])
+    vectors = np.random.default_rng(seed).normal(scale=0.1 * dim**-0.5, size=(len(basis.columns), dim))
+    rank = min(dim, basis.columns.shape[1])
     if rank:
-        spread = (found.columns * np.sqrt(np.abs(found.strength)))[:, -rank:]
+        spread = (basis.columns * np.sqrt(np.abs(basis.strength)))[:, -rank:]
         vectors[:, :rank] += spread / max(float(spread.std()), 1e-12) * dim**-0.5
     return vectors.astype(np.float32)

@@ -20,7 +20,7 @@ from lodestar.training.publish.export import graph_bytes
 
 def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
     folder: Path,
-    found: FeatureSet,
+    features: FeatureSet,
     recipe: Recipe,
     vectors: NDArray[np.float32],
     encoder: nn.Module,
@@ -37,16 +37,16 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
         recipe=recipe.name,
         dim=vectors.shape[1],
         max_length=recipe.model.max_length,
-        num_items=len(found.items),
+        num_items=len(features.items),
         precision="fp32",
         encoder_precision="fp32",
-        features=found.digest,
+        features=features.digest,
         metrics=dict(metrics),
         use_time_gaps=recipe.model.use_time_gaps,
         files={},
     )
     table = quantise(vectors, "fp32")
     graph = graph_bytes(encoder, info.dim + info.use_time_gaps)
-    ratings = rating_stage.train_ratings(found, recipe)
-    popularity = cold_start.fit_cold_start_popularity(found.interactions, recipe.data)
-    bundle.write(folder, info, graph, table, found.items, popularity, neighbours, ranker, ratings)
+    ratings = rating_stage.train_ratings(features, recipe)
+    popularity = cold_start.fit_cold_start_popularity(features.interactions, recipe.data)
+    bundle.write(folder, info, graph, table, features.items, popularity, neighbours, ranker, ratings)

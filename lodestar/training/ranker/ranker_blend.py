@@ -43,14 +43,14 @@ class Shortlists:
 
 @torch.no_grad()
 def retrieve_candidates(
-    model: NextItemModel, neighbours: NeighbourTable | None, found: FeatureSet, cases: EvalCases, size: int, max_length: int
+    model: NextItemModel, neighbours: NeighbourTable | None, features: FeatureSet, cases: EvalCases, size: int, max_length: int
 ) -> Shortlists:
     """Retrieve `size` candidates for at most MAX_CASES cases, without seen or inactive items.
 
     If there are fewer candidates, the rest of a row are such items with a score of -inf.
     """
     model.eval()
-    device, num_items = model.items.weight.device, len(found.items)
+    device, num_items = model.items.weight.device, len(features.items)
     chosen = np.sort(np.random.default_rng(0).permutation(len(cases))[:MAX_CASES])
     cases = EvalCases(
         user=cases.user[chosen],
@@ -58,7 +58,7 @@ def retrieve_candidates(
         relevant=[cases.relevant[case] for case in chosen],
         cutoff_us=cases.cutoff_us[chosen],
     )
-    is_inactive, items, scores = torch.from_numpy(~found.items.is_active), [], []
+    is_inactive, items, scores = torch.from_numpy(~features.items.is_active), [], []
     for start in range(0, len(cases), batch_size := rows_at_once(num_items, device)):
         histories = cases.history[start : start + batch_size]
         history, mask = left_pad([history[-max_length:] for history in histories])
@@ -77,13 +77,13 @@ def retrieve_candidates(
 
 
 def fit_ranker_blend(
-    ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, found: FeatureSet, max_length: int
+    ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, features: FeatureSet, max_length: int
 ) -> tuple[list[float], float, float]:
     """Fit the tasks' weights in the score retrieval + weights · logits; the weights, and NDCG@10 without and with the ranker.
 
     Relative weights minimise a convex cross-entropy; their scale is chosen from SHARES by NDCG@10, and is 0 if that is best.
     """
-    logits_MCK = _task_logits(ranker, vectors, lists, found, max_length)
+    logits_MCK = _task_logits(ranker, vectors, lists, features, max_length)
     scores_MCP = torch.cat([lists.score.nan_to_num(neginf=0.0)[:, :, None], logits_MCK], dim=2)
     ndcg_without = _ndcg(lists, lists.score)
     relevant_cases = torch.nonzero(lists.is_relevant.any(dim=1)).ravel()
@@ -103,14 +103,14 @@ def fit_ranker_blend(
 
 
 @torch.no_grad()
-def _task_logits(ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, found: FeatureSet, max_length: int) -> Tensor:
+def _task_logits(ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, features: FeatureSet, max_length: int) -> Tensor:
     """The ranker's logits [M, C, K], with count features as of each case's cutoff (point-in-time join)."""
     cases, table = lists.cases, torch.from_numpy(vectors)
-    users = [found.interactions.users[user] for user in cases.user]
-    items = [found.items.ids[item] for item in lists.item.ravel()]
+    users = [features.interactions.users[user] for user in cases.user]
+    items = [features.items.ids[item] for item in lists.item.ravel()]
     width = lists.item.shape[1]
-    user_counts = historical_counts.counts(found.root, schema.USER_ACTIVITY_VIEW, users, cases.cutoff_us)
-    item_counts = historical_counts.counts(found.root, schema.ITEM_STATS_VIEW, items, np.repeat(cases.cutoff_us, width))
+    user_counts = historical_counts.counts(features.root, schema.USER_ACTIVITY_VIEW, users, cases.cutoff_us)
+    item_counts = historical_counts.counts(features.root, schema.ITEM_STATS_VIEW, items, np.repeat(cases.cutoff_us, width))
     counts = ranker_inputs.pair_features(np.repeat(user_counts, width, axis=0), item_counts)
     counts_MCF = torch.from_numpy(counts).reshape(len(cases), width, -1)
     logits = []

@@ -45,26 +45,26 @@ class RankerTrainer:
     DataError E151, E202 or E210 for a training set that is missing, not finite or has one label (see `ranker_training.read`).
     """
 
-    def __init__(self, found: FeatureSet, cases: EvalCases, recipe: Recipe) -> None:
-        self.found, self.cases, self.recipe = found, cases, recipe
-        all_cases = found.split(recipe.data).validation  # all cases, not the sampled ones: labels after any user's cutoff would leak
-        cutoffs = training_cutoffs(found.interactions.num_users, all_cases, by_time=recipe.data.split == "time")
-        self.rows = ranker_training.read(found.root, found.interactions, cutoffs)
+    def __init__(self, features: FeatureSet, cases: EvalCases, recipe: Recipe) -> None:
+        self.features, self.cases, self.recipe = features, cases, recipe
+        all_cases = features.split(recipe.data).validation  # all cases, not the sampled ones: labels after any user's cutoff would leak
+        cutoffs = training_cutoffs(features.interactions.num_users, all_cases, by_time=recipe.data.split == "time")
+        self.rows = ranker_training.read(features.root, features.interactions, cutoffs)
 
     def learn(self, model: NextItemModel, neighbours: NeighbourTable | None) -> dict[str, Any]:
         """Train a ranker of a model's candidates; its state for a checkpoint, empty if it does not raise NDCG@10 on the validation set."""
-        found, config, vectors = self.found, self.recipe.rank, item_inputs(self.found, self.recipe)
-        ranker = ranker_training.train_ranker(self.rows, found.interactions, vectors, config, self.recipe.train.seed)
-        lists = ranker_blend.retrieve_candidates(model, neighbours, found, self.cases, config.candidates, self.recipe.model.max_length)
-        weights, ndcg_without, ndcg_with = ranker_blend.fit_ranker_blend(ranker, vectors, lists, found, config.max_length)
+        features, config, vectors = self.features, self.recipe.rank, item_inputs(self.features, self.recipe)
+        ranker = ranker_training.train_ranker(self.rows, features.interactions, vectors, config, self.recipe.train.seed)
+        lists = ranker_blend.retrieve_candidates(model, neighbours, features, self.cases, config.candidates, self.recipe.model.max_length)
+        weights, ndcg_without, ndcg_with = ranker_blend.fit_ranker_blend(ranker, vectors, lists, features, config.max_length)
         named_weights = {f"weight_of_{task}": weight for task, weight in zip(self.rows.tasks, weights, strict=True)}
         log_event("ranker", rows=len(self.rows), **named_weights, ndcg_at_10_without=ndcg_without, ndcg_at_10=ndcg_with)
         return {MODEL: ranker.state_dict(), WEIGHTS: weights} if any(weights) else {}
 
 
-def export_ranker(state: dict[str, Any], found: FeatureSet, recipe: Recipe) -> bundled.Ranker:
+def export_ranker(state: dict[str, Any], features: FeatureSet, recipe: Recipe) -> bundled.Ranker:
     """The bundle's ranker (ONNX graph and projected item vectors, float16) from the state that `learn` returned."""
-    vectors = item_inputs(found, recipe)
+    vectors = item_inputs(features, recipe)
     model = Ranker(vectors.shape[1], len(ranker_inputs.NAMES), len(state[WEIGHTS]), recipe.rank)
     model.load_state_dict(state[MODEL])
     with torch.no_grad():
@@ -73,19 +73,19 @@ def export_ranker(state: dict[str, Any], found: FeatureSet, recipe: Recipe) -> b
     return bundled.Ranker(graph=graph, vectors=rows, candidates=recipe.rank.candidates, max_length=recipe.rank.max_length)
 
 
-def item_inputs(found: FeatureSet, recipe: Recipe) -> NDArray[np.float32]:
+def item_inputs(features: FeatureSet, recipe: Recipe) -> NDArray[np.float32]:
     """Item inputs of a ranker, float32 [items, D]: co-occurrence vectors of the training part and text embeddings."""
-    config, num_items = recipe.rank, len(found.items)
-    basis = spectral_basis(found.split(recipe.data).train, num_items, config.dim, recipe.train.seed)
+    config, num_items = recipe.rank, len(features.items)
+    basis = spectral_basis(features.split(recipe.data).train, num_items, config.dim, recipe.train.seed)
     cooccurrence_vectors = item_vectors(basis, config.dim, recipe.train.seed) * config.dim**0.5
-    inputs: NDArray[np.float32] = np.concatenate([cooccurrence_vectors, _texts(found)], axis=1)
+    inputs: NDArray[np.float32] = np.concatenate([cooccurrence_vectors, _texts(features)], axis=1)
     return inputs
 
 
-def _texts(found: FeatureSet) -> NDArray[np.float32]:
+def _texts(features: FeatureSet) -> NDArray[np.float32]:
     """Text embeddings of the items, float32 [items, dim], scaled to variance 1; 0 for items without text."""
-    table = pq.read_table(found.root / DATA / f"{schema.TEXT_EMBEDDING_VIEW}.parquet", columns=[schema.ITEM_ID, schema.TEXT_EMBEDDING])
-    row = found.items.rows()
+    table = pq.read_table(features.root / DATA / f"{schema.TEXT_EMBEDDING_VIEW}.parquet", columns=[schema.ITEM_ID, schema.TEXT_EMBEDDING])
+    row = features.items.rows()
     vectors = np.array(table[schema.TEXT_EMBEDDING].to_pylist(), dtype=np.float32).reshape(len(table), -1)
     texts = np.zeros((len(row), vectors.shape[1]), dtype=np.float32)
     texts[[row[item] for item in table[schema.ITEM_ID].to_pylist()]] = vectors
