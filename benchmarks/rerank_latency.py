@@ -196,10 +196,8 @@ def serve_as_usual(own: int, port: int, folder: Path) -> None:
         mine = np.array([[known[name][0] for name in ranker_inputs.USER_COUNTS]], dtype=np.float32)
         theirs = np.array([counted[name] for name in ranker_inputs.ITEM_COUNTS], dtype=np.float32).T
         numbers = torch.from_numpy(ranker_inputs.pair_features(mine, theirs))[None]
-        logits_C = ranker.task_logits(rows[history[:, -RANK.max_length :]], mask[:, -RANK.max_length :], rows[chosen][None], numbers)[
-            0, :, 0
-        ]
-        score, place = (best + logits_C).topk(k)
+        task = ranker.task_logits(rows[history[:, -RANK.max_length :]], mask[:, -RANK.max_length :], rows[chosen][None], numbers)[0, :, 0]
+        score, place = (best + task).topk(k)
         found = zip(chosen[place].tolist(), score.tolist(), strict=True)
         return [
             {"position": position, "item_id": f"i{row}", "title": f"Item {row}", "category": "a", "score": score}

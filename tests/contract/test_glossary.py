@@ -95,6 +95,7 @@ RIGHT = (
     Right("taken", "*", r"taken effect", "plain English of a change"),
     Right("took", "*", r"took effect", "plain English of a change"),
     Right("took", "*", r"took (longer|[\d.]+ )", "a duration"),
+    Right("moment", "*", r"[Rr]etry in a moment", "plain English of a remedy"),
     Right("sweep", "*", r"[Ss]weep line|sweep\(|`sweep`", "the sweep-line algorithm of lodestar.features.batch.windows"),
     Right("sweep", "lodestar/models/ratings/rating_factors.py", "", "a Gibbs sweep"),
     Right("sweeps", "*", r"Gibbs sweeps|`burn_in` sweeps", "Gibbs sweeps"),

@@ -12,7 +12,7 @@ import pytest
 from lodestar import schema
 from lodestar.error_codes import CODES
 from serving import request_queue
-from serving.collector import spool
+from serving.spool import Spool
 from tests.contract.conftest import StartServing
 from tests.contract.test_bounds import sent
 from tests.contract.test_draining import ASKED
@@ -99,7 +99,7 @@ def event(**changes: Any) -> Callable[[Collected], Answer]:
 def spool_full(collected: Collected) -> Answer:
     """An answer while the spool is full."""
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(spool, "SPOOL_BYTES", 0)
+        small.setattr(Spool, "is_full", True)
         return answer(collected.post(EVENT))
 
 
