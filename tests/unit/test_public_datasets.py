@@ -35,7 +35,7 @@ def bandit(tmp_path: Path) -> Path:
     people = ["a,b,c,d", "a,b,c,e", "f,g,h,i", "j,k,l,m", "n,o,p,q"]
     for policy, p in (("random", 0.25), ("bts", 0.1)):
         rows = [f"2019-11-24 00:0{row}:00.5+00:00,{row % 2},{row % 3 + 1},{int(row % 2 == 0)},{p},{people[row % 5]}" for row in range(10)]
-        head = "timestamp,item_id,position,click,p_score,user_feature_0,user_feature_1,user_feature_2,user_feature_3"
+        head = "timestamp,item_id,position,click,propensity_score,user_feature_0,user_feature_1,user_feature_2,user_feature_3"
         packed(tmp_path / "set" / policy / open_bandit.FILE, head, *rows)
         context = ["item_id,item_feature_0,item_feature_1,item_feature_2,item_feature_3", "0,0.5,x,y,z", "1,0.1,x,y,w"]
         packed(tmp_path / "set" / policy / open_bandit.CONTEXT, *context)
