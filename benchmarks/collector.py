@@ -39,7 +39,7 @@ def main() -> None:
         serve_as_fastapi(*sys.argv[1:])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (default: %(default)s)")
     rounds = parser.parse_args().rounds
     require("fastapi", "pydantic", "uvicorn", "orjson")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

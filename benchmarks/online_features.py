@@ -47,7 +47,7 @@ def main() -> None:
         print(json.dumps(measured(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1, help="of which the median is taken (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=1, help="of which the median counts (default: %(default)s)")
     rounds = parser.parse_args().rounds
     require("feast", "uvloop")
     with redis() as port, tempfile.TemporaryDirectory() as name:

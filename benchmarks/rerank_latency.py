@@ -54,7 +54,7 @@ def main() -> None:
         serve_as_usual(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (default: %(default)s)")
     rounds = parser.parse_args().rounds
     require("kserve", "feast")
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:

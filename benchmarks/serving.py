@@ -73,8 +73,8 @@ def main() -> None:
         serve_as_kserve(*sys.argv[1:])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
-    parser.add_argument("--starts", type=int, default=1, help="of each server, of which the median is taken (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (default: %(default)s)")
+    parser.add_argument("--starts", type=int, default=1, help="of each server, of which the median counts (default: %(default)s)")
     options = parser.parse_args()
     require("kserve")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument(
         "--rows-per-user", type=int, nargs="+", default=[33], metavar="N", help="one comparison each (default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=1, help="of which the median is taken (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=1, help="of which the median counts (default: %(default)s)")
     options = parser.parse_args()
     require("feast", "dask")
     for rows_per_user in options.rows_per_user:

@@ -9,7 +9,7 @@ SKIPPED = "skipped: this needs"
 
 
 def skip(need: str) -> NoReturn:
-    """End the benchmark; `need` names what is missing, and the command that brings it."""
+    """End the benchmark; `need` names what is missing, and the command that installs it."""
     sys.stdout.write(f"{SKIPPED} {need}\n")
     sys.exit(0)
 
