@@ -38,22 +38,28 @@ class CanaryFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutState:
-    """State of a rollout: the stable bundle (empty: none yet), the candidate and its percentage of the traffic."""
+    """State of a rollout: the addresses of the stable bundle (empty: none yet) and of the candidate, and its percentage of the traffic."""
 
-    bundle: str
+    stable: str
     candidate: str | None
     percent: int
     canary_mode: CanaryMode | None
 
 
 def detect(cluster: CanaryFacts) -> CanaryMode:
-    """The canary mode that this cluster supports; EnvironmentFault E540 if it supports none, E545 if not the requested one."""
+    """The canary mode that this cluster supports; EnvironmentFault E540 if it supports none, or not the requested one."""
     is_knative = cluster.mode in KNATIVE
-    canary_mode = _requested_mode(cluster.requested or ("knative" if is_knative else "two-services"), is_knative)
-    if canary_mode != "two-services" or cluster.has_route:
-        return canary_mode
-    remedy = "Install the Gateway API and apply manifests/, or serve in Knative mode."
-    raise EnvironmentFault("E540", "this cluster has no way to split requests", remedy=remedy)
+    canary_mode = cluster.requested or ("knative" if is_knative else "two-services")
+    if canary_mode not in get_args(CanaryMode):
+        raise UsageError(f"the annotation {CANARY_MODE} is {canary_mode!r}; it is one of {', '.join(get_args(CanaryMode))}")
+    if (canary_mode == "knative") != is_knative:
+        fault = "Knative mode has its own canary mode" if is_knative else "canaryTrafficPercent is ignored outside Knative mode"
+        remedy = f"Set or remove the annotation {CANARY_MODE}."
+        raise EnvironmentFault("E545", f"{fault}, so this is no {canary_mode} canary", remedy=remedy)
+    if canary_mode == "two-services" and not cluster.has_route:
+        remedy = "Install the Gateway API and apply manifests/, or serve in Knative mode."
+        raise EnvironmentFault("E540", "this cluster has no way to split requests", remedy=remedy)
+    return cast("CanaryMode", canary_mode)
 
 
 def canary_mode_of(live: ServiceState) -> CanaryMode:
@@ -62,60 +68,51 @@ def canary_mode_of(live: ServiceState) -> CanaryMode:
     return detect(CanaryFacts(mode=mode(live.service), requested=requested, has_route=live.route is not None))
 
 
-def check(live: ServiceState, percent: int) -> None:
+def check_canary(live: ServiceState, percent: int) -> None:
     """Check that `canary` could send `percent` of a service's traffic to another bundle; errors as of `canary`, nothing is changed."""
     if canary_mode_of(live) == "two-services":
         _split_route(live, percent)
 
 
-def _requested_mode(canary_mode: str, is_knative: bool) -> CanaryMode:
-    if canary_mode not in get_args(CanaryMode):
-        raise UsageError(f"the annotation {CANARY_MODE} is {canary_mode!r}; it is one of {', '.join(get_args(CanaryMode))}")
-    if (canary_mode == "knative") != is_knative:
-        fault = "Knative mode has its own canary mode" if is_knative else "canaryTrafficPercent is ignored outside Knative mode"
-        raise EnvironmentFault(
-            "E545", f"{fault}, so this is no {canary_mode} canary", remedy=f"Set or remove the annotation {CANARY_MODE}."
-        )
-    return cast("CanaryMode", canary_mode)
-
-
-def canary(canary_mode: CanaryMode, address: str, percent: int) -> list[Step]:
-    """Steps that start a canary: send `percent` of the traffic to the bundle at `address`; UsageError unless 1–99."""
+def canary(canary_mode: CanaryMode, candidate: str, percent: int) -> list[Step]:
+    """Steps that start a canary: send `percent` of the traffic to the bundle `candidate`; UsageError unless 1–99."""
     if not 0 < percent < 100:
         raise UsageError(f"a canary gets between 1 and 99 percent of the requests, not {percent}")
     if canary_mode == "two-services":
         return [
-            lambda live: _claim_route(live, address, percent),
-            lambda live: _canary_service(live, _require_candidate(live, address)),
-            lambda live: _annotate_route(live, _require_candidate(live, address), _split_route(live, percent)),
+            lambda live: _claim_route(live, candidate, percent),
+            lambda live: _canary_service(live, _require_candidate(live, candidate)),
+            lambda live: _annotate_route(live, _require_candidate(live, candidate), _split_route(live, percent)),
         ]
     if canary_mode == "standard":
         return [
-            lambda live: _patch_service(live, canary=[{"trafficPercent": percent, "predictor": _canary_predictor(live.service, address)}]),
+            lambda live: _patch_service(
+                live, canary=[{"trafficPercent": percent, "predictor": _canary_predictor(live.service, candidate)}]
+            ),
         ]
-    return [lambda live: _knative_spec(live, address, percent)]
+    return [lambda live: _patch_knative(live, candidate, percent)]
 
 
-def promote(canary_mode: CanaryMode, address: str) -> list[Step]:
-    """Steps that send all traffic to the candidate, the bundle at `address`; EnvironmentFault E573 if the candidate is another one."""
+def promote(canary_mode: CanaryMode, candidate: str) -> list[Step]:
+    """Steps that send all traffic to the candidate; EnvironmentFault E573 if the candidate is another one."""
     if canary_mode == "two-services":
         return [
-            lambda live: _patch_service(live, predictor={"model": {"storageUri": _require_candidate(live, address)}}),
-            *_route_to_stable(address),
+            lambda live: _patch_service(live, predictor={"model": {"storageUri": _require_candidate(live, candidate)}}),
+            *_route_to_stable(candidate),
         ]
     if canary_mode == "standard":
 
         def replace_stable(live: ServiceState) -> Object:
-            _require_candidate(live, address)
+            _require_candidate(live, candidate)
             name = live.service["spec"]["canary"][0]["predictor"]["name"]
-            return _patch_service(live, predictor={"name": name, "model": {"storageUri": address}}, canary=None)
+            return _patch_service(live, predictor={"name": name, "model": {"storageUri": candidate}}, canary=None)
 
         return [replace_stable]
-    return [lambda live: _patch_service(live, predictor={"canaryTrafficPercent": None}) if _require_candidate(live, address) else None]
+    return [lambda live: _patch_service(live, predictor={"canaryTrafficPercent": None}) if _require_candidate(live, candidate) else None]
 
 
-def roll_back(canary_mode: CanaryMode, candidate: str | None, address: str) -> list[Step]:
-    """Steps that send all traffic to the stable bundle at `address` again, and remove `candidate` (None: any candidate).
+def roll_back(canary_mode: CanaryMode, candidate: str | None, stable: str) -> list[Step]:
+    """Steps that send all traffic to the bundle `stable` again, and remove `candidate` (None: any candidate).
 
     A candidate of another rollout is kept.
     """
@@ -124,23 +121,23 @@ def roll_back(canary_mode: CanaryMode, candidate: str | None, address: str) -> l
     if canary_mode == "standard":
         return [lambda live: _patch_service(live, canary=None) if _is_candidate(live, candidate) else None]
     # The old revision keeps all traffic until a new one of the same bundle is ready: until then "latest" would be the candidate.
-    old = {"canaryTrafficPercent": 0, "model": {"storageUri": address}}
+    predictor = {"canaryTrafficPercent": 0, "model": {"storageUri": stable}}
     return [
-        lambda live: _patch_service(live, predictor=old) if _is_candidate(live, candidate) else None,
-        lambda live: _patch_service(live, predictor={"canaryTrafficPercent": None}) if _bundle(live.service) == address else None,
+        lambda live: _patch_service(live, predictor=predictor) if _is_candidate(live, candidate) else None,
+        lambda live: _patch_service(live, predictor={"canaryTrafficPercent": None}) if _bundle(live.service) == stable else None,
     ]
 
 
-def replace(address: str) -> list[Step]:
-    """The step that makes the bundle at `address` the stable one."""
-    return [lambda live: _patch_service(live, predictor={"model": {"storageUri": address}})]
+def replace_stable(candidate: str) -> list[Step]:
+    """The step that makes the candidate the stable bundle, without a canary."""
+    return [lambda live: _patch_service(live, predictor={"model": {"storageUri": candidate}})]
 
 
-def undo_replace(address: str, before: str) -> list[Step]:
-    """The step that undoes `replace`: restores the bundle `before`, or none, unless another rollout has replaced it meanwhile."""
+def restore_stable(candidate: str, stable: str) -> list[Step]:
+    """The step that undoes `replace_stable`: restores the bundle `stable`, or none, unless another rollout has replaced the candidate."""
     return [
         lambda live: (
-            _patch_service(live, predictor={"model": {"storageUri": before or None}}) if _bundle(live.service) == address else None
+            _patch_service(live, predictor={"model": {"storageUri": stable or None}}) if _bundle(live.service) == candidate else None
         ),
     ]
 
@@ -151,13 +148,13 @@ def state(live: ServiceState) -> RolloutState:
     bundle = _bundle(live.service)
     for entry in live.service["spec"].get("canary", []):
         candidate = entry["predictor"]["model"]["storageUri"]
-        return RolloutState(bundle=bundle, candidate=candidate, percent=entry["trafficPercent"], canary_mode="standard")
+        return RolloutState(stable=bundle, candidate=candidate, percent=entry["trafficPercent"], canary_mode="standard")
     if percent is not None and STABLE in annotations:
-        return RolloutState(bundle=annotations[STABLE], candidate=bundle, percent=percent, canary_mode="knative")
+        return RolloutState(stable=annotations[STABLE], candidate=bundle, percent=percent, canary_mode="knative")
     if live.route is not None and CANDIDATE in _annotations(live.route):
-        share = routes.share(live.route, _backends(live))
-        return RolloutState(bundle=bundle, candidate=_annotations(live.route)[CANDIDATE], percent=share, canary_mode="two-services")
-    return RolloutState(bundle=bundle, candidate=None, percent=0, canary_mode=None)
+        percent = routes.canary_percent(live.route, _backends(live))
+        return RolloutState(stable=bundle, candidate=_annotations(live.route)[CANDIDATE], percent=percent, canary_mode="two-services")
+    return RolloutState(stable=bundle, candidate=None, percent=0, canary_mode=None)
 
 
 def mode(service: Object) -> str:
@@ -165,18 +162,18 @@ def mode(service: Object) -> str:
     return str(service.get("status", {}).get("deploymentMode") or _annotations(service).get(MODE, ""))
 
 
-def _require_candidate(live: ServiceState, address: str) -> str:
-    candidate = state(live).candidate
-    if candidate != address:
+def _require_candidate(live: ServiceState, candidate: str) -> str:
+    current = state(live).candidate
+    if current != candidate:
         name = f"{live.service['metadata']['namespace']}/{live.service['metadata']['name']}"
-        message = f"another rollout has changed {name}, whose candidate is now {candidate or 'none'} and not {address}"
+        message = f"another rollout has changed {name}, whose candidate is now {current or 'none'} and not {candidate}"
         raise EnvironmentFault("E573", message, remedy=f"See `lodestar rollout status --service {name}`; nothing was changed.")
-    return address
+    return candidate
 
 
-def _is_candidate(live: ServiceState, address: str | None) -> bool:
-    candidate = state(live).candidate
-    return candidate is not None and address in {None, candidate}
+def _is_candidate(live: ServiceState, candidate: str | None) -> bool:
+    current = state(live).candidate
+    return current is not None and candidate in {None, current}
 
 
 def _annotations(thing: Object) -> dict[str, str]:
@@ -187,24 +184,24 @@ def _bundle(service: Object) -> str:
     return str(service["spec"]["predictor"].get("model", {}).get("storageUri", ""))
 
 
-def _canary_service(live: ServiceState, address: str) -> Object:
+def _canary_service(live: ServiceState, candidate: str) -> Object:
     service = live.service
-    wanted = service["spec"]["predictor"]
-    predictor = wanted | {"model": _canary_spec(wanted["model"], address), "minReplicas": 1}
+    stable = service["spec"]["predictor"]
+    predictor = stable | {"model": _canary_model(stable["model"], candidate), "minReplicas": 1}
     kept = {name: value for name, value in _annotations(service).items() if name.startswith("serving.kserve.io/")}
-    second = _identity(SERVICE, f"{service['metadata']['name']}-{CANARY}", service, live.second)
+    canary_service = _identity(SERVICE, f"{service['metadata']['name']}-{CANARY}", service, live.canary)
     labels = service["metadata"].get("labels", {}) | {CANARY_OF: service["metadata"]["name"]}
-    second["metadata"] |= {"labels": labels, "annotations": kept}
-    return second | {"spec": {"predictor": predictor}}
+    canary_service["metadata"] |= {"labels": labels, "annotations": kept}
+    return canary_service | {"spec": {"predictor": predictor}}
 
 
 def _is_own(live: ServiceState) -> bool:
-    """Whether the second service, if there is one, is this service's canary, and not another service of that name."""
-    labels = (live.second or {}).get("metadata", {}).get("labels") or {}
-    return live.second is None or labels.get(CANARY_OF) == live.service["metadata"]["name"]
+    """Whether the canary service, if there is one, is this service's canary, and not another service of that name."""
+    labels = (live.canary or {}).get("metadata", {}).get("labels") or {}
+    return live.canary is None or labels.get(CANARY_OF) == live.service["metadata"]["name"]
 
 
-def _claim_route(live: ServiceState, address: str, percent: int) -> Object:
+def _claim_route(live: ServiceState, candidate: str, percent: int) -> Object:
     """Record the candidate on the route; EnvironmentFault E570, E571 or E574 here, before the rollout could fail half-way."""
     if not _is_own(live):
         name = f"{live.service['metadata']['namespace']}/{live.service['metadata']['name']}-{CANARY}"
@@ -213,24 +210,24 @@ def _claim_route(live: ServiceState, address: str, percent: int) -> Object:
             "E574", message, remedy=f"Give it another name, or the label {CANARY_OF}={live.service['metadata']['name']}."
         )
     _split_route(live, percent)
-    return _annotate_route(live, address)
+    return _annotate_route(live, candidate)
 
 
-def _canary_predictor(service: Object, address: str) -> Object:
+def _canary_predictor(service: Object, candidate: str) -> Object:
     """The canary predictor, which KServe merges over the stable one; its name is new with each bundle, since a promotion keeps it."""
-    name = f"{CANARY}-{hashlib.sha256(address.encode()).hexdigest()[:SHOWN_DIGITS]}"
+    name = f"{CANARY}-{hashlib.sha256(candidate.encode()).hexdigest()[:SHOWN_DIGITS]}"
     # The schema requires the model's name here, though not for the stable one; KServe does not use it.
-    return {"name": name, "minReplicas": 1, "model": {"name": ""} | _canary_spec(service["spec"]["predictor"]["model"], address)}
+    return {"name": name, "minReplicas": 1, "model": {"name": ""} | _canary_model(service["spec"]["predictor"]["model"], candidate)}
 
 
-def _canary_spec(model: Object, address: str) -> Object:
+def _canary_model(model: Object, candidate: str) -> Object:
     arguments = [part for part in model.get("args", []) if not part.startswith("--arm=")]
-    return model | {"storageUri": address, "args": [*arguments, f"--arm={CANARY}"]}
+    return model | {"storageUri": candidate, "args": [*arguments, f"--arm={CANARY}"]}
 
 
-def _knative_spec(live: ServiceState, address: str, percent: int) -> Object:
-    change = _patch_service(live, predictor={"canaryTrafficPercent": percent, "model": {"storageUri": address}})
-    change["metadata"]["annotations"] = {STABLE: state(live).bundle}
+def _patch_knative(live: ServiceState, candidate: str, percent: int) -> Object:
+    change = _patch_service(live, predictor={"canaryTrafficPercent": percent, "model": {"storageUri": candidate}})
+    change["metadata"]["annotations"] = {STABLE: state(live).stable}
     return change
 
 
@@ -241,9 +238,9 @@ def _route_to_stable(candidate: str | None) -> list[Step]:
         return _annotate_route(live, None, routes.join(live.route, _backends(live)))
 
     def remove(live: ServiceState) -> Object | None:
-        if live.second is None or not _is_own(live) or candidate not in {None, _bundle(live.second)}:
+        if live.canary is None or not _is_own(live) or candidate not in {None, _bundle(live.canary)}:
             return None
-        return _identity(SERVICE, live.second["metadata"]["name"], live.service, live.second) | DELETE
+        return _identity(SERVICE, live.canary["metadata"]["name"], live.service, live.canary) | DELETE
 
     return [join, remove]
 
@@ -263,7 +260,7 @@ def _split_route(live: ServiceState, percent: int) -> Object:
 
 def _backends(live: ServiceState) -> routes.Backends:
     name = live.service["metadata"]["name"]
-    return routes.Backends(namespace=live.service["metadata"]["namespace"], stable=f"{name}-predictor", second=f"{name}-{CANARY}-predictor")
+    return routes.Backends(namespace=live.service["metadata"]["namespace"], stable=f"{name}-predictor", canary=f"{name}-{CANARY}-predictor")
 
 
 def _patch_service(live: ServiceState, **spec: Any) -> Object:

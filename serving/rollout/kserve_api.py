@@ -39,11 +39,11 @@ CONFLICT_S, CONFLICT_POLL_S = 60.0, 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceState:
-    """An InferenceService, and if they exist its HTTPRoute NAME-split with the weights and its second service NAME-canary."""
+    """An InferenceService, and if they exist its HTTPRoute NAME-split with the weights and its canary service NAME-canary."""
 
     service: Object
     route: Object | None
-    second: Object | None = None
+    canary: Object | None = None
 
 
 # From the live objects to a JSON merge patch of one object, or None if nothing is left to do.
@@ -54,7 +54,7 @@ class ApiServer(Protocol):
     """The API server, as seen by the rollout of one service."""
 
     def live(self) -> ServiceState:
-        """The current service, route and second service."""
+        """The current service, route and canary service."""
 
     def is_ready(self, service: Object) -> bool:
         """Whether the service answers requests."""
@@ -105,11 +105,11 @@ class Kubernetes:
         """GET both services and the route; a canary being deleted counts as none. EnvironmentFault E596 (refused) or E597 (no answer)."""
         with _refusals(f"InferenceService {self.namespace}/{self.name}"):
             service = self._read(SERVICE, self.name)
-            second = self._found(SERVICE, f"{self.name}-{CANARY}")
-            if second is not None and "deletionTimestamp" in second["metadata"]:
-                second = None  # creating a new one conflicts until it is gone
+            canary = self._found(SERVICE, f"{self.name}-{CANARY}")
+            if canary is not None and "deletionTimestamp" in canary["metadata"]:
+                canary = None  # creating a new one conflicts until it is gone
         with _refusals(f"HTTPRoute {self.namespace}/{self.name}-split"):
-            return ServiceState(service=service, route=self._found(ROUTE, f"{self.name}-split"), second=second)
+            return ServiceState(service=service, route=self._found(ROUTE, f"{self.name}-split"), canary=canary)
 
     def is_ready(self, service: Object) -> bool:
         """Whether the condition `Ready` in the status of `service` is true; no request is sent."""

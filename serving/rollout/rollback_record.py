@@ -21,14 +21,14 @@ def rolled_back_bundles(live: ServiceState) -> list[str]:
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
-def record_rollback(address: str, *, is_rolled_back: bool) -> Step:
+def record_rollback(candidate: str, *, is_rolled_back: bool) -> Step:
     """The step that records on the route that a bundle was rolled back, or removes the record."""
 
     def record(live: ServiceState) -> Object | None:
-        found = rolled_back_bundles(live)
-        if live.route is None or (address in found) == is_rolled_back:
+        rolled_back = rolled_back_bundles(live)
+        if live.route is None or (candidate in rolled_back) == is_rolled_back:
             return None
-        kept = [*found, address][-MAX_RECORDED:] if is_rolled_back else [one for one in found if one != address]
+        kept = [*rolled_back, candidate][-MAX_RECORDED:] if is_rolled_back else [one for one in rolled_back if one != candidate]
         metadata = {key: live.route["metadata"][key] for key in ("name", "namespace", "resourceVersion") if key in live.route["metadata"]}
         metadata["annotations"] = {ROLLED_BACK: json.dumps(kept) if kept else None}
         return {"apiVersion": VERSIONS[ROUTE], "kind": ROUTE, "metadata": metadata}

@@ -17,7 +17,7 @@ from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.process.command_line import Parser, add_option
 from lodestar.process.termination import terminate
 from lodestar.progress import log_event
-from serving.rollout.canary import canary, canary_mode_of, check, promote, replace, roll_back, state, undo_replace
+from serving.rollout.canary import canary, canary_mode_of, check_canary, promote, replace_stable, restore_stable, roll_back, state
 from serving.rollout.kserve_api import NOT_FOUND, ApiServer, Step, connect
 from serving.rollout.rollback_record import record_rollback, rolled_back_bundles
 
@@ -31,7 +31,7 @@ COMMANDS = {  # with the rest of an example
 VERSIONED = re.compile(r"s3://[^/\s]+/(\S+/)?versions/[0-9a-f]{64}")
 
 
-def start_canary(service: str, address: str, percent: int = PERCENT) -> None:
+def start_canary(service: str, candidate: str, percent: int = PERCENT) -> None:
     """Start a canary: send `percent` of a service's traffic (NAME or NAMESPACE/NAME) to another bundle; idempotent.
 
     A service that is not ready yet gets the bundle at once. A candidate that does not become ready is removed again, and so are all
@@ -40,18 +40,18 @@ def start_canary(service: str, address: str, percent: int = PERCENT) -> None:
     api = connect(service)
     live = api.live()
     now = state(live)
-    if now.bundle == address:
-        log_event("rollout", service=service, bundle=address, state="serves already")
+    if now.stable == candidate:
+        log_event("rollout", service=service, bundle=candidate, state="serves already")
     elif not api.is_ready(live.service):
-        with _undone_on_failure(api, undo_replace(address, now.bundle)):
-            api.apply(replace(address))
-        log_event("rollout", service=service, bundle=address, percent=100)
+        with _undone_on_failure(api, restore_stable(candidate, now.stable)):
+            api.apply(replace_stable(candidate))
+        log_event("rollout", service=service, bundle=candidate, percent=100)
     else:
         canary_mode = canary_mode_of(live)
-        steps = canary(canary_mode, address, percent)
-        with _undone_on_failure(api, roll_back(canary_mode, address, now.bundle)):
+        steps = canary(canary_mode, candidate, percent)
+        with _undone_on_failure(api, roll_back(canary_mode, candidate, now.stable)):
             api.apply(steps)
-        log_event("rollout", service=service, bundle=address, percent=percent, canary_mode=canary_mode)
+        log_event("rollout", service=service, bundle=candidate, percent=percent, canary_mode=canary_mode)
 
 
 def check_canary_mode(service: str) -> None:
@@ -70,33 +70,35 @@ def check_canary_mode(service: str) -> None:
             raise
         return
     if api.is_ready(live.service):
-        check(live, PERCENT)
+        check_canary(live, PERCENT)
 
 
-def start_from_pipeline(service: str, address: str) -> None:
+def start_from_pipeline(service: str, candidate: str) -> None:
     """`start_canary` for an unattended pipeline run, which keeps an operator's decision on this bundle.
 
     A candidate in a running rollout keeps its share, and one that was rolled back is not started again.
     """
     live = connect(service).live()
     now = state(live)
-    if now.candidate == address and now.percent:
-        log_event("rollout", service=service, bundle=address, percent=now.percent, state="is a canary already; its share is kept")
-    elif address in rolled_back_bundles(live) and now.bundle != address:
-        log_event("rollout", service=service, bundle=address, state="not started: it was rolled back; `lodestar rollout start` starts it")
+    if now.candidate == candidate and now.percent:
+        log_event("rollout", service=service, bundle=candidate, percent=now.percent, state="is a canary already; its share is kept")
+    elif candidate in rolled_back_bundles(live) and now.stable != candidate:
+        log_event("rollout", service=service, bundle=candidate, state="not started: it was rolled back; `lodestar rollout start` starts it")
     else:
-        start_canary(service, address)
+        start_canary(service, candidate)
 
 
-def start(service: str, address: str, percent: int) -> None:
+def start(service: str, candidate: str, percent: int) -> None:
     """`start_canary` on an operator's command, also for a bundle that was rolled back.
 
-    UsageError unless the address is that of a published bundle version, which pods can download.
+    UsageError unless it is the address of a published bundle version, which pods can download.
     """
-    if not VERSIONED.fullmatch(address):
-        raise UsageError(f"{address!r} is not the address of a published bundle: write s3://BUCKET/…/versions/DIGEST, as publish prints it")
-    connect(service).apply([record_rollback(address, is_rolled_back=False)])
-    start_canary(service, address, percent)
+    if not VERSIONED.fullmatch(candidate):
+        raise UsageError(
+            f"{candidate!r} is not the address of a published bundle: write s3://BUCKET/…/versions/DIGEST, as publish prints it"
+        )
+    connect(service).apply([record_rollback(candidate, is_rolled_back=False)])
+    start_canary(service, candidate, percent)
 
 
 def promote_or_roll_back(service: str, *, is_promotion: bool) -> None:
@@ -112,8 +114,8 @@ def promote_or_roll_back(service: str, *, is_promotion: bool) -> None:
     elif now.candidate is not None or canary_mode != "knative":
         if now.candidate is not None:
             api.apply([record_rollback(now.candidate, is_rolled_back=True)])
-        api.apply(roll_back(canary_mode, now.candidate, now.bundle))
-    log_event("rollout", service=service, bundle=state(api.live()).bundle, percent=100, canary_mode=canary_mode)
+        api.apply(roll_back(canary_mode, now.candidate, now.stable))
+    log_event("rollout", service=service, bundle=state(api.live()).stable, percent=100, canary_mode=canary_mode)
 
 
 @contextmanager

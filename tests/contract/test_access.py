@@ -16,7 +16,7 @@ from components.release.canary import check_rights, deploy
 from components.version import version
 from lodestar.errors import EnvironmentFault
 from serving.rollout import kserve_api, rollout
-from serving.rollout.canary import RolloutState, replace, roll_back, state
+from serving.rollout.canary import RolloutState, replace_stable, roll_back, state
 from tests.contract.api_server import NEW, OLD, SERVING, TRAINING, Server
 from tests.contract.kustomize import OVERLAYS, objects
 from tests.factories import small_bundle
@@ -127,9 +127,9 @@ def test_a_rollout_goes_from_the_first_bundle_to_the_second(server: Server) -> N
     server.serve(OLD)
     rollout.start_canary("recommend", NEW, 20)
     live = kserve_api.connect("recommend").live()
-    assert state(live) == RolloutState(bundle=OLD, candidate=NEW, percent=20, canary_mode="two-services")
+    assert state(live) == RolloutState(stable=OLD, candidate=NEW, percent=20, canary_mode="two-services")
     rollout.promote_or_roll_back("recommend", is_promotion=True)
-    assert state(kserve_api.connect("recommend").live()).bundle == NEW
+    assert state(kserve_api.connect("recommend").live()).stable == NEW
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
 
 
@@ -137,7 +137,7 @@ def test_pods_that_still_fetch_another_bundle_are_waited_for(server: Server, mon
     server.serve(OLD)
     monkeypatch.setattr(server, "_deployment", lambda _service: Server._deployment(server, {"spec": {"predictor": {"model": {}}}}))
     with pytest.raises(EnvironmentFault, match="E542"):
-        kserve_api.connect("recommend").apply(replace(NEW))
+        kserve_api.connect("recommend").apply(replace_stable(NEW))
 
 
 def test_a_service_that_does_not_get_ready_says_why(server: Server) -> None:

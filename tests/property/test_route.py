@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lodestar.errors import EnvironmentFault
-from serving.rollout.http_route import Backends, join, share, split
+from serving.rollout.http_route import Backends, canary_percent, join, split
 from tests.contract.kustomize import merged
 
-OURS = Backends(namespace="lodestar", stable="recommend-predictor", second="recommend-canary-predictor")
+OURS = Backends(namespace="lodestar", stable="recommend-predictor", canary="recommend-canary-predictor")
 Object = dict[str, Any]
 
 
@@ -62,7 +62,7 @@ def test_what_was_split_is_joined_as_it_was(route: Object, percents: list[int]) 
         return
     for percent in percents:
         live = merged(live, split(live, OURS, percent))
-    assert share(live, OURS) in {0, percents[-1]}
+    assert canary_percent(live, OURS) in {0, percents[-1]}
     assert merged(live, join(live, OURS)) == before
 
 
@@ -72,7 +72,7 @@ def test_nothing_but_the_own_entries_is_touched(route: Object, percent: int) -> 
         return
     live = merged(route, split(route, OURS, percent))
     for old, new in zip(route["spec"].pop("rules"), live["spec"].pop("rules"), strict=True):
-        kept = [ref for ref in new.pop("backendRefs", []) if ref["name"] != OURS.second]
+        kept = [ref for ref in new.pop("backendRefs", []) if ref["name"] != OURS.canary]
         assert [ref | {"weight": 0} for ref in kept] == [ref | {"weight": 0} for ref in old.get("backendRefs", [])]
         assert [ref for ref in kept if ref not in entries({"spec": {"rules": [{"backendRefs": kept}]}})] == [
             ref for ref in old.pop("backendRefs", []) if ref not in entries({"spec": {"rules": [{"backendRefs": [ref]}]}})
@@ -93,13 +93,13 @@ def test_a_weight_beside_others_is_kept_as_a_sum_or_refused() -> None:
 
 @pytest.mark.parametrize("noted", [{}, {"lodestar/stable-weights": "none"}, {"lodestar/stable-weights": "[1, 2]"}])
 def test_without_a_note_the_parts_are_summed_up(noted: Object) -> None:
-    refs = [own(weight=90), {"name": OURS.second, "port": 80, "weight": 10}]
+    refs = [own(weight=90), {"name": OURS.canary, "port": 80, "weight": 10}]
     route = {"metadata": {"name": "recommend-split", "annotations": noted}, "spec": {"rules": [{"backendRefs": refs}]}}
     assert join(route, OURS)["spec"]["rules"] == [{"backendRefs": [own(weight=100)]}]
 
 
 def test_an_entry_that_its_owner_has_written_anew_stays() -> None:
-    split_one = [own(weight=270), {"name": OURS.second, "port": 80, "weight": 30}, {"name": "other", "weight": 1}]
+    split_one = [own(weight=270), {"name": OURS.canary, "port": 80, "weight": 30}, {"name": "other", "weight": 1}]
     rules = [{"backendRefs": [own(weight=50), {"name": "other", "weight": 50}]}, {"backendRefs": split_one}]
     noted = {"lodestar/stable-weights": "[100, 300]"}
     route: Object = {"metadata": {"name": "recommend-split", "annotations": noted}, "spec": {"rules": rules}}

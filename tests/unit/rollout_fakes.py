@@ -54,7 +54,7 @@ class FakeApiServer:
 
     def live(self) -> ServiceState:
         found = copy.deepcopy(self.objects)
-        return ServiceState(service=found[SERVICE, NAME], route=found.get((ROUTE, f"{NAME}-split")), second=found.get((SERVICE, CANARY)))
+        return ServiceState(service=found[SERVICE, NAME], route=found.get((ROUTE, f"{NAME}-split")), canary=found.get((SERVICE, CANARY)))
 
     def service(self) -> Object:
         return self.live().service

@@ -77,7 +77,7 @@ def test_of_two_rollouts_the_later_one_goes_on_and_the_earlier_one_leaves_it_alo
     api.meanwhile[number] = lambda: rollout.start_canary(NAME, other, 20)
     with pytest.raises(EnvironmentFault, match=rf"E573.*candidate is now {other} and not {NEW}.*status --service lodestar/{NAME}"):
         start()
-    assert state(api.live()) == RolloutState(bundle=OLD, candidate=other, percent=20, canary_mode="two-services")
+    assert state(api.live()) == RolloutState(stable=OLD, candidate=other, percent=20, canary_mode="two-services")
     assert api.objects[SERVICE, CANARY]["spec"]["predictor"]["model"]["storageUri"] == other
 
 
@@ -114,7 +114,7 @@ def test_what_changed_between_asking_and_promoting_is_not_promoted(use: Any, for
     api.meanwhile[len(api.made)] = lambda: rollout.start_canary(NAME, "s3://b/other")
     with pytest.raises(LodestarError, match="E573"):
         rollout.promote_or_roll_back(NAME, is_promotion=True)
-    assert state(api.live()).bundle == OLD
+    assert state(api.live()).stable == OLD
 
 
 def seen(generation: int = 2, **conditions: str) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_what_was_rolled_back_is_tried_again_by_hand_alone(api: FakeApiServer, c
     assert rollout.main(["rollback", "--service", NAME]) == 0
     for _ in range(2):
         step.deploy(NEW, "s3://b", NAME)
-        assert (state(api.live()).bundle, state(api.live()).candidate) == (OLD, None)
+        assert (state(api.live()).stable, state(api.live()).candidate) == (OLD, None)
         assert "rolled back" in said(capsys)["state"]
     assert rollout.main(["start", "--service", NAME, "--bundle", NEW, "--percent", "20"]) == 0
     assert (state(api.live()).candidate, state(api.live()).percent, rolled_back_bundles(api.live())) == (NEW, 20, [])

@@ -19,7 +19,7 @@ def test_two_services_share_by_the_routes_weights(use: Any) -> None:
     assert api.weights() == {f"{NAME}-predictor": 90, f"{CANARY}-predictor": 10}
     second = api.objects[SERVICE, CANARY]["spec"]["predictor"]
     assert (second["model"]["storageUri"], second["model"]["args"], second["minReplicas"]) == (NEW, ["--arm=canary"], 1)
-    assert state(api.live()) == RolloutState(bundle=OLD, candidate=NEW, percent=10, canary_mode="two-services")
+    assert state(api.live()) == RolloutState(stable=OLD, candidate=NEW, percent=10, canary_mode="two-services")
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -29,7 +29,7 @@ def test_two_services_end_as_one(use: Any, take: bool, bundle: str) -> None:
     rollout.promote_or_roll_back(NAME, is_promotion=take)
     assert api.weights() == {f"{NAME}-predictor": 100}
     assert (SERVICE, CANARY) not in api.objects
-    assert state(api.live()) == RolloutState(bundle=bundle, candidate=None, percent=0, canary_mode=None)
+    assert state(api.live()) == RolloutState(stable=bundle, candidate=None, percent=0, canary_mode=None)
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -42,7 +42,7 @@ def test_kserves_own_canary_is_named_anew_and_ends_as_one(use: Any, take: bool, 
     live = api.service()
     assert "canary" not in live["spec"]
     assert live["spec"]["predictor"].get("name") == (entry["predictor"]["name"] if take else None)
-    assert state(api.live()).bundle == bundle
+    assert state(api.live()).stable == bundle
 
 
 def test_knative_mode_shares_by_its_own_setting_and_knows_the_bundle_before(use: Any) -> None:
@@ -51,7 +51,7 @@ def test_knative_mode_shares_by_its_own_setting_and_knows_the_bundle_before(use:
         start(percent)
     predictor = api.service()["spec"]["predictor"]
     assert (predictor["canaryTrafficPercent"], predictor["model"]["storageUri"]) == (25, NEW)
-    assert state(api.live()) == RolloutState(bundle=OLD, candidate=NEW, percent=25, canary_mode="knative")
+    assert state(api.live()) == RolloutState(stable=OLD, candidate=NEW, percent=25, canary_mode="knative")
 
 
 @pytest.mark.parametrize(("take", "bundle"), [(True, NEW), (False, OLD)])
@@ -60,7 +60,7 @@ def test_knative_mode_ends_with_one_bundle(use: Any, take: bool, bundle: str) ->
     start()
     rollout.promote_or_roll_back(NAME, is_promotion=take)
     assert "canaryTrafficPercent" not in api.service()["spec"]["predictor"]
-    assert state(api.live()) == RolloutState(bundle=bundle, candidate=None, percent=0, canary_mode=None)
+    assert state(api.live()) == RolloutState(stable=bundle, candidate=None, percent=0, canary_mode=None)
 
 
 def test_knative_mode_sends_nothing_to_the_candidate_while_it_goes_back(use: Any) -> None:
@@ -104,7 +104,7 @@ def test_another_process_goes_on_with_it(use: Any) -> None:
     other.objects = copy.deepcopy(api.objects)
     use(other)
     rollout.promote_or_roll_back(NAME, is_promotion=True)
-    assert state(other.live()).bundle == NEW
+    assert state(other.live()).stable == NEW
 
 
 def test_starting_again_changes_nothing(use: Any) -> None:
@@ -125,7 +125,7 @@ def test_the_bundle_that_answers_is_no_canary_of_itself(use: Any) -> None:
 def test_a_service_that_answers_nothing_takes_the_bundle_at_once(use: Any) -> None:
     api = use(FakeApiServer(is_ready=False))
     start()
-    assert state(api.live()) == RolloutState(bundle=NEW, candidate=None, percent=0, canary_mode=None)
+    assert state(api.live()) == RolloutState(stable=NEW, candidate=None, percent=0, canary_mode=None)
     assert api.weights() == {f"{NAME}-predictor": 100}
 
 
@@ -195,6 +195,6 @@ def test_the_command_says_how_far_it_is(use: Any, capsys: pytest.CaptureFixture[
     assert rollout.main(["start", "--service", NAME, "--bundle", NEW, "--percent", "5"]) == 0
     capsys.readouterr()
     assert rollout.main(["status", "--service", NAME]) == 0
-    assert json.loads(capsys.readouterr().out) == {"bundle": OLD, "candidate": NEW, "percent": 5, "canary_mode": "two-services"}
+    assert json.loads(capsys.readouterr().out) == {"stable": OLD, "candidate": NEW, "percent": 5, "canary_mode": "two-services"}
     assert rollout.main(["rollback", "--service", NAME]) == 0
     assert rollout.main(["promote", "--service", NAME]) == 2
