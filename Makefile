@@ -43,7 +43,7 @@ check: $(READY)  ## the inner loop, in seconds: format, lint, types, imports, de
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 	$(BIN)/jscpd --no-colors --format python --min-lines 7 --min-tokens 50 --threshold 0.1 $(CODE)
-	$(BIN)/python -m pytest --quiet tests/contract/test_readme.py
+	$(BIN)/python -m pytest --quiet tests/contract/test_readme.py tests/contract/test_documents.py
 
 check-all: check  ## what CI asks beside it, in minutes: mypy strict, and no repeated block at all
 	$(BIN)/mypy
