@@ -27,6 +27,7 @@ KIND_BITS, KINDS = 5, 31
 NEW_COUNTS = "new_counts"
 
 Hours = NDArray[np.int64]
+Counts = NDArray[np.int32] | NDArray[np.int64]  # 64 bits where counts are weighted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def count(database: Any, view: View) -> None:
         ends, enters = event_hours(events["time"], events["known"])
         for rows in _groups(key):
             keys, hours, counts = windowed_counts(view.counts, key[rows], ends[rows], enters[rows], events["type"][rows])
-            arrays = [pa.array(values.astype(np.int32)) for values in (keys, hours, *counts)]
+            arrays = [pa.array(values.astype(np.int32, copy=False)) for values in (keys, hours, *counts)]
             database.register(NEW_COUNTS, pa.table(arrays, names=["entity", "hour", *_names(view)]))
             database.execute(f"INSERT INTO {view.name} SELECT * FROM {NEW_COUNTS}")
             database.unregister(NEW_COUNTS)
@@ -69,7 +70,7 @@ def event_hours(time_us: Hours, known_us: Hours) -> tuple[Hours, Hours]:
 
 def windowed_counts(
     counts: Sequence[Count], key: Hours, ends: Hours, enters: Hours, types: NDArray[np.uint8]
-) -> tuple[Hours, Hours, list[Hours]]:
+) -> tuple[Hours, Hours, list[Counts]]:
     """Keys, hours and values of each count, at every hour at which a count may change.
 
     Events are given by key, end of hour, hour from which they are known and index of their type, [events] each (see `sweep`).
@@ -81,14 +82,25 @@ def windowed_counts(
     keys, at, found = sweep(key, ends, enters, groups)
     plain = [(kinds, length) for kinds, hours in lengths.items() for length in sorted(hours)]
     values = dict(zip(plain, found, strict=True))
-    return keys, at, [sum((weight * values[one.types, length] for length, weight in one.weights.items()), 0 * at) for one in counts]
+    return keys, at, [_weighted_sum([(values[one.types, length], weight) for length, weight in one.weights.items()]) for one in counts]
+
+
+def _weighted_sum(terms: Sequence[tuple[NDArray[np.int32], int]]) -> Counts:
+    """Sum of counts by their weights; a single count of weight 1, as most are, is not copied."""
+    (values, weight), *others = terms
+    if weight == 1 and not others:
+        return values
+    total = values.astype(np.int64) * weight
+    for values, weight in others:
+        total += values.astype(np.int64) * weight
+    return total
 
 
 def _type_mask(types: NDArray[np.uint8], wanted: frozenset[EventType]) -> NDArray[np.bool_]:
     return np.isin(np.array(event_partitions.TYPES), sorted(wanted))[types]
 
 
-def sweep(key: Hours, ends: Hours, enters: Hours, groups: Sequence[Windows]) -> tuple[Hours, Hours, list[Hours]]:
+def sweep(key: Hours, ends: Hours, enters: Hours, groups: Sequence[Windows]) -> tuple[Hours, Hours, list[NDArray[np.int32]]]:
     """Sweep line over events: keys, hours and one count per window, at every hour at which a key's count may change, sorted.
 
     Each event (key, end of its hour, hour from which it is known) is a step up, and a step down for each window. One sort orders all steps;
@@ -114,7 +126,7 @@ def sweep(key: Hours, ends: Hours, enters: Hours, groups: Sequence[Windows]) -> 
         num = len(group.hours)
         for index in range(num):
             change = ((kind >= first) & (kind <= first + index)).astype(np.int8) - (kind == first + num + index)
-            counts.append(np.cumsum(change, dtype=np.int32)[last].astype(np.int64))
+            counts.append(np.cumsum(change, dtype=np.int32)[last])
     at = at[last]
     return at >> bits, (at & ((1 << bits) - 1)) + base, counts
 
