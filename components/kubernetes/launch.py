@@ -5,7 +5,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from components.kubernetes.training_api import KINDS, JobClient, Object, Unreachable, conditions, connect
+from components.kubernetes.training_api import KINDS, JobClient, Object, conditions, connect
 from components.kubernetes.training_job import SPEC, TrainingJob, manifest
 from components.kubernetes.worker_failures import Termination, WorkerFailure, WorkerPod, last_error_line, root_cause
 from lodestar.errors import EnvironmentFault
@@ -13,6 +13,7 @@ from lodestar.io import storage
 from lodestar.process.termination import undo_on_termination
 from lodestar.progress import log_event
 from lodestar.training.distributed.heartbeat import TIMEOUT_S, WORKER, beat
+from serving.rollout.api_errors import Unreachable
 
 PENDING_S, POLL_S = 900.0, 2.0
 # A step gives up its job after the API server has been unreachable for this time.

@@ -1,15 +1,14 @@
 """API client for training jobs (PyTorchJob, TrainJob): create, read, delete, pods, logs and warning events."""
 
-import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from components.kubernetes.access_review import Permission, require_permissions
 from components.kubernetes.worker_failures import WorkerPod, worker_pod
 from lodestar.errors import EnvironmentFault
+from serving.rollout.api_errors import BUSY, api_errors, load_config
 
 Object = dict[str, Any]
 
@@ -18,13 +17,9 @@ CONFLICT, NOT_FOUND = 409, 404
 NO_LOG = (400, NOT_FOUND, 500, 502, 503, 504)
 LOG_S, LAST_LINES = 30, 200
 # A job is watched for hours: GET requests are retried for about a minute, so that a restart of the API server does not fail them.
-RETRIES, BACKOFF_S, BUSY = 7, 0.5, (429, 502, 503, 504)
+RETRIES, BACKOFF_S = 7, 0.5
 DELETE_TIMEOUT_S = 60.0
 AGAIN = "Run the same step again: it watches the job, or resumes from its last checkpoint."
-
-
-class Unreachable(EnvironmentFault):
-    """The API server is busy or does not respond (code E597); the request may be retried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +88,10 @@ class JobClient(Protocol):
 
 def connect(namespace: str, kind: str) -> JobClient:
     """API client with the pod's service account or the kubeconfig; raises EnvironmentFault E534 if neither is configured."""
-    from kubernetes import client, config
+    from kubernetes import client
     from urllib3 import Retry
 
-    try:
-        config.load_config()
-    except config.ConfigException as error:
-        remedy = "Run it in a pod with a service account, or set KUBECONFIG."
-        raise EnvironmentFault("E534", f"no Kubernetes cluster is configured: {error}", remedy=remedy) from error
+    load_config()
     settings = client.Configuration.get_default_copy()
     settings.retries = Retry(RETRIES, backoff_factor=BACKOFF_S, status_forcelist=BUSY, allowed_methods=("GET",), raise_on_status=False)
     return KubernetesJobs(namespace, kind, client.ApiClient(settings))
@@ -133,7 +124,7 @@ class KubernetesJobs:
         Raises EnvironmentFault E539 or E598 if the namespace or the kind of job does not exist, E596 if it refuses; Unreachable (E597) if
         it is busy or does not respond: a POST is not retried.
         """
-        with _api_errors("the training job", CONFLICT, NOT_FOUND) as refused:
+        with api_errors("the training job", CONFLICT, NOT_FOUND, again=AGAIN) as refused:
             self._objects.create_namespaced_custom_object(**self._coordinates, body=body)
         if NOT_FOUND in refused:
             raise self._not_installed_error(refused[NOT_FOUND])
@@ -144,7 +135,7 @@ class KubernetesJobs:
 
         Raises EnvironmentFault E538 if it does not exist, E596 if the server refuses, Unreachable (E597) if it does not respond.
         """
-        with _api_errors(f"reading training job {name}", NOT_FOUND):
+        with api_errors(f"reading training job {name}", NOT_FOUND, again=AGAIN):
             return dict(self._objects.get_namespaced_custom_object(**self._coordinates, name=name))
         remedy = "It was deleted by another client; the same step resumes from the last checkpoint."
         raise EnvironmentFault("E538", f"training job {name} is no longer in namespace {self.namespace}", remedy=remedy)
@@ -155,7 +146,7 @@ class KubernetesJobs:
         Raises EnvironmentFault E596 if the server refuses, Unreachable (E597) if it is busy or does not respond.
         """
         job = {**self._coordinates, "name": name}
-        with _api_errors(f"deleting training job {name}", NOT_FOUND):
+        with api_errors(f"deleting training job {name}", NOT_FOUND, again=AGAIN):
             self._objects.delete_namespaced_custom_object(**job, propagation_policy="Foreground")
             deadline = time.monotonic() + DELETE_TIMEOUT_S
             while wait and time.monotonic() < deadline:
@@ -165,7 +156,7 @@ class KubernetesJobs:
     def pods(self, name: str) -> list[WorkerPod]:
         """List the pods with the operator's label of the job, rank zero first, newest first among equals; raises E596 like `read`."""
         selector = self._kind.pods.format(name=name)
-        with _api_errors(f"the pods of training job {name}"):
+        with api_errors(f"the pods of training job {name}", again=AGAIN):
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector).items
         order = {pod.metadata.name: _rank_zero_order(pod.metadata.labels or {}, self._kind) for pod in found}
         pods = [worker_pod(pod, self._kind.container) for pod in found]
@@ -177,13 +168,13 @@ class KubernetesJobs:
         Empty if no log is available: no container runs (HTTP 400, 404) or the node does not respond (5xx). Raises E596 for other errors.
         """
         span: dict[str, Any] = {"previous": True, "tail_lines": LAST_LINES} if is_before else {"since_seconds": LOG_S}
-        with _api_errors(f"the log of {pod}", *NO_LOG):
+        with api_errors(f"the log of {pod}", *NO_LOG, again=AGAIN):
             return str(self._core.read_namespaced_pod_log(pod, self.namespace, container=self._kind.container, timestamps=True, **span))
         return ""
 
     def warnings(self, name: str) -> list[str]:
         """Warning events of the job and of objects `NAME-…` (its pods), as `REASON OBJECT: MESSAGE`; raises E596 like `read`."""
-        with _api_errors("its events"):
+        with api_errors("its events", again=AGAIN):
             events = self._core.list_namespaced_event(self.namespace, field_selector="type=Warning").items
         own = (event for event in events if event.involved_object.name == name or event.involved_object.name.startswith(f"{name}-"))
         return [f"{event.reason} {event.involved_object.name}: {event.message}" for event in own]
@@ -211,31 +202,3 @@ def conditions(job: Object) -> dict[str, str]:
     }
     is_ready = any(part.get("ready") for part in status.get("jobsStatus") or [])
     return found | ({"Running": "pods are ready"} if is_ready else {})
-
-
-@contextmanager
-def _api_errors(what: str, *expected: int) -> Iterator[dict[int, str]]:
-    """Turn errors of the API server into EnvironmentFault E596 (Unreachable, E597, if busy); yields the messages of expected statuses."""
-    from kubernetes import client
-    from urllib3.exceptions import HTTPError
-
-    refused: dict[int, str] = {}
-    try:
-        yield refused
-    except client.ApiException as error:
-        refused[error.status] = reason = _reason(error.body)
-        if error.status not in expected:
-            message = f"the API server refused {what}: {error.status} {error.reason} {reason}".rstrip()
-            if error.status in {500, *BUSY}:
-                raise Unreachable("E597", message, remedy=AGAIN) from error
-            remedy = "Check that manifests/ is applied and that this account has the permission."
-            raise EnvironmentFault("E596", message, remedy=remedy) from error
-    except HTTPError as error:
-        raise Unreachable("E597", f"the API server does not respond ({what}): {error}", remedy=AGAIN) from error
-
-
-def _reason(body: str | bytes | None) -> str:
-    try:
-        return str(json.loads(body or "{}").get("message", ""))
-    except ValueError:
-        return ""

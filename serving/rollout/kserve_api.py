@@ -3,13 +3,13 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
+from serving.rollout.api_errors import api_errors, load_config
 
 Object = dict[str, Any]
 
@@ -72,14 +72,8 @@ class ApiServer(Protocol):
 
 def connect(service: str) -> ApiServer:
     """The API server, by a pod's service account or the kubeconfig; EnvironmentFault E534 without either."""
-    from kubernetes import config
-
     namespace, name = place(service)
-    try:
-        config.load_config()
-    except config.ConfigException as error:
-        remedy = "Run it in a pod with a service account, or set KUBECONFIG."
-        raise EnvironmentFault("E534", f"no Kubernetes API server is configured: {error}", remedy=remedy) from error
+    load_config()
     return Kubernetes(namespace=namespace, name=name)
 
 
@@ -103,12 +97,12 @@ class Kubernetes:
 
     def live(self) -> ServiceState:
         """GET both services and the route; a canary being deleted counts as none. EnvironmentFault E596 (refused) or E597 (no answer)."""
-        with _refusals(f"InferenceService {self.namespace}/{self.name}"):
+        with api_errors(f"InferenceService {self.namespace}/{self.name}"):
             service = self._read(SERVICE, self.name)
             canary = self._found(SERVICE, f"{self.name}-{CANARY}")
             if canary is not None and "deletionTimestamp" in canary["metadata"]:
                 canary = None  # creating a new one conflicts until it is gone
-        with _refusals(f"HTTPRoute {self.namespace}/{self.name}-split"):
+        with api_errors(f"HTTPRoute {self.namespace}/{self.name}-split"):
             return ServiceState(service=service, route=self._found(ROUTE, f"{self.name}-split"), canary=canary)
 
     def is_ready(self, service: Object) -> bool:
@@ -132,7 +126,7 @@ class Kubernetes:
         deadline = time.monotonic() + min(ready_s, CONFLICT_S)
         while (change := step(before := self.live())) is not None:
             kind, name = change["kind"], change["metadata"]["name"]
-            with _refusals(f"{kind} {name}"):
+            with api_errors(f"{kind} {name}"):
                 is_made = self._send(kind, name, change)
             if is_made:
                 return None if _is_deletion(change) else self._wait(change, before, ready_s)
@@ -165,7 +159,7 @@ class Kubernetes:
         kind, name = change["kind"], change["metadata"]["name"]
         deadline = time.monotonic() + ready_s
         while True:
-            with _refusals(f"{kind} {name}"):
+            with api_errors(f"{kind} {name}"):
                 now = self._read(kind, name)
                 if is_routed(now, before.route or {}) if kind == ROUTE else has_settled(now, self._deployments(name)):
                     return
@@ -268,24 +262,3 @@ def unmet_conditions(thing: Object) -> str:
     facts = [fact for owner in (status, *status.get("parents", [])) for fact in owner.get("conditions", [])]
     unmet = [fact for fact in facts if fact["status"] != "True" and fact.get("severity") != "Info"]
     return "; ".join(f"{fact['type']}: {fact.get('message') or fact.get('reason', '')}" for fact in unmet)
-
-
-@contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    from kubernetes import client
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except client.ApiException as error:
-        message = f"the API server refused {what}: {error.status} {error.reason} {_reason(error.body)}".rstrip()
-        raise EnvironmentFault("E596", message, remedy="Check that manifests/ is applied and that this account has the right.") from error
-    except HTTPError as error:
-        raise EnvironmentFault("E597", f"the API server does not answer ({what}): {error}", remedy="Run the same command again.") from error
-
-
-def _reason(body: str | bytes | None) -> str:
-    try:
-        return str(json.loads(body or "{}").get("message", ""))
-    except ValueError:
-        return ""

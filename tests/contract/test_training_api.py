@@ -4,6 +4,7 @@ import pytest
 
 from components.kubernetes import training_api
 from lodestar.errors import EnvironmentFault
+from serving.rollout.api_errors import Unreachable
 from tests.contract.api_server import TRAINING, Server
 from tests.contract.test_access import JOB, server
 
@@ -45,4 +46,4 @@ def test_a_server_that_is_busy_is_told_from_one_that_refuses(server: Server, sta
     server.refused = {"pytorchjobs": status}
     with pytest.raises(EnvironmentFault, match="E597" if is_away else "E596") as refused:
         training_api.connect(TRAINING, "PyTorchJob").read("train-1")
-    assert isinstance(refused.value, training_api.Unreachable) == is_away
+    assert isinstance(refused.value, Unreachable) == is_away

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from components.kubernetes.launch import TAIL_LINES, FollowTimeouts, follow, start
-from components.kubernetes.training_api import Object, Unreachable
+from components.kubernetes.training_api import Object
 from components.kubernetes.training_job import TrainingJob
 from components.kubernetes.worker_failures import Termination, WorkerPod
 from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
+from serving.rollout.api_errors import Unreachable
 from tests.unit.test_training_job import job
 
 AT_ONCE, LOST_AT_ONCE = FollowTimeouts(poll_s=0.0), FollowTimeouts(poll_s=0.0, unreachable_s=0.0)
