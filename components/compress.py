@@ -13,20 +13,20 @@ from components.images.image import image_reference
 @dsl.component(base_image=image_reference("train"), install_kfp_package=False)
 def compress(
     features: Input[Dataset],
-    bundle: Input[Model],
+    uncompressed: Input[Model],
     recipe: str,
     overrides: dict[str, Any],
-    compressed: Output[Model],
+    bundle: Output[Model],
     table: Output[Markdown],
 ) -> None:
     """Quantise the item table and the encoder's weights, and keep the smallest variant that is not inferior in NDCG@10.
 
     Args:
         features: Feature set that build_features wrote.
-        bundle: The bundle to compress.
+        uncompressed: The bundle to compress.
         recipe: Name of the recipe.
         overrides: JSON object of sections with the values that replace the recipe's.
-        compressed: The selected variant.
+        bundle: The selected variant.
         table: Size, latency and NDCG@10 of every variant.
     """
     import shutil
@@ -36,6 +36,6 @@ def compress(
     from lodestar.compression.run import compress
     from lodestar.recipes import load_recipe
 
-    with step("compress", inputs=(features, bundle), outputs=(compressed, table)):
-        compress(Path(features.path), Path(bundle.path), Path(compressed.path), load_recipe(recipe, overrides))
-        shutil.copyfile(Path(compressed.path, "compression.md"), table.path)
+    with step("compress", inputs=(features, uncompressed), outputs=(bundle, table)):
+        compress(Path(features.path), Path(uncompressed.path), Path(bundle.path), load_recipe(recipe, overrides))
+        shutil.copyfile(Path(bundle.path, "compression.md"), table.path)

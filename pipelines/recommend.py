@@ -73,13 +73,13 @@ def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-unty
         versioned.set_caching_options(enable_caching=False)
         tables = configure(ingest(data=data, data_version=versioned.outputs["data_version"], quarantine=quarantine))
         features = configure(build_features(tables=tables.outputs["tables"], **config)).outputs["features"]
-        trained = configure(train(features=features, image=image_reference("train", registry), **config)).outputs["bundle"]
-        compressed = configure(compress(features=features, bundle=trained, **config)).outputs["compressed"]
-        evaluated = configure(evaluate(features=features, bundle=compressed, uncompressed=trained, **config))
+        uncompressed = configure(train(features=features, image=image_reference("train", registry), **config)).outputs["bundle"]
+        bundle = configure(compress(features=features, uncompressed=uncompressed, **config)).outputs["bundle"]
+        evaluated = configure(evaluate(features=features, bundle=bundle, uncompressed=uncompressed, **config))
         gated = configure(gate(evaluation=evaluated.outputs["evaluation"]))
         with dsl.If(gated.outputs["Output"] == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
             release = {"destination": destination, "service": service, "started_at": versioned.outputs["started_at"]}
-            published = configure(publish(bundle=compressed, features=features, **release))
+            published = configure(publish(bundle=bundle, features=features, **release))
             published.set_caching_options(enable_caching=False)
             deployed = configure(deploy(address=published.output, destination=destination, service=service))
             deployed.set_caching_options(enable_caching=False)
@@ -88,7 +88,7 @@ def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-unty
             report=evaluated.outputs["report"],
             card=evaluated.outputs["card"],
             ingested=tables.outputs["report"],
-            bundle=compressed,
+            bundle=bundle,
             features=features,
         )
 

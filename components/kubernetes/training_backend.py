@@ -91,19 +91,19 @@ def train(
     train_by_job(replace(job_from_settings(settings, inputs, task_config), pod=environment.pod), Path(bundle.path))
 
 
-def train_by_job(job: TrainingJob, target: Path) -> None:
-    """Train by a job, download its staged bundle to `target`, which the Pipelines launcher uploads, and remove the staging.
+def train_by_job(job: TrainingJob, bundle: Path) -> None:
+    """Train by a job, download its staged bundle to `bundle`, which the Pipelines launcher uploads, and remove the staging.
 
     Raises EnvironmentFault E594 if the job succeeded without a complete bundle, and the errors of `launch`.
     """
     launch(job)
     try:
-        storage.download(job.bundle, target)
+        storage.download(job.bundle, bundle)
     except EnvironmentFault as error:
         remedy = "Run the same step again: it resumes from the last checkpoint."
         raise EnvironmentFault("E594", f"training job {job.name} succeeded without a complete bundle ({error})", remedy=remedy) from error
-    if not (target / INFO).is_file():
+    if not (bundle / INFO).is_file():
         raise EnvironmentFault("E594", f"training job {job.name} wrote no bundle to {job.bundle}", remedy="Run the same step again.")
-    log_event("bundle", job=job.name, files=sum(1 for _ in target.rglob("*")))
+    log_event("bundle", job=job.name, files=sum(1 for _ in bundle.rglob("*")))
     for address in (job.bundle, job.heartbeat):
         storage.remove(address)

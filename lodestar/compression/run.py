@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.bundle import bundle
-from lodestar.bundle.bundle import Bundle
+from lodestar.bundle.bundle import Bundle, load
 from lodestar.compression import variants
 from lodestar.compression.latency import request_times_ms
 from lodestar.compression.quality import K, change, mean_ndcg, overlap, rank_cases
@@ -27,49 +26,49 @@ from lodestar.progress import Progress, activity, log_event
 TABLE_JSON, TABLE_MARKDOWN = "compression.json", "compression.md"
 
 
-def compress(features: Path, trained: Path, target: Path, recipe: Recipe) -> list[Variant]:
-    """Publish the chosen variant at `target` with compression.json and compression.md; all measured variants.
+def compress(features: Path, uncompressed: Path, bundle: Path, recipe: Recipe) -> list[Variant]:
+    """Publish the chosen variant at `bundle` with compression.json and compression.md; all measured variants.
 
-    Other files next to the trained bundle's are copied. UsageError if the bundle was trained on other features, or is compressed.
+    Other files next to the uncompressed bundle's are copied. UsageError if that was trained on other features, or is compressed.
     """
-    found, source = feature_set.load(features), bundle.load(trained)
-    if source.info.features != found.digest:
-        raise UsageError(f"{trained} was trained on features {source.info.features}, {features} holds {found.digest}")
+    found, loaded = feature_set.load(features), load(uncompressed)
+    if loaded.info.features != found.digest:
+        raise UsageError(f"{uncompressed} was trained on features {loaded.info.features}, {features} holds {found.digest}")
     cases = affordable(found.split(recipe.data).validation, len(found.items), recipe.evaluation, "validation")
     with workspace() as folder:
         with activity("quantising"):
-            bundles = variants.build(source, Path(folder))
+            bundles = variants.build(loaded, Path(folder))
         measured = select_variant(_measure(bundles, cases, recipe), recipe.compression.max_ndcg_drop)
         for variant in measured:
             log_event("variant", **asdict(variant))
-        chosen = next(candidate for candidate, variant in zip(bundles, measured, strict=True) if variant.is_chosen)
-        with storage.publish_folder(target) as work:
-            shutil.copytree(trained, work, dirs_exist_ok=True)
+        chosen = next(built for built, variant in zip(bundles, measured, strict=True) if variant.is_chosen)
+        with storage.publish_folder(bundle) as work:
+            shutil.copytree(uncompressed, work, dirs_exist_ok=True)
             shutil.copytree(chosen.root, work, dirs_exist_ok=True)
             _report(work, measured, len(cases), recipe)
     return measured
 
 
 def _measure(bundles: list[Bundle], cases: EvalCases, recipe: Recipe) -> list[Variant]:
-    recommenders = [Recommender(candidate) for candidate in bundles]
+    recommenders = [Recommender(bundle) for bundle in bundles]
     with Progress("compress", len(bundles) * len(cases)) as progress:
         rankings = [rank_cases(recommender, cases, progress) for recommender in recommenders]
     with activity("measuring the latency"):
         times_ms = request_times_ms(recommenders, _requests(bundles[0], cases), recipe.compression.latency_requests)
     return [
-        _variant(candidate, ranking, rankings[0], times, recipe.evaluation)
-        for candidate, ranking, times in zip(bundles, rankings, times_ms, strict=True)
+        _variant(bundle, ranking, rankings[0], times, recipe.evaluation)
+        for bundle, ranking, times in zip(bundles, rankings, times_ms, strict=True)
     ]
 
 
-def _variant(candidate: Bundle, ranking: Ranking, full: Ranking, times_ms: NDArray[np.float64], config: EvaluationConfig) -> Variant:
+def _variant(bundle: Bundle, ranking: Ranking, full: Ranking, times_ms: NDArray[np.float64], config: EvaluationConfig) -> Variant:
     changed = change(ranking, full, config)
     p50, p99 = np.percentile(times_ms, [50, 99])
     return Variant(
-        table=candidate.info.precision,
-        encoder=candidate.info.encoder_precision,
-        digest=candidate.digest,
-        size_bytes=candidate.num_bytes,
+        table=bundle.info.precision,
+        encoder=bundle.info.encoder_precision,
+        digest=bundle.digest,
+        size_bytes=bundle.num_bytes,
         latency_p50_ms=round(float(p50), 4),
         latency_p99_ms=round(float(p99), 4),
         ndcg_at_10=mean_ndcg(ranking),
@@ -80,9 +79,9 @@ def _variant(candidate: Bundle, ranking: Ranking, full: Ranking, times_ms: NDArr
     )
 
 
-def _requests(candidate: Bundle, cases: EvalCases) -> list[list[str]]:
+def _requests(bundle: Bundle, cases: EvalCases) -> list[list[str]]:
     """Histories of the cases as item ids, as in requests."""
-    return [[candidate.items.ids[row] for row in history] for history in cases.history] or [[]]
+    return [[bundle.items.ids[row] for row in history] for history in cases.history] or [[]]
 
 
 def _report(folder: Path, measured: list[Variant], num_users: int, recipe: Recipe) -> None:

@@ -15,18 +15,18 @@ from lodestar.errors import UsageError
 COMBINATIONS: tuple[tuple[Precision, Precision], ...] = (("fp32", "fp32"), ("int8", "fp32"), ("int8", "int8"), ("int4", "int8"))
 
 
-def build(trained: Bundle, folder: Path) -> list[Bundle]:
+def build(uncompressed: Bundle, folder: Path) -> list[Bundle]:
     """Write every combination of precisions into a folder of its own and load it as serving does; UsageError if already compressed."""
-    if (trained.info.precision, trained.info.encoder_precision) != COMBINATIONS[0]:
-        raise UsageError(f"{trained.root} is compressed already (table {trained.info.precision}): name the uncompressed bundle")
-    return [_build(trained, folder / f"table-{table}-encoder-{encoder}", table, encoder) for table, encoder in COMBINATIONS]
+    if (uncompressed.info.precision, uncompressed.info.encoder_precision) != COMBINATIONS[0]:
+        raise UsageError(f"{uncompressed.root} is compressed already (table {uncompressed.info.precision}): name the uncompressed bundle")
+    return [_build(uncompressed, folder / f"table-{table}-encoder-{encoder}", table, encoder) for table, encoder in COMBINATIONS]
 
 
-def _build(trained: Bundle, folder: Path, precision: Precision, encoder_precision: Precision) -> Bundle:
+def _build(uncompressed: Bundle, folder: Path, precision: Precision, encoder_precision: Precision) -> Bundle:
     folder.mkdir()
-    encoder = trained.graph if encoder_precision == "fp32" else with_int8_weights(trained.graph)
-    vectors = trained.table.vectors(np.arange(len(trained.table)))
-    info = replace(trained.info, precision=precision, encoder_precision=encoder_precision)
-    table, optional_parts = quantise(vectors, precision), (trained.neighbours, trained.ranker, trained.ratings)
-    bundle.write(folder, info, encoder, table, trained.items, trained.popularity, *optional_parts)
+    encoder = uncompressed.graph if encoder_precision == "fp32" else with_int8_weights(uncompressed.graph)
+    vectors = uncompressed.table.vectors(np.arange(len(uncompressed.table)))
+    info = replace(uncompressed.info, precision=precision, encoder_precision=encoder_precision)
+    table, optional_parts = quantise(vectors, precision), (uncompressed.neighbours, uncompressed.ranker, uncompressed.ratings)
+    bundle.write(folder, info, encoder, table, uncompressed.items, uncompressed.popularity, *optional_parts)
     return bundle.load(folder)

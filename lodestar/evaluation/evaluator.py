@@ -28,13 +28,13 @@ INTERACTIONS = "interactions"
 
 
 class Evaluator:
-    """Full-catalogue evaluation of a bundle (`source`), of the uncompressed bundle that it was made from (`full`) and of every baseline.
+    """Full-catalogue evaluation of a `bundle`, of the `uncompressed` bundle that it was made from and of every baseline.
 
     Raises DataError E204 if there is no test case, EnvironmentFault E185 if a baseline needs more memory than is free.
     """
 
-    def __init__(self, features: FeatureSet, source: Bundle, full: Bundle, recipe: Recipe) -> None:
-        self.features, self.source, self.full, self.recipe = features, source, full, recipe
+    def __init__(self, features: FeatureSet, bundle: Bundle, uncompressed: Bundle, recipe: Recipe) -> None:
+        self.features, self.bundle, self.uncompressed, self.recipe = features, bundle, uncompressed, recipe
         whole, num_items = features.split(recipe.data), len(features.items)
         self.num_users = len(whole.test)
         few = (
@@ -61,8 +61,8 @@ class Evaluator:
         _, _, ahead = paired_intervals(values[MODEL], values[best_baseline], config.bootstrap_samples, config.seed)
         return Evaluation(
             protocol=self._protocol(),
-            bundle=_bundle_summary(self.source),
-            uncompressed=_bundle_summary(self.full),
+            bundle=_bundle_summary(self.bundle),
+            uncompressed=_bundle_summary(self.uncompressed),
             recipe=self.recipe,
             models=self._figures(values),
             skipped=self.skipped,
@@ -70,7 +70,7 @@ class Evaluator:
             differences=ahead,
             slices=self._slices(values[MODEL], values[best_baseline]),
             verdict=verdict(quality[MODEL], baselines, self.skipped, quality.get(UNCOMPRESSED)),
-            rating_errors=rating_errors.errors(self.source.ratings, self.features, self.recipe),
+            rating_errors=rating_errors.errors(self.bundle.ratings, self.features, self.recipe),
         )
 
     def report_data(self, best_baseline: str) -> ReportData:
@@ -78,7 +78,7 @@ class Evaluator:
         relevant_N = np.bincount(np.concatenate(self.split.test.relevant), minlength=len(self.features.items))
         recommended = {name: self._recommended_counts(self.rankings[name], CUTOFF) for name in (MODEL, best_baseline)}
         return ReportData(
-            epochs=epochs(self.source.root),
+            epochs=epochs(self.bundle.root),
             tail={name: tail(counts_N, self.popularity) for name, counts_N in {INTERACTIONS: relevant_N, **recommended}.items()},
             examples=examples(self.split.test, self.rankings[MODEL], self.features.items, self.recipe.evaluation.seed),
         )
@@ -86,7 +86,7 @@ class Evaluator:
     def _rankings(self) -> dict[str, Ranking]:
         num_items, cases = len(self.features.items), self.split.test
         names = [name for name in BASELINES if name not in self.skipped]
-        bundles = {MODEL: self.source} | ({} if self.full.digest == self.source.digest else {UNCOMPRESSED: self.full})
+        bundles = {MODEL: self.bundle} | ({} if self.uncompressed.digest == self.bundle.digest else {UNCOMPRESSED: self.uncompressed})
         total = len(cases) * (len(bundles) + len(names)) + fitted_baselines.num_tuning_cases(self.split, names)
         with Progress("evaluate", total) as progress:
             rankings = {name: self._rank_by_bundle(bundle, progress) for name, bundle in bundles.items()}

@@ -24,12 +24,12 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, unco
     `uncompressed` is the bundle before compression, evaluated on the same cases. Raises UsageError if a bundle was trained on other
     features.
     """
-    found, source = feature_set.load(features), bundles.load(bundle)
-    full = source if uncompressed is None else bundles.load(uncompressed)
-    for loaded in (source, full):
-        if loaded.info.features != found.digest:
-            raise UsageError(f"{loaded.root} was trained on features {loaded.info.features}, {features} holds {found.digest}")
-    evaluator = Evaluator(found, source, full, recipe)
+    found, loaded = feature_set.load(features), bundles.load(bundle)
+    loaded_uncompressed = loaded if uncompressed is None else bundles.load(uncompressed)
+    for one in (loaded, loaded_uncompressed):
+        if one.info.features != found.digest:
+            raise UsageError(f"{one.root} was trained on features {one.info.features}, {features} holds {found.digest}")
+    evaluator = Evaluator(found, loaded, loaded_uncompressed, recipe)
     evaluation = evaluator.evaluation()
     with storage.publish_folder(target) as folder, activity("writing the report"):
         folder.joinpath(EVALUATION).write_text(evaluation.to_json())

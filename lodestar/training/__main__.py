@@ -59,10 +59,10 @@ def _train(options: argparse.Namespace) -> None:
         if not storage.is_remote(options.output):
             train(features, Path(options.output), recipe, options.checkpoints)
             return
-        target = Path(work) / BUNDLE
-        train(features, target, recipe, options.checkpoints)
+        bundle = Path(work) / BUNDLE
+        train(features, bundle, recipe, options.checkpoints)
         if os.environ.get("RANK", "0") == "0":
-            storage.upload(target, options.output)
+            storage.upload(bundle, options.output)
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

@@ -36,22 +36,22 @@ from lodestar.training.stages import SEARCH, Trained, Training
 SAVE_INTERVAL_FACTOR = 20  # saving checkpoints takes at most one part in this many of the time
 
 
-def train(features: Path, target: Path, recipe: Recipe, checkpoints: str) -> None:
-    """Train a recipe on features and publish a bundle at `target`, resuming from `checkpoints` (a folder or `s3://`).
+def train(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> None:
+    """Train a recipe on features and publish a bundle at `bundle`, resuming from `checkpoints` (a folder or `s3://`).
 
     Starts `train.workers` workers by torchrun unless this process is one of them. ConfigError E180 for more workers than cores,
     EnvironmentFault E530 if a worker fails.
     """
     if recipe.train.workers > 1 and "WORLD_SIZE" not in os.environ:
         check_local_workers(recipe.train.workers)
-        _start_workers(features, target, recipe, checkpoints)
+        _start_workers(features, bundle, recipe, checkpoints)
         return
     torch.set_num_threads(_threads())
     with process_group(recipe.train.device) as group:
-        work(features, target, recipe, checkpoints, group)
+        work(features, bundle, recipe, checkpoints, group)
 
 
-def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: Group) -> None:
+def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: Group) -> None:
     """Train as one worker of `group`; rank zero publishes the bundle."""
     meter, found = Meter(), feature_set.load(features)
     check_enough(found.interactions, recipe.data)
@@ -59,7 +59,7 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
         rating_stage.check(found, recipe)
     if recipe.model.family in CLOSED_FORM_FAMILIES:
         if group.is_rank_zero:
-            _publish(target, partial(closed_form.write, features=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
+            _publish(bundle, partial(closed_form.write, features=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
         return
     data_warning = cost.data_sufficiency_warning(found.interactions)
     if group.is_rank_zero and data_warning:
@@ -70,7 +70,7 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
         if blend is not None:
             samples = sum(int(line["samples"]) for line in blend.log)
             write = partial(_write_blend, features=found, recipe=recipe, blend=blend)
-            _publish(target, write, lambda: meter.read(group, samples, blend.num_parameters, data_warning))
+            _publish(bundle, write, lambda: meter.read(group, samples, blend.num_parameters, data_warning))
         return
     state, on_epoch_end = resume(recipe)
     epochs_before = len(state.log)  # epochs of an interrupted run are not in this run's cost
@@ -79,7 +79,7 @@ def work(features: Path, target: Path, recipe: Recipe, checkpoints: str, group: 
         samples = sum(int(line["samples"]) for line in trained.state.log[epochs_before:])
         num_parameters = sum(values.numel() for values in trained.model.parameters())
         _publish(
-            target,
+            bundle,
             partial(_write, features=found, recipe=recipe, trained=trained),
             lambda: meter.read(group, samples, num_parameters, data_warning),
         )
@@ -99,9 +99,9 @@ def _without_workers(recipe: Recipe) -> Recipe:
     return replace(recipe, train=replace(recipe.train, workers=1))
 
 
-def _publish(target: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:
+def _publish(bundle: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:
     """Publish atomically what `write` puts into a folder, with the training cost that `read` returns."""
-    with storage.publish_folder(target) as folder, activity("exporting the bundle"):
+    with storage.publish_folder(bundle) as folder, activity("exporting the bundle"):
         write(folder)
         training_cost = asdict(read())
         folder.joinpath(COST).write_text(json.dumps(training_cost, indent=2) + "\n")
@@ -154,14 +154,14 @@ def _threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
-def _start_workers(features: Path, target: Path, recipe: Recipe, checkpoints: str) -> None:
+def _start_workers(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(to_json(recipe))
         file.flush()
         # -P: import no module of the working folder.
         dies_with_parent = (sys.executable, "-P", "-m", "lodestar.process.parent_death", str(os.getpid()), "-P")
         torchrun = (*dies_with_parent, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
-        options = ("--features", features, "--output", target, "--recipe-file", file.name, "--checkpoints", checkpoints)
+        options = ("--features", features, "--output", bundle, "--recipe-file", file.name, "--checkpoints", checkpoints)
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1"}  # of the workers that torchrun starts
         done = subprocess.run([*torchrun, "-m", "lodestar.training", *map(str, options)], env=environment, check=False)
     if done.returncode != 0:

@@ -129,7 +129,7 @@ def test_no_cached_step_sees_when_the_run_began(spec: dict[str, Any]) -> None:
 def test_the_bundle_that_is_evaluated_is_the_one_that_goes_out(spec: dict[str, Any]) -> None:
     evaluated = spec["root"]["dag"]["tasks"]["evaluate"]["inputs"]["artifacts"]
     sources = {name: source["taskOutputArtifact"] for name, source in evaluated.items()}
-    assert sources["bundle"] == {"outputArtifactKey": "compressed", "producerTask": "compress"}
+    assert sources["bundle"] == {"outputArtifactKey": "bundle", "producerTask": "compress"}
     assert sources["uncompressed"] == {"outputArtifactKey": "bundle", "producerTask": "train"}
     condition = next(task for task in spec["root"]["dag"]["tasks"].values() if "triggerPolicy" in task)
     published = spec["components"][condition["componentRef"]["name"]]["dag"]["tasks"]["publish"]["inputs"]["artifacts"]["bundle"]
