@@ -18,7 +18,7 @@ from components.kubernetes import training_job_command
 from serving.__main__ import parser as predictor_options
 from serving.collector.__main__ import KEY
 from serving.collector.__main__ import options as collection_options
-from serving.rollout.canary import CANARY_MODE, CanaryMode, canary, replace
+from serving.rollout.canary import CANARY_MODE, CanaryMode, canary, replace_stable
 from serving.rollout.kserve_api import ROUTE, SERVICE, ServiceState
 from tests.contract.kustomize import OVERLAYS, Object, merged, objects, rendered
 
@@ -129,7 +129,7 @@ def test_an_overlay_says_what_the_rollout_makes(form: CanaryMode) -> None:
     if form == "standard":
         stable["metadata"]["annotations"][CANARY_MODE] = form
     made = {(SERVICE, "recommend"): stable, (ROUTE, "recommend-split"): only(applied(), ROUTE, "recommend-split")}
-    for step in (*replace(FIRST), *canary(form, SECOND, 10)):
+    for step in (*replace_stable(FIRST), *canary(form, SECOND, 10)):
         change = step(ServiceState(service=made[SERVICE, "recommend"], route=made[ROUTE, "recommend-split"]))
         assert change is not None
         key = change["kind"], change["metadata"]["name"]
