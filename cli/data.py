@@ -17,7 +17,12 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
 
     Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
     """
-    data = commands.add_parser("data", help="validate, profile, ingest and download data", description="Validate, profile and ingest data.")
+    data = commands.add_parser(
+        "data",
+        help="validate, profile, ingest and download data",
+        description="Validate, profile, ingest and download data.",
+        examples=["lodestar data validate --data clicks.csv", "lodestar data ingest --data clicks.csv --output shop/"],
+    )
     inner = data.add_subparsers(required=True, metavar="COMMAND")
     for add_command in (_add_validate, _add_profile, _add_ingest, _add_fetch):
         add_command(inner)

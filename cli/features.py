@@ -22,7 +22,8 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
     """
     summary = "build features, test for target leakage and training-serving skew"
-    features = commands.add_parser("features", help=summary, description=f"{summary.capitalize()}.")
+    examples = ["lodestar features build --tables shop/ --output features/", "lodestar features skew-test --last 24h"]
+    features = commands.add_parser("features", help=summary, description=f"{summary.capitalize()}.", examples=examples)
     inner = features.add_subparsers(required=True, metavar="COMMAND")
     for add_command in (_add_build, _add_leak_test, _add_skew_test):
         add_command(inner)

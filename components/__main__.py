@@ -44,6 +44,7 @@ def parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         description="Run one step of the pipeline by hand. Its options are the step's parameters and artifacts in the pipeline.",
+        examples=["lodestar step gate --evaluation ./evaluation --verdict ./verdict.md", "lodestar step train --help"],
     )
     commands = parser.add_subparsers(required=True, metavar="STEP", dest="step")
     for name in STEPS:

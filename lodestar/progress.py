@@ -67,10 +67,13 @@ def activity(what: str, *, is_recorded: bool = True) -> Iterator[None]:
 
 
 class Progress:
-    """Progress of `done` of `total` steps; keyword values of `advance`, such as the loss, are displayed with it."""
+    """Progress of `done` of `total` steps; keyword values of `advance`, such as the loss, are displayed with it.
 
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done = label, max(total, 1), 0
+    What an interrupted run has done before, the initial `done`, says nothing of the pace.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label, self.total, self.done, self._before = label, max(total, 1), done, done
         self._started = self._last = time.monotonic()
         self._values: Mapping[str, float] = {}
         self._display = _live(self._line) if is_interactive() else None
@@ -95,14 +98,14 @@ class Progress:
 
     def _log_line(self, values: Mapping[str, float]) -> None:
         self._last = time.monotonic()
-        rate = self.done / max(self._last - self._started, 1e-9)
+        rate = (self.done - self._before) / max(self._last - self._started, 1e-9)
         eta_s = round((self.total - self.done) / max(rate, 1e-9), 1)
         rounded = {name: float(f"{value:.5g}") for name, value in values.items()}
         log_event("progress", step=self.label, done=self.done, total=self.total, rate=round(rate, 2), eta_s=eta_s, **rounded)
 
     def _line(self, width: int) -> str:
         elapsed_s = time.monotonic() - self._started
-        eta_s = elapsed_s * (self.total - self.done) / self.done if self.done else None
+        eta_s = elapsed_s * (self.total - self.done) / (self.done - self._before) if self.done > self._before else None
         return progress_line(width, self.label, elapsed_s, (self.done, self.total, eta_s), self._values)
 
 

@@ -83,7 +83,7 @@ def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int,
     for worker in workers:
         worker.start()
     try:
-        with Progress(f"tune {recipe.name}", trials) as progress:
+        with Progress(f"tune {recipe.name}", trials, len(sorted_trials(study))) as progress:
             while any(worker.is_alive() for worker in workers):
                 time.sleep(POLL_S)
                 _update_progress(study, progress)

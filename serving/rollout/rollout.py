@@ -148,7 +148,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> Parser:
     """The parser of `lodestar rollout`."""
-    parser = Parser(prog="lodestar rollout", description="Canary rollout of a new bundle to an InferenceService.")
+    parser = Parser(
+        prog="lodestar rollout",
+        description="Canary rollout of a new bundle to an InferenceService.",
+        examples=["lodestar rollout status --service lodestar/recommend", "lodestar rollout promote --service lodestar/recommend"],
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (meaning, more) in COMMANDS.items():
         description, example = f"{meaning[0].upper()}{meaning[1:]}.", f"lodestar rollout {name} --service lodestar/recommend{more}"

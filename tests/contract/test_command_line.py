@@ -79,6 +79,22 @@ def test_every_command_has_examples_that_are_parsed(name: str) -> None:
         command.parse_args(words[len(name.split()) + 1 :])
 
 
+@pytest.mark.parametrize("name", ["", "data", "features", "rollout", "step"])
+def test_a_group_of_commands_has_help_that_fits_and_examples(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main([*name.split(), "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert text.startswith(f"usage: lodestar {name}".rstrip())
+    assert max(map(len, text.splitlines())) <= 80
+    examples = [line.strip() for line in text.partition("examples:\n")[2].splitlines()]
+    assert all(example.startswith(f"lodestar {name}".rstrip()) for example in examples)
+    assert examples
+
+
 def test_help_fills_paragraphs_and_keeps_examples() -> None:
     command = Parser(prog="x", description="one two three", epilog="four", examples=["x --a 1", "x --a 2"])
     command.add_argument("--a", default=3, metavar="N", help="a number")

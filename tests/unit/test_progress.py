@@ -94,6 +94,17 @@ def test_a_terminal_shows_a_spinner_and_a_bar_on_one_line_and_leaves_nothing() -
     assert written.rstrip().endswith("\x1b[2K")  # the line is gone
 
 
+def test_what_was_done_before_an_interruption_does_not_shorten_the_eta(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.0, 10.0, 10.0, 10.0])
+    monkeypatch.setattr("lodestar.progress.time.monotonic", lambda: next(seconds))
+    with Progress("train search", 100, 90) as progress:
+        progress.advance(5)
+    record = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (record["done"], record["eta_s"]) == (95, 10.0)
+
+
 INSIDE = """
 import time
 from lodestar.progress import Progress, activity

@@ -56,8 +56,7 @@ def fit(model: NextItemModel, stage: Stage, recipe: Recipe, group: Group, state:
         ema.load_state_dict(state.ema)
     order = OrderJitter(stage.sequences, stage.gap_classes, train.order_jitter, group.device, stage.gaps)
     runner = EpochRunner(local.model, stage.sequences, optimiser, ema, recipe, group)
-    with Progress(f"train {stage.name}", stage.last_epoch) as progress:
-        progress.advance(state.epoch)
+    with Progress(f"train {stage.name}", stage.last_epoch, state.epoch) as progress:
         while state.epoch < stage.last_epoch and not _has_stalled(state, train):
             started, cpu_started = time.monotonic(), time.process_time()
             rng = np.random.default_rng([train.seed, state.epoch])
