@@ -5,7 +5,7 @@ Routing is done here and not by a framework, which was most of a request's cost.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -117,10 +117,10 @@ class App:
         return await self._queue.reply(request, await asgi.body(request, MAX_BODY_BYTES), decode, self._outputs)
 
     def _recommend_json(self, _batch: QueryBatch, responses: list[RecommendResponse]) -> Reply:
-        return Reply(orjson.dumps(self._list_json(responses[0])))
+        return Reply(orjson.dumps(list_json(self._model_json, responses[0])))
 
     def _predictions_json(self, _batch: QueryBatch, responses: list[RecommendResponse]) -> Reply:
-        return Reply(orjson.dumps({"predictions": [self._list_json(response) for response in responses]}))
+        return Reply(orjson.dumps({"predictions": [list_json(self._model_json, response) for response in responses]}))
 
     def _outputs(self, inference: kserve_v2.Inference, responses: list[RecommendResponse]) -> Reply:
         body, json_length = kserve_v2.encode(inference, responses, self.model, self.predictor.digest)
@@ -135,15 +135,6 @@ class App:
         message = f"there is nothing here; the model is {self.model}, version {self.predictor.digest}"
         return InvalidRequest(requests.NO_SUCH_THING, "path", message)
 
-    def _list_json(self, response: RecommendResponse) -> dict[str, Any]:
-        return {
-            "request_id": response.request_id,
-            "user": response.user,
-            "model": self._model_json,
-            "retriever": response.retriever,
-            "items": [_item_json(item) for item in response.items],
-        }
-
     def _model_metadata(self) -> dict[str, Any]:
         return {
             "name": self.model,
@@ -152,6 +143,17 @@ class App:
             "inputs": kserve_v2.INPUT_TENSORS,
             "outputs": kserve_v2.OUTPUT_TENSORS,
         }
+
+
+def list_json(model: Mapping[str, str], response: RecommendResponse) -> dict[str, Any]:
+    """JSON of a recommendation list; `model` is the name, digest and arm of the model that made it."""
+    return {
+        "request_id": response.request_id,
+        "user": response.user,
+        "model": model,
+        "retriever": response.retriever,
+        "items": [_item_json(item) for item in response.items],
+    }
 
 
 def _single_query(query: bytes) -> QueryBatch:

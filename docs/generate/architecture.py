@@ -174,7 +174,7 @@ def _foundation(found: Mapping[str, Room], y: float) -> Iterable[str]:
     step = (width - 28 + 10) / len(names)
     for index, name in enumerate(names):
         x = MARGIN + 14 + step * index
-        label = name if found[name].num_files == 1 else f"{name}/"
+        label = f"{name}/" if found[name].is_folder else name
         middle = x + (step - 10) / 2
         yield f'<rect class="room" x="{x:g}" y="{y + 36:g}" width="{step - 10:g}" height="36" rx="7"/>'
         yield f'<text class="name" x="{middle:g}" y="{y + 59:g}" text-anchor="middle" style="font-size:13px">{label}</text>'

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from typing import get_args, get_origin, get_type_hints
 
 from docs.generate.markdown import code, paragraph, sentence, table
+from lodestar.engine.recommender import PERSONAL, Recommendation
 from lodestar.schema.constraints import parts_of
 from serving import kserve_v2, requests
+from serving.__main__ import ARM, MODEL
+from serving.app import list_json
 from serving.collector import app as collector
 from serving.collector import intake
+from serving.feature_log import RecommendResponse
 from serving.http import request_limits
 from serving.routes import COLLECTOR, OPERATORS, PREDICTOR, Route
 
@@ -17,6 +21,8 @@ INTRODUCTION = """Routes of the predictor (`lodestar serve`) and of the collecto
 is. An error is JSON of `code`, `field` and `message`, and on KServe's routes also `error`; [metrics.md](metrics.md) counts answers."""
 PARAMETERS = """`GET /v1/recommend` has them in its query; `instances` of `POST /v1/models/{model}:predict` are objects of them, or plain
 user ids. Another name, or one name twice, is an error."""
+ANSWER = """Of `GET /v1/recommend`, and of each instance in `predictions` of `POST /v1/models/{model}:predict`. `retriever` is `popular`
+for the cold-start list; an item has `rating` if the bundle predicts ratings; `request_id` is the list's key in the impression log."""
 TENSORS = """Inputs and outputs of `infer`. `k` may also be a parameter of the request. Outputs of items are padded to the longest list,
 with `""` and 0; `rating` is given where it is asked for and the bundle predicts ratings. Binary data follow Triton's extension."""
 LIMITS = """Of a request to any route. Beyond one, the server answers with the code and closes the connection, and
@@ -32,6 +38,7 @@ def page() -> str:
             f"## Health and metrics\n\n{_routes(OPERATORS)}",
             f"## Predictor\n\n{_routes(PREDICTOR)}",
             f"### Request parameters\n\n{paragraph(PARAMETERS)}\n{_parameters()}",
+            f"### Answer\n\n{paragraph(ANSWER)}\n{_answer()}",
             f"### Tensors\n\n{paragraph(TENSORS)}\n{_tensors()}",
             f"## Collector\n\n{_routes(COLLECTOR)}\n{_collector()}",
             f"## Limits\n\n{paragraph(LIMITS)}\n{_limits()}",
@@ -54,6 +61,14 @@ def _parameters() -> str:
         rows.append((code(entry.name), name, default, sentence(meaning)))
     totals = f"A body has at most {requests.MAX_INSTANCES} instances, and their `k` add up to at most {requests.MAX_TOTAL_K:,}."
     return f"{table(('parameter', 'type', 'default', 'meaning'), rows)}\n{paragraph(totals)}"
+
+
+def _answer() -> str:
+    """A list of one item as the predictor writes it."""
+    item = Recommendation(item_id="i1", title="Lamp", category="Home", score=0.75, position=1, retriever=PERSONAL, rating=4.5)
+    response = RecommendResponse(request_id="0b1f…", user="u1", retriever=PERSONAL, items=[item])
+    content = list_json({"name": MODEL, "digest": "5f0e…", "arm": ARM}, response)
+    return f"```json\n{json.dumps(content, indent=2, ensure_ascii=False)}\n```\n"
 
 
 def _tensors() -> str:

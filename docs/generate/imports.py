@@ -17,11 +17,12 @@ Imports = Mapping[tuple[str, str], int]
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """A room: its name, number of Python files, and folders."""
+    """A room, a folder or a single file of the library: its name, number of Python files, and folders in it."""
 
     name: str
     num_files: int
     folders: tuple[str, ...]
+    is_folder: bool = True
 
 
 def rooms() -> dict[str, Room]:
@@ -79,7 +80,7 @@ def _targets(edges: Imports) -> dict[str, set[str]]:
 def _room(path: Path) -> Room:
     files = list(path.rglob("*.py")) if path.is_dir() else [path]
     folders = sorted({file.parent.name for file in files if file.parent.parent == path})
-    return Room(name=path.stem, num_files=len(files), folders=tuple(folders))
+    return Room(name=path.stem, num_files=len(files), folders=tuple(folders), is_folder=path.is_dir())
 
 
 def _room_of(module: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.generate.imports import EDGES, LIBRARY, rooms
+
 ROOT = Path(__file__).parents[2]
 WIDTH = 120
 PACKAGES = ("lodestar", "components", "pipelines", "feature_repo", "serving", "cli", "manifests", "benchmarks", "tests", "docs")
@@ -118,3 +120,10 @@ def test_what_is_asked_for_most_has_an_answer() -> None:
 @pytest.mark.parametrize(("file", "name"), [(file, name) for _, file, name in _answers()])
 def test_the_answer_is_where_it_is_said_to_be(file: str, name: str) -> None:
     assert name in _defined(ROOT / file)
+
+
+def test_the_rooms_of_the_architecture_are_those_of_the_code() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("## Rooms")[2].partition("## ")[0]
+    named = {name for row in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE) for name in re.findall(r"`([\w/]+)`", row)}
+    found = {room.name if room.name in EDGES else f"{LIBRARY}/{room.name}" for room in rooms().values() if room.is_folder}
+    assert named == found
