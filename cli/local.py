@@ -75,8 +75,6 @@ def _absolute(data: str) -> str:
 
 
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:
-    from kfp import components, local
-
     eta = read_eta(output / WORK, str(parameters["recipe"]))
     with (
         workspace() as temporary,
@@ -88,6 +86,8 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cach
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
+        from kfp import components, local  # takes seconds, while the view is shown
+
         folders = {"pipeline_root": str(output / WORK), "workspace_root": str(temporary)}
         local.init(local.SubprocessRunner(use_venv=False), **folders, enable_caching=is_cached)
         try:

@@ -23,6 +23,7 @@ TAIL_LINES = 30
 RECORD_INTERVAL_S = 5.0  # between two records of the same phase
 NAME_WIDTH = max(map(len, STEPS)) + 2
 STARTING = "starting Python"
+LOADING, BETWEEN = "loading Kubeflow Pipelines", "going on to the next step"
 EXECUTING, COLOURS = re.compile(r"INFO - Executing task (\S+)$"), re.compile(r"\x1b\[\d+m|'")
 # What a step does until it says so itself.
 WORK = {
@@ -138,6 +139,8 @@ class RunView:
             view = self.steps.get(running, StepView(since=now))
             left_s = self.eta.left_s(running, now - view.since, view.left_s(now))
             words += f"  about {duration(left_s)} left" if left_s >= 1 else "  almost done"
+        if not running and not self.has_ended:
+            words += f"  {BETWEEN if any(view.mark != WAITING for view in self.steps.values()) else LOADING}"
         mark = " " if running or self.has_ended else spinner()
         return Text(f"{mark}  {words}"[:width], style="bold")
 

@@ -77,13 +77,22 @@ def _add_compilation(parser: Parser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _check_options(options)
+    with _doing("checking the parameters"):
+        parameters = _parameters(options)
+    with _pipeline(options) as pipeline:
+        _say(f"Pipeline    {options.pipeline or 'compiled now'}", f"sha256      {_sha256(pipeline)}")
+        return _submit(pipeline, parameters, options) if options.cluster else _run_here(pipeline, parameters, options)
+
+
+def _parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """The pipeline's parameters, validated for where it runs."""
     from components.execution.parameter_checks import check_run
     from lodestar.data.address import parse_address, parse_mapping
     from lodestar.data.simulator.simulator import is_simulated
     from lodestar.recipes import merge_overrides
     from lodestar.training.distributed.local_workers import check_local_workers
 
-    _check_options(options)
     overrides = merge_overrides(options.overrides)
     address = parse_address(options.data, parse_mapping(options.map))
     recipe = options.recipe or ("shop" if is_simulated(address.path) else "sasrec")
@@ -104,9 +113,7 @@ def _run(options: argparse.Namespace) -> int:
     checked = check_run(recipe=recipe, overrides=overrides, destination=parameters["destination"], service=parameters["service"])
     if not options.cluster:
         check_local_workers(checked.train.workers)
-    with _pipeline(options) as pipeline:
-        _say(f"Pipeline    {options.pipeline or 'compiled now'}", f"sha256      {_sha256(pipeline)}")
-        return _submit(pipeline, parameters, options) if options.cluster else _run_here(pipeline, parameters, options)
+    return parameters
 
 
 def _say(*lines: str) -> None:

@@ -52,6 +52,7 @@ def test_no_line_of_the_display_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_a_step_says_what_it_does_before_and_after_what_it_reports() -> None:
+    assert "loading Kubeflow Pipelines" in _lines(_view(), 80)["run"]
     view = _view("12:34:56.789 - INFO - Executing task \x1b[96m'train'\x1b[0m")
     assert "starting Python" in _lines(view, 80)["train"]
     view.write(f"{STARTED}\n")

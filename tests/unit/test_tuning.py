@@ -136,7 +136,7 @@ def test_an_experiment_has_the_same_ranges_and_its_trials_are_runs(name: str) ->
     (container,) = arguments["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"]
     assert container["name"] == template["primaryContainerName"]
     options = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
-    assert options["bundle"] == "s3://b/trials/tune-1"
+    assert options["output"] == "s3://b/trials/tune-1"
     made = override(get_recipe(name), options["overrides"])
     assert (made.train.epochs, made.train.order_jitter) == (7, 1.0)
 
