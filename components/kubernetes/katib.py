@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from components.kubernetes.training_api import Object
 from components.kubernetes.training_job import CONTAINER, TrainingJob, manifest
+from lodestar.evaluation.gate import PRIMARY_METRIC
 from lodestar.tuning.space import Choice, Range, Space
 
-METRIC = "ndcg_at_10"
 SUCCEEDED, FAILED = (f'status.conditions.#(type=="{state}")#|#(status=="True")#' for state in ("Succeeded", "Failed"))
 
 
@@ -26,8 +26,8 @@ def experiment(job: TrainingJob, space: Space, trials: int, parallel: int) -> Ob
         "spec": {
             "objective": {
                 "type": "maximize",
-                "objectiveMetricName": METRIC,
-                "metricStrategies": [{"name": METRIC, "value": "max"}],
+                "objectiveMetricName": PRIMARY_METRIC,
+                "metricStrategies": [{"name": PRIMARY_METRIC, "value": "max"}],
             },
             "algorithm": {"algorithmName": "tpe"},
             "earlyStopping": {"algorithmName": "medianstop", "algorithmSettings": [{"name": "start_step", "value": "4"}]},
@@ -37,7 +37,7 @@ def experiment(job: TrainingJob, space: Space, trials: int, parallel: int) -> Ob
             "parameters": [_parameter(short[name], allowed) for name, allowed in space.items()],
             "metricsCollectorSpec": {
                 "collector": {"kind": "StdOut"},
-                "source": {"filter": {"metricsFormat": [f'"({METRIC})": ([0-9.e-]+)']}},
+                "source": {"filter": {"metricsFormat": [f'"({PRIMARY_METRIC})": ([0-9.e-]+)']}},
             },
             "trialTemplate": {
                 "primaryContainerName": CONTAINER,

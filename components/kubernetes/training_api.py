@@ -8,11 +8,10 @@ from typing import Any, Protocol
 from components.kubernetes.access_review import Permission, require_permissions
 from components.kubernetes.worker_failures import WorkerPod, worker_pod
 from lodestar.errors import EnvironmentFault
-from serving.rollout.api_errors import BUSY, api_errors, load_config
+from serving.rollout.api_errors import BUSY, CONFLICT, NOT_FOUND, api_errors, load_config
 
 Object = dict[str, Any]
 
-CONFLICT, NOT_FOUND = 409, 404
 # HTTP statuses when a log is not available: the container does not run yet, or its node does not respond.
 NO_LOG = (400, NOT_FOUND, 500, 502, 503, 504)
 LOG_S, LAST_LINES = 30, 200

@@ -1,7 +1,6 @@
 """Release of a bundle with its online features as one generation, to a folder or to S3 and Redis."""
 
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 
 from components.execution.step import has_redis
@@ -12,7 +11,7 @@ from lodestar.io import storage
 from lodestar.io.run_order import parse_started_at
 from lodestar.progress import log_event
 from lodestar.schema.store_keys import GENERATION
-from lodestar.schema.time_units import SECOND_US
+from lodestar.schema.time_units import EPOCH, SECOND_US
 
 NAME = re.compile(r"[0-9a-f]{16}")
 
@@ -55,4 +54,4 @@ def check_generation(trained_on: str, features: Path) -> None:
 
 def _microseconds(started_at: str) -> int:
     """UTC microseconds since 1970; raises UsageError if the text is not a timestamp."""
-    return int((parse_started_at(started_at) - datetime.fromtimestamp(0, UTC)).total_seconds() * SECOND_US)
+    return int((parse_started_at(started_at) - EPOCH).total_seconds() * SECOND_US)

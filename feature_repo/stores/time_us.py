@@ -1,10 +1,12 @@
 """Times as whole microseconds since 1970, which compare exactly: Feast rounds to seconds in one store, and uses floats in another."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from feast.utils import make_tzaware
 
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+from lodestar.schema.time_units import EPOCH
+
+MICROSECOND = timedelta(microseconds=1)
 NEVER = -(2**63)  # before all times: the known time of a row without one
 
 

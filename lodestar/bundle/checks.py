@@ -4,7 +4,6 @@ Every fault raises DataError E182 with the file, the reason and the value; ONNX 
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from lodestar.bundle.neighbours import MAX_CODE
 from lodestar.bundle.onnx_graph import BOOL, FLOAT, FREE, Value
 from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
 from lodestar.errors import DataError, Location, shorten
+from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.npz import Arrays, Kinds
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 REMEDY = "Publish the bundle again, from the run that made it."
 USER = "user"
-SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_TEXT, MAX_CANDIDATES = 1_024, 10_000
 MAX_ABS_VALUE = 1e15  # of vectors and neighbour sums: their products and squares stay far below float32's 3.4e38
 MAX_CODES = {"fp32": 1, "int8": 128, "int4": 8}
@@ -82,7 +81,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
         and all(map(_is_list_of_features, value.values()))
     ),
     "files": lambda value: (
-        isinstance(value, dict) and all(isinstance(digest, str) and SHA256.fullmatch(digest) for digest in value.values())
+        isinstance(value, dict) and all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in value.values())
     ),
 }
 

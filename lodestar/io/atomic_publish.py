@@ -30,6 +30,7 @@ from lodestar.io.fsync import make_synced_folder, sync_all, sync_file, sync_fold
 from lodestar.io.private_folders import open_private_folder
 from lodestar.io.safe_paths import plain_files
 
+DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256 in hex
 NO_SPACE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 AT_FDCWD, RENAME_EXCHANGE = -100, 2

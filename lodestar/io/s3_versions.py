@@ -10,13 +10,13 @@ upload to the address, if they are older than a day; a terminated upload removes
 
 import json
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from lodestar.errors import EnvironmentFault
+from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.run_order import check_run_order, is_newer, parse_started_at
 from lodestar.io.s3_objects import Location, entries, get_object, put_object, remove_objects, server_time, swap_object, upload_file
 from lodestar.schema.time_units import DAY_S
@@ -24,7 +24,6 @@ from lodestar.schema.time_units import DAY_S
 VERSIONS, FINISHED, CURRENT = "versions", "finished", "current"
 UNFINISHED_S = DAY_S
 ATTEMPTS = 10
-DIGEST = re.compile(r"[0-9a-f]{64}")
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import orjson
 
 MAX_DEPTH = 64
 _QUOTE, _QUOTE_BY_NUMBER, _ESCAPE = b'"', b"\\u0022", b"\\"
-_NESTED = frozenset((dict, list))
+NESTED = frozenset((dict, list))
 
 
 class _Pairs(tuple[tuple[str, Any], ...]):
@@ -19,9 +19,9 @@ class _Pairs(tuple[tuple[str, Any], ...]):
 
 def is_too_deep(found: Any) -> bool:
     """Whether lists and objects are nested more than `MAX_DEPTH` levels deep."""
-    level = [found] if type(found) in _NESTED else []
+    level = [found] if type(found) in NESTED else []
     for _ in range(MAX_DEPTH):
-        level = [one for value in level for one in (value.values() if type(value) is dict else value) if type(one) in _NESTED]
+        level = [one for value in level for one in (value.values() if type(value) is dict else value) if type(one) in NESTED]
         if not level:
             return False
     return True

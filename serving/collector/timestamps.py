@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 from lodestar.data.contract import rules
 from lodestar.data.contract.rules import NAIVE, OUT_OF_RANGE, WRONG_TYPE
+from lodestar.schema.time_units import EPOCH
 from serving.collector.row_error import RowError
 
 _INTEGER, _AWARE, _NAIVE = (re.compile(pattern, re.ASCII) for pattern in (rules.INTEGER, rules.AWARE_TIME, rules.NAIVE_TIME))
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
-_EARLIEST, _END = (_1970 + timedelta(microseconds=time_us) for time_us in (rules.EARLIEST_US, rules.END_US))
+_EARLIEST, _END = (EPOCH + timedelta(microseconds=time_us) for time_us in (rules.EARLIEST_US, rules.END_US))
 _LEAP_YEAR = 400  # stands for the year 0, which has no datetime
 
 
@@ -35,7 +35,7 @@ def parse_timestamp(text: str) -> Timestamp:
 def _parse_epoch(number: int) -> Timestamp:
     unit_us = next(epoch.unit_us for epoch in rules.EPOCHS if epoch.low <= abs(number) < epoch.high)
     try:
-        when = _1970 + timedelta(microseconds=number * unit_us)
+        when = EPOCH + timedelta(microseconds=number * unit_us)
     except OverflowError as error:
         raise RowError(OUT_OF_RANGE) from error
     return parse_timestamp(when.isoformat(timespec="microseconds"))

@@ -33,6 +33,7 @@ from lodestar.data.contract.rules import (
 )
 from lodestar.errors import Location
 from serving.collector import duplicate_keys
+from serving.collector.duplicate_keys import NESTED
 from serving.collector.row_error import Rejection, RowError
 from serving.collector.timestamps import Timestamp, parse_timestamp
 
@@ -48,7 +49,6 @@ BOOLEAN_WORDS = frozenset((*rules.TRUE, *rules.FALSE))
 SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
 _NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
 _LARGE = 10**18
-_NESTED = frozenset((dict, list))
 NO_NAMES: frozenset[str] = frozenset()
 NOT_PLAIN = "attrs is an object of plain values"
 
@@ -132,7 +132,7 @@ class EventValidator:
         if error.message:
             return Rejection(error.code, field, error.message)
         value = given.get(field)
-        text = "" if value is None or type(value) in _NESTED else str(value)
+        text = "" if value is None or type(value) in NESTED else str(value)
         location = Location(file="", column=field, value=text if error.code == BAD_ID else text[:SHOWN_CHARACTERS])
         return Rejection(error.code, field, row_errors.bad_row(error.code, self.table, location).message)
 
@@ -171,7 +171,7 @@ def _written(value: Any) -> str:
     """A scalar value as a CSV file would have it."""
     if isinstance(value, str):
         return value
-    if type(value) in _NESTED:
+    if type(value) in NESTED:
         raise RowError(WRONG_TYPE)
     _check_exact(value)
     return orjson.dumps(value).decode()
@@ -278,7 +278,7 @@ def _attributes(value: Any) -> Any:
         raise RowError(WRONG_TYPE, NOT_PLAIN)
     for one in pairs.values():
         kind = type(one)
-        if kind in _NESTED:
+        if kind in NESTED:
             raise RowError(WRONG_TYPE, NOT_PLAIN)
         if kind is float:
             _check_exact(one)

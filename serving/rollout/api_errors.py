@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from lodestar.errors import EnvironmentFault
 
+NOT_FOUND, CONFLICT = 404, 409
 BUSY = (429, 502, 503, 504)
 AGAIN = "Run the same command again."
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
-from serving.rollout.api_errors import api_errors, load_config
+from serving.rollout.api_errors import CONFLICT, NOT_FOUND, api_errors, load_config
 
 Object = dict[str, Any]
 
@@ -29,7 +29,6 @@ RIGHTS = (
 KNATIVE = ("Knative", "Serverless")
 # KServe's annotation with the bundle that the pods of a Deployment download.
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
-NOT_FOUND, CONFLICT = 404, 409
 READY_S, POLL_S = 600.0, 2.0
 # A terminated pod has 30 s: its changes are undone within them, whether or not the gateway confirms it.
 UNDO_S = 8.0

@@ -17,8 +17,9 @@ from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.process.command_line import Parser, add_option
 from lodestar.process.termination import terminate
 from lodestar.progress import log_event
+from serving.rollout.api_errors import NOT_FOUND
 from serving.rollout.canary import canary, canary_mode_of, check_canary, promote, replace_stable, restore_stable, roll_back, state
-from serving.rollout.kserve_api import NOT_FOUND, ApiServer, Step, connect
+from serving.rollout.kserve_api import ApiServer, Step, connect
 from serving.rollout.rollback_record import record_rollback, rolled_back_bundles
 
 PERCENT = 10  # default share of the traffic

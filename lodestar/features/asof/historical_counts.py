@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.features.asof import asof
-from lodestar.features.asof.history import FeatureSource
+from lodestar.features.asof.history import STAMP, FeatureSource
 from lodestar.features.batch.feature_set import DATA
 
-STAMP = pa.timestamp("us", tz="UTC")
 TIMESTAMP = "timestamp"
 
 Timestamps = NDArray[np.int64]  # UTC µs

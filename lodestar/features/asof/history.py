@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lodestar.errors import DataError
 
+STAMP = pa.timestamp("us", tz="UTC")  # type of the time columns of features
 Ints = NDArray[np.signedinteger[Any]]
 NONE = -1  # position of a row that does not exist
 NEVER = int(np.iinfo(np.int64).min)  # a null timestamp: before every other

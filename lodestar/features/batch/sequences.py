@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from lodestar import schema
+from lodestar.features.asof.history import STAMP
 from lodestar.features.batch import event_partitions
 from lodestar.features.batch.event_partitions import Rows
 from lodestar.schema.time_units import SECOND_US
 
-STAMP = pa.timestamp("us", tz="UTC")
 ROWS = pa.schema(
     {
         schema.USER_ID: pa.string(),

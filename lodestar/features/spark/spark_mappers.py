@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lodestar import schema
+from lodestar.features.asof.history import STAMP
 from lodestar.features.batch import duckdb_views, event_partitions, sequences, windows
 from lodestar.features.text import content
 from lodestar.schema import View
@@ -79,7 +80,7 @@ def scaler(view: View, scale: Mapping[str, float]) -> Mapper:
                 found, at = np.unique(counts, return_inverse=True)
                 shares = [min(1.0, math.log(1 + n) / math.log(1 + scale[one.name])) for n in found.tolist()]
                 columns.append(pa.array(np.array(shares, dtype=np.float32)[at]))
-            hour_start = pa.array(batch.column("hour").to_numpy().astype(np.int64) * HOUR_US).cast(sequences.STAMP)
+            hour_start = pa.array(batch.column("hour").to_numpy().astype(np.int64) * HOUR_US).cast(STAMP)
             names = [view.entity, *(one.name for one in view.counts), schema.FEATURE_TIME, schema.KNOWN_TIME]
             yield pa.RecordBatch.from_arrays([*columns, hour_start, hour_start], names=names)
 

@@ -32,6 +32,7 @@ ENCODERS: Mapping[str, Callable[[ModelConfig], Encoder]] = {
     "two_tower": Tower,
     "content": Tower,
 }
+ITEM_WEIGHT = "items.weight"  # name of the item embedding among the parameters of a model
 ID_DROPOUT = 0.1  # rate at which training drops an item's id embedding and keeps its text alone
 
 

@@ -11,11 +11,9 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from lodestar.config import TrainConfig
-from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.models.encoders.next_item import ITEM_WEIGHT, NextItemModel
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.rowwise_adagrad import RowwiseAdagradTable, ShardRange
-
-TABLE = "items.weight"
 
 
 def uses_row_sharding(train: TrainConfig, group: Group) -> bool:
@@ -47,7 +45,7 @@ class ShardedItemTable:
         """Copy all workers' rows and the encoder into the full model; a collective call on all workers."""
         own = self.local_model.state_dict()
         for name, values in self.whole.state_dict().items():
-            if name != TABLE:
+            if name != ITEM_WEIGHT:
                 values.copy_(own[name])
         for rank in range(self.group.size):
             first, stop = self._bounds(rank)

@@ -14,10 +14,9 @@ from lodestar.errors import DataError, UsageError
 from lodestar.io import npz, storage
 from lodestar.io.npz import Arrays, pack, unpack
 from lodestar.io.private_folders import workspace
-from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.models.encoders.next_item import ITEM_WEIGHT, NextItemModel
 
 FILE = "weights.npz"
-ITEMS = "items.weight"
 WORDS = "words."  # token embeddings are not saved: another catalogue has another vocabulary
 LAST_TRAINED_US = "last_trained_us"
 
@@ -62,18 +61,18 @@ def warm_start(weights: Weights, model: NextItemModel, items: list[str]) -> int:
     parameters = {name: value for name, value in model.state_dict().items() if not name.startswith(WORDS)}
     for name, value in parameters.items():
         saved = weights.values.get(name)
-        fits = saved is not None and saved.shape[1:] == value.shape[1:] and (name == ITEMS or saved.shape == value.shape)
+        fits = saved is not None and saved.shape[1:] == value.shape[1:] and (name == ITEM_WEIGHT or saved.shape == value.shape)
         if not fits:
             have = "nothing" if saved is None else f"{list(saved.shape)}"
             raise UsageError(f"the warm start bundle has {have} for {name}, this recipe {list(value.shape)}: use its recipe")
-        if name != ITEMS:
+        if name != ITEM_WEIGHT:
             value.copy_(torch.from_numpy(saved))
-    if ITEMS not in parameters:  # a hash embedding has vectors for any item
+    if ITEM_WEIGHT not in parameters:  # a hash embedding has vectors for any item
         return len(items)
     row = {item: index for index, item in enumerate(weights.items)}
     known = [(index, row[item]) for index, item in enumerate(items) if item in row]
     target_rows, source_rows = (
         (torch.tensor(rows, dtype=torch.int64) for rows in zip(*known, strict=True)) if known else (torch.zeros(0).long(),) * 2
     )
-    parameters[ITEMS][target_rows] = torch.from_numpy(weights.values[ITEMS])[source_rows]
+    parameters[ITEM_WEIGHT][target_rows] = torch.from_numpy(weights.values[ITEM_WEIGHT])[source_rows]
     return len(known)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
+from lodestar.bundle.checks import USER
 from lodestar.bundle.onnx_graph import OPSET
+from lodestar.bundle.ranker import HISTORY, MASK
 from lodestar.io.private_folders import workspace
 
-HISTORY, MASK, USER = "history", "mask", "user"
 Axes = Mapping[int, str]  # dynamic axes: index to name
 
 
