@@ -9,15 +9,10 @@ LodestarError
 └── EnvironmentFault   exit 5   a device, a server or a file system failed
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from textwrap import fill
 
 from lodestar.error_codes import CODES
 from lodestar.process.safe_text import printable
-
-LIST_WIDTH = 76  # of 80 columns: lines of a message after the first are indented by two, by four where a run repeats a step's error
 
 
 class LodestarError(Exception):
@@ -101,17 +96,6 @@ class EnvironmentFault(LodestarError):
     def __init__(self, code: str, message: str, *, remedy: str) -> None:
         super().__init__(f"{message}. {remedy}", code=code)
         self.message, self.remedy = message, remedy
-
-
-def unknown_name(what: str, name: str, names: Iterable[str], variants: Iterable[str] = ()) -> str:
-    """The message about a name that is not among `names`: the nearest one, and all of them on lines that fit a terminal of 80 columns.
-
-    `what` begins the message, such as "no recipe"; `variants` are names that may be meant too, and are not listed.
-    """
-    known = list(names)
-    near = get_close_matches(name, [*known, *variants], n=1)
-    listed = fill(", ".join(known), LIST_WIDTH, break_long_words=False, break_on_hyphens=False)
-    return f"{what} {shorten(name)!r}{f'; did you mean {near[0]}?' if near else '.'} There are:\n{listed}"
 
 
 def shorten(value: str, limit: int = 60) -> str:

@@ -20,7 +20,8 @@ from lodestar.config import (
     TrainedFamily,
     override,
 )
-from lodestar.errors import ConfigError, unknown_name
+from lodestar.errors import ConfigError
+from lodestar.process.suggestions import unknown_name
 from lodestar.schema.json_overrides import parse_overrides
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from lodestar import schema
 from lodestar.errors import UsageError
+from lodestar.process.suggestions import unknown_name
 
 MAP, CACHE = "map", "cache"
 CACHE_TEXT = re.compile(r"[A-Za-z0-9._-]{1,32}")
@@ -20,7 +21,7 @@ CACHE_TEXT = re.compile(r"[A-Za-z0-9._-]{1,32}")
 class Address:
     """A path, the mapping of column names (ours to theirs) and a cache key, which may be empty.
 
-    UsageError for a mapping of a column that the contract does not have.
+    UsageError for an empty path, and for a mapping of a column that the contract does not have.
     """
 
     path: str
@@ -28,10 +29,12 @@ class Address:
     cache: str = ""
 
     def __post_init__(self) -> None:
+        if not self.path.strip():
+            raise UsageError("the address of the data is empty: give a file, a folder or an s3:// address, such as --data clicks.csv")
         known = {name for table in schema.TABLES.values() for name in table.names}
         for ours in self.mapping:
             if ours not in known:
-                raise UsageError(f"--map {ours}=…: {ours!r} is no column of the contract; there are {', '.join(sorted(known))}")
+                raise UsageError(unknown_name(f"--map {ours}=…: the contract has no column", ours, sorted(known)))
 
     def __str__(self) -> str:
         options = []
@@ -62,7 +65,7 @@ def parse_address(data: str, mapping: Mapping[str, str] | None = None) -> Addres
         elif name == CACHE:
             raise UsageError(f"{option!r}: {CACHE} takes 1 to 32 letters, digits, dots, dashes or underscores, such as {CACHE}=2")
         else:
-            raise UsageError(f"{option!r} is no option of a data address; there are {MAP} and {CACHE}")
+            raise UsageError(unknown_name("a data address has no option", name, (MAP, CACHE)))
     return Address(path=path, mapping={**own_mapping, **(mapping or {})}, cache=cache)
 
 

@@ -65,8 +65,8 @@ def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapsh
         raise UsageError(f"{folder.name} is a known data set whose columns are known; leave --map out")
     if not dataset and not paths_by_table:
         raise UsageError(
-            f"{folder} holds neither events ({', '.join(schema.EVENTS.name + suffix for suffix in SUFFIXES)}, or files of these kinds in a "
-            f"folder {schema.EVENTS.name}/) nor a known data set"
+            f"{folder} holds neither events nor a known data set: give a file of events, or name it {schema.EVENTS.name}.csv, .jsonl or "
+            f".parquet there, or put such files into a folder {schema.EVENTS.name}/"
         )
     return dataset or paths_by_table
 

@@ -43,7 +43,9 @@ def read_verdict(evaluation: Path) -> Verdict:
         baselines = {name: value for name, value in figures.items() if name not in BUNDLES}
         found = verdict(figures[MODEL], baselines, skipped, figures.get(UNCOMPRESSED))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError("E153", f"{file} is not a complete evaluation ({error!r})", remedy="Evaluate the bundle first.") from error
+        raise DataError(
+            "E153", f"{file} is not a complete evaluation ({error!r})", remedy="Evaluate the bundle first: `lodestar step evaluate`."
+        ) from error
     log_event("verdict", passes=found.passes, reason=found.reason, **figures)
     return found
 

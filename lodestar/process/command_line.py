@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lodestar.process.safe_text import printable
+from lodestar.process.suggestions import suggestion, unknown_name
 
 HELP_COLUMN, MAX_WIDTH = 26, 100
 EXAMPLE_WIDTH = 74  # with its indentation and the backslash, it fits 80 columns
 MAX_PORT = 0xFFFF
+INVALID_CHOICE = re.compile(r"(?P<argument>(argument \S+: )?)invalid choice: '(?P<value>.*)' \(choose from (?P<choices>.*)\)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,19 @@ class Parser(argparse.ArgumentParser):
         options = {"formatter_class": HelpFormatter, **options, "epilog": "\n\n".join(filter(None, lines)) or None}
         super().__init__(*arguments, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; an argument that a command does not have is an error of that command, with its usage and its nearest option."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            known = [name for action in self._actions for name in action.option_strings]
+            self.error(f"unknown argument {unknown[0]!r}{suggestion(unknown[0].partition('=')[0], known)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and a sanitised message."""
+        """Exit with status 2 and a sanitised message; for a wrong choice with the nearest one, and all on lines of 80 columns."""
+        if found := INVALID_CHOICE.fullmatch(message):
+            choices = [choice.strip("'") for choice in found["choices"].split(", ")]
+            message = unknown_name(f"{found['argument']}no choice", found["value"], choices).replace("\n", "\n  ")
         super().error(printable(message))
 
 

@@ -51,7 +51,7 @@ def test_negative_and_neutral_events_are_no_interactions(event_type: str) -> Non
 )
 def test_too_little_to_learn_from_names_what_is_short(minimum: str, config: DataConfig) -> None:
     found = factories.interactions(factories.events(("a", "x", 1), ("b", "y", 1)), factories.items("x", "y"))
-    with pytest.raises(DataError, match=f"E203.*data.{minimum}"):
+    with pytest.raises(DataError, match=f"E203.*{minimum}"):
         check_enough(found, config)
 
 

@@ -68,7 +68,7 @@ def prepare(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.
     except pa.ArrowNotImplementedError as error:
         raise DataError(WRONG_TYPE, f"{kind} is no type for it", remedy="Write text, numbers or lists of text.", place=place) from error
     except pa.ArrowInvalid as error:
-        raise DataError("E104", f"the text is not UTF-8 ({error})", remedy="Convert it.", place=place) from error
+        raise DataError("E104", f"the text is not UTF-8 ({error})", remedy="Write the column as text in UTF-8.", place=place) from error
     return plain
 
 

@@ -3,10 +3,12 @@
 import difflib
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from lodestar import schema
 from lodestar.data.contract import rules
 from lodestar.errors import DataError, Location
+from lodestar.process.suggestions import listed
 
 QUARANTINE_OPTION = " Or set bad rows aside with --quarantine."
 PLACEHOLDER = "THEIRS"
@@ -21,14 +23,21 @@ KINDS = {
     schema.Kind.FLOAT_LIST: "list of numbers",
     schema.Kind.STRING_MAP: "object of texts",
 }
+NUMBERS: dict[schema.Kind, float] = {schema.Kind.FLOAT: 4.5, schema.Kind.INT: 4}
+JSON_EXAMPLES = {
+    schema.Kind.TEXT_LIST: '["a", "b"]',
+    schema.Kind.FLOAT_LIST: "[0.5, -1.25]",
+    schema.Kind.STRING_MAP: '{"colour": "red"}',
+}
+DATE_LENGTH = len("2026-01-31")
 FORMS = {
     schema.Kind.TIME: "Write 2026-01-31T12:00:00Z, an offset instead of Z, or integers since 1970 throughout the column.",
-    schema.Kind.FLOAT: "Write a number such as 4.5.",
-    schema.Kind.INT: "Write a whole number such as 4.",
+    schema.Kind.FLOAT: f"Write a number such as {NUMBERS[schema.Kind.FLOAT]}.",
+    schema.Kind.INT: f"Write a whole number such as {NUMBERS[schema.Kind.INT]}.",
     schema.Kind.BOOL: "Write true or false.",
-    schema.Kind.TEXT_LIST: 'Write a|b or ["a", "b"].',
-    schema.Kind.FLOAT_LIST: "Write [0.5, -1.25].",
-    schema.Kind.STRING_MAP: 'Write {"colour": "red"}.',
+    schema.Kind.TEXT_LIST: f"Write a|b or {JSON_EXAMPLES[schema.Kind.TEXT_LIST]}.",
+    schema.Kind.FLOAT_LIST: f"Write {JSON_EXAMPLES[schema.Kind.FLOAT_LIST]}.",
+    schema.Kind.STRING_MAP: f"Write {JSON_EXAMPLES[schema.Kind.STRING_MAP]}.",
 }
 # Column aliases of other people's files: an exact match here counts before a similar spelling.
 COLUMN_ALIASES = {
@@ -74,8 +83,7 @@ def did_you_mean(wanted: str, names: Sequence[str]) -> str | None:
 
 
 _REMEDIES = {
-    "E104": "Convert the file, for instance with iconv -f LATIN1 -t UTF-8.",
-    "E171": "End each row with its line.",
+    "E171": "End each row with its line, and close quotes.",
     "E173": "Name each key once.",
     "E174": "Upload the part again, if its collector still has it; the rows that could be read are kept.",
 }
@@ -83,28 +91,39 @@ _REMEDIES = {
 
 def malformed(code: str, message: str, place: Location) -> DataError:
     """The row error of a line that cannot be parsed as a row, with the remedy of its code."""
-    return DataError(code, message, remedy=_REMEDIES.get(code, "Repair the line.") + QUARANTINE_OPTION, place=place)
+    remedy = (
+        convert_text(place.file) if code == "E104" else _REMEDIES.get(code, "Correct the line: one value for each column, or an object.")
+    )
+    return DataError(code, message, remedy=remedy + QUARANTINE_OPTION, place=place)
+
+
+def convert_text(file: str) -> str:
+    """The remedy for a file that is not UTF-8: a command that writes one that is, in the current folder."""
+    unpack = f"gzip -dc {shlex.quote(file)} | " if file.endswith(".gz") else ""
+    read = "" if unpack else f" {shlex.quote(file)}"
+    target = shlex.quote(f"utf8-{PurePath(file).name.removesuffix('.gz')}")
+    return f"Convert it, if it is Latin-1: {unpack}iconv -f LATIN1 -t UTF-8{read} > {target}"
 
 
 def bad_row(code: str, table: schema.Table, place: Location) -> DataError:
     """The row error of a value or a key, with the message and the remedy of its code; `place` names the column and the value."""
     column = table.column(str(place.column))
     messages: Mapping[str, tuple[str, str]] = {
-        "E102": (f"the value is not {_bounds(column)}", "Correct it, or leave it empty."),
+        "E102": (f"the value is not {_bounds(column)}", _bounds_remedy(column)),
         "E103": (_id_error(place.value), f"Give an id of 1–{schema.MAX_ID_BYTES} bytes."),
         "E105": ("the time is in the future: more than 5 minutes after the row was ingested", "Check the clock and offset of its writer."),
-        "E106": ("the time has no offset", f"Write {place.value}Z if it is UTC, or its offset such as +02:00."),
-        "E107": (_type_error(column, place.value), _type_remedy(column, place.value)),
-        "E110": (f"there is no such event type{_suggestion(place.value)}", f"Use one of {', '.join(schema.EventType)}."),
+        "E106": ("the time has no offset", _offset_remedy(place.value or "")),
+        "E107": (_type_error(column, place.value), _type_remedy(column, place)),
+        "E110": (f"there is no such event type{_suggestion(place.value)}", f"Use one of:\n{listed(schema.EventType)}\n"),
         "E111": (f"an event of its type needs a {column.name}", "Give it, or another event_type."),
         "E130": ("the embedding is not as long as its dim, or as the others of its encoder version", "Embed everything by one model."),
         "E140": ("the prerequisites form a cycle", "Remove one of its relations."),
         "E170": ("the value is too long", f"Shorten it: a value has at most {_max_size(column)}."),
-        "E173": ("the object names a key twice", "Name each key once."),
+        "E173": ("the object names a key twice", _REMEDIES["E173"]),
         "E120": ("the key came before with different content", "Keep one of the rows."),
     }
     message, remedy = messages[code]
-    return DataError(code, message, remedy=remedy + QUARANTINE_OPTION, place=place)
+    return DataError(code, message, remedy=(remedy + QUARANTINE_OPTION).replace("\n ", "\n"), place=place)
 
 
 def _max_size(column: schema.Column) -> str:
@@ -134,10 +153,37 @@ def _type_error(column: schema.Column, value: str | None) -> str:
     return f"the value is no {KINDS[column.kind]}" if (value or "").strip() else f"a {KINDS[column.kind]} is required here"
 
 
-def _type_remedy(column: schema.Column, value: str | None) -> str:
-    if column.kind in {schema.Kind.ID, schema.Kind.TEXT} and (value or "").strip():
-        return "Write it as a text, in quotes: as a number so large it is not kept exactly."
-    return FORMS.get(column.kind, "Give one.")
+def _type_remedy(column: schema.Column, place: Location) -> str:
+    """How a value of the column's type is written in this file: within its bounds, and in quotes where a line of CSV needs them."""
+    if column.kind in {schema.Kind.ID, schema.Kind.TEXT}:
+        return "Write it as a text, in quotes: as a number so large it is not kept exactly." if (place.value or "").strip() else "Give one."
+    if column.kind in NUMBERS:
+        return f"Write a {KINDS[column.kind]} such as {_number_example(column)}."
+    if (json := JSON_EXAMPLES.get(column.kind)) is None:
+        return FORMS[column.kind]
+    is_delimited = not place.file.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".parquet"))
+    plain = "a|b or " if column.kind is schema.Kind.TEXT_LIST else ""
+    return f"""Write {plain}{'"' + json.replace('"', '""') + '"' if is_delimited else json}."""
+
+
+def _number_example(column: schema.Column) -> str:
+    """A number within the column's bounds."""
+    low, high = column.low, column.high
+    usual = NUMBERS[column.kind]
+    if (low is None or low <= usual) and (high is None or usual <= high):
+        return f"{usual:g}"
+    return f"{low:g}" if low is not None and column.kind is schema.Kind.INT else f"{((low or 0) + (high or 0)) / 2:g}"
+
+
+def _bounds_remedy(column: schema.Column) -> str:
+    return "Correct it." if column.required else "Correct it, or leave it empty."
+
+
+def _offset_remedy(value: str) -> str:
+    """How to write a time without an offset: a date alone begins at midnight, and seconds are written out."""
+    written = value.strip()
+    whole = written + ("T00:00:00" if len(written) <= DATE_LENGTH else ":00" if written.count(":") == 1 else "")
+    return f"Write {whole}Z if it is UTC, or {whole}+02:00 with its own offset."
 
 
 def _suggestion(value: str | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lodestar.data.contract.row_errors import convert_text
 from lodestar.data.readers import decompression
 from lodestar.errors import DataError, Location
 
@@ -101,9 +102,8 @@ def _not_text(path: Path, encoding: str, line: int, error: UnicodeDecodeError) -
     around = error.object[max(error.start - 10, start) : error.end + 10].partition(b"\n")[0]
     place = Location(file=path.name, line=line, value=around.decode("ascii", "backslashreplace").strip())
     if encoding != "utf8":
-        return DataError("E104", f"the text is not {encoding}", remedy="Convert the file to UTF-8.", place=place)
-    remedy = "Convert the file, for instance with iconv -f LATIN1 -t UTF-8."
-    return DataError("E104", "the text is not UTF-8", remedy=remedy, place=place)
+        return DataError("E104", f"the text is not {encoding}", remedy="Save the file again, as UTF-8.", place=place)
+    return DataError("E104", "the text is not UTF-8", remedy=convert_text(str(path)), place=place)
 
 
 def empty(path: Path) -> DataError:

@@ -21,6 +21,7 @@ from lodestar.errors import ConfigError, LodestarError, UsageError
 from lodestar.io import npz
 from lodestar.process.command_line import Parser, add_option, add_output
 from lodestar.process.safe_text import write_stdout
+from lodestar.process.suggestions import unknown_name
 from lodestar.progress import Progress
 from lodestar.schema.time_units import DAY_US, HOUR_US, MINUTE_US
 
@@ -71,7 +72,7 @@ class SimulatorConfig:
         for setting in filter(None, settings.split(",")):
             key, _, value = setting.partition("=")
             if key not in known:
-                raise UsageError(f"the simulator has no setting {key!r}; there are {', '.join(known)}")
+                raise UsageError(unknown_name("the simulator has no setting", key, known))
             if key in values or not (value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS):
                 raise UsageError(f"the simulator takes {key} once and as a whole number, got {setting!r}")
             values[key] = int(value)

@@ -3,6 +3,9 @@
 Of a user's repeated interactions with an item only the first counts, as a seen item is never recommended again.
 """
 
+import json
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +67,14 @@ def check_counts(num_users: int, num_items: int, num_interactions: int, config: 
         "items": (num_items, config.min_items),
         "interactions": (num_interactions, config.min_interactions),
     }
-    for name, (found, least) in counts.items():
-        if found < least:
-            message = f"{found} {name} are too few to train on, the recipe requires at least {least}"
-            raise DataError("E203", message, remedy=f"Ingest more events, or lower data.min_{name} for a trial.")
+    too_few = {name: found for name, (found, least) in counts.items() if found < least}
+    if too_few:
+        name, found = next(iter(too_few.items()))
+        message = f"{found} {name} are too few to train on, the recipe requires at least {counts[name][1]}"
+        raise DataError("E203", message, remedy=_remedy(too_few))
+
+
+def _remedy(too_few: Mapping[str, int]) -> str:
+    """What to do about too few users, items or interactions; a trial needs one of each."""
+    overrides = json.dumps({"data": {f"min_{name}": max(1, found) for name, found in too_few.items()}})
+    return f"Ingest more events, or for a trial: --overrides {shlex.quote(overrides)}"

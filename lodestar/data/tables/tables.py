@@ -85,7 +85,7 @@ class Tables:
             raise self._missing(schema.EVENTS.name) from error
 
     def _missing(self, name: str) -> DataError:
-        return DataError("E151", f"there is no table {name} in {self.root}", remedy="Ingest the data first.")
+        return DataError("E151", f"there is no table {name} in {self.root}", remedy="Ingest the data first, with `lodestar data ingest`.")
 
     def _read(self, table: schema.Table, columns: Sequence[str] | None = None) -> "pa.Table":
         import pyarrow as pa

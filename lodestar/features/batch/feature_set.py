@@ -79,14 +79,14 @@ def pack_column(name: str, column: "pa.StringArray") -> Arrays:
 def scalers(root: Path) -> dict[str, float]:
     """Scale of each count feature, its maximum in training; DataError E151 where the folder has no features."""
     if not (root / SCALERS).is_file():
-        raise DataError("E151", f"there are no features in {root}", remedy="Build the features first.")
+        raise DataError("E151", f"there are no features in {root}", remedy="Build them first, with `lodestar features build`.")
     return {name: float(value) for name, value in json.loads((root / SCALERS).read_text()).items()}
 
 
 def load(root: Path) -> FeatureSet:
     """Load interactions (memory-mapped) and catalogue of a folder; DataError E151 where it has no features."""
     if not (root / SEQUENCE_FILE).is_file():
-        raise DataError("E151", f"there are no features in {root}", remedy="Build the features first.")
+        raise DataError("E151", f"there are no features in {root}", remedy="Build them first, with `lodestar features build`.")
     content = npz.load_mmap(root / SEQUENCE_FILE)
     items = catalogue.from_arrays(content)
     interactions = Interactions(

@@ -41,7 +41,7 @@ def load(bundle: str) -> Weights:
     with workspace() as work:
         content = storage.get(f"{storage.resolve(bundle)}/{FILE}")
         if content is None:
-            remedy = "Name the bundle of a neural family."
+            remedy = "Name the bundle of a trained model, such as the recipe sasrec gives."
             raise DataError("E154", f"{bundle} has no {FILE} for a warm start", remedy=remedy)
         file = Path(work) / FILE
         file.write_bytes(content)
