@@ -14,7 +14,7 @@ from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
 from lodestar.errors import LodestarError
 from lodestar.process.command_line import Parser
-from lodestar.progress import activity
+from lodestar.progress import UNWRAPPED, activity
 
 # Subcommands that parse their own options, since their modules also run without `lodestar`, in smaller images.
 FORWARDED = {
@@ -140,8 +140,8 @@ def _recipes(_options: argparse.Namespace) -> int:
         size = f"{'≤' * (recipe.model.family in CLOSED_FORM_FAMILIES)}{recipe.model.dim:,}"
         size += f"+{recipe.model.num_neighbours}" if recipe.model.num_neighbours else ""
         table.add_row(name, figures, size, f"{recipe.data.min_interactions:,}", (make.__doc__ or "").strip())
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     with console.capture() as capture:
         console.print(table)
-    sys.stdout.write(capture.get())
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
     return 0

@@ -23,12 +23,12 @@ from lodestar.evaluation.metric_titles import BUNDLES, MODEL, metric_title
 from lodestar.evaluation.metric_titles import title as title_of
 from lodestar.io import storage
 from lodestar.process.safe_text import command, one_line
+from lodestar.progress import UNWRAPPED
 
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
 BUNDLE, ONLINE_STORE = "current/bundle", "current/online/online.db"
 METRICS = ("hr_at_10", "ndcg_at_10", "mrr_at_10", "coverage_at_10")
 LABEL_WIDTH = 12
-UNWRAPPED = 100_000  # columns where nothing is wrapped
 
 Result = dict[str, Any]
 

@@ -27,6 +27,7 @@ ACTIVITY = "activity"
 REFRESH_PER_S = 8
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 MIN_BAR, MAX_BAR = 8, 30
+UNWRAPPED = 100_000  # columns of an output that is no terminal, where nothing is wrapped
 GAP = "  "
 
 

@@ -12,12 +12,23 @@ from lodestar.recipes import MEASURED, RECIPES
 
 def test_each_recipe_begins_a_line_with_its_last_figures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     for name in RECIPES:
         (line,) = (line for line in lines if line.split(" ")[0] == name)
         assert all(f"{value:.4f}".lstrip("0") in line.split() for value in MEASURED.get(name, ()))
+
+
+def test_a_script_gets_each_recipe_on_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, make in RECIPES.items():
+        (line,) = (line for line in lines if line.split(" ")[0] == name)
+        assert line.endswith((make.__doc__ or "").strip())
 
 
 def test_a_closed_pipe_ends_it_quietly() -> None:
