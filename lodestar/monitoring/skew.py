@@ -148,10 +148,10 @@ def _to_us(timestamp: datetime) -> int:
     return (timestamp - datetime.fromtimestamp(0, timestamp.tzinfo)) // timedelta(microseconds=1)
 
 
-def check_skew(log: Log, found: Mapping[str, Tables], last: timedelta, scales: Mapping[str, Mapping[str, float]]) -> SkewReport:
+def check_skew(log: Log, tables: Mapping[str, Tables], last: timedelta, scales: Mapping[str, Mapping[str, float]]) -> SkewReport:
     """Compare the served features of requests within `last` of the newest one with features rebuilt as of the same times.
 
-    `found` maps each feature generation of `log.generations` to its tables, `scales` to the scale of its counts (`scalers.json`), which is
+    `tables` maps each feature generation of `log.generations` to its tables, `scales` to the scale of its counts (`scalers.json`), which is
     used only if counts were served. UsageError where counts were served from a generation that `scales` lacks.
     """
     requests = log.since(last)
@@ -159,9 +159,9 @@ def check_skew(log: Log, found: Mapping[str, Tables], last: timedelta, scales: M
     wanted = [log.vectors[place] for place in np.unique(served)]
     history, counts = {}, {}
     for generation, vectors in _by_generation(wanted).items():
-        history[generation] = dict(_rebuilt_histories(found[generation], vectors))
+        history[generation] = dict(_rebuilt_histories(tables[generation], vectors))
         keys = [key for vector in vectors for key, _ in vector.counts]
-        counts[generation] = rebuild_counts(found[generation], keys, _scale(scales, generation)) if keys else {}
+        counts[generation] = rebuild_counts(tables[generation], keys, _scale(scales, generation)) if keys else {}
     shown_us = np.asarray(log.shown_us, dtype=np.int64)[requests]
     differences, ages_us = [], []
     for request, place, shown_at_us in zip(requests, served, shown_us, strict=True):
@@ -229,12 +229,12 @@ def _count_difference(vector: ServedFeatures, history: Mapping[Key, Values], sho
     return None
 
 
-def _rebuilt_histories(found: Tables, wanted: Sequence[ServedFeatures]) -> Iterator[tuple[tuple[str, int], RebuiltHistory]]:
+def _rebuilt_histories(tables: Tables, wanted: Sequence[ServedFeatures]) -> Iterator[tuple[tuple[str, int], RebuiltHistory]]:
     """Rebuilt histories, by user and the time as of which they are known."""
     known_times_us: dict[str, set[int]] = {}
     for vector in wanted:
         known_times_us.setdefault(vector.user, set()).add(vector.known_us)
-    with connect_for(found, schema.USER_ID, list(known_times_us)) as database, Progress("check skew", len(known_times_us)) as progress:
+    with connect_for(tables, schema.USER_ID, list(known_times_us)) as database, Progress("check skew", len(known_times_us)) as progress:
         users, items = event_partitions.names(database, schema.USER_ID), event_partitions.names(database, schema.ITEM_ID)
         for events in event_partitions.chunks(database, schema.USER_ID):
             for rows in _by_user(events):

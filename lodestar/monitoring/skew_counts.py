@@ -25,7 +25,7 @@ class Key(NamedTuple):
 Values = tuple[float, ...]
 
 
-def rebuild_counts(found: Tables, keys: Iterable[Key], scale: Mapping[str, float]) -> dict[Key, Values]:
+def rebuild_counts(tables: Tables, keys: Iterable[Key], scale: Mapping[str, float]) -> dict[Key, Values]:
     """Scaled counts of each key as training computes them, in the order of the view's counts; zeros for an unknown entity."""
     times_us: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     values: dict[Key, Values] = {}
@@ -33,14 +33,14 @@ def rebuild_counts(found: Tables, keys: Iterable[Key], scale: Mapping[str, float
         times_us[key.view][key.entity].add(key.known_us)
         values[key] = (0.0,) * len(schema.VIEWS[key.view].counts)
     for name, entities in times_us.items():
-        values |= dict(_view_counts(found, schema.VIEWS[name], entities, scale))
+        values |= dict(_view_counts(tables, schema.VIEWS[name], entities, scale))
     return values
 
 
-def _view_counts(found: Tables, view: View, times_us: Mapping[str, set[int]], scale: Mapping[str, float]) -> Iterator[tuple[Key, Values]]:
+def _view_counts(tables: Tables, view: View, times_us: Mapping[str, set[int]], scale: Mapping[str, float]) -> Iterator[tuple[Key, Values]]:
     """Keys and scaled counts of a view's entities with an event by then."""
     number, names = event_partitions.NUMBERS[view.entity], [count.name for count in view.counts]
-    with connect_for(found, view.entity, list(times_us)) as database:
+    with connect_for(tables, view.entity, list(times_us)) as database:
         row_of = {name: row for row, name in enumerate(event_partitions.names(database, view.entity).to_pylist())}
         for events in event_partitions.chunks(database, view.entity):
             ends, enters = windows.event_hours(events["time"], events["known"])

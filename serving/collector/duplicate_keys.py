@@ -17,9 +17,9 @@ class _Pairs(tuple[tuple[str, Any], ...]):
     """The key-value pairs of an object in their written order, duplicates included."""
 
 
-def is_too_deep(found: Any) -> bool:
+def is_too_deep(root: Any) -> bool:
     """Whether lists and objects are nested more than `MAX_DEPTH` levels deep."""
-    level = [found] if type(found) in NESTED else []
+    level = [root] if type(root) in NESTED else []
     for _ in range(MAX_DEPTH):
         level = [one for value in level for one in (value.values() if type(value) is dict else value) if type(one) in NESTED]
         if not level:
@@ -45,8 +45,8 @@ def rows_with_duplicate_keys(text: bytes) -> set[int]:
     return {index for index, row in enumerate(rows if type(rows) is list else [rows]) if _has_duplicate(row)}
 
 
-def _has_duplicate(found: Any) -> bool:
-    stack = [found]
+def _has_duplicate(root: Any) -> bool:
+    stack = [root]
     while stack:
         value = stack.pop()
         if type(value) is _Pairs:

@@ -70,33 +70,33 @@ BY_HAND: Mapping[str, ManualDataset] = {
 }
 
 
-def fetch(found: DownloadableDataset, target: Path, url: str = "") -> None:
+def fetch(dataset: DownloadableDataset, target: Path, url: str = "") -> None:
     """Download an archive and publish a folder of its members; `url` is a mirror. An interrupted download resumes at the next call.
 
     EnvironmentFault E511 for an archive with another SHA-256, E514 or E515 for a failed download, E560 to E562 for an unsafe member.
     """
     archive = target.with_name(f".{target.name}.zip")
-    download_resumable(archive, size=found.size, tag=found.sha256, read=lambda start: _read_range(url or found.url, start))
+    download_resumable(archive, size=dataset.size, tag=dataset.sha256, read=lambda start: _read_range(url or dataset.url, start))
     with archive.open("rb") as content:
-        if hashlib.file_digest(content, "sha256").hexdigest() != found.sha256:
+        if hashlib.file_digest(content, "sha256").hexdigest() != dataset.sha256:
             archive.unlink()
             raise EnvironmentFault(
-                "E511", f"{url or found.url} is not the expected archive (SHA-256)", remedy="Download it from its owners."
+                "E511", f"{url or dataset.url} is not the expected archive (SHA-256)", remedy="Download it from its owners."
             )
     with storage.publish_folder(target) as folder, zipfile.ZipFile(archive) as members:
-        for member, file in _files(members, found, folder).items():
+        for member, file in _files(members, dataset, folder).items():
             with members.open(member) as packed, file.open("wb") as plain:
                 shutil.copyfileobj(packed, plain, BLOCK_BYTES)
     archive.unlink()
 
 
-def _files(archive: zipfile.ZipFile, found: DownloadableDataset, folder: Path) -> dict[str, Path]:
+def _files(archive: zipfile.ZipFile, dataset: DownloadableDataset, folder: Path) -> dict[str, Path]:
     """The path of each member; EnvironmentFault E560 to E562 where one is not a plain file below the folder."""
-    names = {PurePosixPath(member).name: member for member in found.members}
-    for member in found.members:
+    names = {PurePosixPath(member).name: member for member in dataset.members}
+    for member in dataset.members:
         if stat.S_ISLNK(archive.getinfo(member).external_attr >> 16):
-            raise EnvironmentFault("E562", f"{member} of {found.url} is a symbolic link", remedy="Download the files from their owners.")
-    return {names[name]: file for name, file in below(folder, names, found.url).items()}
+            raise EnvironmentFault("E562", f"{member} of {dataset.url} is a symbolic link", remedy="Download the files from their owners.")
+    return {names[name]: file for name, file in below(folder, names, dataset.url).items()}
 
 
 def _read_range(url: str, start: int) -> Iterator[bytes]:

@@ -22,16 +22,18 @@ def query() -> str:
     return f"SELECT {columns} FROM positive WHERE {schema.RATING} IS NOT NULL"
 
 
-def read(found: FeatureSet) -> RatingTriples:
+def read(features: FeatureSet) -> RatingTriples:
     """Read the ratings sorted by time, with user and item indices; of several of one user and item the latest, on a tie the highest.
 
     DataError E151 where the features have no ratings table.
     """
-    file = found.root / DATA / f"{RATINGS}.parquet"
+    file = features.root / DATA / f"{RATINGS}.parquet"
     if not file.exists():
-        raise DataError("E151", f"there is no {DATA}/{file.name} in {found.root}", remedy="Build the features again: `lodestar run` does.")
+        raise DataError(
+            "E151", f"there is no {DATA}/{file.name} in {features.root}", remedy="Build the features again: `lodestar run` does."
+        )
     table = ds.dataset(file).to_table()
-    interactions = found.interactions
+    interactions = features.interactions
     user, item = (
         pc.index_in(table[name], value_set=pa.array(ids, pa.string())).to_numpy().astype(np.int64)
         for name, ids in ((schema.USER_ID, interactions.users), (schema.ITEM_ID, interactions.items))
@@ -45,9 +47,9 @@ def read(found: FeatureSet) -> RatingTriples:
     return RatingTriples(user=user[kept], item=item[kept], value=value[kept], time_s=time_s[kept])
 
 
-def train_test_ratings(found: FeatureSet, config: DataConfig) -> tuple[RatingTriples, RatingTriples]:
+def train_test_ratings(features: FeatureSet, config: DataConfig) -> tuple[RatingTriples, RatingTriples]:
     """Ratings before and from the test cutoff: the time of each user's last item (leave-one-out), or the cutoff of the whole log."""
-    ratings, test = read(found), found.split(config).test
-    cutoffs_us = training_cutoffs(found.interactions.num_users, test, by_time=config.split == "time")
+    ratings, test = read(features), features.split(config).test
+    cutoffs_us = training_cutoffs(features.interactions.num_users, test, by_time=config.split == "time")
     is_train = ratings.time_s * SECOND_US < cutoffs_us[ratings.user]
     return ratings.part(is_train), ratings.part(~is_train)
