@@ -9,26 +9,28 @@ and counts as skipped. The exit code is 1 if a benchmark failed. The sizes of pu
 import argparse
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.measuring.requirements import SKIPPED
 
-HERE = Path(__file__).parent
+HERE, ERROR_CHARACTERS = Path(__file__).parent, 4_000
 NAMES = tuple(sorted(file.stem for file in HERE.glob("*.py") if not file.stem.startswith("_")))
 
 
 def run(name: str) -> str:
-    """Run one benchmark and pass on what it prints; its outcome: `ok`, `skipped` or `FAILED`."""
-    process = subprocess.Popen([sys.executable, "-u", HERE / f"{name}.py"], stdout=subprocess.PIPE, text=True, cwd=HERE.parent)
-    assert process.stdout is not None
-    is_skipped = False
-    for line in process.stdout:
-        is_skipped = is_skipped or line.startswith(SKIPPED)
-        sys.stdout.write(line)
-        sys.stdout.flush()
-    if process.wait():
-        return "FAILED"
+    """Run one benchmark and pass on what it prints, and its errors if it fails; its outcome: `ok`, `skipped` (also in part) or `FAILED`."""
+    command, is_skipped = [sys.executable, "-u", str(HERE / f"{name}.py")], False
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=HERE.parent)
+        for line in process.stdout or ():
+            is_skipped = is_skipped or line.startswith(SKIPPED)
+            print(line, end="", flush=True)
+        if process.wait():
+            errors.seek(0)
+            print(errors.read()[-ERROR_CHARACTERS:], flush=True)
+            return "FAILED"
     return "skipped" if is_skipped else "ok"
 
 

@@ -5,7 +5,7 @@ history. Each run is a process of its own, in turns; memory is what a run has fo
 all is read, whichever is more (what is mapped from the file is the system's to take back). Both give every item but a history's first as a
 target once, which is checked. The floor of memory is 4 bytes an interaction, its item.
 
-    python benchmarks/epoch_batches.py 1 10     millions of interactions, as published; without any, 0.1 and 1
+    python benchmarks/epoch_batches.py 1 10     millions of interactions, as published; without any, 0.05 and 0.2
 """
 
 import os
@@ -38,7 +38,7 @@ def main() -> None:
         print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]))))
         return
     first: dict[str, float] = {}
-    for millions in [float(text) for text in sys.argv[1:]] or [0.1, 1.0]:
+    for millions in [float(text) for text in sys.argv[1:]] or [0.05, 0.2]:
         with tempfile.TemporaryDirectory() as name:
             make(int(millions * MILLION), Path(name))
             runs: dict[str, list[dict[str, Any]]] = {OURS: [], PEER: []}
