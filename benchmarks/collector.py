@@ -14,19 +14,18 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))  # or this file is found in pla
 
 import argparse
 import json
-import socket
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.requirements import require
-from benchmarks.measuring.server import HOST, Server, answer_to, free_port, running
+from benchmarks.measuring.server import HOST, Server, free_port, running
 from lodestar import schema
 
 OURS, PEER = "ours", "fastapi"
@@ -58,12 +57,10 @@ def main() -> None:
 
 def a_round(server: Server, request: bytes, count: int) -> tuple[float, float]:
     """CPU seconds of the server, and seconds, for `count` requests of each sender, all at once."""
-    senders = [threading.Thread(target=send, args=(connection, request, count)) for connection in server.connections]
-    cpu_s, start = server.cpu_s(), time.perf_counter()
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    with ThreadPoolExecutor(SENDERS) as pool:
+        cpu_s, start = server.cpu_s(), time.perf_counter()
+        for sender in [pool.submit(send, server, place, request, count) for place in range(SENDERS)]:
+            sender.result()
     return server.cpu_s() - cpu_s, time.perf_counter() - start
 
 
@@ -98,9 +95,9 @@ def request_of(rows: list[dict[str, Any]]) -> bytes:
     return head.encode() + body
 
 
-def send(connection: socket.socket, request: bytes, count: int) -> None:
+def send(server: Server, place: int, request: bytes, count: int) -> None:
     for _ in range(count):
-        status, content = answer_to(connection, request)
+        status, content = server.answer(request, place)
         if status != 202:
             raise RuntimeError(f"the answer was {status} {content[:200]!r}")
 
@@ -119,7 +116,7 @@ def check_equal(servers: dict[str, Server]) -> None:
     ]
     for change in ({}, *bad):
         request = request_of([{**event(0), **change}])
-        found = {answer_to(server.connections[0], request)[0] for server in servers.values()}
+        found = {server.answer(request)[0] for server in servers.values()}
         if found != {422 if change else 202}:
             raise RuntimeError(f"the servers answer {change} by {found}")
 

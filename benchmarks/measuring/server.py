@@ -27,16 +27,20 @@ class Server:
     connections: list[socket.socket]
 
     def ask(self, request: bytes) -> bytes:
-        """What is answered, which must be a success; by a new connection where the server has closed one that was silent for long."""
-        try:
-            status, content = answer_to(self.connections[0], request)
-        except ConnectionError:
-            self.connections[0].close()
-            self.connections[0] = _connect(self.port)
-            status, content = answer_to(self.connections[0], request)
+        """What is answered, which must be a success."""
+        status, content = self.answer(request)
         if status != 200:
             raise RuntimeError(f"{request!r} was answered by {status} {content[:200]!r}")
         return content
+
+    def answer(self, request: bytes, place: int = 0) -> tuple[int, bytes]:
+        """Status and body, by one of the connections; by a new one where the server has closed it, since it was silent for long."""
+        try:
+            return answer_to(self.connections[place], request)
+        except ConnectionError:
+            self.connections[place].close()
+            self.connections[place] = _connect(self.port)
+            return answer_to(self.connections[place], request)
 
     def cpu_s(self) -> float:
         """CPU seconds so far, of all threads, by the clock that clock_getcpuclockid(3) names: /proc counts in steps of 10 ms."""
