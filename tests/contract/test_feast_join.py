@@ -92,7 +92,7 @@ def theirs(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureSto
 
 
 @pytest.fixture
-def asked() -> pd.DataFrame:
+def entity_rows() -> pd.DataFrame:
     """Rows of known and unknown entities, some twice, at whole hours, so that limits are met."""
     rng, count = np.random.default_rng(1), 300
     hours = pd.to_timedelta(rng.integers(-5, 240, count), unit="h")
@@ -105,14 +105,14 @@ def asked() -> pd.DataFrame:
 @pytest.mark.parametrize("only_known", [True, False])
 @pytest.mark.parametrize("full_names", [True, False])
 def test_the_join_is_that_of_feasts_duckdb_store(
-    ours: FeatureStore, theirs: FeatureStore, asked: pd.DataFrame, only_known: bool, full_names: bool
+    ours: FeatureStore, theirs: FeatureStore, entity_rows: pd.DataFrame, only_known: bool, full_names: bool
 ) -> None:
     options: dict[str, Any] = {"features": FEATURES, "full_feature_names": full_names, "filter_by_created_timestamp": only_known}
-    found = ours.get_historical_features(entity_df=asked, **options).to_df()
-    expected = theirs.get_historical_features(entity_df=asked.drop_duplicates("row"), **options).to_df().set_index("row")
-    assert found["row"].tolist() == asked["row"].tolist()
+    found = ours.get_historical_features(entity_df=entity_rows, **options).to_df()
+    expected = theirs.get_historical_features(entity_df=entity_rows.drop_duplicates("row"), **options).to_df().set_index("row")
+    assert found["row"].tolist() == entity_rows["row"].tolist()
     assert found.columns.tolist() == [
-        *asked.columns,
+        *entity_rows.columns,
         *(feature.replace(":", "__") if full_names else feature.split(":")[1] for feature in FEATURES),
     ]
     expected = expected.loc[found["row"]].reset_index()[found.columns]
@@ -127,20 +127,24 @@ def _comparable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def test_a_feature_on_demand_is_computed_from_what_was_joined(ours: FeatureStore, asked: pd.DataFrame) -> None:
-    found = ours.get_historical_features(entity_df=asked, features=["clicks:count", "halves:half"]).to_df()
+def test_a_feature_on_demand_is_computed_from_what_was_joined(ours: FeatureStore, entity_rows: pd.DataFrame) -> None:
+    found = ours.get_historical_features(entity_df=entity_rows, features=["clicks:count", "halves:half"]).to_df()
     pd.testing.assert_series_equal(found["half"], found["count"] / 2, check_names=False)
 
 
-def test_times_may_be_texts(ours: FeatureStore, asked: pd.DataFrame) -> None:
-    texts = asked.assign(event_timestamp=[time.isoformat() for time in asked["event_timestamp"]])
-    found, expected = (ours.get_historical_features(entity_df=rows, features=FEATURES).to_df() for rows in (texts, asked))
+def test_times_may_be_texts(ours: FeatureStore, entity_rows: pd.DataFrame) -> None:
+    texts = entity_rows.assign(event_timestamp=[time.isoformat() for time in entity_rows["event_timestamp"]])
+    found, expected = (ours.get_historical_features(entity_df=rows, features=FEATURES).to_df() for rows in (texts, entity_rows))
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
 
-def test_what_was_asked_comes_back_as_it_was(ours: FeatureStore, asked: pd.DataFrame) -> None:
-    label = pd.array([None, 1] * (len(asked) // 2), dtype="Int8")
-    given = asked.assign(label=label, part=pd.Categorical(asked["user"])).rename(columns={"row": 7}).set_index(asked.index[::-1])
+def test_entity_rows_come_back_as_they_were(ours: FeatureStore, entity_rows: pd.DataFrame) -> None:
+    label = pd.array([None, 1] * (len(entity_rows) // 2), dtype="Int8")
+    given = (
+        entity_rows.assign(label=label, part=pd.Categorical(entity_rows["user"]))
+        .rename(columns={"row": 7})
+        .set_index(entity_rows.index[::-1])
+    )
     before = given.copy()
     found = ours.get_historical_features(entity_df=given, features=["clicks:count"]).to_df()
     pd.testing.assert_frame_equal(found[given.columns], before.reset_index(drop=True))
@@ -148,8 +152,8 @@ def test_what_was_asked_comes_back_as_it_was(ours: FeatureStore, asked: pd.DataF
     pd.testing.assert_frame_equal(given, before)
 
 
-def test_joined_rows_can_be_saved(ours: FeatureStore, asked: pd.DataFrame, tmp_path: Path) -> None:
-    job = ours.get_historical_features(entity_df=asked, features=["pairs:score"])
+def test_joined_rows_can_be_saved(ours: FeatureStore, entity_rows: pd.DataFrame, tmp_path: Path) -> None:
+    job = ours.get_historical_features(entity_df=entity_rows, features=["pairs:score"])
     saved = tmp_path / "saved.parquet"
     job.persist(SavedDatasetFileStorage(path=str(saved)))
     assert pq.read_table(saved).equals(job.to_arrow())
@@ -169,7 +173,9 @@ def test_what_is_materialised_is_the_newest_row_within_the_window(tables: Path, 
     assert answer["count"] == newest.tolist()
 
 
-def test_rows_that_are_no_frame_and_files_that_are_no_parquet_are_refused(ours: FeatureStore, asked: pd.DataFrame, tmp_path: Path) -> None:
+def test_rows_that_are_no_frame_and_files_that_are_no_parquet_are_refused(
+    ours: FeatureStore, entity_rows: pd.DataFrame, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="data frame"):
         ours.get_historical_features(entity_df="SELECT 1", features=FEATURES)
     user = Entity(name="user", join_keys=["user"], value_type=ValueType.STRING)
@@ -180,4 +186,4 @@ def test_rows_that_are_no_frame_and_files_that_are_no_parquet_are_refused(ours: 
         view = FeatureView(name=f"{source.name}_view", entities=[user], schema=[Field(name="count", dtype=Int64)], source=source)
         ours.apply(view)
         with pytest.raises(error):
-            ours.get_historical_features(entity_df=asked, features=[f"{view.name}:count"])
+            ours.get_historical_features(entity_df=entity_rows, features=[f"{view.name}:count"])

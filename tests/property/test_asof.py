@@ -1,4 +1,4 @@
-"""The as-of join equals asking every row of the history in turn, whatever ties, comes late, expires or is asked twice."""
+"""The as-of join equals asking every row of the history in turn, whatever ties, comes late, expires or is looked up twice."""
 
 import tempfile
 from pathlib import Path
@@ -24,9 +24,9 @@ ASKED = some.lists(
 Row = tuple[Any, ...]
 
 
-def by_asking_all(rows: list[Row], asked: Row, ttl: int, *, keys: int, only_known: bool) -> int | None:
+def by_asking_all(rows: list[Row], entity_rows: Row, ttl: int, *, keys: int, only_known: bool) -> int | None:
     """The place of the row that holds, found as the definition says."""
-    *who, timestamp = asked
+    *who, timestamp = entity_rows
     found = []
     for place, (*whose, happened, known) in enumerate(rows):
         is_same = None not in who[:keys] and who[:keys] == whose[:keys]
@@ -64,7 +64,7 @@ def stamps(times: list[int | None], scale: int) -> Any:
 
 @given(
     rows=ROWS,
-    asked=ASKED,
+    entity_rows=ASKED,
     ttl=some.integers(0, 4),
     keys=some.integers(0, 2),
     only_known=some.booleans(),
@@ -72,13 +72,13 @@ def stamps(times: list[int | None], scale: int) -> Any:
     sizes=some.sampled_from([(100, 100), (7, 3), (100, 2)]),
 )
 def test_a_join_equals_asking_every_row(
-    rows: list[Row], asked: list[Row], ttl: int, keys: int, only_known: bool, scale: int, sizes: tuple[int, int]
+    rows: list[Row], entity_rows: list[Row], ttl: int, keys: int, only_known: bool, scale: int, sizes: tuple[int, int]
 ) -> None:
     table = pa.table(
         {
-            "subject": pa.array([one[0] for one in asked], pa.large_string()),
-            "kind": pa.array([one[1] for one in asked], pa.int32()),
-            "timestamp": stamps([one[2] for one in asked], scale),
+            "subject": pa.array([one[0] for one in entity_rows], pa.large_string()),
+            "kind": pa.array([one[1] for one in entity_rows], pa.int32()),
+            "timestamp": stamps([one[2] for one in entity_rows], scale),
         }
     )
     with tempfile.TemporaryDirectory() as name:
@@ -92,7 +92,7 @@ def test_a_join_equals_asking_every_row(
             ttl_us=ttl * scale,
         )
         joined = asof.join(table, "timestamp", [history], only_known=only_known)
-    expected = [by_asking_all(rows, one, ttl, keys=keys, only_known=only_known) for one in asked]
+    expected = [by_asking_all(rows, one, ttl, keys=keys, only_known=only_known) for one in entity_rows]
     assert joined.select(table.column_names).equals(table)
     assert joined["found"].to_pylist() == expected
     assert joined["list"].to_pylist() == [None if place is None else [str(place), None] for place in expected]

@@ -27,14 +27,14 @@ def history(folder: Path, columns: dict[str, Any], **options: Any) -> FeatureSou
 
 def test_a_row_counts_until_its_time_to_live_to_the_microsecond(tmp_path: Path) -> None:
     rows = history(tmp_path, {"who": ["u"], "time": pa.array([0], STAMP), "value": [7]}, ttl_us=HOUR_US)
-    asked = pa.table({"who": ["u"] * 4, "timestamp": pa.array([-1, 0, HOUR_US, HOUR_US + 1], STAMP)})
-    assert asof.join(asked, "timestamp", [rows], only_known=True)["value"].to_pylist() == [None, 7, 7, None]
+    entity_rows = pa.table({"who": ["u"] * 4, "timestamp": pa.array([-1, 0, HOUR_US, HOUR_US + 1], STAMP)})
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=True)["value"].to_pylist() == [None, 7, 7, None]
 
 
 def test_a_row_at_the_end_of_its_time_counts_at_that_time_only(tmp_path: Path) -> None:
     rows = history(tmp_path, {"who": ["u"], "time": pa.array([0], STAMP), "value": [7]}, ttl_us=HOUR_US)
-    asked = pa.table({"who": ["u"], "timestamp": pa.array([HOUR_US], STAMP)})
-    assert asof.join(asked, "timestamp", [rows], only_known=True)["value"].to_pylist() == [7]
+    entity_rows = pa.table({"who": ["u"], "timestamp": pa.array([HOUR_US], STAMP)})
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=True)["value"].to_pylist() == [7]
 
 
 @pytest.mark.parametrize("per_group", [1, 2, 100])
@@ -44,47 +44,50 @@ def test_of_rows_of_one_time_the_one_known_last_holds_and_then_the_last(
 ) -> None:
     columns = {"who": ["u"] * 3, "time": pa.array([1, 1, 1], STAMP), "known": pa.array(known, STAMP), "value": [0, 1, 2]}
     rows = history(tmp_path, columns, known="known", per_group=per_group)
-    asked = pa.table({"who": ["u", "v", "u"], "timestamp": pa.array([9, 9, 9], STAMP)})
+    entity_rows = pa.table({"who": ["u", "v", "u"], "timestamp": pa.array([9, 9, 9], STAMP)})
     for only_known in (True, False):
-        assert asof.join(asked, "timestamp", [rows], only_known=only_known)["value"].to_pylist() == [expected, None, expected]
+        assert asof.join(entity_rows, "timestamp", [rows], only_known=only_known)["value"].to_pylist() == [expected, None, expected]
 
 
 def test_ties_that_begin_to_count_at_different_times_are_told_apart(tmp_path: Path) -> None:
     columns = {"who": ["u"] * 3, "time": pa.array([1, 1, 1], STAMP), "known": pa.array([6, 2, 4], STAMP), "value": [0, 1, 2]}
     rows = history(tmp_path, columns, known="known", per_group=2)
-    asked = pa.table({"who": ["u"] * 4, "timestamp": pa.array([6, 5, 3, 1], STAMP)})
-    assert asof.join(asked, "timestamp", [rows], only_known=True)["value"].to_pylist() == [0, 2, 1, None]
+    entity_rows = pa.table({"who": ["u"] * 4, "timestamp": pa.array([6, 5, 3, 1], STAMP)})
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=True)["value"].to_pylist() == [0, 2, 1, None]
 
 
 def test_a_row_known_before_it_happens_waits_until_it_does(tmp_path: Path) -> None:
     columns = {"who": ["u"], "time": pa.array([5], STAMP), "known": pa.array([2], STAMP), "value": [7]}
-    asked = pa.table({"who": ["u"] * 2, "timestamp": pa.array([4, 5], STAMP)})
-    assert asof.join(asked, "timestamp", [history(tmp_path, columns, known="known")], only_known=True)["value"].to_pylist() == [None, 7]
+    entity_rows = pa.table({"who": ["u"] * 2, "timestamp": pa.array([4, 5], STAMP)})
+    assert asof.join(entity_rows, "timestamp", [history(tmp_path, columns, known="known")], only_known=True)["value"].to_pylist() == [
+        None,
+        7,
+    ]
 
 
-@pytest.mark.parametrize("asked_kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@pytest.mark.parametrize("entity_kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int8(), pa.string())], ids=str)
-def test_keys_may_be_dictionaries_and_null(tmp_path: Path, kind: pa.DataType, asked_kind: pa.DataType) -> None:
+def test_keys_may_be_dictionaries_and_null(tmp_path: Path, kind: pa.DataType, entity_kind: pa.DataType) -> None:
     who = pa.array(["b", None, "a", "b"]).cast(kind)
     rows = history(tmp_path, {"who": who, "time": pa.array([1, 1, 1, 2], STAMP), "value": [0, 1, 2, 3]}, per_group=2)
-    asked = pa.table({"who": pa.array(["a", "b", None, "c"]).cast(asked_kind), "timestamp": pa.array([9] * 4, STAMP)})
-    assert asof.join(asked, "timestamp", [rows], only_known=True)["value"].to_pylist() == [2, 3, None, None]
+    entity_rows = pa.table({"who": pa.array(["a", "b", None, "c"]).cast(entity_kind), "timestamp": pa.array([9] * 4, STAMP)})
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=True)["value"].to_pylist() == [2, 3, None, None]
 
 
 def test_times_may_lie_ages_apart(tmp_path: Path) -> None:
     who, ages = [f"u{place}" for place in range(40)], 6 * 10**17
     rows = history(tmp_path, {"who": who, "time": pa.array([place % 7 * ages for place in range(40)], STAMP), "value": range(40)})
-    asked = pa.table({"who": who * 3, "timestamp": pa.array([ages * timestamp for timestamp in (0, 3, 8) for _ in who], STAMP)})
+    entity_rows = pa.table({"who": who * 3, "timestamp": pa.array([ages * timestamp for timestamp in (0, 3, 8) for _ in who], STAMP)})
     expected = [place if place % 7 <= timestamp else None for timestamp in (0, 3, 8) for place in range(40)]
-    assert asof.join(asked, "timestamp", [rows], only_known=True)["value"].to_pylist() == expected
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=True)["value"].to_pylist() == expected
 
 
 def test_a_row_that_came_late_hides_nothing_until_it_is_known(tmp_path: Path) -> None:
     columns = {"who": ["u", "u"], "time": pa.array([10, 20], STAMP), "known": pa.array([10, 50], STAMP), "value": [1, 2]}
     rows = history(tmp_path, columns, known="known")
-    asked = pa.table({"who": ["u"] * 3, "timestamp": pa.array([20, 49, 50], STAMP)})
-    assert asof.join(asked, "timestamp", [rows], only_known=True)["value"].to_pylist() == [1, 1, 2]
-    assert asof.join(asked, "timestamp", [rows], only_known=False)["value"].to_pylist() == [2, 2, 2]
+    entity_rows = pa.table({"who": ["u"] * 3, "timestamp": pa.array([20, 49, 50], STAMP)})
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=True)["value"].to_pylist() == [1, 1, 2]
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=False)["value"].to_pylist() == [2, 2, 2]
 
 
 VALUES: list[tuple[pa.DataType, Any, Any]] = [
@@ -106,8 +109,8 @@ VALUES: list[tuple[pa.DataType, Any, Any]] = [
 @pytest.mark.parametrize(("kind", "first", "last"), VALUES, ids=[str(kind) for kind, *_ in VALUES])
 def test_a_feature_may_be_of_any_type(tmp_path: Path, kind: pa.DataType, first: Any, last: Any) -> None:
     columns = {"who": ["a", "b", "c"], "time": pa.array([0, 0, 0], STAMP), "value": pa.array([first, None, last], kind)}
-    asked = pa.table({"who": ["c", "nobody", "a", "b"], "timestamp": pa.array([9] * 4, STAMP)})
-    found = asof.join(asked, "timestamp", [history(tmp_path, columns, per_group=2)], only_known=True)["value"]
+    entity_rows = pa.table({"who": ["c", "nobody", "a", "b"], "timestamp": pa.array([9] * 4, STAMP)})
+    found = asof.join(entity_rows, "timestamp", [history(tmp_path, columns, per_group=2)], only_known=True)["value"]
     assert found.type == kind
     assert found.to_pylist() == [last, None, first, None]
 
@@ -119,27 +122,27 @@ def test_a_history_without_a_row_knows_nothing(tmp_path: Path, kind: pa.DataType
         pass
     given: dict[str, Any] = {"keys": {"who": "who"}, "features": {"value": "value"}, "time": "time", "known": "", "ttl_us": 0}
     rows = FeatureSource(files=[str(tmp_path / "none.parquet")], filesystem=None, **given)
-    asked = pa.table({"who": ["u"], "timestamp": pa.array([0], STAMP)})
-    assert asof.join(asked, "timestamp", [rows], only_known=True)["value"].to_pylist() == [None]
+    entity_rows = pa.table({"who": ["u"], "timestamp": pa.array([0], STAMP)})
+    assert asof.join(entity_rows, "timestamp", [rows], only_known=True)["value"].to_pylist() == [None]
     assert len(asof.latest(rows, 0, 1)) == len(between(rows, 0, 1)) == 0
 
 
 def test_plain_data_are_joined_as_pandas_joins_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    count, num_asked = 20_000, 5_000
+    count, num_entity_rows = 20_000, 5_000
     columns: dict[str, Any] = {
         "who": rng.integers(0, 300, count),
         "time": pd.to_datetime(rng.permutation(count) * HOUR_US // 7, unit="us", utc=True),
         "value": rng.random(count),
     }
     rows = history(tmp_path, {**columns, "time": pa.array(columns["time"], STAMP)}, per_group=1500)
-    timestamps = pd.to_datetime(rng.integers(0, count * HOUR_US // 7, num_asked), unit="us", utc=True)
-    asked = pd.DataFrame({"who": rng.integers(0, 320, num_asked), "timestamp": timestamps.astype(columns["time"].dtype)})
-    ours = asof.join(pa.Table.from_pandas(asked), "timestamp", [rows], only_known=True)["value"].to_pandas()
+    timestamps = pd.to_datetime(rng.integers(0, count * HOUR_US // 7, num_entity_rows), unit="us", utc=True)
+    entity_rows = pd.DataFrame({"who": rng.integers(0, 320, num_entity_rows), "timestamp": timestamps.astype(columns["time"].dtype)})
+    ours = asof.join(pa.Table.from_pandas(entity_rows), "timestamp", [rows], only_known=True)["value"].to_pandas()
     right = pd.DataFrame(columns).sort_values("time")
-    theirs = pd.merge_asof(asked.reset_index().sort_values("timestamp"), right, left_on="timestamp", right_on="time", by="who")
+    theirs = pd.merge_asof(entity_rows.reset_index().sort_values("timestamp"), right, left_on="timestamp", right_on="time", by="who")
     pd.testing.assert_series_equal(ours, theirs.sort_values("index", ignore_index=True)["value"])
-    assert 0 < ours.isna().sum() < num_asked
+    assert 0 < ours.isna().sum() < num_entity_rows
 
 
 def test_times_of_other_units_are_cut_to_microseconds() -> None:

@@ -78,9 +78,9 @@ def unseen(scores_BN: Floats, histories: Sequences) -> Floats:
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in NEIGHBOUR_SCORED_FAMILIES])  # which have tests of their own
 def test_a_family_scores_as_its_model_does(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closed_form_retrievers, "DENSE_SOLVER_LIMIT", small)
-    rows, asked = sequences(), sequences(1, 20)
-    found = unseen(scores(fitted(name, rows), asked), asked)
-    expected = unseen(model(name).fit(rows, NUM_ITEMS).score(asked), asked)
+    rows, queries = sequences(), sequences(1, 20)
+    found = unseen(scores(fitted(name, rows), queries), queries)
+    expected = unseen(model(name).fit(rows, NUM_ITEMS).score(queries), queries)
     if name == "popularity":
         expected = np.log1p(expected)
     if small == 2 and name not in {"ials", "popularity"}:  # one direction, the weakest, is not found
@@ -91,10 +91,10 @@ def test_a_family_scores_as_its_model_does(name: str, small: int, monkeypatch: p
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_graph_gives_what_the_encoder_gives(name: str, tmp_path: Path) -> None:
-    found, asked = fitted(name, sequences()), sequences(2, 7)
+    found, queries = fitted(name, sequences()), sequences(2, 7)
     graph = tmp_path / "encoder.onnx"
     graph.write_bytes(graph_bytes(found.encoder, found.vectors.shape[1]))
-    history, mask = left_pad(asked)
+    history, mask = left_pad(queries)
     vectors = torch.from_numpy(found.vectors)[history] * mask[:, :, None]
     (users,) = onnx_runtime.session(graph, threads=1).run(None, {"history": vectors.numpy(), "mask": mask.numpy()})
     with torch.no_grad():
@@ -139,19 +139,19 @@ def cases(seed: int, count: int) -> EvalCases:
 
 def test_a_blend_scores_as_the_weighted_sum_of_its_parts() -> None:
     names, weights = ("item_knn", "cooccurrence", "popularity", "ials"), [0.5, 2.0, 0.0, 1.5]
-    parts, asked = [fitted(name, sequences()) for name in names], sequences(3, 9)
+    parts, queries = [fitted(name, sequences()) for name in names], sequences(3, 9)
     together = blended(parts, weights)
     assert together.vectors.shape[1] == sum(part.vectors.shape[1] for part in parts) - parts[2].vectors.shape[1]
-    expected = sum(weight * scores(part, asked) for weight, part in zip(weights, parts, strict=True))
-    np.testing.assert_allclose(scores(together, asked), expected, rtol=1e-4, atol=1e-4)
+    expected = sum(weight * scores(part, queries) for weight, part in zip(weights, parts, strict=True))
+    np.testing.assert_allclose(scores(together, queries), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_weights_favour_the_part_that_is_right_and_leave_out_noise() -> None:
     """One part knows what everyone takes next, another one has scores that mean nothing, in a spread a hundred times as wide."""
-    rng, asked = np.random.default_rng(6), cases(7, 200)
-    ahead = [np.append(row, (row[-1] + 1) % NUM_ITEMS).astype(np.int32) for row in asked.history]
-    asked = EvalCases(user=asked.user, history=asked.history, relevant=[row[-1:] for row in ahead])
+    rng, queries = np.random.default_rng(6), cases(7, 200)
+    ahead = [np.append(row, (row[-1] + 1) % NUM_ITEMS).astype(np.int32) for row in queries.history]
+    queries = EvalCases(user=queries.user, history=queries.history, relevant=[row[-1:] for row in ahead])
     onward = FAMILIES["cooccurrence"][0](known(ahead), NUM_ITEMS, 0)({})
     noise = Retriever(vectors=100 * rng.normal(size=(NUM_ITEMS, 1)).astype(np.float32), encoder=ConstantEncoder())
-    right, wrong = fit_blend_weights([onward, noise], asked, 200, 0)
-    assert right * float(scores(onward, asked.history).std()) > 20 * wrong * float(scores(noise, asked.history).std())
+    right, wrong = fit_blend_weights([onward, noise], queries, 200, 0)
+    assert right * float(scores(onward, queries.history).std()) > 20 * wrong * float(scores(noise, queries.history).std())

@@ -40,7 +40,7 @@ def test_one_worker_needs_no_others() -> None:
     assert manifest(job(workers=3))["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"] == 2
 
 
-def test_gpus_are_asked_for_and_one_process_runs_on_each() -> None:
+def test_gpus_are_requested_and_one_process_runs_on_each() -> None:
     spec = manifest(job(gpus=4))["spec"]
     container = spec["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
     assert spec["nprocPerNode"] == "4"
@@ -84,7 +84,7 @@ FIRST, SECOND = "0b9d4a52-6f0e-4d19-8f0a-2f2c1f3b7e01", "5f1c0c66-93a5-4bb0-9a3c
 FEATURES = f"{ARTIFACTS}/build-features/{FIRST}/features"
 
 
-def asked(setting: str, task: TaskConfig | None = None, **changes: str) -> TrainingJob:
+def job_of(setting: str, task: TaskConfig | None = None, **changes: str) -> TrainingJob:
     given = {"image": "registry/train:1", "features": FEATURES, "features_digest": "ab12", "recipe": "sasrec", "overrides": "{}"}
     return job_from_settings(setting, TrainStepInputs(**{"bundle": f"{ARTIFACTS}/train/{FIRST}/bundle", **given, **changes}), task)
 
@@ -94,35 +94,35 @@ def pods_of(made: TrainingJob) -> list[Object]:
 
 
 def test_a_step_names_its_job_by_what_it_trains_on() -> None:
-    first = asked('{"workers": 3, "queue": "night"}')
+    first = job_of('{"workers": 3, "queue": "night"}')
     assert (first.workers, first.queue, first.checkpoints) == (3, "night", f"{FEATURES}.checkpoints")
-    assert asked('{"workers": 3, "queue": "night"}') == first
-    others = [asked("{}", overrides='{"train": {"seed": 1}}'), asked("{}", bundle="s3://b/p"), asked("{}", features_digest="cd34")]
+    assert job_of('{"workers": 3, "queue": "night"}') == first
+    others = [job_of("{}", overrides='{"train": {"seed": 1}}'), job_of("{}", bundle="s3://b/p"), job_of("{}", features_digest="cd34")]
     assert len({first.name, *(other.name for other in others)}) == 4
 
 
 def test_without_a_namespace_it_goes_where_the_manifests_have_an_account_for_it() -> None:
-    made = asked('{"workers": 2}')
+    made = job_of('{"workers": 2}')
     assert (made.namespace, made.service_account) == ("lodestar-training", "trainer")
     assert pods_of(made)[0]["serviceAccountName"] == "trainer"
-    assert asked('{"namespace": "team", "service_account": "default"}').service_account == "default"
+    assert job_of('{"namespace": "team", "service_account": "default"}').service_account == "default"
 
 
 def test_an_attempt_that_has_a_folder_of_its_own_finds_the_job_of_the_one_before() -> None:
-    first, second = (asked("{}", bundle=f"{ARTIFACTS}/train/{attempt}/bundle") for attempt in (FIRST, SECOND))
+    first, second = (job_of("{}", bundle=f"{ARTIFACTS}/train/{attempt}/bundle") for attempt in (FIRST, SECOND))
     assert first == second
     assert first.bundle.startswith(f"{ARTIFACTS}/train/bundle.staging-")
 
 
 def test_the_bundle_is_staged_beside_the_artifact_which_the_launcher_writes() -> None:
-    made = asked("{}", bundle="s3://b/o")
+    made = job_of("{}", bundle="s3://b/o")
     assert made.bundle != "s3://b/o"
     assert not made.bundle.startswith("s3://b/o/")
     assert f"--output={made.bundle}" in pods_of(made)[0]["containers"][0]["args"]
 
 
 def test_workers_check_the_features_that_the_step_was_given() -> None:
-    assert "--features-digest=ab12" in pods_of(asked("{}"))[0]["containers"][0]["args"]
+    assert "--features-digest=ab12" in pods_of(job_of("{}"))[0]["containers"][0]["args"]
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_workers_check_the_features_that_the_step_was_given() -> None:
 )
 def test_what_a_step_asks_for_is_checked_before_anything_starts(setting: str) -> None:
     with pytest.raises(ConfigError):
-        asked(setting)
+        job_of(setting)
 
 
 def test_a_job_needs_addresses_that_other_machines_reach() -> None:
     with pytest.raises(ConfigError, match="/tmp/f is not one"):
-        asked("{}", features="/tmp/f")
+        job_of("{}", features="/tmp/f")
 
 
 TASK = TaskConfig(
@@ -158,7 +158,7 @@ TASK = TaskConfig(
 
 
 def test_what_is_set_on_the_task_reaches_every_pod_of_the_job() -> None:
-    made = asked('{"workers": 2}', TASK)
+    made = job_of('{"workers": 2}', TASK)
     assert made.gpus == 2
     for spec in pods_of(made):
         (container,) = spec["containers"]
@@ -172,7 +172,7 @@ def test_what_is_set_on_the_task_reaches_every_pod_of_the_job() -> None:
 
 
 def test_what_the_clusters_owner_says_goes_before_what_is_set_on_the_task() -> None:
-    (container,) = pods_of(asked('{"memory": "1Gi", "cpu": "10", "gpus": 1}', TASK))[0]["containers"]
+    (container,) = pods_of(job_of('{"memory": "1Gi", "cpu": "10", "gpus": 1}', TASK))[0]["containers"]
     assert container["resources"] == {
         "requests": {"cpu": "10", "memory": "1Gi", "nvidia.com/gpu": "1"},
         "limits": {"memory": "1Gi", "nvidia.com/gpu": "1"},
@@ -181,59 +181,59 @@ def test_what_the_clusters_owner_says_goes_before_what_is_set_on_the_task() -> N
 
 @pytest.mark.parametrize("accelerator", ["amd.com/gpu", "nvidia.com/mig-1g.10gb"])
 def test_one_process_runs_on_each_accelerator_whoever_makes_it(accelerator: str) -> None:
-    made = asked("{}", TaskConfig(resources={"limits": {accelerator: "3", "rdma/hca": "1"}}))
+    made = job_of("{}", TaskConfig(resources={"limits": {accelerator: "3", "rdma/hca": "1"}}))
     assert manifest(made)["spec"]["nprocPerNode"] == "3"
     limits = pods_of(made)[0]["containers"][0]["resources"]["limits"]
     assert (limits[accelerator], limits["rdma/hca"]) == ("3", "1")
 
 
 def test_a_task_without_settings_asks_for_what_a_job_has_by_itself() -> None:
-    assert asked("{}", TaskConfig()) == asked("{}")
-    (container,) = pods_of(asked("{}", TaskConfig(resources={"requests": {"memory": "8Gi"}})))[0]["containers"]
+    assert job_of("{}", TaskConfig()) == job_of("{}")
+    (container,) = pods_of(job_of("{}", TaskConfig(resources={"requests": {"memory": "8Gi"}})))[0]["containers"]
     assert container["resources"]["limits"]["memory"] == "8Gi"
 
 
 def test_a_gpu_limit_that_is_no_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="whole number, got 'two'"):
-        asked("{}", TaskConfig(resources={"limits": {"nvidia.com/gpu": "two"}}))
+        job_of("{}", TaskConfig(resources={"limits": {"nvidia.com/gpu": "two"}}))
 
 
 def test_a_train_job_says_by_patches_where_its_pods_run() -> None:
-    body = manifest(asked('{"kind": "TrainJob"}', TASK))
+    body = manifest(job_of('{"kind": "TrainJob"}', TASK))
     check(body)
     (patch,) = body["spec"]["runtimePatches"]
     (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     assert node["name"] == "node"
     assert node["template"]["spec"]["template"]["spec"]["tolerations"] == TASK.tolerations
     assert [entry["name"] for entry in body["spec"]["trainer"]["env"]] == ["NCCL_DEBUG", "WANDB_API_KEY"]
-    assert "runtimePatches" not in manifest(asked('{"kind": "TrainJob"}'))["spec"]
+    assert "runtimePatches" not in manifest(job_of('{"kind": "TrainJob"}'))["spec"]
 
 
 def test_an_elastic_job_has_workers_that_may_be_fewer() -> None:
-    body = manifest(asked('{"workers": 4, "min_workers": 2}'))
+    body = manifest(job_of('{"workers": 4, "min_workers": 2}'))
     check(body)
     assert {kind: replica["replicas"] for kind, replica in body["spec"]["pytorchReplicaSpecs"].items()} == {"Worker": 4}
     policy = body["spec"]["elasticPolicy"]
     assert (policy["minReplicas"], policy["maxReplicas"], policy["rdzvBackend"]) == (2, 4, "c10d")
-    assert "elasticPolicy" not in manifest(asked("{}"))["spec"]
+    assert "elasticPolicy" not in manifest(job_of("{}"))["spec"]
 
 
 def test_shared_memory_is_as_large_as_was_said() -> None:
-    (shm,) = [volume for volume in pods_of(asked('{"shm": "4Gi"}'))[0]["volumes"] if volume["name"] == "shm"]
+    (shm,) = [volume for volume in pods_of(job_of('{"shm": "4Gi"}'))[0]["volumes"] if volume["name"] == "shm"]
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
 
 
 def test_what_a_worker_says_last_is_kept_when_its_pod_ends() -> None:
-    (container,) = pods_of(asked("{}"))[0]["containers"]
+    (container,) = pods_of(job_of("{}"))[0]["containers"]
     assert "--error-file=/dev/termination-log" in container["args"]
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
 def test_settings_are_written_as_the_message_says() -> None:
     with pytest.raises(ConfigError) as refused:
-        asked("two workers")
+        job_of("two workers")
     example = str(refused.value).rpartition("Write LODESTAR_TRAINING='")[2].removesuffix("'")
-    assert asked(example).workers == json.loads(example)["workers"]
+    assert job_of(example).workers == json.loads(example)["workers"]
 
 
 def expanded(argument: str, variables: dict[str, str]) -> str:
