@@ -9,7 +9,7 @@ from pathlib import Path
 from lodestar.io import storage
 
 FILE = "durations.json"
-# Seconds of each step of a run of the simulated shop (75,000 events, the recipe `shop`), with Python's start: a third of what a run took on
+# Seconds of each step of a run of the simulated shop (75,000 events, the recipe `shop`), with Python's start: a third of a run's time on
 # two cores that other work shared. The steps that have ended correct the pace, so the shares matter more than the seconds.
 MEASURED_S: dict[str, float] = {
     "version": 3,

@@ -94,7 +94,7 @@ RIGHT = (
     Right("taken", "*", r"taken_from_the_cache", "plain English of a source"),
     Right("taken", "*", r"taken effect", "plain English of a change"),
     Right("took", "*", r"took effect", "plain English of a change"),
-    Right("took", "*", r"took (longer|[\d.]+ )", "a duration"),
+    Right("took", "*", r"took (longer|over|[\d.]+ )", "a duration"),
     Right("moment", "*", r"[Rr]etry in a moment", "plain English of a remedy"),
     Right("sweep", "*", r"[Ss]weep line|sweep\(|`sweep`", "the sweep-line algorithm of lodestar.features.batch.windows"),
     Right("sweep", "lodestar/models/ratings/rating_factors.py", "", "a Gibbs sweep"),
