@@ -35,6 +35,7 @@ def run(name: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the named benchmarks one after the other, and print the elapsed seconds of each; exit status 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     chosen = parser.parse_args(arguments).names or NAMES

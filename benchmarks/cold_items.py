@@ -75,12 +75,14 @@ def hit_rate_and_ndcg(scores_QC: NDArray[np.float64], cold: Rows, questions: lis
 
 
 def by_category(found: FeatureSet, cold: Rows, questions: list[Question], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Baseline scores float64 [questions, cold]: history items of the cold item's category, ties broken at random."""
     _, category = np.unique(found.items.categories, return_inverse=True)
     counts = np.stack([np.bincount(category[question.history], minlength=category.max() + 1) for question in questions])
     return counts[:, category[cold]] + 1e-6 * rng.random((len(questions), len(cold)))
 
 
 def by_words(found: FeatureSet, cold: Rows, questions: list[Question], recipe: str, train: dict[str, int]) -> NDArray[np.float64]:
+    """Scores float64 [questions, cold] of a recipe trained on the warm features: item text is all it knows of the cold items."""
     chosen, scores = load_recipe(recipe, json.dumps({"train": train})), []
     longest, trained = chosen.model.max_length, Training(found, chosen, Group(), lambda _: None).run(TrainingState(stage=SEARCH))
     with torch.no_grad():
@@ -91,6 +93,7 @@ def by_words(found: FeatureSet, cold: Rows, questions: list[Question], recipe: s
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Compare on the named features, or on a simulated shop without any; exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, nargs="?", help="a folder of features (default: those of a small simulated shop)")
     parser.add_argument("--recipe", default="two_tower")
@@ -104,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compare(found: FeatureSet, options: argparse.Namespace) -> None:
+    """Print HR@10 and NDCG@10 of both ways over the cold items alone, for each seed."""
     for seed in options.seeds:
         train = {"seed": seed} | ({"epochs": options.epochs} if options.epochs else {})
         rng = np.random.default_rng(seed)

@@ -34,6 +34,7 @@ REQUESTS = {1: 40, 100: 4}  # rows of a request: how many requests each sender m
 
 
 def main() -> None:
+    """Print CPU time per event and events per second of both servers by request size, medians of ROUNDS; with arguments, be the peer."""
     if sys.argv[2:] and not sys.argv[1].startswith("-"):
         serve_as_fastapi(*sys.argv[1:])
         return
@@ -65,6 +66,7 @@ def a_round(server: Server, request: bytes, count: int) -> tuple[float, float]:
 
 
 def report(num_rows: int, num_events: int, measured: dict[str, list[tuple[float, float]]]) -> None:
+    """Print each server's medians (CPU seconds, wall seconds) per event, and ours as a ratio to the peer's."""
     medians = {name: [statistics.median(column) for column in zip(*rounds, strict=True)] for name, rounds in measured.items()}
     for name, (cpu_s, elapsed_s) in medians.items():
         ratio = f"{medians[PEER][0] / cpu_s:4.1f} x less CPU than {PEER}" if name == OURS else ""
@@ -73,6 +75,7 @@ def report(num_rows: int, num_events: int, measured: dict[str, list[tuple[float,
 
 
 def event(number: int) -> dict[str, Any]:
+    """One valid row of the events table; ids repeat with different periods, so that no two neighbours are alike."""
     return {
         schema.EVENT_ID: f"e{number}",
         schema.USER_ID: f"u{number % 97}",
@@ -90,12 +93,14 @@ def event(number: int) -> dict[str, Any]:
 
 
 def request_of(rows: list[dict[str, Any]]) -> bytes:
+    """The bytes of one HTTP/1.1 request that sends these rows as a JSON array."""
     body = json.dumps(rows).encode()
     head = f"POST /v1/events HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 def send(server: Server, place: int, request: bytes, count: int) -> None:
+    """Send the request `count` times over one kept connection; RuntimeError unless every status is 202."""
     for _ in range(count):
         status, content = server.answer(request, place)
         if status != 202:
@@ -123,6 +128,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 
 @contextmanager
 def started(name: str, landing: Path) -> Iterator[Server]:
+    """Context manager: one of the servers in a process of its own, which writes below `landing`."""
     port = free_port()
     ours = ["-m", "serving.collector", "--output", str(landing), "--host", HOST, "--port", str(port)]
     with running(ours if name == OURS else [__file__, str(landing), str(port)], port, connections=SENDERS) as server:

@@ -30,6 +30,7 @@ Name = TypeVar("Name", str, int)
 
 
 def ours(weight: Tensor) -> Step:
+    """A step of row-wise Adagrad (Naumov et al. 2019, arXiv:1906.00091) on [rows, dim]: reads and moves the distinct rows only."""
     table = RowwiseAdagradTable(weight)
 
     def step(ids: Tensor, gradient: Tensor) -> None:
@@ -42,6 +43,8 @@ def ours(weight: Tensor) -> Step:
 
 
 def torchs(weight: Tensor, optimiser: torch.optim.Optimizer, *, sparse: bool) -> Step:
+    """A step of one of torch's optimisers; with `sparse`, the embedding's gradient is a sparse tensor."""
+
     def step(ids: Tensor, gradient: Tensor) -> None:
         torch.nn.functional.embedding(ids, weight, sparse=sparse).backward(gradient)  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -51,6 +54,7 @@ def torchs(weight: Tensor, optimiser: torch.optim.Optimizer, *, sparse: bool) ->
 
 
 def implementations(rows: int, most_dense: int) -> dict[str, Step]:
+    """The steps under comparison on tables of `rows` rows each; dense Adam up to `most_dense` rows."""
     made = {OURS: ours(torch.randn(rows, DIM))}
     own = torch.randn(rows, DIM, requires_grad=True)
     made[SPARSE] = torchs(own, torch.optim.SparseAdam([own], lr=RATE), sparse=True)
@@ -72,6 +76,7 @@ def alone(sizes: list[int]) -> dict[int, float]:
 
 
 def turns(made: dict[Name, tuple[int, Step]], count: int, between: Callable[[], object] = lambda: None) -> dict[Name, float]:
+    """Median CPU seconds of each step, which take turns on the same ids and gradients; `between` runs before each, unmeasured."""
     rng = torch.Generator().manual_seed(0)
     elapsed: dict[Name, list[float]] = {name: [] for name in made}
     for turn in range(WARM_UP + count):
@@ -87,6 +92,7 @@ def turns(made: dict[Name, tuple[int, Step]], count: int, between: Callable[[], 
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Print CPU ms per step for each table size, ours and as ratios to it; exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="sizes of the table (default: %(default)s)")
     parser.add_argument("--most-dense", type=int, default=MOST_DENSE, help="leave dense Adam out above so many rows: it needs 1 kB a row")

@@ -34,6 +34,7 @@ OURS, PEER = "ours", "pandas and DataLoader"
 
 
 def main() -> None:
+    """Print CPU per target and bytes per interaction for each size in millions; with a way and a folder, measure that one here."""
     if sys.argv[2:] and sys.argv[1] in {OURS, PEER}:
         print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]))))
         return
@@ -50,6 +51,7 @@ def main() -> None:
 
 
 def report(millions: float, runs: dict[str, list[dict[str, Any]]], first: dict[str, float]) -> None:
+    """Print the medians of each way's runs; exits unless all runs batched the same number of targets."""
     if len({run["targets"] for found in runs.values() for run in found}) != 1:
         sys.exit("the batches do not have the same targets")
     cpu_us = {way: median(1e6 * run["cpu_s"] / run["targets"] for run in found) for way, found in runs.items()}
@@ -80,6 +82,7 @@ def make(count: int, folder: Path) -> None:
 
 
 def measured(way: str, folder: Path) -> dict[str, Any]:
+    """One way's run in this process: CPU seconds, targets, positions with padding, and bytes beyond the imports."""
     import torch
 
     torch.set_num_threads(1)

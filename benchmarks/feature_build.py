@@ -46,6 +46,7 @@ SEQUENCES, ASKED, JOINED = "sequences", "asked", "joined"
 
 
 def main() -> None:
+    """Print CPU seconds, µs per event and peak memory of the three ways for each log size; with arguments, be one of them."""
     match sys.argv[1:]:
         case [way, name] if way in WAYS:
             print(json.dumps(one(way, Path(name))))
@@ -115,15 +116,9 @@ Part = tuple[str, Callable[[], object]]
 
 
 def ours(folder: Path) -> Sequence[Part]:
-    views = [
-        schema.View(
-            name=view,
-            entity=entity,
-            description="",
-            features=tuple(schema.Count(name=name, window_h=hours) for name, hours in named(entity)),
-        )
-        for entity, view in VIEWS.items()
-    ]
+    """The parts of the build by Lodestar's own steps, as functions to be timed one by one."""
+    counts = {entity: tuple(schema.Count(name=name, window_h=hours) for name, hours in named(entity)) for entity in VIEWS}
+    views = [schema.View(name=view, entity=entity, description="", features=counts[entity]) for entity, view in VIEWS.items()]
     out = folder / "ours"
 
     def history() -> None:
@@ -158,6 +153,7 @@ def ours(folder: Path) -> Sequence[Part]:
 
 
 def with_duckdb(folder: Path) -> Sequence[Part]:
+    """The same parts in SQL that DuckDB runs."""
     out, database = folder / "duckdb", duckdb.connect()
     settings = f"TimeZone = 'UTC'; SET temp_directory = '{out}/spill'; SET preserve_insertion_order = false"
     database.execute(f"SET {settings}; SET enable_progress_bar = false")
@@ -219,6 +215,7 @@ def counts_in_sql(entity: str) -> str:
 
 
 def with_polars(folder: Path) -> Sequence[Part]:
+    """The same parts as lazy polars frames."""
     import polars as pl
 
     out = folder / "polars"
@@ -285,6 +282,7 @@ def compare(folder: Path) -> None:
 
 
 def report(size: int, runs: dict[str, list[dict[str, Any]]]) -> None:
+    """Print the median CPU seconds of every part and of the whole, and the whole as a ratio to ours."""
     totals = {way: statistics.median(sum(run["cpu_s"].values()) for run in found) for way, found in runs.items()}
     for way, found in runs.items():
         parts = "  ".join(f"{part} {statistics.median(run['cpu_s'][part] for run in found):6.2f}" for part in found[0]["cpu_s"])

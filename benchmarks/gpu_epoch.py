@@ -54,6 +54,7 @@ BF16_FLOP_S, BYTES_S = 790e12, 4.3e12  # seen on an H200: a product of 8,192 x 8
 
 
 def epoch_s(found: FeatureSet, how: dict[str, Any]) -> float:
+    """Median wall seconds of an epoch on the GPU, without the first WARM_UP; `how` are fields of TrainConfig."""
     shape = ModelConfig(**{name: SETTINGS[name] for name in ("dim", "num_layers", "num_heads", "max_length", "dropout")})
     train = TrainConfig(
         learning_rate=SETTINGS["learning_rate"], batch_tokens=BATCH * shape.max_length, epochs=EPOCHS, validate_every=EPOCHS, **how
@@ -64,6 +65,7 @@ def epoch_s(found: FeatureSet, how: dict[str, Any]) -> float:
 
 
 def theirs(python: str, file: Path, loss: str) -> float:
+    """Wall seconds of RecTools' epoch on the GPU, run by that Python; exits with its last error if it fails."""
     settings = json.dumps({**SETTINGS, "seed": 0, "device": "cuda", "threads": 8, "workers": 4})
     done = subprocess.run(
         [python, PEERS / f"{RECTOOLS}_sasrec.py", file, loss, "3", "3", settings], capture_output=True, text=True, check=False
@@ -81,6 +83,7 @@ def floor_s(places: int, num_items: int) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Print wall ms per epoch of every form of ours and of RecTools' SASRec; without a GPU it says so. Exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, nargs="?", help="a folder of features (default: those of a small simulated shop)")
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
@@ -93,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compare(found: FeatureSet, peer: str | None) -> None:
+    """Print wall ms per epoch of every form of ours, its share of the floor, and RecTools' with `peer` as ratios."""
     split = found.split(DataConfig())
     places = sum(max(0, len(items) - 1) for items in split.train)
     elapsed: dict[str, float] = {}

@@ -25,12 +25,13 @@ from lodestar.data.split.splits import EvalCases
 from lodestar.evaluation.intervals import intervals
 from lodestar.evaluation.metrics import Score, per_case, rank
 from lodestar.features.batch import feature_set
-from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.closed_form.dan_ease import NormalisedEASE
 from lodestar.models.closed_form.gf_cf import GFCF
 from lodestar.models.closed_form.ials import IALS
 from lodestar.models.closed_form.popularity import Popularity
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Floats
 
 HELD, CUTOFF, SAMPLES = 0.1, 20, 1000
 METRICS, TITLES = (f"recall_at_{CUTOFF}", f"ndcg_at_{CUTOFF}"), (f"Recall@{CUTOFF}", f"NDCG@{CUTOFF}")
@@ -72,6 +73,7 @@ def models(chosen: list[str], kept: list[int], known: Sequences, num_items: int)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Print each closed-form model's metrics on the held-out interactions, with bootstrap intervals over users; exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, nargs="?", help="a folder of features (default: those of a small simulated shop)")
     parser.add_argument("--models", nargs="+", default=["popularity", "gf_cf", "dan_ease"], metavar="NAME")
@@ -84,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
+    """Print each model's metrics on the held-out interactions of one folder of features."""
     found = feature_set.load(folder)
     known, cases = split(found.interactions.histories(), options.seed)
     num_items, started = len(found.items), time.monotonic()

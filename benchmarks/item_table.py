@@ -21,16 +21,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lodestar.bundle.item_table import PRECISIONS, ItemTable, quantise
 from lodestar.engine import onnx_runtime
+from lodestar.schema.arrays import Floats
 
 NUM_ITEMS, DIM = 100_000, 64
 BATCHES = (1, 16, 64)
 ROUNDS = 30
 
-Floats = NDArray[np.float32]
 Score = Callable[[Floats], Floats]
 
 
 def main() -> None:
+    """Print CPU ms of scoring all items by each implementation and batch size, after the floor of reading the table once."""
     torch.set_num_threads(1)
     vectors_ND = np.random.default_rng(0).normal(size=(NUM_ITEMS, DIM)).astype(np.float32)
     tables = {precision: quantise(vectors_ND, precision) for precision in PRECISIONS}
@@ -54,17 +55,20 @@ def measured(scorers: dict[str, Score], users_BD: Floats) -> dict[str, float]:
 
 
 def report(batch: int, seconds: dict[str, float]) -> None:
+    """Print CPU ms of each implementation for a batch of `batch` users, and its ratio to the first, the peer."""
     peer, reference_s = next(iter(seconds.items()))
     for name, spent_s in seconds.items():
         print(f"{batch:3d} users  {name:20s} {1e3 * spent_s:7.2f} ms CPU  {spent_s / reference_s:5.2f} x {peer}")
 
 
 def torch_float(vectors_ND: Floats) -> Score:
+    """Peer: torch's float32 product of users [B, D] with the table [N, D], scores [B, N]."""
     weights_DN = torch.from_numpy(vectors_ND).T
     return lambda users_BD: (torch.from_numpy(users_BD) @ weights_DN).numpy()
 
 
 def torch_int8(vectors_ND: Floats) -> Score:
+    """Peer: torch's dynamically quantised int8 linear layer with the table as its weights."""
     layer = torch.nn.Linear(DIM, NUM_ITEMS, bias=False)
     layer.weight.data = torch.from_numpy(vectors_ND)
     with warnings.catch_warnings():
@@ -102,6 +106,7 @@ def reading_s(table: ItemTable) -> float:
 
 
 def spent_s(work: Callable[[NDArray[Any]], object], given: NDArray[Any]) -> float:
+    """CPU seconds of one call, all threads of the process together."""
     start = time.process_time()
     work(given)
     return time.process_time() - start

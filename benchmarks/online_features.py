@@ -43,6 +43,7 @@ Values: TypeAlias = Callable[[Any], Any]
 
 
 def main() -> None:
+    """Start a Redis server, fill it, and print the comparison."""
     if sys.argv[1:] and sys.argv[1] in CALLS:
         print(json.dumps(measured(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
         return
@@ -57,6 +58,7 @@ def main() -> None:
 
 
 def compare(port: int, folder: Path, rounds: int) -> None:
+    """Print CPU and wall µs per read of each store, medians of ROUNDS; exits if their values differ."""
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CALLS}
     for _ in range(rounds):
         for name in CALLS:
@@ -71,6 +73,7 @@ def compare(port: int, folder: Path, rounds: int) -> None:
 
 
 def measured(name: str, port: int, folder: Path) -> dict[str, Any]:
+    """One store's reads in this process: CPU and wall µs per call, and the values as bytes for comparison."""
     import uvloop
 
     if name == "ours":
@@ -98,11 +101,13 @@ async def ours(port: int) -> dict[str, Any]:
 
 
 def spent(name: str, used_s: float, began_s: float, values: Any) -> dict[str, Any]:
+    """CPU and wall µs per call since the given starts, with the values as hexadecimal float32."""
     cpu_us, wall_us = (1e6 * seconds / CALLS[name] for seconds in (cpu_s() - used_s, time.perf_counter() - began_s))
     return {"cpu_us": cpu_us, "wall_us": wall_us, "values": values is not None and values.astype(np.float32).tobytes().hex()}
 
 
 def feasts(name: str, port: int, folder: Path) -> tuple[Read, Values]:
+    """Feast's `get_online_features` through one of its stores, and how its response becomes an array [users, features]."""
     store = store_of(name, port, folder)
     features, rows = [f"{VIEW}:{one}" for one in NAMES], [{schema.USER_ID: user} for user in USERS]
     read = lambda: store.get_online_features(features=features, entity_rows=rows).to_dict()  # noqa: E731
@@ -110,6 +115,7 @@ def feasts(name: str, port: int, folder: Path) -> tuple[Read, Values]:
 
 
 def hmget(port: int) -> tuple[Read, None]:
+    """The floor: one HMGET of the same rows by redis-py, not decoded."""
     import redis
 
     client = redis.Redis(port=port)
@@ -118,6 +124,7 @@ def hmget(port: int) -> tuple[Read, None]:
 
 
 def store_of(name: str, port: int, folder: Path) -> Any:
+    """A FeatureStore with the online store of this name at the Redis server's port."""
     from feast import FeatureStore, RepoConfig
 
     config = RepoConfig(
@@ -131,6 +138,7 @@ def store_of(name: str, port: int, folder: Path) -> Any:
 
 
 def write(store: Any) -> None:
+    """Define the view and write one row of it for each user, the same values in every store."""
     from feast import FeatureView, Field, FileSource, PushSource
     from feast.types import Float32
 
@@ -154,6 +162,7 @@ def write(store: Any) -> None:
 
 
 def cpu_s() -> float:
+    """CPU seconds of this process so far, user and system."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

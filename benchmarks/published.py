@@ -74,6 +74,7 @@ def make(run: Run, seconds: float | None) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the commands whose results are not written yet, until all are or `--minutes` have passed; exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, nargs="?", help="a folder with a folder of features for each set")
     parser.add_argument("--minutes", type=float, help="end after so many (default: when all is there)")

@@ -46,6 +46,7 @@ PLAIN = ("popularity", "item_knn", "ease", "cooccurrence")
 
 
 def overridden(given: dict[str, Any], seed: int, *, is_comparable: bool) -> dict[str, Any]:
+    """Overrides of one run: those given, its seed, and without refit where runs are to be comparable."""
     train = {**given.get("train", {}), "seed": seed, **({"refit": False} if is_comparable else {})}
     return {**given, "train": train}
 
@@ -104,6 +105,7 @@ def reordered(model: Recommender, found: feature_set.FeatureSet, cases: EvalCase
 
 
 def described(data: Path, recipe: str, overrides: dict[str, Any], command: str) -> dict[str, Any]:
+    """What a result says of its origin: data set, recipe, overrides, command, device and torch's version."""
     return {
         "set": data.name,
         "recipe": recipe,
@@ -136,6 +138,7 @@ def shown(name: str, runs: list[dict[str, Any]], model: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Train and evaluate each recipe for each seed on each data set, unless its result is kept as JSON; print metrics; exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", type=Path, nargs="*", help="folders (default: the features of a small simulated shop)")
     parser.add_argument("--recipe", nargs="+", default=["sasrec"])
@@ -153,6 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compare(options: argparse.Namespace, given: dict[str, Any], results: Path) -> None:
+    """Train and evaluate, or read from `results`, each recipe and seed on each data set, and print the metrics."""
     for data in options.sets:
         print(data.name)
         for place, recipe in enumerate(options.recipe):

@@ -22,10 +22,10 @@ from benchmarks.measuring.requirements import skip
 from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.models.ratings.rating_factors import RatingFactors
 from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse
+from lodestar.schema.arrays import Doubles
 
 NUM_USERS, NUM_ITEMS, SAMPLES = 943, 1682, 1000
 FIRST_YEAR, YEARS_AT_ONCE, YEAR_BINS, NUM_GENRES = 1930, 6, 12, 19
-Floats = NDArray[np.float64]
 
 
 def fold(folder: Path, number: int) -> tuple[RatingTriples, RatingTriples]:
@@ -36,10 +36,11 @@ def fold(folder: Path, number: int) -> tuple[RatingTriples, RatingTriples]:
 
 
 def cells(rows: NDArray[np.int64]) -> RatingTriples:
+    """Rating triples from rows of MovieLens' u.data [ratings, 4]: user, item (both from 1), value, UTC seconds."""
     return RatingTriples(user=rows[:, 0] - 1, item=rows[:, 1] - 1, value=rows[:, 2].astype(np.float64), time_s=rows[:, 3])
 
 
-def attributes(folder: Path) -> tuple[Floats, Floats]:
+def attributes(folder: Path) -> tuple[Doubles, Doubles]:
     """Of users: sex, occupation, decade of age, first digit of the zip code; of items: genres and when they came out."""
     users = [line.split("|") for line in (folder / "u.user").read_text(encoding="latin1").splitlines()]
     columns = [one_of([row[place] for row in users]) for place in (2, 3)]
@@ -50,12 +51,14 @@ def attributes(folder: Path) -> tuple[Floats, Floats]:
     return np.hstack(columns), np.hstack([genres, years])
 
 
-def one_of(values: list[str]) -> Floats:
+def one_of(values: list[str]) -> Doubles:
+    """One-hot matrix float64 [values, distinct values], columns in sorted order."""
     _, row = np.unique(values, return_inverse=True)
     return np.eye(int(row.max()) + 1)[row]
 
 
-def interval(predicted: Floats, test: RatingTriples) -> tuple[float, float]:
+def interval(predicted: Doubles, test: RatingTriples) -> tuple[float, float]:
+    """95 % bootstrap interval of the RMSE, with users drawn with replacement (Efron 1979)."""
     squares = np.bincount(test.user, weights=(predicted - test.value) ** 2, minlength=NUM_USERS)
     counts = np.bincount(test.user, minlength=NUM_USERS)
     known = np.flatnonzero(counts)
@@ -65,6 +68,7 @@ def interval(predicted: Floats, test: RatingTriples) -> tuple[float, float]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Print RMSE with its interval of each model on every split; exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="of MovieLens-100K, as its owners pack it")
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4, 5])

@@ -50,6 +50,7 @@ SHAPE, RANK = ModelConfig(dim=DIM), RankerConfig(candidates=CANDIDATES, dim=WIDT
 
 
 def main() -> None:
+    """Print CPU time and latency of lists that a ranker reorders, ours beside the peers'; with arguments, be a peer."""
     if sys.argv[3:]:
         serve_as_usual(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
         return
@@ -75,6 +76,7 @@ def main() -> None:
 
 
 def report(measured: dict[str, Measured]) -> None:
+    """Print CPU, rate and latency quantiles per request of each server, and CPU as a ratio to ours."""
     print(f"{NUM_ITEMS:,} items, histories of {HISTORY}, {CANDIDATES} candidates with {len(ranker_inputs.NAMES)} numbers each, k {K}")
     for name, found in measured.items():
         cpu_s, rate = median(found.cpu_s), median(found.rates)
@@ -84,6 +86,7 @@ def report(measured: dict[str, Measured]) -> None:
 
 
 def request_of(user: int) -> bytes:
+    """The bytes of one v1 predict request for a user's list."""
     body = json.dumps({"instances": [{"user": f"u{user}", "k": K}]})
     head = f"POST /v1/models/{MODEL}:predict HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n{body}".encode()
@@ -100,6 +103,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 
 @contextmanager
 def started(name: str, port: int, folder: Path, made: Path) -> Iterator[Server]:
+    """Context manager: one of the servers in a process of its own, over the Redis server at `port`."""
     own = free_port()
     ours = [*SERVING, "--bundle", str(made), "--online-store", f"redis://{HOST}:{port}", "--port", str(own)]
     with running(ours if name == OURS else [__file__, str(own), str(port), str(folder)], own) as server:
@@ -121,6 +125,7 @@ def store_of(name: str, port: int, folder: Path) -> Any:
 
 
 def write(store: Any) -> None:
+    """Define the views and write histories and count features of all users and items into the online store."""
     from feature_repo import entities, views
     from feature_repo.stores.redis_store import PackedRedisOnlineStore
 
@@ -147,6 +152,7 @@ def write(store: Any) -> None:
 
 
 def counts(rng: np.random.Generator, key: str, ids: list[str], names: tuple[str, ...]) -> pd.DataFrame:
+    """A frame of random count features in 0–1, one row per id."""
     return pd.DataFrame(rng.random((len(ids), len(names)), dtype=np.float32), columns=list(names)).assign(**{key: ids})
 
 

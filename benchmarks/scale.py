@@ -40,6 +40,7 @@ materialise.materialise_sqlite(folder / "features", folder / "release")
 
 
 def main() -> None:
+    """Print CPU per event and peak memory of each step for each size in millions of events."""
     first: dict[str, float] = {}
     for millions in [float(text) for text in sys.argv[1:]] or [0.1, 0.3]:
         with tempfile.TemporaryDirectory() as name:

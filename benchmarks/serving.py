@@ -69,6 +69,7 @@ class Measured:
 
 
 def main() -> None:
+    """Print CPU, rate and latency per request of both servers for every protocol; with arguments, be the peer."""
     if sys.argv[3:] and not sys.argv[1].startswith("-"):
         serve_as_kserve(*sys.argv[1:])
         return
@@ -94,6 +95,7 @@ def main() -> None:
 
 
 def request_of(kind: str, user: int) -> bytes:
+    """The bytes of one request for a user's list, in the protocol of this kind; users of the kinds for new ones are unknown."""
     name = f"{'n' if kind in (V1_NEW, V2_NEW) else 'u'}{user}"
     if kind == OWN:
         return f"GET /v1/recommend?user={name}&k={K} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
@@ -109,6 +111,7 @@ def request_of(kind: str, user: int) -> bytes:
 
 
 def report(measured: dict[tuple[str, str], Measured], rounds: int) -> None:
+    """Print CPU, rate and latency quantiles of each kind and server, and ours as a ratio to the peer."""
     print(f"{NUM_ITEMS:,} items, histories of {HISTORY}, k {K}, {rounds} rounds of {REQUESTS} requests")
     for (kind, name), found in measured.items():
         cpu_s, rate = statistics.median(found.cpu_s), statistics.median(found.rates)
@@ -145,6 +148,7 @@ def check_equal(servers: dict[str, Server]) -> None:
 
 @contextmanager
 def started(name: str, made: Path, store: Path) -> Iterator[Server]:
+    """Context manager: one of the servers in a process of its own."""
     port = free_port()
     ours = [*SERVING, "--bundle", str(made), "--online-store", f"sqlite:{store}", "--port", str(port)]
     with running(ours if name == OURS else [__file__, str(made), str(store), str(port)], port) as server:

@@ -29,6 +29,7 @@ Measured = dict[str, float]
 
 
 def main() -> None:
+    """Print CPU, rate and peak memory of both shops and their ratios; with a size, measure that shop here."""
     if sys.argv[2:] and sys.argv[1] == MEASURE:
         print(json.dumps(measured(int(sys.argv[2]))))
         return

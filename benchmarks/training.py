@@ -142,6 +142,7 @@ def program(peer: str, python: str | None, *, is_made: bool) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Print CPU per target and CPU seconds until equal NDCG@10 of ours and the peers; exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, nargs="?", help="a folder of features (default: those of a small simulated shop)")
     parser.add_argument("--peer", metavar="PYTHON", help="one that has rectools[torch]")
@@ -182,6 +183,7 @@ def compare(features: Path, options: argparse.Namespace) -> dict[str, list[list[
 
 
 def shown(found: dict[str, list[list[Point]]]) -> None:
+    """Print medians over rounds of each model, and for each peer the ratio of CPU until the NDCG@10 that both reach."""
     print(f"{'':20}{'CPU us a place':>16}{'best NDCG@10':>14}{'CPU s in all':>14}")
     cost = {}
     for name, runs in found.items():

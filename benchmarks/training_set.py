@@ -42,6 +42,7 @@ STORES = {"ours": "feature_repo.stores.offline_store.AsOfOfflineStore", "duckdb"
 
 
 def main() -> None:
+    """Print CPU seconds and peak memory of each store for sparse and for dense histories; with arguments, be one of them."""
     if sys.argv[2:] and sys.argv[1] in STORES:
         print(json.dumps(one(sys.argv[1], Path(sys.argv[2]))))
         return
@@ -61,6 +62,7 @@ def main() -> None:
 
 
 def compare(folder: Path, rounds: int) -> None:
+    """Run every store ROUNDS times on one folder, each in a process of its own, and print their comparison."""
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in STORES}
     for _ in range(rounds):
         for store in STORES:
@@ -122,11 +124,13 @@ def opened(name: str, folder: Path) -> "FeatureStore":
 
 
 def joined(store: "FeatureStore", asked: pd.DataFrame, view: str) -> pd.DataFrame:
+    """Feast's point-in-time join of the entity rows with all features of a view, known by then."""
     features = [f"{view}:{name}" for name in NAMES]
     return store.get_historical_features(entity_df=asked, features=features, filter_by_created_timestamp=True).to_df()
 
 
 def report(runs: dict[str, list[dict[str, Any]]], rows: dict[str, pd.DataFrame]) -> None:
+    """Print the medians as ratios to ours; AssertionError if a row that a store gives differs from ours."""
     medians = {name: statistics.median(run["cpu_s"] for run in found) for name, found in runs.items()}
     ours = rows["ours"]
     num_asked = len(ours)

@@ -1,0 +1,1 @@
+"""Feast repository: entities, sources, feature views and services, generated from `lodestar.schema`."""

@@ -11,6 +11,7 @@ import orjson
 from lodestar import schema
 from lodestar.engine.recommender import Recommendation
 from lodestar.schema import ranker_inputs
+from lodestar.schema.arrays import Float32, Floats
 from serving.features.feature_client import UserHistory
 from serving.features.packed_reader import Numbers
 
@@ -32,7 +33,7 @@ class RankerCounts(NamedTuple):
     row_of: Mapping[str, int]
     of_items: Numbers
 
-    def numbers(self) -> ranker_inputs.Floats:
+    def numbers(self) -> Float32[Floats, "candidates features"]:
         """The ranker's input features, float32 [candidates, features]."""
         return ranker_inputs.pair_features(self.of_user.values, self.of_items.values)
 

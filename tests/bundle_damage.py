@@ -32,7 +32,7 @@ def whole(folder: Path) -> Path:
     rated = Ratings.from_users(
         ["u1", "u2"],
         user_bias=np.zeros(2, np.float32),
-        user_vectors=np.ones((2, 3), np.float16),  # pyrefly: ignore[bad-argument-type]
+        user_vectors=np.ones((2, 3), np.float32),
         item_bias=np.zeros(NUM_ITEMS, np.float32),
         item_vectors=np.ones((NUM_ITEMS, 3), np.float16),
         global_mean=3.0,

@@ -47,6 +47,7 @@ class Server:
         return time.clock_gettime(~self.pid << 3 | 2)
 
     def rss_mb(self) -> float:
+        """Resident memory of the server's process in MiB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
@@ -112,6 +113,7 @@ def redis() -> Iterator[int]:
 
 
 def free_port() -> int:
+    """A TCP port of this host that no server listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

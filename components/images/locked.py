@@ -1,3 +1,3 @@
 """Hash of the locked requirements (sha256 of requirements/*.txt, written by `make lock`), which is part of image tags."""
 
-REQUIREMENTS_HASH = "89f795217a5bc4c82db0ff54e03cc63c0e3a5a6611abbb5d38edcda639b8d28a"
+REQUIREMENTS_HASH = "098251e90bc57d0d803f80357ec975231a0cb2b8e33c68a0685a48dd568f14b7"

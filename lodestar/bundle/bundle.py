@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.bundle import catalogue, checks, feature_needs, item_table, neighbours, ranker, ratings
@@ -35,6 +34,7 @@ from lodestar.bundle.ratings import Ratings
 from lodestar.errors import DataError, SchemaMismatch, shorten
 from lodestar.io import npz
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.schema.arrays import Float32, Floats
 
 INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"
 EPOCHS_LOG = "epochs.jsonl"  # a line for each epoch of training; outside the digest too
@@ -79,7 +79,7 @@ class Bundle:
     graph: bytes
     table: ItemTable
     items: Catalogue
-    popularity: NDArray[np.float32]
+    popularity: Float32[Floats, " items"]
     neighbours: NeighbourTable | None
     ranker: Ranker | None
     ratings: Ratings | None
@@ -96,7 +96,7 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     encoder: bytes,
     table: ItemTable,
     items: Catalogue,
-    popularity: NDArray[np.float32],
+    popularity: Float32[Floats, " items"],
     neighbours: NeighbourTable | None = None,
     ranker_model: Ranker | None = None,
     rating_model: Ratings | None = None,
@@ -187,7 +187,7 @@ class _Parts:
         checks.check_items(self.root / ITEMS, found, self.info.num_items)
         return found
 
-    def popularity(self) -> NDArray[np.float32]:
+    def popularity(self) -> Float32[Floats, " items"]:
         found = self._items[POPULARITY].astype(np.float32)
         checks.check_shape(self.root / ITEMS, POPULARITY, found, (self.info.num_items,))
         checks.check_finite(self.root / ITEMS, POPULARITY, found)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.io.npz import Arrays, pack, unpack
+from lodestar.schema.arrays import Bool, Flags
 
 CATEGORIES_AND_TAGS, SEPARATOR = "categories_and_tags", "\x1f"
 
@@ -21,7 +21,7 @@ class Catalogue:
     ids: list[str]
     titles: list[str]
     categories: list[str]
-    is_active: NDArray[np.bool_]
+    is_active: Bool[Flags, " items"]
     categories_and_tags: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:

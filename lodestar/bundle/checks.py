@@ -20,6 +20,7 @@ from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
 from lodestar.errors import DataError, Location, shorten
 from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.schema.arrays import Num, Shaped
 
 if TYPE_CHECKING:
     from lodestar.bundle.catalogue import Catalogue
@@ -105,21 +106,21 @@ def check_arrays(file: Path, arrays: Arrays, kinds: Kinds) -> None:
             check_finite(file, name, values)
 
 
-def check_finite(file: Path, name: str, values: NDArray[Any]) -> None:
+def check_finite(file: Path, name: str, values: Num[NDArray[Any], "*shape"]) -> None:
     """Validate that an array has no NaN and no infinity."""
     if not np.isfinite(values).all():
         index = np.argwhere(~np.isfinite(values))[0].tolist()
         raise _invalid(file, f"{name} holds {values[tuple(index)]} at {index}")
 
 
-def check_bounds(file: Path, name: str, values: NDArray[Any], times: float = 1) -> None:
+def check_bounds(file: Path, name: str, values: Num[NDArray[Any], "*shape"], times: float = 1) -> None:
     """Validate that an array is finite and that `times` its largest absolute value is at most `MAX_ABS_VALUE`."""
     check_finite(file, name, values)
     largest = float(max(values.max(initial=0), -values.min(initial=0))) * times
     require(largest <= MAX_ABS_VALUE, file, f"{name} reaches {largest:.3g}, above {MAX_ABS_VALUE:.0e}: scores could overflow")
 
 
-def check_shape(file: Path, name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+def check_shape(file: Path, name: str, values: Shaped[NDArray[Any], "*any_shape"], shape: tuple[int, ...]) -> None:
     """Validate the shape of an array."""
     require(values.shape == shape, file, f"{name} has the shape {list(values.shape)}, and {list(shape)} is needed")
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.schema.arrays import Float32, Floats, Integer, Num
 
 Precision = Literal["fp32", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -25,8 +26,6 @@ ROWS_AT_ONCE = 1 << 13  # rows as floats stay in the cache: 8,192 x 64 are 2 MiB
 # dtype kinds and shapes of table.npz; None is any length
 KINDS: Kinds = {"codes": ("fiu", (None, None)), "scale": ("f", (None,)), "dim": ("iu", ())}
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ItemTable:
@@ -34,8 +33,8 @@ class ItemTable:
 
     precision: Precision
     dim: int
-    codes: NDArray[Any]
-    scale: Floats
+    codes: Num[NDArray[Any], "_items _width"]
+    scale: Float32[Floats, " _items"]
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -45,12 +44,12 @@ class ItemTable:
         """Bytes of codes and scales in memory."""
         return self.codes.nbytes + (0 if self.precision == "fp32" else self.scale.nbytes)
 
-    def vectors(self, rows: NDArray[np.integer]) -> Floats:
+    def vectors(self, rows: Integer[NDArray[np.integer], " rows"]) -> Float32[Floats, "rows dim"]:
         """Dequantised vectors of some item rows, [rows, D]."""
         vectors: Floats = self._decode(self.codes[rows]) * self.scale[rows][:, None]
         return vectors if self.precision == "fp32" else vectors @ _rotation(self.dim).T
 
-    def scores(self, users_BD: Floats) -> Floats:
+    def scores(self, users_BD: Float32[Floats, "users dim"]) -> Float32[Floats, "users items"]:
         """Inner products of user vectors [B, D] with all items, [B, N]."""
         if self.precision == "fp32":
             product: Floats = users_BD @ self.codes.T
@@ -81,7 +80,7 @@ class ItemTable:
         return both[:, : self.dim].astype(np.float32) - ZERO_CODE
 
 
-def quantise(vectors_ND: Floats, precision: Precision) -> ItemTable:
+def quantise(vectors_ND: Float32[Floats, "items dim"], precision: Precision) -> ItemTable:
     """Quantise item vectors [N, D]; each row's step minimises its squared error over a grid of clip ratios.
 
     The root mean squared error of a row is at most half of its norm divided by `MAX_CODE`.

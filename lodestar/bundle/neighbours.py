@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lodestar.bundle.timed_items import unpack_items
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.schema.arrays import Doubles, Float, Float32, Float64, Floats, Int, Integers, UInt
 
 RECENT, DECAY = 5, 0.7  # number of recent history items, and the factor per step back in the history
 ITEM, SIMILARITY, SCALE, WEIGHT, REACH = "neighbour", "similarity", "similarity_scale", "weight", "recent_and_decay"
@@ -31,14 +32,14 @@ class NeighbourTable:
     step back scaled by `decay`.
     """
 
-    item: NDArray[np.unsignedinteger]
-    similarity: NDArray[np.uint8]
-    scale: NDArray[np.float32]
+    item: UInt[NDArray[np.unsignedinteger], "_items _neighbours"]
+    similarity: UInt[NDArray[np.uint8], "_items _neighbours"]
+    scale: Float[Floats, " _items"]
     weight: float
     recent: int = RECENT
     decay: float = DECAY
 
-    def add_to(self, scores_BN: NDArray[np.float32], histories: Sequence[NDArray[np.signedinteger[Any]]]) -> None:
+    def add_to(self, scores_BN: Float32[Floats, "histories items"], histories: Sequence[Int[Integers, "_"]]) -> None:
         """Add the neighbour scores of each history to `scores_BN` in place: a vector over items with norm `weight`, or zeros.
 
         With five recent items it takes about 40 µs per history, independent of the number of items.
@@ -77,7 +78,11 @@ def from_arrays(arrays: Arrays) -> NeighbourTable:
 
 
 def quantise(
-    item: NDArray[np.unsignedinteger], similarity: NDArray[np.float64], weight: float, recent: int = RECENT, decay: float = DECAY
+    item: UInt[NDArray[np.unsignedinteger], "items neighbours"],
+    similarity: Float64[Doubles, "items neighbours"],
+    weight: float,
+    recent: int = RECENT,
+    decay: float = DECAY,
 ) -> NeighbourTable:
     """Neighbour table from neighbour rows and non-negative similarities, both [N, K]; similarities become uint8 with a scale per row."""
     scale = similarity.max(axis=1, initial=0) / MAX_CODE

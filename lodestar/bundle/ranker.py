@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lodestar.io.npz import Arrays, Kinds
 from lodestar.schema import ranker_inputs
+from lodestar.schema.arrays import Float16
 
 GRAPH, ROWS = "ranker.onnx", "ranker.npz"
 VECTORS, LIMITS = "vectors", "candidates_and_length"
@@ -26,7 +27,7 @@ class Ranker:
     """ONNX graph and item vectors (float16 [N, W]) of a ranker; it reads the last `max_length` history items and the features `counts`."""
 
     graph: bytes
-    vectors: NDArray[np.float16]
+    vectors: Float16[NDArray[np.float16], "_items _width"]
     candidates: int
     max_length: int
     counts: tuple[str, ...] = ranker_inputs.NAMES

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.schema.arrays import Float, Float32, Floats, Int, Integers, UInt
 
 FILE = "ratings.npz"
 KEYS, USER_BIAS, USER_VECTORS, ITEM_BIAS, ITEM_VECTORS, SCALE = "keys", "user_bias", "user_vectors", "item_bias", "item_vectors", "scale"
@@ -28,31 +29,30 @@ KINDS: Kinds = {
     SCALE: ("f", (3,)),
 }
 
-Floats = NDArray[np.float32]
-Rows = NDArray[np.signedinteger[Any]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ratings:
     """Biases and vectors of users and items; `keys` uint64 [U] ascend; `global_mean`, `lowest`, `highest` are on the rating scale."""
 
-    keys: NDArray[np.uint64]
-    user_bias: Floats
-    user_vectors: NDArray[np.float16]
-    item_bias: Floats
-    item_vectors: NDArray[np.float16]
+    keys: UInt[NDArray[np.uint64], " _users"]
+    user_bias: Float[Floats, " _users"]
+    user_vectors: Float[NDArray[np.float16], "_users _dim"]
+    item_bias: Float[Floats, " _items"]
+    item_vectors: Float[NDArray[np.float16], "_items _dim"]
     global_mean: float
     lowest: float
     highest: float
 
     @classmethod
-    def from_users(cls, users: Sequence[str], *, user_bias: Floats, user_vectors: Floats, **others: Any) -> Self:
+    def from_users(
+        cls, users: Sequence[str], *, user_bias: Float32[Floats, " users"], user_vectors: Float32[Floats, "users dim"], **others: Any
+    ) -> Self:
         """Rating model from user ids, whose rows are sorted by hashed id; `others` are the remaining fields."""
         keys = np.array([key(user) for user in users], dtype=np.uint64)
         order = np.argsort(keys)
         return cls(keys=keys[order], user_bias=user_bias[order], user_vectors=user_vectors[order].astype(np.float16), **others)
 
-    def predict(self, user: str, rows: Rows) -> Floats:
+    def predict(self, user: str, rows: Int[Integers, " rows"]) -> Float32[Floats, " rows"]:
         """Predicted ratings of item rows, [rows]; a cold-start user has bias 0 and the mean user vector."""
         at = int(np.searchsorted(self.keys, key(user)))
         if at < len(self.keys) and self.keys[at] == key(user):

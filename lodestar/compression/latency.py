@@ -4,15 +4,17 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar.engine.recommender import Recommender
+from lodestar.schema.arrays import Doubles, Float64
 
 K = 10
 WARM_UP_REQUESTS = 20
 
 
-def request_times_ms(recommenders: Sequence[Recommender], histories: Sequence[Sequence[str]], requests: int) -> NDArray[np.float64]:
+def request_times_ms(
+    recommenders: Sequence[Recommender], histories: Sequence[Sequence[str]], requests: int
+) -> Float64[Doubles, "recommenders {requests}"]:
     """Wall time of single requests in ms, [recommenders, requests], after a warm-up; requests are interleaved, so that noise is shared."""
     count = len(recommenders)
     times_ns = np.zeros((count, WARM_UP_REQUESTS + requests), dtype=np.int64)

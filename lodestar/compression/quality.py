@@ -3,15 +3,13 @@
 A refitted model was trained on the validation items, and so were all its variants: only differences between them are used.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lodestar.config import EvaluationConfig
 from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender
 from lodestar.evaluation.intervals import Interval, difference
 from lodestar.evaluation.metrics import NO_ITEM, Ranking, ndcg, rank_by
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Int64, Longs
 
 K = 10
 
@@ -33,7 +31,7 @@ def change(variant: Ranking, full: Ranking, config: EvaluationConfig) -> Interva
     return difference(ndcg(variant, K), ndcg(full, K), config.bootstrap_samples, config.seed)
 
 
-def overlap(variant_CK: NDArray[np.int64], full_CK: NDArray[np.int64]) -> float:
+def overlap(variant_CK: Int64[Longs, "cases positions"], full_CK: Int64[Longs, "cases positions"]) -> float:
     """Share of the items of the lists `full_CK` that are in the same case's list of `variant_CK`, at any rank."""
     is_filled_CK = full_CK != NO_ITEM
     is_shared_CK = (full_CK[:, :, None] == variant_CK[:, None, :]).any(axis=2) & is_filled_CK

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.errors import DataError
+from lodestar.schema.arrays import Shaped
 
 GRAPH = "graph"
 LIMIT_S = 60
@@ -28,7 +29,9 @@ ENDED_BY = {signal.SIGXCPU: "time", signal.SIGKILL: "memory", signal.SIGABRT: "m
 _probed: set[str] = set()
 
 
-def probe(graph: bytes, inputs: Mapping[str, NDArray[Any]], output: str, shape: tuple[int, ...], limit_s: float = LIMIT_S) -> None:
+def probe(
+    graph: bytes, inputs: Mapping[str, Shaped[NDArray[Any], "..."]], output: str, shape: tuple[int, ...], limit_s: float = LIMIT_S
+) -> None:
     """Raise DataError E184 unless a graph returns finite float32 values of a shape for these inputs, within time and memory.
 
     A graph that has passed in this process is not run again.

@@ -5,7 +5,7 @@ Evaluation and serving use the same object, so the evaluated model is the deploy
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,8 @@ from lodestar.engine.onnx_probe import probe
 from lodestar.engine.onnx_runtime import session
 from lodestar.engine.reranker import Reranker
 from lodestar.errors import DataError
+from lodestar.schema.arrays import Float32, Floats, Int, Integers
 
-Floats = NDArray[np.float32]
-Rows = NDArray[np.signedinteger[Any]]
 HISTORIES_AT_ONCE = 64
 PERSONAL, POPULAR = "personal", "popular"
 GROUP = 64
@@ -46,9 +45,9 @@ class Recommendation(NamedTuple):
 class Candidates(NamedTuple):
     """Retrieved candidates (rows of the item table) with scores, best first; the response has the first `k`."""
 
-    history_rows: Rows
-    rows: NDArray[np.intp]
-    scores: Floats
+    history_rows: Int[Integers, " history"]
+    rows: Int[NDArray[np.intp], " candidates"]
+    scores: Float32[Floats, " candidates"]
     k: int
 
 
@@ -67,7 +66,7 @@ class Recommender:
         for length in (min(TYPICAL_LENGTH, bundle.info.max_length), bundle.info.max_length):
             self._personal_scores([np.arange(length) % len(bundle.items)])
 
-    def scores(self, histories: Sequence[Rows]) -> Floats:
+    def scores(self, histories: Sequence[Int[Integers, "_"]]) -> Float32[Floats, "histories items"]:
         """Scores of all items for each history, [B, N]; popularity for an empty history (cold start).
 
         A history is rows of the item table, oldest first, packed with time gaps if the bundle uses them (`lodestar.bundle.timed_items`).
@@ -78,7 +77,7 @@ class Recommender:
             scores_BN[warm] = self._personal_scores([histories[row] for row in warm])
         return scores_BN
 
-    def encode_users(self, histories: Sequence[Rows]) -> Floats:
+    def encode_users(self, histories: Sequence[Int[Integers, "_"]]) -> Float32[Floats, "histories dim"]:
         """User vectors of non-empty histories, [B, D]; encoded in batches of similar length."""
         users_BD = np.empty((len(histories), self.bundle.info.dim), dtype=np.float32)
         by_length = np.argsort([len(history) for history in histories], kind="stable")
@@ -104,7 +103,7 @@ class Recommender:
         rows = top_k(scores_N, max(k, self.num_candidates) if len(history_rows) else k)
         return Candidates(history_rows, rows, scores_N[rows], k)
 
-    def rerank(self, candidates: Candidates, counts_CF: Floats) -> Candidates:
+    def rerank(self, candidates: Candidates, counts_CF: Float32[Floats, "candidates counts"]) -> Candidates:
         """Candidates in the ranker's order, by count features [C, F] (`ranker_inputs.NAMES`) of the first C; others follow unchanged."""
         if self.reranker is None or len(candidates.history_rows) == 0:
             return candidates
@@ -126,7 +125,7 @@ class Recommender:
             for position, (row, score, rating) in enumerate(ranked, start=1)
         ]
 
-    def _personal_scores(self, histories: Sequence[Rows]) -> Floats:
+    def _personal_scores(self, histories: Sequence[Integers]) -> Floats:
         """Scores [B, N] of non-empty histories: the model's, plus neighbour scores if the bundle has them.
 
         Raises DataError E189 if a score is not finite: its item could not be ranked, and a list without it would look complete.
@@ -141,17 +140,17 @@ class Recommender:
         if not np.isfinite(scores).all():
             raise DataError("E189", f"the vectors of {self.bundle.root} give scores that are not finite", remedy=REMEDY)
 
-    def _rows(self, items: Collection[str]) -> Rows:
+    def _rows(self, items: Collection[str]) -> Integers:
         return np.array([self._row[item] for item in items if item in self._row], dtype=np.int32)
 
-    def _with_time_gaps(self, history: Sequence[str], gaps_s: Sequence[float]) -> Rows:
+    def _with_time_gaps(self, history: Sequence[str], gaps_s: Sequence[float]) -> Integers:
         """Rows packed with time gaps; the gap of an unknown item is added to the next one."""
         is_known = np.array([item in self._row for item in history], dtype=np.bool_)
         since_s = np.cumsum(timed_items.as_stored_seconds(np.asarray(gaps_s)))[is_known]
-        packed: Rows = timed_items.pack(self._rows(history), np.diff(since_s, prepend=since_s[:1]))
+        packed: Integers = timed_items.pack(self._rows(history), np.diff(since_s, prepend=since_s[:1]))
         return packed
 
-    def _encode(self, histories: list[Rows]) -> Floats:
+    def _encode(self, histories: list[Integers]) -> Floats:
         info = self.bundle.info
         recent = [history[-info.max_length :] for history in histories]
         width = max(len(history) for history in recent)
@@ -190,7 +189,7 @@ def _probe(bundle: Bundle) -> None:
         probe(ranker.graph, inputs, SCORES, (1, ranker.candidates))
 
 
-def top_k(scores_N: Floats, k: int) -> NDArray[np.intp]:
+def top_k(scores_N: Float32[Floats, " items"], k: int) -> Int[NDArray[np.intp], " best"]:
     """Rows of the k highest scores, best first, ties in row order; -inf is never among them."""
     rows = np.flatnonzero(scores_N >= max(_lower_bound(scores_N, k), MIN_SCORE))
     return rows[np.argsort(-scores_N[rows], kind="stable")[:k]]

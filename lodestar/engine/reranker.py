@@ -1,15 +1,12 @@
 """Reranker: runs a bundle's ranker (ONNX) on the candidates of retrieval."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES, Ranker
 from lodestar.engine.onnx_runtime import session
 from lodestar.schema import ranker_inputs
-
-Floats = NDArray[np.float32]
+from lodestar.schema.arrays import Float32, Floats, Int, Integers
 
 
 class Reranker:
@@ -21,7 +18,12 @@ class Reranker:
         self._columns = [ranker_inputs.NAMES.index(name) for name in ranker.counts]
         self._uses_all_counts = ranker.counts == ranker_inputs.NAMES
 
-    def score(self, history_rows: NDArray[np.signedinteger[Any]], rows: NDArray[np.intp], counts_CF: Floats) -> Floats:
+    def score(
+        self,
+        history_rows: Int[Integers, " history"],
+        rows: Int[NDArray[np.intp], " candidates"],
+        counts_CF: Float32[Floats, "candidates counts"],
+    ) -> Float32[Floats, " candidates"]:
         """Score offsets of the candidates, [C]; history and candidates are rows of the item table.
 
         The history is not empty, oldest first; `counts_CF` [C, F] are the features `ranker_inputs.NAMES`.

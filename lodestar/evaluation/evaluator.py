@@ -14,7 +14,7 @@ from lodestar.evaluation import fitted_baselines, rating_errors
 from lodestar.evaluation.gate import PRIMARY_METRIC, verdict
 from lodestar.evaluation.intervals import intervals, paired_intervals
 from lodestar.evaluation.metric_titles import BUNDLES, MODEL, UNCOMPRESSED
-from lodestar.evaluation.metrics import Ranking, Values, coverage, gini, item_frequencies, novelty, per_case, rank_by
+from lodestar.evaluation.metrics import Ranking, coverage, gini, item_frequencies, novelty, per_case, rank_by
 from lodestar.evaluation.report.report_data import ReportData, cost, epochs, examples, tail
 from lodestar.evaluation.rerank_cases import reordering
 from lodestar.evaluation.results import HEADLINE_METRICS, BundleSummary, Evaluation, ModelMetrics, Protocol
@@ -23,6 +23,7 @@ from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.metrics.ndcg import CUTOFF
 from lodestar.models.closed_form.baselines import BASELINES
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Doubles
 
 INTERACTIONS = "interactions"
 
@@ -100,13 +101,13 @@ class Evaluator:
         model = Recommender(bundle)
         return rank_by(model, self.split.test, self.cutoffs[-1], progress, reordering(model, self.features, self.split.test))
 
-    def _values(self, ranking: Ranking) -> dict[str, Values]:
+    def _values(self, ranking: Ranking) -> dict[str, Doubles]:
         """Per-user values of every metric, [C] each; novelty treats an item without interactions like an item with one user."""
         num_users = np.count_nonzero(self.known.lengths)
         user_share_N = np.maximum(self.popularity, 1) / num_users
         return per_case(ranking, self.cutoffs) | {f"novelty_at_{k}": novelty(ranking.top[:, :k], user_share_N) for k in self.cutoffs}
 
-    def _figures(self, values: dict[str, dict[str, Values]]) -> dict[str, ModelMetrics]:
+    def _figures(self, values: dict[str, dict[str, Doubles]]) -> dict[str, ModelMetrics]:
         config = self.recipe.evaluation
         rows = {(model, name): values for model, metrics in values.items() for name, values in metrics.items()}
         found = intervals(rows, config.bootstrap_samples, config.seed)
@@ -127,7 +128,7 @@ class Evaluator:
     def _recommended_counts(self, ranking: Ranking, k: int) -> NDArray[np.int64]:
         return item_frequencies(ranking.top[:, :k], len(self.features.items))
 
-    def _slices(self, model: dict[str, Values], best_baseline: dict[str, Values]) -> list[Slice]:
+    def _slices(self, model: dict[str, Doubles], best_baseline: dict[str, Doubles]) -> list[Slice]:
         config = self.recipe.evaluation
         chosen = groupings(self.split.test, self.known, self.features.items.categories)
         mine, theirs = ({name: values[name] for name in HEADLINE_METRICS} for values in (model, best_baseline))

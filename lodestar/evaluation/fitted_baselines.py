@@ -11,10 +11,10 @@ from lodestar.evaluation.metrics import Ranking, Score, ndcg, rank, rank_shared
 from lodestar.metrics.ndcg import CUTOFF
 from lodestar.models.closed_form import ease, memory
 from lodestar.models.closed_form.baselines import BASELINES
-from lodestar.models.closed_form.counts import Floats
 from lodestar.models.closed_form.ease import EASE
 from lodestar.models.closed_form.popularity import Popularity
 from lodestar.progress import Progress, log_event
+from lodestar.schema.arrays import Float32, Floats
 
 EASE_NAME = "ease"
 
@@ -24,7 +24,7 @@ class FittedBaseline:
     """A fitted baseline; `hyperparameters` describes its tuned values and any truncation to a large catalogue, or is empty."""
 
     score: Score
-    shared: Floats | None = None  # [items]: scores that are the same for every user, as of popularity
+    shared: Float32[Floats, " items"] | None = None  # [items]: scores that are the same for every user, as of popularity
     hyperparameters: str = ""
 
     def rank(self, cases: EvalCases, num_items: int, length: int, progress: Progress) -> Ranking:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from lodestar.schema.arrays import Doubles, Float64
+
 CONFIDENCE = 0.95
 WEIGHTS_AT_ONCE = 1 << 22
 Name = TypeVar("Name", bound=Hashable)
@@ -26,7 +26,7 @@ class Interval:
     high: float
 
 
-def intervals(values: dict[Name, Values], samples: int, seed: int) -> dict[Name, Interval]:
+def intervals(values: dict[Name, Float64[Doubles, " users"]], samples: int, seed: int) -> dict[Name, Interval]:
     """Bootstrap intervals of the means of named per-user values, [U] each, at least one user; one set of samples for all."""
     names = list(values)
     stacked_UM = np.stack([values[name] for name in names], axis=1)
@@ -41,7 +41,7 @@ def intervals(values: dict[Name, Values], samples: int, seed: int) -> dict[Name,
 
 
 def paired_intervals(
-    mine: dict[Name, Values], theirs: dict[Name, Values], samples: int, seed: int
+    mine: dict[Name, Float64[Doubles, " users"]], theirs: dict[Name, Float64[Doubles, " users"]], samples: int, seed: int
 ) -> tuple[dict[Name, Interval], dict[Name, Interval], dict[Name, Interval]]:
     """Intervals of mine, of theirs, and of the differences (mine minus theirs) paired by user.
 
@@ -54,17 +54,17 @@ def paired_intervals(
     return first, second, third
 
 
-def difference(mine: Values, theirs: Values, samples: int, seed: int) -> Interval:
+def difference(mine: Float64[Doubles, " users"], theirs: Float64[Doubles, " users"], samples: int, seed: int) -> Interval:
     """Interval of the mean difference (mine minus theirs), paired by user, [U] each."""
     return intervals({"ahead": mine - theirs}, samples, seed)["ahead"]
 
 
-def bootstrap_means(values_UM: Values, samples: int, seed: int) -> Values:
+def bootstrap_means(values_UM: Float64[Doubles, "users metrics"], samples: int, seed: int) -> Float64[Doubles, "{samples} metrics"]:
     """Means of `samples` bootstrap samples of per-user values [U, M] (users drawn with replacement), [S, M]."""
     num_users = len(values_UM)
     rng = np.random.default_rng(seed)
     at_once = max(1, WEIGHTS_AT_ONCE // num_users)
     probability_U = np.full(num_users, 1 / num_users)
     sizes = [min(at_once, samples - start) for start in range(0, samples, at_once)]
-    means: list[Values] = [rng.multinomial(num_users, probability_U, size=size) @ values_UM / num_users for size in sizes]
+    means: list[Doubles] = [rng.multinomial(num_users, probability_U, size=size) @ values_UM / num_users for size in sizes]
     return np.concatenate(means)

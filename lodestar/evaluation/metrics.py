@@ -16,12 +16,14 @@ from lodestar.bundle.timed_items import unpack_items
 from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender, top_k
 from lodestar.metrics.ndcg import ndcg as ndcg_of_ranks
-from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.counts import Sequences
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Doubles, Float32, Float64, Floats, Int64, Longs
 
-Score = Callable[[Sequences], Floats]
-Reorder = Callable[[int, Floats], None]  # takes the index of the first case and scores [cases, N], which it changes in place
-Values = NDArray[np.float64]
+Score = Callable[[Sequences], Float32[Floats, "histories items"]]
+Reorder = Callable[
+    [int, Float32[Floats, "cases items"]], None
+]  # takes the index of the first case and scores [cases, N], which it changes in place
 SCORES_AT_ONCE = 1 << 22
 FEW = 16
 NO_ITEM = -1  # padding of a list with fewer than K items
@@ -31,9 +33,9 @@ NO_ITEM = -1  # padding of a list with fewer than K items
 class Ranking:
     """Ranks (from 0, ascending within a case) and cases of the relevant items, [R], and the top-K item rows, best first, [C, K]."""
 
-    rank: NDArray[np.int64]
-    case: NDArray[np.int64]
-    top: NDArray[np.int64]
+    rank: Int64[Longs, " relevant"]
+    case: Int64[Longs, " relevant"]
+    top: Int64[Longs, "cases positions"]
 
     def __len__(self) -> int:
         return len(self.top)
@@ -61,7 +63,7 @@ def rank(score: Score, cases: EvalCases, num_items: int, length: int, progress: 
     return Ranking(rank=np.concatenate([*ranks, np.zeros(0, dtype=np.int64)]), case=case_R, top=top_CK)
 
 
-def rank_shared(scores_N: Floats, cases: EvalCases, length: int, progress: Progress) -> Ranking:
+def rank_shared(scores_N: Float32[Floats, " items"], cases: EvalCases, length: int, progress: Progress) -> Ranking:
     """`rank` for scores [N] that are the same for every user: they are sorted once, so a case costs only its own items."""
     order, ascending = np.argsort(-scores_N, kind="stable"), np.sort(scores_N)
     top_CK = np.full((len(cases), length), NO_ITEM, dtype=np.int64)
@@ -86,28 +88,28 @@ def rank_by(model: Recommender, cases: EvalCases, length: int, progress: Progres
     return rank(model.scores, cases, model.bundle.info.num_items, length, progress, reorder)
 
 
-def per_case(ranking: Ranking, cutoffs: Sequence[int]) -> dict[str, Values]:
+def per_case(ranking: Ranking, cutoffs: Sequence[int]) -> dict[str, Float64[Doubles, " cases"]]:
     """Every metric at every cutoff k, named like `ndcg_at_10`, one value in 0–1 per case, [C]."""
     metrics = {"hr": hit_rate, "recall": recall, "ndcg": ndcg, "mrr": reciprocal_rank, "map": average_precision}
     return {f"{name}_at_{k}": metric(ranking, k) for name, metric in metrics.items() for k in cutoffs}
 
 
-def hit_rate(ranking: Ranking, k: int) -> Values:
+def hit_rate(ranking: Ranking, k: int) -> Float64[Doubles, " cases"]:
     """Hit rate (HR@k), [C]: 1 where at least one relevant item is in the top k, else 0."""
     return (_best_rank(ranking) < k).astype(np.float64)
 
 
-def recall(ranking: Ranking, k: int) -> Values:
+def recall(ranking: Ranking, k: int) -> Float64[Doubles, " cases"]:
     """Recall@k, [C]: the share of a case's relevant items in the top k."""
     return _sum(ranking, ranking.rank < k) / _num_relevant(ranking)
 
 
-def ndcg(ranking: Ranking, k: int) -> Values:
+def ndcg(ranking: Ranking, k: int) -> Float64[Doubles, " cases"]:
     """NDCG@k, [C], by `lodestar.metrics.ndcg`."""
     return ndcg_of_ranks(ranking.rank, ranking.case, _num_relevant(ranking), k)
 
 
-def reciprocal_rank(ranking: Ranking, k: int) -> Values:
+def reciprocal_rank(ranking: Ranking, k: int) -> Float64[Doubles, " cases"]:
     """Reciprocal rank (MRR@k), [C]: 1/position of the first relevant item, 0 beyond the top k.
 
     Voorhees, "The TREC-8 Question Answering Track Report", 1999.
@@ -116,7 +118,7 @@ def reciprocal_rank(ranking: Ranking, k: int) -> Values:
     return np.asarray((first_C < k) / (first_C + 1), dtype=np.float64)
 
 
-def average_precision(ranking: Ranking, k: int) -> Values:
+def average_precision(ranking: Ranking, k: int) -> Float64[Doubles, " cases"]:
     """Average precision (MAP@k), [C]: sum of the precision at each relevant item in the top k, divided by min(k, relevant).
 
     Buckley & Voorhees, "Evaluating evaluation measure stability", SIGIR 2000; the divisor is the most that a list of k can reach.
@@ -127,7 +129,7 @@ def average_precision(ranking: Ranking, k: int) -> Values:
     return _sum(ranking, precision_R) / np.minimum(_num_relevant(ranking), k)
 
 
-def novelty(top_CK: NDArray[np.int64], user_share_N: Values) -> Values:
+def novelty(top_CK: Int64[Longs, "cases positions"], user_share_N: Float64[Doubles, " items"]) -> Float64[Doubles, " cases"]:
     """Novelty@K, [C]: mean self-information of a list in bits; an item that half of all users interacted with has one bit.
 
     Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 2010.
@@ -137,17 +139,17 @@ def novelty(top_CK: NDArray[np.int64], user_share_N: Values) -> Values:
     return np.asarray(bits_CK.sum(axis=1) / np.maximum(is_item_CK.sum(axis=1), 1), dtype=np.float64)
 
 
-def item_frequencies(top_CK: NDArray[np.int64], num_items: int) -> NDArray[np.int64]:
+def item_frequencies(top_CK: Int64[Longs, "cases positions"], num_items: int) -> Int64[Longs, "{num_items}"]:
     """Number of lists that contain each item, [N]."""
     return np.bincount(top_CK[top_CK != NO_ITEM], minlength=num_items)
 
 
-def coverage(shown_N: NDArray[np.int64]) -> float:
+def coverage(shown_N: Int64[Longs, " items"]) -> float:
     """Catalogue coverage in 0–1: the share of items that are in at least one list; `shown_N` is the number of lists per item."""
     return float((shown_N > 0).mean())
 
 
-def gini(shown_N: NDArray[np.int64]) -> float:
+def gini(shown_N: Int64[Longs, " items"]) -> float:
     """Gini index of recommendation frequencies: 0 if all items are recommended equally often, towards 1 if one item fills every list.
 
     Fleder & Hosanagar, "Blockbuster Culture's Next Rise or Fall", Management Science 2009.
@@ -157,7 +159,7 @@ def gini(shown_N: NDArray[np.int64]) -> float:
     return float(((2 * order_N - len(shown_N) - 1) * np.sort(shown_N)).sum() / (len(shown_N) * total)) if total else 0.0
 
 
-def mask_seen(scores_CN: Floats, histories: Sequences) -> Floats:
+def mask_seen(scores_CN: Float32[Floats, "cases items"], histories: Sequences) -> Float32[Floats, "cases items"]:
     """Scores [C, N] with -inf for the items of each history and for NaN."""
     case = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
     masked_CN = np.where(np.isnan(scores_CN), -np.inf, scores_CN).astype(np.float32, copy=False)
@@ -194,5 +196,5 @@ def _num_relevant(ranking: Ranking) -> NDArray[np.int64]:
     return np.bincount(ranking.case, minlength=len(ranking))
 
 
-def _sum(ranking: Ranking, values_R: NDArray[np.float64] | NDArray[np.bool_]) -> Values:
+def _sum(ranking: Ranking, values_R: NDArray[np.float64] | NDArray[np.bool_]) -> Doubles:
     return np.bincount(ranking.case, weights=values_R, minlength=len(ranking)).astype(np.float64)

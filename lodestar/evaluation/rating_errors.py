@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar.bundle.ratings import Ratings
 from lodestar.config import EvaluationConfig, Recipe
@@ -13,10 +12,10 @@ from lodestar.evaluation.metric_titles import MODEL
 from lodestar.features.batch import ratings_table
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.models.ratings.ratings import Biases, RatingNeighbours
+from lodestar.schema.arrays import Doubles, Float64
 
 BIASES, NEIGHBOURS = "biases", "item_knn"
 MAX_DENSE_CELLS = 1 << 24  # users x items: item-kNN works on the dense matrix
-Floats = NDArray[np.float64]
 
 
 def errors(ratings: Ratings | None, features: FeatureSet, recipe: Recipe) -> dict[str, Interval]:
@@ -34,7 +33,7 @@ def errors(ratings: Ratings | None, features: FeatureSet, recipe: Recipe) -> dic
     return _rmse(predictions, test, recipe.evaluation)
 
 
-def by_bundle(ratings: Ratings, users: list[str], test: RatingTriples) -> Floats:
+def by_bundle(ratings: Ratings, users: list[str], test: RatingTriples) -> Float64[Doubles, " ratings"]:
     """Ratings predicted by a bundle for test triples, in their order; one call per user, as in serving."""
     order = np.argsort(test.user, kind="stable")
     starts = np.flatnonzero(np.diff(test.user[order], prepend=-1))
@@ -44,13 +43,13 @@ def by_bundle(ratings: Ratings, users: list[str], test: RatingTriples) -> Floats
     return found
 
 
-def _baselines(train: RatingTriples, test: RatingTriples, num_users: int, num_items: int) -> Iterator[tuple[str, Floats]]:
+def _baselines(train: RatingTriples, test: RatingTriples, num_users: int, num_items: int) -> Iterator[tuple[str, Doubles]]:
     yield BIASES, Biases().fit(train, num_users, num_items).predict(test)
     if num_users * num_items <= MAX_DENSE_CELLS:
         yield NEIGHBOURS, RatingNeighbours("cosine").fit(train, num_users, num_items).predict(test)
 
 
-def _rmse(predictions: dict[str, Floats], test: RatingTriples, config: EvaluationConfig) -> dict[str, Interval]:
+def _rmse(predictions: dict[str, Doubles], test: RatingTriples, config: EvaluationConfig) -> dict[str, Interval]:
     """RMSE with bootstrap intervals; squared errors are summed per user, so that a user's ratings are resampled together."""
     _, user = np.unique(test.user, return_inverse=True)
     squares = [np.bincount(user, weights=(values - test.value) ** 2) for values in predictions.values()]

@@ -11,11 +11,12 @@ from lodestar.engine.recommender import Recommender, top_k
 from lodestar.evaluation.metrics import SCORES_AT_ONCE, Reorder, mask_seen
 from lodestar.features.asof import historical_counts
 from lodestar.features.batch.feature_set import FeatureSet
-from lodestar.models.closed_form.counts import Floats
 from lodestar.schema import ranker_inputs
+from lodestar.schema.arrays import Float32, Floats, Int
 
 CASES_AT_ONCE = 10_000
-Retrieve = Callable[[int, Floats], tuple[NDArray[np.intp], Floats]]  # (case, scores [N]) -> candidate rows [K], their item counts [K, F]
+ItemCounts = tuple[Int[NDArray[np.intp], " candidates"], Float32[Floats, "candidates counts"]]  # candidate rows [K], their counts [K, F]
+Retrieve = Callable[[int, Float32[Floats, " items"]], ItemCounts]  # of a case and its scores [N]
 
 
 def reordering(model: Recommender, features: FeatureSet, cases: EvalCases) -> Reorder | None:

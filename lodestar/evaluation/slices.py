@@ -7,15 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.data.split.splits import EvalCases
 from lodestar.evaluation.intervals import Interval, paired_intervals
 from lodestar.models.closed_form.counts import Sequences
+from lodestar.schema.arrays import Doubles, Float64, Int64, Longs
 
-Values = NDArray[np.float64]
-Label = NDArray[np.int64]
 LENGTHS = (1, 11, 51, 201)  # lower bounds of the segments by history length
 MAX_CATEGORIES = 8
 HEAD_MID_TAIL = ("head (first third of interactions)", "mid (second third)", "tail (last third)")
@@ -39,15 +37,21 @@ class Grouping:
 
     by: str
     labels: list[str]
-    group: Label
+    group: Int64[Longs, " cases"]
 
-    def members(self) -> list[tuple[str, Label]]:
+    def members(self) -> list[tuple[str, Int64[Longs, "_"]]]:
         """The case indices of each segment that is not empty, with its label."""
         found = [(label, np.flatnonzero(self.group == group)) for group, label in enumerate(self.labels)]
         return [(label, cases) for label, cases in found if len(cases)]
 
 
-def slices(groupings: list[Grouping], model: dict[str, Values], baseline: dict[str, Values], samples: int, seed: int) -> list[Slice]:
+def slices(
+    groupings: list[Grouping],
+    model: dict[str, Float64[Doubles, " cases"]],
+    baseline: dict[str, Float64[Doubles, " cases"]],
+    samples: int,
+    seed: int,
+) -> list[Slice]:
     """Slices of every grouping, from per-case values [C] of the same metrics for the model and the best baseline."""
     found = []
     for grouping in groupings:
@@ -83,7 +87,7 @@ def by_history(cases: EvalCases) -> Grouping:
     return Grouping(by="items in the history", labels=labels, group=np.searchsorted(LENGTHS, lengths, side="right") - 1)
 
 
-def by_popularity(first_C: Label, known: Sequences, num_items: int) -> Grouping:
+def by_popularity(first_C: Int64[Longs, " cases"], known: Sequences, num_items: int) -> Grouping:
     """Grouping by popularity of the next item: head, mid and long tail, each with a third of all interactions."""
     counts = np.bincount(from_lists(known).flat(), minlength=num_items)
     order = np.argsort(-counts, kind="stable")
@@ -93,7 +97,7 @@ def by_popularity(first_C: Label, known: Sequences, num_items: int) -> Grouping:
     return Grouping(by="popularity of the next item", labels=list(HEAD_MID_TAIL), group=third[first_C])
 
 
-def by_category(first_C: Label, categories: list[str]) -> Grouping:
+def by_category(first_C: Int64[Longs, " cases"], categories: list[str]) -> Grouping:
     """Grouping by category of the next item: the MAX_CATEGORIES with the most cases, all others as one."""
     wanted = [categories[item] for item in first_C]
     largest = [category for category, _ in Counter(sorted(wanted)).most_common(MAX_CATEGORIES)]

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.errors import DataError, Location, shorten
+from lodestar.schema.arrays import Int64, Longs, Num, Shaped, UInt8
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Shaped[NDArray[Any], "..."]]
 Kinds = Mapping[str, tuple[str, tuple[int | None, ...]]]  # by array name: numpy dtype kinds ("f", "iu") and shape; None is any length
 _ENDS = "_ends"
 SUFFIX, NUMBERS, MAX_ARRAYS = ".npy", "biuf", 4_096
@@ -54,13 +55,13 @@ class AppendOnlyArray:
     def __len__(self) -> int:
         return self._length
 
-    def append(self, values: NDArray[Any]) -> None:
+    def append(self, values: Num[NDArray[Any], " values"]) -> None:
         """Append values, converted to the array's dtype."""
         with self._file.open("ab") as content:
             content.write(values.astype(self.dtype, copy=False).tobytes())
         self._length += len(values)
 
-    def blocks(self, length: int = 1 << 20) -> Iterator[NDArray[Any]]:
+    def blocks(self, length: int = 1 << 20) -> Iterator[Num[NDArray[Any], "_"]]:
         """Iterate over the values in blocks of `length`."""
         with self._file.open("rb") as content:
             while block := content.read(length * self.dtype.itemsize):
@@ -74,7 +75,7 @@ class AppendOnlyArray:
             shutil.copyfileobj(content, entry, 1 << 20)
 
 
-def save(file: Path, arrays: Mapping[str, NDArray[Any] | AppendOnlyArray]) -> None:
+def save(file: Path, arrays: Mapping[str, Shaped[NDArray[Any], "..."] | AppendOnlyArray]) -> None:
     """Like numpy.savez, but without timestamps (same arrays, same bytes) and with data aligned to 64 bytes for memory mapping."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
@@ -165,7 +166,7 @@ def pack(name: str, texts: Sequence[str]) -> Arrays:
     return packed(name, np.frombuffer("".join(texts).encode(), dtype=np.uint8), ends)
 
 
-def packed(name: str, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> Arrays:
+def packed(name: str, content: UInt8[NDArray[np.uint8], " bytes"], ends: Int64[Longs, " texts"]) -> Arrays:
     """`pack` for texts that are concatenated already; offsets get the narrowest unsigned dtype."""
     narrow = np.min_scalar_type(ends[-1]) if len(ends) else np.uint8  # int64 offsets would be half of a catalogue's bytes
     return {name: content, name + _ENDS: ends.astype(narrow)}

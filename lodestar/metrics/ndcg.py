@@ -4,12 +4,15 @@ Järvelin & Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TO
 """
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lodestar.schema.arrays import Doubles, Float64, Int64, Longs
 
 CUTOFF = 10  # k of validation, of hyperparameter choices and of the headline metrics
 
 
-def ndcg(rank_R: NDArray[np.int64], case_R: NDArray[np.int64], num_relevant_C: NDArray[np.int64], k: int = CUTOFF) -> NDArray[np.float64]:
+def ndcg(
+    rank_R: Int64[Longs, " ranked"], case_R: Int64[Longs, " ranked"], num_relevant_C: Int64[Longs, " cases"], k: int = CUTOFF
+) -> Float64[Doubles, " cases"]:
     """NDCG@k in 0–1, [C]: gain 1/log2(rank + 2) of the relevant items with a rank below k, divided by `ideal_dcg`.
 
     Ranks count from 0. Relevant items that are in no list may be left out of `rank_R` and `case_R`, but count in `num_relevant_C`, which is
@@ -20,7 +23,7 @@ def ndcg(rank_R: NDArray[np.int64], case_R: NDArray[np.int64], num_relevant_C: N
     return np.asarray(dcg_C / ideal_dcg(num_relevant_C, k), dtype=np.float64)
 
 
-def ideal_dcg(num_relevant_C: NDArray[np.int64], k: int = CUTOFF) -> NDArray[np.float64]:
+def ideal_dcg(num_relevant_C: Int64[Longs, " cases"], k: int = CUTOFF) -> Float64[Doubles, " cases"]:
     """DCG@k of a list that starts with all relevant items, float64 [C]: the most that `num_relevant_C` (at least 1) items can gain."""
     ideal_K = np.cumsum(1 / np.log2(np.arange(k) + 2))
     return np.asarray(ideal_K[np.minimum(num_relevant_C, k) - 1], dtype=np.float64)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.data.tables.tables import Tables
@@ -23,6 +22,7 @@ from lodestar.features.batch.duckdb_views import connect_for
 from lodestar.features.batch.event_partitions import Rows
 from lodestar.monitoring.skew_counts import Key, Values, rebuild_counts
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Int64, Longs
 
 EMPTY_HISTORY = "nothing"
 
@@ -90,7 +90,7 @@ class Log:
     vector: "array[int]" = field(default_factory=lambda: array("q"))
     shown_us: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def since(self, last: timedelta) -> NDArray[np.int64]:
+    def since(self, last: timedelta) -> Int64[Longs, " rows"]:
         """Indices of the requests within `last` of the newest one."""
         shown_us = np.asarray(self.shown_us, dtype=np.int64)
         return np.flatnonzero(shown_us >= shown_us.max(initial=0) - last // timedelta(microseconds=1))

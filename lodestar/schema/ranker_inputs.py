@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.schema.arrays import Float, Float32, Floats
 from lodestar.schema.features import ITEM_STATS_VIEW, USER_ACTIVITY_VIEW, VIEWS
 
-Floats = NDArray[np.float32]
 Numbers = NDArray[np.floating[Any]]
 
 RECENCY_COUNTS, EVENTS, INTERACTIONS = "heat", "events_7d", "interactions_7d"
@@ -15,7 +15,9 @@ USER_COUNTS, ITEM_COUNTS = (tuple(count.name for count in VIEWS[view].counts) fo
 NAMES = (*USER_COUNTS, *ITEM_COUNTS, RECENCY_COUNTS)
 
 
-def pair_features(user_RU: Numbers, item_RI: Numbers) -> Floats:
+def pair_features(
+    user_RU: Float[Numbers, "rows user_counts"], item_RI: Float[Numbers, "rows item_counts"]
+) -> Float32[Floats, "rows counts"]:
     """Ranker features NAMES of R pairs, [R, U + I + 1].
 
     `user_RU` are the counts of the users ([R, U], or [1, U] for one user), `item_RI` those of the items; NaN (unknown) becomes 0.

@@ -10,7 +10,8 @@ from lodestar.config import Recipe
 from lodestar.errors import DataError
 from lodestar.features.batch import ratings_table
 from lodestar.features.batch.feature_set import FeatureSet
-from lodestar.models.ratings.rating_factors import Floats, RatingFactors
+from lodestar.models.ratings.rating_factors import RatingFactors
+from lodestar.schema.arrays import Doubles, Float64
 
 MAX_ATTRIBUTES = 256  # most frequent categories and tags that are item attributes
 
@@ -44,7 +45,7 @@ def train_ratings(features: FeatureSet, recipe: Recipe) -> Ratings | None:
     )
 
 
-def item_categories_and_tags(items: Catalogue) -> Floats:
+def item_categories_and_tags(items: Catalogue) -> Float64[Doubles, "items columns"]:
     """Binary item attributes, float64 [items, columns]: the most frequent categories and tags, at most MAX_ATTRIBUTES."""
     counts = Counter(tag for item_tags in items.categories_and_tags for tag in item_tags)
     column = {tag: index for index, (tag, _) in enumerate(counts.most_common(MAX_ATTRIBUTES))}

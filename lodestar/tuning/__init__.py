@@ -1,0 +1,1 @@
+"""Hyperparameter search over recipes (Optuna), on the validation set."""

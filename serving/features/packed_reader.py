@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar import schema
+from lodestar.schema.arrays import Doubles, Float64, Int64, Longs
 from lodestar.schema.packed import NULL_BITMAP_OFFSET, NUMBERS, SIGNATURE, Layout, from_json, signature_of
 from lodestar.schema.store_keys import COMPLETE, STATE, layout_key, rows_key
 from serving.features.redis import Command, Redis
@@ -76,8 +77,8 @@ class PackedView:
 class Numbers(NamedTuple):
     """Numeric features, [rows, names], NaN if missing or not numeric, and UTC µs at which each row became known, 0 without a row."""
 
-    values: NDArray[np.float64]
-    known_us: NDArray[np.int64]
+    values: Float64[Doubles, "rows names"]
+    known_us: Int64[Longs, " rows"]
 
     def part(self, row: int) -> "Numbers":
         """One row, as shape [1, names]."""

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from hypothesis.strategies import DrawFn, composite, floats, sampled_from
 
 from lodestar.bundle.item_table import MAX_CODE, PRECISIONS, ItemTable, Precision, _pack_int4, from_arrays, quantise
-from lodestar.bundle.item_table import Floats as Vectors
+from lodestar.schema.arrays import Floats as Vectors
 
 SMALL_ENOUGH = floats(-100, 100, width=32, allow_subnormal=False)
 ALMOST = 1.001  # a float32 step is itself rounded

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from lodestar.data.split.splits import EvalCases
 from lodestar.evaluation import metrics
-from lodestar.evaluation.metrics import NO_ITEM, Ranking, Values, per_case, rank
+from lodestar.evaluation.metrics import NO_ITEM, Ranking, per_case, rank
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Doubles
 
 NUM_ITEMS = 9
 CUTOFFS = tuple(range(1, NUM_ITEMS + 1))
@@ -116,7 +117,7 @@ def test_lists_hold_each_unseen_item_once(table: list[Row]) -> None:
 
 @given(shown=st.lists(st.integers(0, 50), min_size=1, max_size=12))
 def test_gini_lies_between_equal_and_alone(shown: list[int]) -> None:
-    counts: Values = np.array(shown, dtype=np.float64)
+    counts: Doubles = np.array(shown, dtype=np.float64)
     value = metrics.gini(counts.astype(np.int64))
     assert 0 <= value < 1
     assert value == pytest.approx(np.abs(counts[:, None] - counts).sum() / max(1, 2 * len(counts) * counts.sum()))

@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lodestar.models.closed_form.counts import Sequences
-from lodestar.training.loop.batches import (
-    Batch,
-    BatchPlan,
-    Numbers,
-    bucket_batches,
-    cut_windows,
-    fixed_shape_batches,
-    gather_batch,
-    left_pad,
-)
+from lodestar.schema.arrays import Longs
+from lodestar.training.loop.batches import Batch, BatchPlan, bucket_batches, cut_windows, fixed_shape_batches, gather_batch, left_pad
 from lodestar.training.optimisation.negatives import popularity_probabilities, sample
 
 
@@ -32,7 +24,7 @@ def batches(sequences: Sequences, max_length: int, batch_tokens: int, rng: np.ra
     return gather(sequences, bucket_batches(cut_windows(lengths_of(sequences), max_length, rng), batch_tokens, rng))
 
 
-def lengths_of(sequences: Sequences) -> Numbers:
+def lengths_of(sequences: Sequences) -> Longs:
     return np.array([len(sequence) for sequence in sequences], dtype=np.int64)
 
 

@@ -19,7 +19,7 @@ def ratings(**changes: Any) -> Ratings:
     """Users' vectors are 1, 2 and -1, the items' their numbers by ten; all are mild but the second user."""
     given: dict[str, Any] = {
         "user_bias": np.array([0, 0.5, 0], dtype=np.float32),
-        "user_vectors": np.array([[1.0], [2.0], [-1.0]]),
+        "user_vectors": np.array([[1.0], [2.0], [-1.0]], dtype=np.float32),
         "item_bias": np.array([0.25, *[0] * (DIGITS - 1)], dtype=np.float32),
         "item_vectors": (np.arange(DIGITS)[:, None] / 10).astype(np.float16),
         "global_mean": 3.0,

@@ -14,12 +14,13 @@ from lodestar.engine.recommender import Recommender
 from lodestar.models.closed_form import closed_form_retrievers
 from lodestar.models.closed_form.baselines import BASELINES, Baseline
 from lodestar.models.closed_form.closed_form_retrievers import FAMILIES, ConstantEncoder, Hyperparameters, Retriever
-from lodestar.models.closed_form.counts import Floats, Sequences, TrainingData
+from lodestar.models.closed_form.counts import Sequences, TrainingData
 from lodestar.models.closed_form.ease import EASE
 from lodestar.models.closed_form.gf_cf import GFCF
 from lodestar.models.closed_form.ials import IALS
 from lodestar.models.encoders.concat_encoder import blended
 from lodestar.recipes import RECIPES
+from lodestar.schema.arrays import Floats
 from lodestar.training.ensemble.blend_weights import fit_blend_weights
 from lodestar.training.loop.batches import left_pad
 from lodestar.training.publish.export import graph_bytes

@@ -5,7 +5,7 @@ import pytest
 
 from lodestar.config import DataConfig
 from lodestar.data.split.interactions import Interactions
-from lodestar.models.closed_form.counts import Floats
+from lodestar.schema.arrays import Floats
 from lodestar.schema.time_units import DAY_US
 from lodestar.training.publish import cold_start
 

@@ -5,9 +5,10 @@ import pytest
 
 from lodestar.errors import ConfigError
 from lodestar.models.closed_form import dan_ease
-from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.closed_form.dan_ease import NormalisedEASE
 from lodestar.models.closed_form.ease import EASE
+from lodestar.schema.arrays import Floats
 from tests.unit.test_closed_form import NUM_ITEMS, sequences, user_item_matrix
 
 

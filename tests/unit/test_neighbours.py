@@ -11,7 +11,8 @@ from lodestar.bundle.neighbours import DECAY, RECENT, NeighbourTable, quantise
 from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender
 from lodestar.models.closed_form.cooccurrence import CoOccurrence
-from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.schema.arrays import Floats
 from lodestar.training.ensemble.neighbour_blend import choose_weight
 from lodestar.training.init.item_init import item_vectors, spectral_basis
 from tests.factories import small_bundle, small_model

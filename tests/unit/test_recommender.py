@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lodestar.bundle import bundle
-from lodestar.engine.recommender import HISTORIES_AT_ONCE, PERSONAL, POPULAR, Recommendation, Recommender, Rows, top_k
+from lodestar.engine.recommender import HISTORIES_AT_ONCE, PERSONAL, POPULAR, Recommendation, Recommender, top_k
+from lodestar.schema.arrays import Integers
 from tests.factories import MAX_LENGTH, small_bundle, small_model
 
 TOLERANCE = 1e-4
@@ -17,7 +18,7 @@ def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     return Recommender(bundle.load(small_bundle(tmp_path_factory.mktemp("bundle"), num_items=NUM_ITEMS, inactive=("i3", "i5"))))
 
 
-def rows(*items: int) -> Rows:
+def rows(*items: int) -> Integers:
     return np.array(items, dtype=np.int32)
 
 
@@ -25,7 +26,7 @@ def ids(answer: list[Recommendation]) -> list[str]:
     return [place.item_id for place in answer]
 
 
-def trained_scores(history: Rows) -> np.ndarray:
+def trained_scores(history: Integers) -> np.ndarray:
     model = small_model(NUM_ITEMS)
     asked = torch.from_numpy(history[-MAX_LENGTH:].astype(np.int64))[None]
     with torch.no_grad():

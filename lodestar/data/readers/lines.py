@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lodestar.data.contract.rules import MAX_LINE_BYTES
 from lodestar.data.readers import decompression
 from lodestar.data.readers.source import Malformed
+from lodestar.schema.arrays import Int64, Longs
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 NEWLINE = b"\n"
@@ -22,7 +23,7 @@ OnMalformed = Callable[[Malformed], None]
 class Block(NamedTuple):
     """Lines including their line ends, and their line numbers in the file, ascending from 1; both [lines]."""
 
-    numbers: NDArray[np.int64]
+    numbers: Int64[Longs, " lines"]
     lines: "pa.StringArray"
 
 

@@ -1,7 +1,8 @@
 """Item titles of the simulated shop: their words carry topic and style, so that item text alone is informative."""
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lodestar.schema.arrays import Int, Ints
 
 # Nouns by category, one topic each; further topics get made-up words.
 CATEGORIES: dict[str, tuple[str, ...]] = {
@@ -50,7 +51,7 @@ def made_up_word(number: int) -> str:
             return word
 
 
-def titles(nouns: list[str], topic: NDArray[np.int32], style: NDArray[np.int32], rng: np.random.Generator) -> list[str]:
+def titles(nouns: list[str], topic: Int[Ints, " items"], style: Int[Ints, " items"], rng: np.random.Generator) -> list[str]:
     """Titles of items from topic and style [items]: an adjective of the style, a unique brand and the topic's noun."""
     adjectives = list(STYLES.values())
     adjective_index = rng.integers(0, len(adjectives[0]), size=len(topic))

@@ -9,11 +9,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.data.simulator.world import EXAMINED, LIST_LENGTH, NEXT_TOPICS, NUM_STYLES, Ints, Items, Times, Users
+from lodestar.data.simulator.world import EXAMINED, LIST_LENGTH, NEXT_TOPICS, NUM_STYLES, Items, Users
+from lodestar.schema.arrays import Doubles, Float64, Int, Ints, Longs
 from lodestar.schema.time_units import SECOND_US
-
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 # Probabilities that a session is in the user's own style, and that it continues from the last session's topic.
 SAME_STYLE, SAME_TOPIC = 0.97, 0.85
@@ -42,13 +40,13 @@ class Action(IntEnum):
 class Actions:
     """Events as arrays in parallel; -1 where there is no item, position or query. A query is `topic * NUM_STYLES + style`."""
 
-    act: NDArray[np.int8]
-    user: Ints
-    item: Ints
-    time: Times
-    session: NDArray[np.int64]
-    position: Ints
-    query: Ints
+    act: Int[NDArray[np.int8], " events"]
+    user: Int[Ints, " events"]
+    item: Int[Ints, " events"]
+    time: Int[Longs, " events"]
+    session: Int[NDArray[np.int64], " events"]
+    position: Int[Ints, " events"]
+    query: Int[Ints, " events"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +56,25 @@ class Slates:
     `propensity` is the probability of the item at its position, given the items above it.
     """
 
-    user: Ints
-    session: NDArray[np.int64]
-    time: Times
-    query: Ints
-    item: Ints
-    propensity: Floats
-    utility: Floats
+    user: Int[Ints, " lists"]
+    session: Int[NDArray[np.int64], " lists"]
+    time: Int[Longs, " lists"]
+    query: Int[Ints, " lists"]
+    item: Int[Ints, "lists places"]
+    propensity: Float64[Doubles, "lists places"]
+    utility: Float64[Doubles, "lists places"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
     """Concurrent sessions, [B] each: `who` are rows of `Shoppers`, `favourite` a favourite topic, `query` -1 without a search."""
 
-    who: NDArray[np.int64]
-    session: NDArray[np.int64]
-    style: Ints
-    topic: Ints
-    favourite: Ints
-    query: Ints
+    who: Int[NDArray[np.int64], " sessions"]
+    session: Int[NDArray[np.int64], " sessions"]
+    style: Int[Ints, " sessions"]
+    topic: Int[Ints, " sessions"]
+    favourite: Int[Ints, " sessions"]
+    query: Int[Ints, " sessions"]
 
 
 class Shoppers:
@@ -89,7 +87,9 @@ class Shoppers:
         self.last = np.full(self.size, MISSING, dtype=np.int32)
         self.now = np.zeros(self.size, dtype=np.int64)
 
-    def visit(self, who: NDArray[np.int64], start_us: Times, lateness: Floats, first_session: int) -> tuple[Slates, list[Actions]]:
+    def visit(
+        self, who: Int[Longs, " sessions"], start_us: Int[Longs, " sessions"], lateness: Float64[Doubles, " sessions"], first_session: int
+    ) -> tuple[Slates, list[Actions]]:
         """Simulate one session of each user in `who` [B] from `start_us`; `lateness` in 0–1 is its position in the log.
 
         Returns the impressions, and the events in several blocks; session numbers count from `first_session`.
@@ -103,7 +103,7 @@ class Shoppers:
         events += self._browse(visit)
         return lists, events
 
-    def _intent(self, who: NDArray[np.int64], lateness: Floats, first_session: int) -> Visit:
+    def _intent(self, who: NDArray[np.int64], lateness: Doubles, first_session: int) -> Visit:
         """Draw the style and topic of each session: those of the last session, or the user's interests, which drift over time."""
         rng, user_rows = self.rng, self.first + who
         style = np.where(rng.random(len(who)) < SAME_STYLE, self.people.style[user_rows], rng.integers(0, NUM_STYLES, len(who)))
@@ -195,7 +195,7 @@ class Shoppers:
             events.append(self._events(follow_up, visit, rows, item))
         return events
 
-    def _pause(self, count: int) -> Times:
+    def _pause(self, count: int) -> Longs:
         """Time between two events in µs: at least a second, 40 on average."""
         return ((1 + self.rng.exponential(39, count)) * SECOND_US).astype(np.int64)
 
@@ -212,7 +212,9 @@ class Shoppers:
         )
 
 
-def logging_policy(utility_BP: Floats, rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
+def logging_policy(
+    utility_BP: Float64[Doubles, "lists pool"], rng: np.random.Generator
+) -> tuple[Int[Longs, "lists places"], Float64[Doubles, "lists places"]]:
     """Draw `LIST_LENGTH` columns of each row without replacement, in proportion to utility; a utility of 0 is never drawn.
 
     Plackett–Luce by the Gumbel-top-k trick (Kool et al., ICML 2019, arXiv:1903.06059). Returns columns and propensities, [B, K] each: the
@@ -226,7 +228,7 @@ def logging_policy(utility_BP: Floats, rng: np.random.Generator) -> tuple[NDArra
     return drawn_BK, utility_BK / (utility_BP.sum(axis=1, keepdims=True) - drawn_mass_BK)
 
 
-def _draw_columns(shares: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
+def _draw_columns(shares: Doubles, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw one column of each row in proportion to its shares, [rows]."""
     cumulative = np.cumsum(shares, axis=1)
     below = cumulative <= (rng.random(len(cumulative)) * cumulative[:, -1])[:, None]

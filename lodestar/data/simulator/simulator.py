@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.data.simulator.sessions import Actions, Shoppers, Slates
-from lodestar.data.simulator.world import END_US, Times, Users, draw_items, draw_users, truth
+from lodestar.data.simulator.world import END_US, Users, draw_items, draw_users, truth
 from lodestar.data.simulator.writer import LogWriter
 from lodestar.errors import ConfigError, LodestarError, UsageError
 from lodestar.io import npz
@@ -23,6 +23,7 @@ from lodestar.process.command_line import Parser, add_option, add_output
 from lodestar.process.safe_text import write_stdout
 from lodestar.process.suggestions import unknown_name
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Longs
 from lodestar.schema.time_units import DAY_US, HOUR_US, MINUTE_US
 
 NAME = "simulator"
@@ -115,7 +116,7 @@ def _num_sessions(users: Users, config: SimulatorConfig) -> NDArray[np.int64]:
 
 
 def _simulate_sessions(
-    shoppers: Shoppers, created_us: Times, sessions: NDArray[np.int64], days: int, num_before: int
+    shoppers: Shoppers, created_us: Longs, sessions: NDArray[np.int64], days: int, num_before: int
 ) -> Iterator[tuple[Slates, list[Actions]]]:
     """Simulate the sessions of a block of users, one of each user at a time, until all are done."""
     start_us = END_US - days * DAY_US
@@ -131,7 +132,7 @@ def _simulate_sessions(
         remaining[who] -= 1
 
 
-def _by_hour(time_us: NDArray[np.float64]) -> Times:
+def _by_hour(time_us: NDArray[np.float64]) -> Longs:
     """Map uniform times of day (UTC µs) to the hourly activity profile BUSY, keeping their order."""
     day, rest = np.divmod(time_us, DAY_US)
     cumulative = np.concatenate([[0.0], np.cumsum(BUSY)])

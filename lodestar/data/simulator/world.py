@@ -11,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.data.simulator.names import STYLES
+from lodestar.schema.arrays import Float, Floats, Int, Ints, Longs, Num
 from lodestar.schema.time_units import DAY_US, SECOND_US
-
-Ints = NDArray[np.int32]
-Times = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 END_US = 1_767_225_600 * SECOND_US  # 2026-01-01T00:00:00Z: the log ends here, whatever its length
 
@@ -40,24 +37,24 @@ class Items:
     `cumulative_likelihood` [S, N + 1] holds cumulative sums, in that order, of how likely each item is for a user of a style.
     """
 
-    topic: Ints
-    style: Ints
-    appeal: NDArray[np.float64]  # popularity within its topic
-    price: NDArray[np.float64]
-    created_us: Times
-    companion: Ints  # the item that complements it, for every user
-    next_topics: Ints  # [T, S, 3]: the topics that follow, by style
-    pool: Ints  # [T, P]
-    on_topic: Ints
-    starts: NDArray[np.int64]  # [T + 1]
-    cumulative_likelihood: NDArray[np.float64]
+    topic: Int[Ints, " items"]
+    style: Int[Ints, " items"]
+    appeal: Float[NDArray[np.float64], " items"]  # popularity within its topic
+    price: Float[NDArray[np.float64], " items"]
+    created_us: Int[Longs, " items"]
+    companion: Int[Ints, " items"]  # the item that complements it, for every user
+    next_topics: Int[Ints, "topics styles next"]  # [T, S, 3]: the topics that follow, by style
+    pool: Int[Ints, "topics pool"]  # [T, P]
+    on_topic: Int[Ints, " items"]
+    starts: Int[NDArray[np.int64], " topics+1"]  # [T + 1]
+    cumulative_likelihood: Float[NDArray[np.float64], "styles items+1"]
 
     @property
     def num_topics(self) -> int:
         """Number of topics, T."""
         return len(self.pool)
 
-    def draw(self, topic: Ints, style: Ints, rng: np.random.Generator) -> Ints:
+    def draw(self, topic: Int[Ints, " drawn"], style: Int[Ints, " drawn"], rng: np.random.Generator) -> Int[Ints, " drawn"]:
         """Draw one item for each pair of topic and style, in proportion to its likelihood."""
         items = np.empty(len(topic), dtype=np.int32)
         share = rng.random(len(topic))
@@ -76,12 +73,12 @@ class Items:
 class Users:
     """Users, [U] unless stated; interests drift from `early` to `late` [U, F]: shares of the topics `favourites`, which sum to 1."""
 
-    favourites: Ints  # [U, F]
-    early: Floats
-    late: Floats
-    style: Ints
-    activity: Floats
-    created_us: Times
+    favourites: Int[Ints, "users favourites"]  # [U, F]
+    early: Float[Floats, "users favourites"]
+    late: Float[Floats, "users favourites"]
+    style: Int[Ints, " users"]
+    activity: Float[Floats, " users"]
+    created_us: Int[Longs, " users"]
 
 
 def draw_users(users: int, num_topics: int, days: int, rng: np.random.Generator) -> Users:
@@ -127,7 +124,7 @@ def draw_items(items: int, days: int, rng: np.random.Generator) -> Items:
     )
 
 
-def _arrivals(items: int, days: int, rng: np.random.Generator) -> Times:
+def _arrivals(items: int, days: int, rng: np.random.Generator) -> Longs:
     """Arrival times of items (UTC µs), shuffled: most before the log, the others within it."""
     start_us, old = END_US - days * DAY_US, round(items * ON_SALE_FROM_START)
     age = rng.random(old) * 365 * DAY_US
@@ -155,7 +152,7 @@ def _pools(by_topic: Ints, starts: NDArray[np.int64], is_old: NDArray[np.bool_])
     return pools
 
 
-def truth(shop: Items, users: Users) -> dict[str, NDArray[Any]]:
+def truth(shop: Items, users: Users) -> dict[str, Num[NDArray[Any], "..."]]:
     """Ground truth by name, for comparison with what a model finds: item, user and transition parameters, examination."""
     return {
         "item_topic": shop.topic,

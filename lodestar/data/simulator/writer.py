@@ -16,6 +16,7 @@ from lodestar.data.simulator import names
 from lodestar.data.simulator.sessions import Action, Actions, Slates
 from lodestar.data.simulator.world import LIST_LENGTH, Items, Users
 from lodestar.data.tables.tables import arrow_schema, file_name
+from lodestar.schema.arrays import Integer
 from lodestar.schema.time_units import SECOND_US
 
 FLUSH_ROWS = 250_000
@@ -182,12 +183,12 @@ class LogWriter:
         self._files[table.name].write_table(pa.table(arrays, schema=shape))
 
 
-def user_ids(rows: NDArray[np.integer[Any]]) -> "pa.Array":
+def user_ids(rows: Integer[NDArray[np.integer[Any]], " rows"]) -> "pa.Array":
     """Ids of users by their row, counted from 0: u000001, u000002, …"""
     return _format_ids("u", rows + 1, 6)
 
 
-def item_ids(rows: NDArray[np.integer[Any]]) -> "pa.Array":
+def item_ids(rows: Integer[NDArray[np.integer[Any]], " rows"]) -> "pa.Array":
     """Ids of items by their row, counted from 0: i000001, i000002, …"""
     return _format_ids("i", rows + 1, 6)
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from lodestar.config import DataConfig
 from lodestar.data.split.ragged_array import Number, RaggedArray
 from lodestar.errors import DataError
-
-Items = NDArray[np.int32]
+from lodestar.schema.arrays import Int32, Int64, Ints, Longs, Shaped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +26,9 @@ class Interactions:
 
     users: list[str]
     items: list[str]
-    user: Items
-    item: Items
-    time: NDArray[np.int64]
+    user: Int32[Ints, " interactions"]
+    item: Int32[Ints, " interactions"]
+    time: Int64[Longs, " interactions"]
 
     @property
     def num_users(self) -> int:
@@ -45,12 +44,12 @@ class Interactions:
         """Item indices of each user, oldest first, as a ragged array of num_users parts."""
         return self.by_user(self.item)
 
-    def by_user(self, values: NDArray[Number]) -> RaggedArray[Number]:
+    def by_user(self, values: Shaped[NDArray[Number], " interactions"]) -> RaggedArray[Number]:
         """Values in parallel with the interactions, [interactions], as a ragged array of num_users parts."""
         bounds = self.bounds()
         return RaggedArray(values=values, start=bounds[:-1], end=bounds[1:])
 
-    def bounds(self) -> NDArray[np.int64]:
+    def bounds(self) -> Int64[Longs, " users_and_one"]:
         """Row offsets of users, [num_users + 1]: user u has the rows bounds[u] to bounds[u + 1]."""
         return np.searchsorted(self.user, np.arange(self.num_users + 1)).astype(np.int64)
 

@@ -10,17 +10,18 @@ from typing import Any, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.schema.arrays import Int64, Longs, Shaped
+
 Number = TypeVar("Number", bound=np.generic)
-Offsets = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RaggedArray(Sequence[NDArray[Number]], Generic[Number]):
     """Sequence of arrays: part p is values[start[p]:end[p]]; `flat` requires parts in ascending order that do not overlap."""
 
-    values: NDArray[Number]
-    start: Offsets
-    end: Offsets
+    values: Shaped[NDArray[Number], " values"]
+    start: Int64[Longs, " parts"]
+    end: Int64[Longs, " parts"]
 
     def __len__(self) -> int:
         return len(self.start)
@@ -39,23 +40,23 @@ class RaggedArray(Sequence[NDArray[Number]], Generic[Number]):
             yield self.values[start:end]
 
     @property
-    def lengths(self) -> Offsets:
+    def lengths(self) -> Int64[Longs, " parts"]:
         """Length of each part, [parts]."""
         return self.end - self.start
 
-    def select(self, which: slice | NDArray[Any]) -> Self:
+    def select(self, which: slice | Shaped[NDArray[Any], " chosen"]) -> Self:
         """The parts of a slice, or of an array of indices or a boolean mask; shares the values."""
         return replace(self, start=self.start[which], end=self.end[which])
 
-    def head(self, lengths: Offsets) -> Self:
+    def head(self, lengths: Int64[Longs, " parts"]) -> Self:
         """The first `lengths[p]` values of each part p; shares the values."""
         return replace(self, end=self.start + lengths)
 
-    def skip(self, lengths: Offsets) -> Self:
+    def skip(self, lengths: Int64[Longs, " parts"]) -> Self:
         """Each part p without its first `lengths[p]` values; shares the values."""
         return replace(self, start=self.start + lengths)
 
-    def flat(self) -> NDArray[Number]:
+    def flat(self) -> Shaped[NDArray[Number], " values"]:
         """All parts concatenated, [sum of lengths]; a view of the values where the parts are contiguous, else a copy."""
         if len(self) == 0:
             return self.values[:0]
@@ -68,7 +69,7 @@ class RaggedArray(Sequence[NDArray[Number]], Generic[Number]):
         return flattened
 
 
-def from_lists(parts: Sequence[NDArray[Number]]) -> RaggedArray[Number]:
+def from_lists(parts: Sequence[Shaped[NDArray[Number], "_"]]) -> RaggedArray[Number]:
     """Arrays of unequal length as a ragged array over one new array; a ragged array is returned as it is."""
     if isinstance(parts, RaggedArray):
         return parts

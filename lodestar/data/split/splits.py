@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from lodestar.bundle import timed_items
 from lodestar.config import DataConfig, EvaluationConfig
-from lodestar.data.split.interactions import Interactions, Items
+from lodestar.data.split.interactions import Interactions
 from lodestar.data.split.ragged_array import RaggedArray
 from lodestar.progress import log_event
+from lodestar.schema.arrays import Int, Int32, Int64, Integer, Ints, Longs
 from lodestar.schema.time_units import HOUR_US
-
-Times = NDArray[np.int64]  # UTC µs
 
 AT_ONCE = 1 << 20
 MIN_EVALUATED_USERS = 1_000  # sampled at least: a confidence interval of NDCG@10 is then some 0.03 wide
@@ -33,11 +32,11 @@ class EvalCases:
     `left_out` counts cold-start users, who have relevant items but no history to predict from.
     """
 
-    user: NDArray[np.int32]
-    history: Sequence[Items]
-    relevant: Sequence[Items]
-    cutoff_us: Times = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    time: Sequence[Times] = ()
+    user: Int32[Ints, " cases"]
+    history: Sequence[Integer[Ints, "_"]]
+    relevant: Sequence[Integer[Ints, "_"]]
+    cutoff_us: Int64[Longs, " cases_or_none"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    time: Sequence[Int64[Longs, "_"]] = ()
     left_out: int = 0
 
     def with_time_gaps(self) -> Self:
@@ -47,7 +46,7 @@ class EvalCases:
         ]
         return replace(self, history=packed)
 
-    def select(self, which: NDArray[np.intp]) -> Self:
+    def select(self, which: Int[NDArray[np.intp], " chosen"]) -> Self:
         """The cases at the given indices, in their order."""
         history, relevant, time = (_select(parts, which) for parts in (self.history, self.relevant, self.time))
         cutoff_us = self.cutoff_us[which] if len(self.cutoff_us) else self.cutoff_us
@@ -93,7 +92,7 @@ def affordable(cases: EvalCases, num_items: int, config: EvaluationConfig, part:
     return cases.select(np.sort(np.random.default_rng(config.seed).permutation(len(cases))[:most]))
 
 
-def training_cutoffs(num_users: int, cases: EvalCases, *, by_time: bool) -> Times:
+def training_cutoffs(num_users: int, cases: EvalCases, *, by_time: bool) -> Int64[Longs, "{num_users}"]:
     """Training cutoff of each user (UTC µs), [num_users]: training on interactions before it uses none of the cases' relevant items."""
     cutoffs_us = np.full(num_users, np.iinfo(np.int64).max)
     if by_time and len(cases):
@@ -102,7 +101,7 @@ def training_cutoffs(num_users: int, cases: EvalCases, *, by_time: bool) -> Time
     return cutoffs_us
 
 
-def training_end(blocks: Callable[[], Iterable[Times]], last_trained: int, config: DataConfig) -> int:
+def training_end(blocks: Callable[[], Iterable[Int64[Longs, "_"]]], last_trained: int, config: DataConfig) -> int:
     """Training cutoff (UTC µs) of the whole log; statistics are scaled by the interactions before it.
 
     Each call of `blocks` iterates over all times, in blocks of any order. `last_trained` is the result of `last_trained` (leave-one-out).
@@ -110,7 +109,7 @@ def training_end(blocks: Callable[[], Iterable[Times]], last_trained: int, confi
     return _time_quantile(blocks, config.test_share + config.validation_share) if config.split == "time" else last_trained + 1
 
 
-def last_trained(user: Items, time: Times) -> int:
+def last_trained(user: Int32[Ints, " interactions"], time: Int64[Longs, " interactions"]) -> int:
     """Time (UTC µs) of the latest training interaction under leave-one-out; rows are sorted by user, then time. 0 without rows."""
     ends = np.append(np.flatnonzero(np.diff(user)), len(user) - 1) if len(user) else np.zeros(0, dtype=np.int64)
     lengths = np.diff(ends, prepend=-1)
@@ -118,7 +117,7 @@ def last_trained(user: Items, time: Times) -> int:
     return int(time[last].max(initial=0))
 
 
-def _time_quantile(blocks: Callable[[], Iterable[Times]], share_after: float) -> int:
+def _time_quantile(blocks: Callable[[], Iterable[Longs]], share_after: float) -> int:
     """The time with the given share of all times after it, found by counts per hour in a first pass; 0 without any."""
     hours: Counter[int] = Counter()
     for block in blocks():
@@ -152,7 +151,7 @@ def _by_time(interactions: Interactions, config: DataConfig) -> Split:
     return _cut(interactions, (trained, known), [np.full(len(whole), cutoff) for cutoff in cutoffs])
 
 
-def _cut(interactions: Interactions, lengths: tuple[Times, Times], begins: Sequence[Times]) -> Split:
+def _cut(interactions: Interactions, lengths: tuple[Longs, Longs], begins: Sequence[Longs]) -> Split:
     """Cut each user's history at two lengths (train, before test); `begins` are the times at which validation and test begin, by user."""
     whole, (trained, known) = interactions.histories(), lengths
     return Split(
@@ -164,7 +163,7 @@ def _cut(interactions: Interactions, lengths: tuple[Times, Times], begins: Seque
     )
 
 
-def _cases(interactions: Interactions, before: Times, until: Times, begins: Times) -> EvalCases:
+def _cases(interactions: Interactions, before: Longs, until: Longs, begins: Longs) -> EvalCases:
     """Cases of users with a history: the first `before` items predict the items up to `until`."""
     whole, times = interactions.histories(), interactions.by_user(interactions.time)
     has_relevant = until > before
@@ -189,5 +188,5 @@ def _quantile_index(count: int, share_after: float) -> int:
     return min(int(count * (1 - share_after)), count - 1)
 
 
-def _blocks(times: Times) -> Iterable[Times]:
+def _blocks(times: Longs) -> Iterable[Longs]:
     return (times[start : start + AT_ONCE] for start in range(0, len(times), AT_ONCE))

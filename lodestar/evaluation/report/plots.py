@@ -8,6 +8,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lodestar.evaluation.intervals import Interval
+from lodestar.schema.arrays import Doubles, Float64
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 74, 24, 14, 50
@@ -21,8 +22,8 @@ class Line:
     """One line of a chart, x ascending; `style` is a class of the page's stylesheet."""
 
     style: str
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: Float64[Doubles, " points"]
+    y: Float64[Doubles, " points"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.data.contract.report import Report
@@ -18,6 +17,7 @@ from lodestar.evaluation.report.plots import Axis, Line, lines
 from lodestar.evaluation.report.template import rendered
 from lodestar.features.batch import event_partitions
 from lodestar.features.batch.duckdb_views import viewed
+from lodestar.schema.arrays import Doubles, Int64, Longs
 from lodestar.schema.time_units import DAY_US, SECOND_US
 
 TEMPLATE = "profile.html"
@@ -25,9 +25,6 @@ USERS_STYLE, ITEMS_STYLE = "model", "baseline"
 MAX_EXACT_DISTINCT_ROWS = 1_000_000  # with more rows, the number of distinct values is an estimate
 FEW = 50
 COMPARED = {schema.Kind.FLOAT, schema.Kind.INT, schema.Kind.TIME}  # kinds with a meaningful min and max
-
-Counts = NDArray[np.int64]
-Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +49,10 @@ class Profile:
     first: datetime | None
     last: datetime | None
     median_lag_s: float
-    by_day: Counts
-    by_hour: Counts
-    per_user: Counts
-    per_item: Counts
+    by_day: Int64[Longs, " days"]
+    by_hour: Int64[Longs, " hours"]
+    per_user: Int64[Longs, " users"]
+    per_item: Int64[Longs, " items"]
     columns: dict[str, tuple[ColumnProfile, ...]]
 
     @property
@@ -90,7 +87,7 @@ def profile(tables: Tables, report: Report) -> Profile:
         )
 
 
-def _histogram(database: Any, place: str, length: int = 0) -> Counts:
+def _histogram(database: Any, place: str, length: int = 0) -> Longs:
     """Number of events per value 0, 1, … of a SQL expression."""
     found = database.execute(f"SELECT {place} AS place, count(*) AS n FROM {event_partitions.POSITIVE} GROUP BY ALL").fetchnumpy()
     counts = np.zeros(max(length, int(found["place"].max(initial=-1)) + 1), dtype=np.int64)
@@ -98,7 +95,7 @@ def _histogram(database: Any, place: str, length: int = 0) -> Counts:
     return counts
 
 
-def _per(database: Any, entity: str) -> Counts:
+def _per(database: Any, entity: str) -> Longs:
     counts = f"SELECT count(*) AS n FROM {event_partitions.POSITIVE} GROUP BY {entity}"
     found = database.execute(f"SELECT n, count(*) AS entities FROM ({counts}) GROUP BY n ORDER BY n").fetchnumpy()
     return np.repeat(found["n"].astype(np.int64), found["entities"].astype(np.int64))
@@ -164,14 +161,14 @@ def _charts(profile: Profile) -> list[tuple[str, str, Markup]]:
     return charts
 
 
-def _cumulative_share(counts: Counts, points: int = 101) -> Shares:
+def _cumulative_share(counts: Longs, points: int = 101) -> Doubles:
     """Share of all events that the top 0 %, 1 %, …, 100 % of users or items have."""
     total = np.concatenate([[0], np.cumsum(counts[::-1])])
-    shares: Shares = np.interp(np.linspace(0, len(counts), points), np.arange(len(total)), total / total[-1])
+    shares: Doubles = np.interp(np.linspace(0, len(counts), points), np.arange(len(total)), total / total[-1])
     return shares
 
 
-def _share_up_to(counts: Counts, few: Counts) -> Shares:
+def _share_up_to(counts: Longs, few: Longs) -> Doubles:
     """Share of users or items with at most each number of events."""
-    shares: Shares = np.searchsorted(counts, few, side="right") / len(counts)
+    shares: Doubles = np.searchsorted(counts, few, side="right") / len(counts)
     return shares

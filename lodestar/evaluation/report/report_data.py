@@ -13,8 +13,8 @@ from lodestar.bundle.catalogue import Catalogue
 from lodestar.data.split.splits import EvalCases
 from lodestar.errors import shorten
 from lodestar.evaluation.metrics import NO_ITEM, Ranking
+from lodestar.schema.arrays import Doubles, Float64, Int64, Longs
 
-Values = NDArray[np.float64]
 NUM_EXAMPLES, RECENT, TOP = 3, 5, 5
 MAX_TITLE_LENGTH = 90
 TAIL_POINTS = 101
@@ -50,7 +50,7 @@ class ReportData:
     """
 
     epochs: list[dict[str, Any]]
-    tail: dict[str, Values]
+    tail: dict[str, Float64[Doubles, " steps"]]
     examples: list[Example]
 
 
@@ -72,7 +72,7 @@ def cost(bundle: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if isinstance(value, int)} if isinstance(found, dict) else {}
 
 
-def tail(shown_N: NDArray[np.int64], popularity_N: NDArray[np.int64]) -> Values:
+def tail(shown_N: Int64[Longs, " items"], popularity_N: Int64[Longs, " items"]) -> Float64[Doubles, " steps"]:
     """Popularity bias curve, [TAIL_POINTS]: cumulative share of `shown_N` over items from the most popular to the least, at even steps."""
     order = np.argsort(-popularity_N, kind="stable")
     reached = np.concatenate([[0], np.cumsum(shown_N[order])]) / max(1, shown_N.sum())

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lodestar.errors import DataError, UsageError
-from lodestar.features.asof.history import NEVER, NONE, FeatureSource, Ints, take, to_microseconds
+from lodestar.features.asof.history import NEVER, NONE, FeatureSource, take, to_microseconds
+from lodestar.schema.arrays import Int, Integers
 
 PACKED_BITS = 63
 BATCH_ROWS = 65_536  # fits into a processor's cache
@@ -76,13 +77,13 @@ class _EntityNumbering:
     """Entity keys as integers: the values of each key column, and the combinations that occur up to each further one, sorted."""
 
     values: tuple[Any, ...]
-    combinations: tuple[Ints, ...]
+    combinations: tuple[Int[Integers, "_"], ...]
 
-    def encode(self, columns: Sequence[Any], count: int) -> Ints:
+    def encode(self, columns: Sequence[Any], count: int) -> Int[Integers, "{count}"]:
         """The entity number of each of `count` rows, -1 where a key is null or unknown."""
         return self.combine([_key_index(column, values) for column, values in zip(columns, self.values, strict=True)], count)
 
-    def combine(self, parts: Sequence[Ints], count: int) -> Ints:
+    def combine(self, parts: Sequence[Int[Integers, "{count}"]], count: int) -> Int[Integers, "{count}"]:
         """The entity number of each row from the index of each key among its values; without keys all rows are of one entity."""
         number = parts[0] if parts else np.zeros(count, dtype=np.int64)
         for position, part in enumerate(parts[1:], start=1):
@@ -93,7 +94,7 @@ class _EntityNumbering:
         return number
 
 
-def _number_entities(entity_rows: Any, source: FeatureSource) -> tuple[Ints, _EntityNumbering]:
+def _number_entities(entity_rows: Any, source: FeatureSource) -> tuple[Integers, _EntityNumbering]:
     """The entity number of each entity row, and the numbering that encodes rows of the files alike."""
     schema = source.schema()
     columns = [_dictionary_encode(entity_rows[name], schema.field(column).type, name) for name, column in source.keys.items()]
@@ -115,7 +116,7 @@ def _dictionary_encode(column: Any, kind: Any, name: str) -> Any:
         raise DataError("E107", message, remedy="Give keys of one type.") from error
 
 
-def _key_index(column: Any, values: Any) -> Ints:
+def _key_index(column: Any, values: Any) -> Integers:
     """The index of each key among the values, -1 where it is null or not among them."""
     if not pa.types.is_dictionary(column.type):
         return np.asarray(pc.index_in(column, value_set=values).fill_null(NONE).to_numpy(), dtype=np.int32)
@@ -128,7 +129,7 @@ def _key_index(column: Any, values: Any) -> Ints:
     return np.concatenate(parts)
 
 
-def _positions_among(number: Ints, ordered: Ints) -> Ints:
+def _positions_among(number: Integers, ordered: Integers) -> Integers:
     """The index of each number in a sorted array, -1 where it is not in it."""
     if len(ordered) == 0:
         return np.full(len(number), NONE)
@@ -140,13 +141,13 @@ def _positions_among(number: Ints, ordered: Ints) -> Ints:
 class _Batch:
     """Adjacent feature rows as arrays in parallel: entity number, event time, known time, valid from (UTC µs), position in the files."""
 
-    entity: Ints
-    time_us: Ints
-    known_us: Ints
-    since_us: Ints
-    position: Ints
+    entity: Int[Integers, " rows"]
+    time_us: Int[Integers, " rows"]
+    known_us: Int[Integers, " rows"]
+    since_us: Int[Integers, " rows"]
+    position: Int[Integers, " rows"]
 
-    def valid(self, last_us: Ints, *, since_us: int, only_known: bool) -> "_Batch":
+    def valid(self, last_us: Int[Integers, " entities_and_one"], *, since_us: int, only_known: bool) -> "_Batch":
         """Rows with an event time from `since_us` to the last timestamp of their entity, and known by that if `only_known`.
 
         `last_us` is by entity number; its last element is for rows without an entity (-1).
@@ -184,7 +185,7 @@ class _LatestRows:
     last, so it is stored at that first one only, if it is the latest there; `positions` carries it forward until a later one.
     """
 
-    def __init__(self, entity: Ints, timestamp_us: Ints) -> None:
+    def __init__(self, entity: Int[Integers, " entity_rows"], timestamp_us: Int[Integers, " entity_rows"]) -> None:
         self._count = len(entity)
         self.last_us = np.full(int(entity.max(initial=NONE)) + 2, NEVER)  # the last element: rows without an entity
         entity_row = np.flatnonzero((entity != NONE) & (timestamp_us > NEVER))
@@ -217,7 +218,7 @@ class _LatestRows:
         best = np.flatnonzero(known_us == self._known_us[at])
         np.maximum.at(self._position, at[best], rows.position[row[best]])
 
-    def _first(self, entity: Ints, since_us: Ints) -> Ints:
+    def _first(self, entity: Integers, since_us: Integers) -> Integers:
         """The index of the first entity row that is not before each time, for entities whose last one is not before it."""
         at = self._starts[entity]
         several = np.flatnonzero(at < self._lasts[entity])
@@ -226,7 +227,7 @@ class _LatestRows:
         at[several[order]] = np.searchsorted(self._keys, packed[order])
         return at
 
-    def positions(self, ttl_us: int) -> Ints:
+    def positions(self, ttl_us: int) -> Int[Integers, " entity_rows"]:
         """The position of the latest valid feature row for each entity row, -1 where there is none within the TTL (0: no TTL)."""
         stored = np.flatnonzero(self._position != NONE)
         stored = stored[_sorted_order(self._time_us[stored], self._known_us[stored], self._position[stored])]
@@ -242,7 +243,7 @@ class _LatestRows:
         positions[self._row[matched]] = self._position[at]
         return positions
 
-    def _pack(self, entity: Ints, time_us: Ints) -> NDArray[np.uint64]:
+    def _pack(self, entity: Integers, time_us: Integers) -> NDArray[np.uint64]:
         """Entity number (high bits) and time offset or rank (low bits) in one word, so that sorting it sorts by both."""
         if self._timestamps_us is None:
             since = np.maximum(time_us, self.first_us) - self.first_us
@@ -254,7 +255,7 @@ class _LatestRows:
         return packed
 
 
-def _sorted_order(time_us: Ints, known_us: Ints, position: Ints) -> Ints:
+def _sorted_order(time_us: Integers, known_us: Integers, position: Integers) -> Integers:
     """Sort order by event time, known time and position; only ties are sorted by all three, which is five times as fast."""
     order = np.argsort(time_us)
     ordered = time_us[order]

@@ -8,20 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.features.asof import asof
 from lodestar.features.asof.history import STAMP, FeatureSource
 from lodestar.features.batch.feature_set import DATA
+from lodestar.schema.arrays import Float32, Floats, Int64, Longs
 
 TIMESTAMP = "timestamp"
 
-Timestamps = NDArray[np.int64]  # UTC µs
-Floats = NDArray[np.float32]
 
-
-def counts(features: Path, view: str, entities: Sequence[str], timestamps_us: Timestamps) -> Floats:
+def counts(
+    features: Path, view: str, entities: Sequence[str], timestamps_us: Int64[Longs, " entities"]
+) -> Float32[Floats, "entities counts"]:
     """Count features of a view, joined as of one timestamp (UTC µs) per entity, [entities, counts]; 0 where none was known."""
     view_schema = schema.VIEWS[view]
     names = [count.name for count in view_schema.counts]

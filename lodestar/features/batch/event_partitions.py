@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar import schema
+from lodestar.schema.arrays import Shaped
 
 FILES = "partition_files"
 EVENTS_AT_ONCE, BATCH_ROWS = 600_000, 200_000
@@ -94,7 +95,7 @@ def names(database: Any, entity: str) -> Any:
     return found[entity].combine_chunks()
 
 
-def chunks(database: Any, entity: str) -> Iterator[Rows]:
+def chunks(database: Any, entity: str) -> Iterator[Shaped[Rows, "_"]]:
     """Events of one range of entities after another, each with all events of its entities, in the order of the log."""
     entities = next(entities for entities in PARTITION_KEYS.values() if entity in entities)
     for (file,) in database.execute(f"SELECT file FROM {FILES} WHERE entity = ? ORDER BY rowid", [entity]).fetchall():

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lodestar import schema
 from lodestar.features.batch import event_partitions
 from lodestar.schema import Count, EventType, View
+from lodestar.schema.arrays import Bool, Flags, Int, Int32, Int64, Ints, UInt8
 from lodestar.schema.time_units import HOUR_US
 
 EVENTS_AT_ONCE = 200_000
@@ -34,7 +35,7 @@ Counts = NDArray[np.int32] | NDArray[np.int64]  # 64 bits where counts are weigh
 class Windows:
     """A group of windows: mask of the rows that count in them, and their lengths in hours, ascending and unique (else ValueError)."""
 
-    counts: NDArray[np.bool_]
+    counts: Bool[Flags, " events"]
     hours: Sequence[int]
 
     def __post_init__(self) -> None:
@@ -62,15 +63,21 @@ def count(database: Any, view: View) -> None:
             database.unregister(NEW_COUNTS)
 
 
-def event_hours(time_us: Hours, known_us: Hours) -> tuple[Hours, Hours]:
+def event_hours(
+    time_us: Int64[Hours, " events"], known_us: Int64[Hours, " events"]
+) -> tuple[Int64[Hours, " events"], Int64[Hours, " events"]]:
     """End of each event's hour, and the hour from which it counts as known, both in hours since 1970, [events]."""
     ends = time_us // HOUR_US + 1
     return ends, np.maximum(ends, -(-known_us // HOUR_US))
 
 
 def windowed_counts(
-    counts: Sequence[Count], key: Hours, ends: Hours, enters: Hours, types: NDArray[np.uint8]
-) -> tuple[Hours, Hours, list[Counts]]:
+    counts: Sequence[Count],
+    key: Int64[Hours, " events"],
+    ends: Int64[Hours, " events"],
+    enters: Int64[Hours, " events"],
+    types: UInt8[NDArray[np.uint8], " events"],
+) -> tuple[Int64[Hours, " steps"], Int64[Hours, " steps"], list[Int[Counts, " steps"]]]:
     """Keys, hours and values of each count, at every hour at which a count may change.
 
     Events are given by key, end of hour, hour from which they are known and index of their type, [events] each (see `sweep`).
@@ -100,7 +107,9 @@ def _type_mask(types: NDArray[np.uint8], wanted: frozenset[EventType]) -> NDArra
     return np.isin(np.array(event_partitions.TYPES), sorted(wanted))[types]
 
 
-def sweep(key: Hours, ends: Hours, enters: Hours, groups: Sequence[Windows]) -> tuple[Hours, Hours, list[NDArray[np.int32]]]:
+def sweep(
+    key: Int64[Hours, " events"], ends: Int64[Hours, " events"], enters: Int64[Hours, " events"], groups: Sequence[Windows]
+) -> tuple[Int64[Hours, " steps"], Int64[Hours, " steps"], list[Int32[Ints, " steps"]]]:
     """Sweep line over events: keys, hours and one count per window, at every hour at which a key's count may change, sorted.
 
     Each event (key, end of its hour, hour from which it is known) is a step up, and a step down for each window. One sort orders all steps;

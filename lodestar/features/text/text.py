@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lodestar.schema.arrays import Float32, Floats
+
 ENCODER = "char-ngram-64-v1"
 DIM = 64
 NGRAM_SIZES = (3, 4, 5)  # in UTF-8 bytes, with a space before and after each word
@@ -16,7 +18,7 @@ _FACTOR, _MIX = np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
 _SPACE = 32
 
 
-def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+def embed(texts: Sequence[str]) -> Float32[Floats, "texts dim"]:
     """Embed N texts as unit vectors, [N, DIM]; zeros for a blank text."""
     content = [" " + " ".join(text.casefold().split()) + " " for text in texts]
     letters = np.frombuffer("".join(content).encode(), dtype=np.uint8)

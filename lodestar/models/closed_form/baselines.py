@@ -3,10 +3,11 @@
 from typing import Protocol, Self
 
 from lodestar.models.closed_form.cooccurrence import CoOccurrence
-from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.closed_form.ease import EASE
 from lodestar.models.closed_form.item_knn import ItemKNN
 from lodestar.models.closed_form.popularity import Popularity
+from lodestar.schema.arrays import Float32, Floats
 
 
 class Baseline(Protocol):
@@ -15,7 +16,7 @@ class Baseline(Protocol):
     def fit(self, sequences: Sequences, num_items: int) -> Self:
         """Fit on one sequence per user, of item indices below `num_items`."""
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
 
 

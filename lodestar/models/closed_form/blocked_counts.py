@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lodestar.models.closed_form.counts import Counts
+from lodestar.schema.arrays import Int64, Longs
 
 NUM_NEIGHBOURS = 512
 PAIRS_AT_ONCE = 1 << 23
@@ -18,7 +19,7 @@ MAX_PAIRS = 1 << 25  # up to this many pairs, counts are one untruncated matrix 
 TRUNCATION_NOTE = f"truncated to the top {NUM_NEIGHBOURS} neighbours of each item"
 
 
-def compute_by_ranges(pairs_N: NDArray[np.int64], rows: Callable[[int, int], Counts]) -> Counts:
+def compute_by_ranges(pairs_N: Int64[Longs, " items"], rows: Callable[[int, int], Counts]) -> Counts:
     """Stack row blocks of an item-item matrix, truncated to the top neighbours, float32 [items, items].
 
     `rows(first, last)` computes the rows of items first to last (exclusive); `pairs_N` is an upper bound of the entries of each row.

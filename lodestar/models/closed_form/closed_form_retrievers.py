@@ -11,26 +11,25 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
 from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.models.closed_form.cooccurrence import CoOccurrence
-from lodestar.models.closed_form.counts import Counts, Floats, TrainingData, binary_user_item
+from lodestar.models.closed_form.counts import Counts, TrainingData, binary_user_item
 from lodestar.models.closed_form.dan_ease import NormalisedEASE
 from lodestar.models.closed_form.ease import REGULARISATIONS
 from lodestar.models.closed_form.ials import IALS
 from lodestar.models.closed_form.item_knn import ItemKNN
 from lodestar.models.closed_form.popularity import RECENCY_GRID, Popularity
+from lodestar.schema.arrays import Bool, Doubles, Float, Float32, Float64, Floats
 
 DENSE_SOLVER_LIMIT = 4_096  # items up to which a dense eigensolver is used
 FOLD_IN_STEPS = 24
 POPULARITY_TIE_BREAK = 1e-5
 
 Hyperparameters = Mapping[str, float]
-Wide = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class Retriever:
     Scores of `neighbours`, for models that are no low-rank factorisation, are added.
     """
 
-    vectors: Floats
+    vectors: Float32[Floats, "items dim"]
     encoder: nn.Module
     neighbours: NeighbourTable | None = None
 
@@ -54,12 +53,12 @@ class LinearFoldIn(nn.Module):
     The first `len(plain_R)` components are summed as they are, the others scaled by the item vector's last entry first.
     """
 
-    def __init__(self, plain_R: Wide, scaled_R: Wide) -> None:
+    def __init__(self, plain_R: Float64[Doubles, " plain"], scaled_R: Float64[Doubles, " scaled"]) -> None:
         super().__init__()
         self.num_plain = len(plain_R)
         self.strength = nn.Parameter(torch.from_numpy(np.concatenate([plain_R, scaled_R]).astype(np.float32)), requires_grad=False)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """User vectors [B, D]; the last entry, by which only history items are scaled, is 0."""
         history_BTD = history_BTD * mask_BT[:, :, None]
         plain_BTR, scaled_BTR, scale_BT1 = (
@@ -74,7 +73,7 @@ class LinearFoldIn(nn.Module):
 class ConstantEncoder(nn.Module):
     """Encoder of non-personalised models: user vectors of ones."""
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """Ones [B, D], or zeros for an empty history."""
         return torch.ones_like(history_BTD[:, 0]) * mask_BT[:, -1:]
 
@@ -89,7 +88,7 @@ class CooccurrenceEncoder(nn.Module):
         super().__init__()
         self.recent, self.decay = model.recent, model.decay
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """User vectors [B, D], zero in the first half, which multiplies the candidates' left factors."""
         age_T = torch.arange(history_BTD.shape[1] - 1, -1, -1, device=history_BTD.device)
         weight_BT = torch.where(age_T < self.recent, self.decay**age_T, 0.0)[None] * mask_BT
@@ -107,7 +106,7 @@ class FoldIn(nn.Module):
         self.gram = nn.Parameter(torch.from_numpy(gram), requires_grad=False)
         self.per_item, self.always = model.regularisation, model.regularisation * model.unobserved_weight * len(model.items)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """User vectors [B, D] after FOLD_IN_STEPS steps of conjugate gradients."""
         history_BTD = history_BTD * mask_BT[:, :, None]
         ridge_B1 = self.per_item * mask_BT.sum(dim=1, keepdim=True) + self.always
@@ -129,23 +128,25 @@ class FoldIn(nn.Module):
         return user_BD
 
 
-def top_singular_vectors(matrix: Counts, rank: int, seed: int) -> tuple[Wide, Wide]:
+def top_singular_vectors(
+    matrix: Counts, rank: int, seed: int
+) -> tuple[Float64[Doubles, "items components"], Float64[Doubles, " components"]]:
     """The top right singular vectors [N, R] of a sparse matrix and their squared singular values [R], in ascending order.
 
     R is `rank`, or less where the matrix has fewer singular vectors.
     """
     rank = min(rank, *matrix.shape)
     if matrix.shape[1] <= DENSE_SOLVER_LIMIT:
-        gram: Wide = (matrix.T @ matrix).toarray().astype(np.float64)
+        gram: Doubles = (matrix.T @ matrix).toarray().astype(np.float64)
         values, vectors = np.linalg.eigh(gram)
-        columns: Wide = vectors[:, -rank:]
-        power: Wide = np.maximum(values[-rank:], 0).astype(np.float64)
+        columns: Doubles = vectors[:, -rank:]
+        power: Doubles = np.maximum(values[-rank:], 0).astype(np.float64)
         return columns, power
     rank = min(rank, min(matrix.shape) - 1)
     start = np.random.default_rng(seed).standard_normal(min(matrix.shape))
     _, singular_values, rows = svds(matrix.astype(np.float64), k=rank, v0=start)
-    right_vectors: Wide = rows.T
-    squared_values: Wide = np.square(singular_values, dtype=np.float64)
+    right_vectors: Doubles = rows.T
+    squared_values: Doubles = np.square(singular_values, dtype=np.float64)
     return right_vectors, squared_values
 
 
@@ -274,11 +275,11 @@ def _neighbour_retriever(neighbours: NeighbourTable, data: TrainingData) -> Retr
     return lambda _: Retriever(vectors=tie_break, encoder=ConstantEncoder(), neighbours=neighbours)
 
 
-def _linear_retriever(plain_NR: Wide, plain_R: Wide, scaled_NR: Wide, scaled_R: Wide, scale_N: Wide) -> Retriever:
+def _linear_retriever(plain_NR: Doubles, plain_R: Doubles, scaled_NR: Doubles, scaled_R: Doubles, scale_N: Doubles) -> Retriever:
     vectors = np.concatenate([plain_NR, scaled_NR, scale_N[:, None]], axis=1).astype(np.float32)
     return Retriever(vectors=vectors, encoder=LinearFoldIn(plain_R, scaled_R))
 
 
-def _degrees(interactions: Counts, axis: int) -> Wide:
-    degrees: Wide = np.maximum(np.asarray(interactions.sum(axis=axis), dtype=np.float64).ravel(), 1)
+def _degrees(interactions: Counts, axis: int) -> Doubles:
+    degrees: Doubles = np.maximum(np.asarray(interactions.sum(axis=axis), dtype=np.float64).ravel(), 1)
     return degrees

@@ -14,7 +14,8 @@ from scipy import sparse
 from lodestar.bundle.neighbours import DECAY, RECENT, NeighbourTable, top_k
 from lodestar.data.split.ragged_array import RaggedArray, from_lists
 from lodestar.models.closed_form import blocked_counts
-from lodestar.models.closed_form.counts import Counts, Floats, Pairs, Sequences, cooccurrence_counts
+from lodestar.models.closed_form.counts import Counts, Pairs, Sequences, cooccurrence_counts
+from lodestar.schema.arrays import Float32, Floats
 
 
 @dataclass(kw_only=True)
@@ -69,7 +70,7 @@ class CoOccurrence:
         """The `most` largest affinities of each item as a neighbour table; ties are broken by catalogue order."""
         return top_k(self.affinity.tocsr(), most, weight)
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
         last = [history[: -self.recent - 1 : -1] for history in histories]
         ends = np.cumsum([0, *map(len, last)])

@@ -10,9 +10,9 @@ from scipy import sparse
 
 from lodestar.config import Device
 from lodestar.data.split.ragged_array import from_lists
+from lodestar.schema.arrays import Int64, Integer, Ints, Longs
 
-Sequences = Sequence[NDArray[np.int32]]
-Floats = NDArray[np.float32]
+Sequences = Sequence[Integer[Ints, "_"]]  # item indices of each user, oldest first; int64 if packed with time gaps
 Counts = Any  # scipy.sparse.csr_matrix, which is not typed
 
 
@@ -24,7 +24,7 @@ class TrainingData:
     """
 
     sequences: Sequences
-    times_us: Sequence[NDArray[np.int64]]
+    times_us: Sequence[Int64[Longs, "_"]]
     num_items: int
     device: Device = "cpu"
 
@@ -58,8 +58,8 @@ def cooccurrence_counts(sequences: Sequences, num_items: int, window: int) -> Co
 class Pairs:
     """Pairs of items within `window` positions of one sequence, for counting co-occurrence in blocks of rows."""
 
-    items: NDArray[Any]
-    users: NDArray[Any]
+    items: Integer[NDArray[Any], " interactions"]
+    users: Integer[NDArray[Any], " interactions"]
     window: int
 
     @classmethod
@@ -69,7 +69,7 @@ class Pairs:
         users = np.repeat(np.arange(len(interactions), dtype=np.int32), interactions.lengths)
         return cls(items=interactions.flat(), users=users, window=window)
 
-    def degrees(self, num_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def degrees(self, num_items: int) -> tuple[Int64[Longs, " items"], Int64[Longs, " items"]]:
         """In how many pairs each item is the earlier one, and in how many the later one, int64 [items] each."""
         leads, follows = np.zeros(num_items, dtype=np.int64), np.zeros(num_items, dtype=np.int64)
         for first, then in self._at_distances():

@@ -14,8 +14,9 @@ from lodestar.bundle.neighbours import ALL, NeighbourTable, quantise
 from lodestar.config import Device
 from lodestar.errors import ConfigError
 from lodestar.models.closed_form import memory
-from lodestar.models.closed_form.counts import Floats, Sequences, binary_user_item
+from lodestar.models.closed_form.counts import Sequences, binary_user_item
 from lodestar.models.closed_form.ease import DENSE_MATRIX_REMEDY, bytes_needed, inverse, products
+from lodestar.schema.arrays import Float32, Floats
 
 MAX_CATALOGUE_SIZE = 50_000  # two dense [items, items] matrices: 20 GB, and half an hour of a core or seconds of a GPU
 ROWS_AT_ONCE = 1024
@@ -61,7 +62,7 @@ class NormalisedEASE:
         self.weights = weights
         return self
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
         scores: Floats = binary_user_item(histories, len(self.weights)) @ self.weights
         return scores

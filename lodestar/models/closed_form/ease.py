@@ -11,7 +11,8 @@ import numpy as np
 from lodestar.config import Device
 from lodestar.errors import ConfigError, EnvironmentFault
 from lodestar.models.closed_form import memory
-from lodestar.models.closed_form.counts import Counts, Floats, Sequences, user_item
+from lodestar.models.closed_form.counts import Counts, Sequences, user_item
+from lodestar.schema.arrays import Float32, Floats
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class EASE:
         self.weights: Floats = weights
         return self
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
         scores: Floats = user_item(histories, len(self.weights)) @ self.weights
         return scores
@@ -56,7 +57,7 @@ def bytes_needed(num_items: int) -> int:
     return MATRICES * 4 * num_items**2 + BYTES_OF_PRODUCT * min(num_items**2, max(num_items, PRODUCTS_AT_ONCE))
 
 
-def products(interactions: Counts) -> Floats:
+def products(interactions: Counts) -> Float32[Floats, "items items"]:
     """The Gram matrix XᵀX of a user-item matrix, dense float32 [items, items], by blocks: a sparse product of all pairs is larger."""
     by_item, num_items = interactions.T.tocsr(), interactions.shape[1]
     gram = np.empty((num_items, num_items), dtype=np.float32)
@@ -85,7 +86,7 @@ def solver(device: Device, num_items: int) -> "torch.device":
     return torch.device("cpu" if needed > free else "cuda")
 
 
-def inverse(matrix: Floats, device: Device = "cpu") -> Floats:
+def inverse(matrix: Float32[Floats, "items items"], device: Device = "cpu") -> Float32[Floats, "items items"]:
     """Inverse of a symmetric positive definite matrix [N, N] by Cholesky; ConfigError E187 if it is not positive definite.
 
     Computed by torch, since scipy's `spotrf` ends in a segmentation fault from 33,000 rows on (OpenBLAS with two threads and AVX-512).

@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from lodestar.models.closed_form.counts import Floats, Sequences, binary_user_item
+from lodestar.models.closed_form.counts import Sequences, binary_user_item
+from lodestar.schema.arrays import Float32, Floats
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ class GFCF:
         self.lowest: Floats = svds(self.smoothed, k=count, v0=start)[2] if count > 0 else np.zeros((0, num_items), dtype=np.float32)
         return self
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
         signal = binary_user_item(histories, len(self.of_item))
         linear = (signal @ self.smoothed.T) @ self.smoothed

@@ -13,7 +13,8 @@ from typing import Self
 import numpy as np
 from scipy import linalg
 
-from lodestar.models.closed_form.counts import Counts, Floats, Sequences, binary_user_item
+from lodestar.models.closed_form.counts import Counts, Sequences, binary_user_item
+from lodestar.schema.arrays import Float32, Floats
 
 
 @dataclass(kw_only=True)
@@ -40,7 +41,7 @@ class IALS:
             self.items = self._solve(by_item, users)
         return self
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
         interactions = binary_user_item(histories, len(self.items))
         scores: Floats = self._solve(interactions, self.items) @ self.items.T

@@ -13,7 +13,8 @@ from scipy import sparse
 from lodestar.bundle.neighbours import ALL, NeighbourTable, top_k
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.models.closed_form import blocked_counts
-from lodestar.models.closed_form.counts import Counts, Floats, Sequences, binary_user_item, user_item
+from lodestar.models.closed_form.counts import Counts, Sequences, binary_user_item, user_item
+from lodestar.schema.arrays import Float32, Floats
 
 MAX_HISTORY = 500  # latest items of a user that count in a large data set: the number of pairs grows with its square
 Similarity = Literal["cosine", "jaccard", "pearson"]
@@ -39,7 +40,7 @@ class ItemKNN:
         self.kept = blocked_counts.TRUNCATION_NOTE if is_large else ""
         return self
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one row per history, float32 [histories, items]; higher is better."""
         scores: Floats = (user_item(histories, self.similarities.shape[0]) @ self.similarities).toarray().astype(np.float32)
         return scores

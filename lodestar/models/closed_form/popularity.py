@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.data.split.ragged_array import from_lists
-from lodestar.models.closed_form.counts import Floats, Sequences
+from lodestar.models.closed_form.counts import Sequences
+from lodestar.schema.arrays import Float32, Floats, Int64, Longs
 from lodestar.schema.time_units import DAY_US
 
 STALE_WEIGHT = 1e-6  # weight of interactions outside the window or fully decayed: items without recent ones keep their order
@@ -31,7 +32,7 @@ class Popularity:
     window_days: float = math.inf
     half_life_days: float = math.inf
 
-    def fit(self, sequences: Sequences, num_items: int, times_us: Sequence[NDArray[np.int64]] = ()) -> Self:
+    def fit(self, sequences: Sequences, num_items: int, times_us: Sequence[Int64[Longs, "_"]] = ()) -> Self:
         """Fit `counts` [items] on one sequence per user.
 
         `times_us` are timestamps (UTC µs) of each user's interactions, at least as many as items; used only with a window or half-life.
@@ -45,7 +46,7 @@ class Popularity:
         self.counts = np.bincount(interactions.flat(), weights, minlength=num_items).astype(np.float32)
         return self
 
-    def score(self, histories: Sequences) -> Floats:
+    def score(self, histories: Sequences) -> Float32[Floats, "histories items"]:
         """Scores of all items, one equal row per history, float32 [histories, items]; higher is better."""
         return np.tile(self.counts, (len(histories), 1))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lodestar.config import ModelConfig
+from lodestar.schema.arrays import Bool, Float
 
 MASKED = -1e9
 
@@ -34,7 +35,13 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
         init_small(self)
 
-    def forward(self, query_BSD: Tensor, hidden_BTD: Tensor, attn_mask_BST: Tensor, ahead: int = 0) -> Tensor:
+    def forward(
+        self,
+        query_BSD: Float[Tensor, "batch queries dim"],
+        hidden_BTD: Float[Tensor, "batch keys dim"],
+        attn_mask_BST: Float[Tensor, "batch queries keys"],
+        ahead: int = 0,
+    ) -> Float[Tensor, "batch queries dim"]:
         """Outputs [B, S, D]: the last S of T positions are queries, all T are keys; the bias covers keys up to `ahead` positions later."""
         bias_BHST = (
             relative_position_bias(self.distance_bias, attn_mask_BST.shape[1], attn_mask_BST.shape[2], ahead) + attn_mask_BST[:, None]
@@ -62,7 +69,7 @@ class Dropout(nn.Module):
         super().__init__()
         self.dropped = round(rate * 256)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The input with entries zeroed at the rate and the others scaled up, in training; unchanged in evaluation."""
         if not self.training or self.dropped == 0:
             return hidden
@@ -79,19 +86,21 @@ def init_small(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def split_heads(vectors_BTD: Tensor, heads: int) -> Tensor:
+def split_heads(vectors_BTD: Float[Tensor, "batch time dim"], heads: int) -> Float[Tensor, "batch {heads} time dim//{heads}"]:
     """Split vectors [B, T, D] into heads, [B, H, T, D / H]."""
     batch, length, width = vectors_BTD.shape
     return vectors_BTD.view(batch, length, heads, width // heads).transpose(1, 2)
 
 
-def causal_mask(mask_BT: Tensor) -> Tensor:
+def causal_mask(mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time time"]:
     """Additive causal and padding mask [B, T, T]: 0 where query t may attend to key t', MASKED elsewhere."""
     position = torch.arange(mask_BT.shape[1], device=mask_BT.device)
     return torch.where((position[:, None] >= position[None, :]) & mask_BT[:, None, :], 0.0, MASKED)
 
 
-def relative_position_bias(bias_HN: Tensor, num_queries: int, num_keys: int, ahead: int = 0) -> Tensor:
+def relative_position_bias(
+    bias_HN: Float[Tensor, "heads distances"], num_queries: int, num_keys: int, ahead: int = 0
+) -> Float[Tensor, "heads {num_queries} {num_keys}"]:
     """Relative position bias [H, S, T] of the last `num_queries` positions for all `num_keys` positions, from `bias_HN` [H, distances].
 
     Column `ahead` of `bias_HN` is distance 0. Distances beyond the last bucket share its bias; positions more than `ahead` later get none.

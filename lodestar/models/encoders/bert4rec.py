@@ -11,6 +11,7 @@ from torch.nn import functional
 from lodestar.config import ModelConfig
 from lodestar.models.encoders.attention import MASKED, Block
 from lodestar.models.encoders.encoder import Encoder
+from lodestar.schema.arrays import Bool, Float, Int
 
 MASK_RATE = 0.3  # share of positions masked in training
 LAST_ITEM_MASK_RATE = 0.5  # the last position is masked more often, since inference predicts it
@@ -26,7 +27,7 @@ class BERT4Rec(Encoder):
         self.blocks = nn.ModuleList(Block(config, 2 * self.reach + 1) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time dim"]:
         """Outputs at each position [B, T, D], attending to all positions of the history."""
         hidden_BTD = self.scale_inputs(history_BTD, mask_BT)
         attn_mask_BTT = torch.where(mask_BT[:, None, :], 0.0, MASKED).expand(-1, mask_BT.shape[1], -1)
@@ -35,7 +36,7 @@ class BERT4Rec(Encoder):
         vectors: Tensor = self.norm(hidden_BTD)
         return vectors
 
-    def user_vector(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def user_vector(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """User vectors [B, D]: the output at a mask token appended to the history."""
         mask_token_B1D = self.hidden.expand(history_BTD.shape[0], 1, -1)
         users_BTD: Tensor = self(
@@ -43,7 +44,13 @@ class BERT4Rec(Encoder):
         )
         return users_BTD[:, -1]
 
-    def training_targets(self, table_ND: Tensor, history_BT: Tensor, mask_BT: Tensor, target_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def training_targets(
+        self,
+        table_ND: Float[Tensor, "items dim"],
+        history_BT: Int[Tensor, "batch time"],
+        mask_BT: Bool[Tensor, "batch time"],
+        target_BT: Int[Tensor, "batch time"],
+    ) -> tuple[Float[Tensor, "batch time+1 dim"], Int[Tensor, "batch time+1"], Bool[Tensor, "batch time+1"]]:
         """Cloze task: mask positions of the window (history and last target) and predict them from all others.
 
         Outputs [B, T + 1, D], items [B, T + 1] and the mask of the masked positions [B, T + 1].

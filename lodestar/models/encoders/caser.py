@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lodestar.config import ModelConfig
 from lodestar.models.encoders.encoder import Encoder
+from lodestar.schema.arrays import Bool, Float
 
 WINDOW = 8  # items seen by the filters
 HEIGHTS = (1, 2, 3, 4, 6, 8)  # of horizontal filters, in items
@@ -26,7 +27,7 @@ class Caser(Encoder):
         self.mix = nn.Linear(len(HEIGHTS) * FILTERS + NUM_VERTICAL_FILTERS * config.dim, config.dim)
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time dim"]:
         """User vectors after each position [B, T, D], from the window that ends there."""
         inputs_BTD = self.scale_inputs(history_BTD, mask_BT)
         padded_BDT = functional.pad(inputs_BTD.transpose(1, 2), (WINDOW - 1, 0))

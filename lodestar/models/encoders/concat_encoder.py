@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lodestar.models.closed_form.closed_form_retrievers import Retriever
+from lodestar.schema.arrays import Bool, Float
 
 
 class ConcatEncoder(nn.Module):
@@ -18,7 +19,7 @@ class ConcatEncoder(nn.Module):
         self.ends = np.cumsum([0, *(part.vectors.shape[1] for part in parts)]).tolist()
         self.weights = [float(weight) for weight in weights]
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """Concatenated weighted user vectors [B, D], D the sum of the components' dimensions."""
         users = [
             weight * encoder(history_BTD[:, :, start:end], mask_BT)

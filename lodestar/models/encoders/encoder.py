@@ -5,12 +5,12 @@ Letters in shapes: B histories, T positions (newest last, left-padded), D width,
 
 from abc import abstractmethod
 
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lodestar.config import ModelConfig
 from lodestar.models.encoders.attention import Dropout
+from lodestar.schema.arrays import Bool, Float, Int
 
 
 class Encoder(nn.Module):
@@ -22,10 +22,14 @@ class Encoder(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     @abstractmethod
-    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time dim"]:
+    def forward(
+        self, history_BTD: Float[Tensor, "batch time columns"], mask_BT: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time dim"]:
         """User vectors after each position [B, T, D]; those at padding (mask false) are arbitrary."""
 
-    def user_vector(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
+    def user_vector(
+        self, history_BTD: Float[Tensor, "batch time columns"], mask_BT: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch dim"]:
         """User vectors after the whole history [B, D], as used at inference."""
         users_BTD: Tensor = self(history_BTD, mask_BT)
         return users_BTD[:, -1]
@@ -48,7 +52,9 @@ class Encoder(nn.Module):
         """The encoder's input for a history of item indices: item vectors [B, T, columns]."""
         return functional.embedding(history_BT, table_ND)
 
-    def scale_inputs(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def scale_inputs(
+        self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time dim"]:
         """Scale item vectors of variance 1 / D to variance 1, with dropout, and zero them at padding, [B, T, D]."""
         inputs: Tensor = self.dropout(history_BTD * self.width**0.5) * mask_BT[:, :, None]
         return inputs

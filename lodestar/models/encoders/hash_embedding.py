@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import lsmr
 from torch import Tensor, nn
+
+from lodestar.schema.arrays import Float, Int64, Longs
 
 NUM_HASHES = 2
 
@@ -45,7 +45,7 @@ class HashEmbedding(nn.Module):
         self.rows.weight.copy_(torch.from_numpy(np.stack(columns, axis=1)))
 
 
-def hash_rows(ids: Sequence[str], num_rows: int) -> NDArray[np.int64]:
+def hash_rows(ids: Sequence[str], num_rows: int) -> Int64[Longs, "ids hashes"]:
     """Row indices of each id by BLAKE2b, int64 [ids, NUM_HASHES]."""
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8 * NUM_HASHES).digest() for name in ids)
     return (np.frombuffer(digests, dtype=np.uint64).reshape(-1, NUM_HASHES) % num_rows).astype(np.int64)

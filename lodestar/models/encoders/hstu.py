@@ -15,6 +15,7 @@ from lodestar.bundle.timed_items import unpack_gaps, unpack_items
 from lodestar.config import ModelConfig
 from lodestar.models.encoders.attention import Dropout, causal_mask, init_small, relative_position_bias, split_heads
 from lodestar.models.encoders.encoder import Encoder
+from lodestar.schema.arrays import Bool, Float, Int, Num
 
 NUM_TIME_BUCKETS = 32  # powers of two up to 2**30 seconds, which is 34 years
 
@@ -28,19 +29,27 @@ class HSTU(Encoder):
         self.norm = nn.LayerNorm(config.dim)
         self.is_timed = config.use_time_gaps
 
-    def embed(self, history_BT: Tensor, table_ND: Tensor) -> Tensor:
+    def embed(self, history_BT: Int[Tensor, "batch time"], table_ND: Float[Tensor, "items dim"]) -> Float[Tensor, "batch time columns"]:
         """Item vectors [B, T, D] and, with `use_time_gaps`, a last column with the seconds since the previous item, [B, T, D + 1]."""
         vectors_BTD = super().embed(unpack_items(history_BT), table_ND)
         if not self.is_timed:
             return vectors_BTD
         return torch.cat([vectors_BTD, unpack_gaps(history_BT)[:, :, None].to(vectors_BTD.dtype)], dim=2)
 
-    def training_targets(self, table_ND: Tensor, history_BT: Tensor, mask_BT: Tensor, target_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def training_targets(
+        self,
+        table_ND: Float[Tensor, "items dim"],
+        history_BT: Int[Tensor, "batch time"],
+        mask_BT: Bool[Tensor, "batch time"],
+        target_BT: Int[Tensor, "batch time"],
+    ) -> tuple[Float[Tensor, "batch time dim"], Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
         """Next-item targets, unpacked to plain item indices."""
         users_BTD, target_BT, counts_BT = super().training_targets(table_ND, history_BT, mask_BT, target_BT)
         return users_BTD, unpack_items(target_BT), counts_BT
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(
+        self, history_BTD: Float[Tensor, "batch time columns"], mask_BT: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time dim"]:
         """User vectors after each position, [B, T, D]."""
         span_BTT = time_buckets(history_BTD[:, :, -1], mask_BT) if self.is_timed else None
         hidden_BTD, attn_mask_BTT = self.scale_inputs(history_BTD[:, :, : self.width], mask_BT), causal_mask(mask_BT)
@@ -51,7 +60,7 @@ class HSTU(Encoder):
         return vectors
 
 
-def time_buckets(gap_BT: Tensor, mask_BT: Tensor) -> Tensor:
+def time_buckets(gap_BT: Num[Tensor, "batch time"], mask_BT: Bool[Tensor, "batch time"]) -> Int[Tensor, "batch time time"]:
     """Log2 buckets of the time from each key position to each query position, int64 [B, T, T], in 0–31; from gaps in seconds [B, T].
 
     Whole seconds, so that the result does not depend on the window; half a second is added, so that no logarithm is a whole number.
@@ -77,7 +86,12 @@ class Layer(nn.Module):
         self.share = 1 / config.max_length
         init_small(self)
 
-    def forward(self, hidden_BTD: Tensor, mask_BTT: Tensor, span_BTT: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        hidden_BTD: Float[Tensor, "batch time dim"],
+        mask_BTT: Float[Tensor, "batch time time"],
+        span_BTT: Int[Tensor, "batch time time"] | None,
+    ) -> Float[Tensor, "batch time dim"]:
         """Outputs [B, T, D]; `mask_BTT` is 1 where a query may attend to a key, `span_BTT` the time buckets."""
         gate_BTD, *parts = functional.silu(self.parts(self.before(hidden_BTD))).chunk(4, dim=-1)
         value_BHTE, query_BHTE, key_BHTE = (split_heads(part, self.heads) for part in parts)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar.bundle.catalogue import Catalogue
+from lodestar.schema.arrays import Int64, Longs
 
 MAX_TOKENS = 32  # the first ones of a title, and as many categories and tags
 MIN_DOCUMENT_FREQUENCY = 2  # a token of a single item does not generalise
@@ -19,8 +19,8 @@ _WORD = re.compile(r"\w+")
 class ItemTokens:
     """Ragged token ids: item i has word[starts[i]:starts[i + 1]], each in 0 to `num_words` - 1; `starts` has one entry more than items."""
 
-    word: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    word: Int64[Longs, " words"]
+    starts: Int64[Longs, " items_and_one"]
     num_words: int
 
 

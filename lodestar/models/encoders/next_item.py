@@ -6,7 +6,6 @@ Letters in shapes: B histories, T positions (newest last), D width, N items.
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lodestar.config import ModelConfig
@@ -21,6 +20,7 @@ from lodestar.models.encoders.item_text import ItemTokens
 from lodestar.models.encoders.recurrent import gru, lstm
 from lodestar.models.encoders.sasrec import SASRec
 from lodestar.models.encoders.tower import Tower
+from lodestar.schema.arrays import Bool, Float, Int
 
 ENCODERS: Mapping[str, Callable[[ModelConfig], Encoder]] = {
     "sasrec": SASRec,
@@ -75,7 +75,9 @@ class NextItemModel(nn.Module):
         mask_BT: Bool[Tensor, "batch time"],
         target_BT: Int[Tensor, "batch time"],
         table_ND: Float[Tensor, "items dim"] | None = None,
-    ) -> tuple[Float[Tensor, "batch time dim"], Int[Tensor, "batch time"], Bool[Tensor, "batch time"], Float[Tensor, "items dim"]]:
+    ) -> tuple[
+        Float[Tensor, "batch outputs dim"], Int[Tensor, "batch outputs"], Bool[Tensor, "batch outputs"], Float[Tensor, "output_items dim"]
+    ]:
         """User vectors, target items, mask of positions that count, and the output item table, for the loss.
 
         `table_ND` replaces the model's item table, for a caller that holds (a part of) it elsewhere.
@@ -129,7 +131,7 @@ class TextEmbedding(nn.Module):
         self.register_buffer("starts", torch.from_numpy(words.starts), persistent=False)
         self.register_buffer("share", torch.from_numpy(lengths.clip(1)).float().rsqrt()[:, None], persistent=False)
 
-    def forward(self) -> Tensor:
+    def forward(self) -> Float[Tensor, "items dim"]:
         """Text vectors of all items [N, D]; 0 for items without tokens."""
         summed_ND: Tensor = self.vectors(self.get_buffer("word"), self.get_buffer("starts"))
         return summed_ND * self.get_buffer("share")
@@ -142,7 +144,7 @@ class ExportEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time columns"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """User vectors [B, D]."""
         return self.encoder.user_vector(history_BTD, mask_BT)
 
@@ -150,7 +152,9 @@ class ExportEncoder(nn.Module):
 class UntiedExportEncoder(ExportEncoder):
     """Export form for untied embeddings: each row is [input vector, output vector]."""
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(
+        self, history_BTD: Float[Tensor, "batch time columns"], mask_BT: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch columns"]:
         """User vectors [B, 2 D], zero in the first half, which multiplies the candidates' input vectors."""
         user_BD = self.encoder.user_vector(history_BTD[:, :, : self.encoder.width], mask_BT)
         return torch.cat([torch.zeros_like(user_BD), user_BD], dim=1)

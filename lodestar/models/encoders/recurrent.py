@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lodestar.config import ModelConfig
 from lodestar.models.encoders.encoder import Encoder
+from lodestar.schema.arrays import Bool, Float
 
 
 class Recurrent(Encoder):
@@ -20,7 +21,7 @@ class Recurrent(Encoder):
         self.cells = kind(config.dim, config.dim, num_layers=config.num_layers, dropout=layer_dropout, batch_first=True)
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time dim"]:
         """User vectors after each position [B, T, D]; padding is rotated to the right, so that no state passes through it."""
         padding_B1 = mask_BT.shape[1] - mask_BT.sum(dim=1, keepdim=True)
         state_BTD, _ = self.cells(_rotate_left(self.scale_inputs(history_BTD, mask_BT), padding_B1))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lodestar.config import ModelConfig
 from lodestar.models.encoders.attention import Block, causal_mask
 from lodestar.models.encoders.encoder import Encoder
+from lodestar.schema.arrays import Bool, Float
 
 
 class SASRec(Encoder):
@@ -19,7 +20,7 @@ class SASRec(Encoder):
         self.blocks = nn.ModuleList(Block(config, config.max_length) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time dim"]:
         """User vectors after each position, [B, T, D]."""
         hidden_BTD, attn_mask_BTT = self.scale_inputs(history_BTD, mask_BT), causal_mask(mask_BT)
         for block in self.blocks:
@@ -27,7 +28,7 @@ class SASRec(Encoder):
         vectors: Tensor = self.norm(hidden_BTD)
         return vectors
 
-    def user_vector(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def user_vector(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch dim"]:
         """User vectors after the whole history [B, D]; the last block computes the last position only."""
         hidden_BTD, attn_mask_BTT = self.scale_inputs(history_BTD, mask_BT), causal_mask(mask_BT)
         *first, last = self.blocks

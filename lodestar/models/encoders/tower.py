@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lodestar.config import ModelConfig
 from lodestar.models.encoders.attention import MASKED, causal_mask
 from lodestar.models.encoders.encoder import Encoder
+from lodestar.schema.arrays import Bool, Float
 
 DECAYS = (0.02, 0.6, 0.9, 1.0)  # weight decay per position back: the last item, a few items, a session, the whole history
 
@@ -27,7 +28,7 @@ class Tower(Encoder):
         self.norm = nn.LayerNorm(config.dim)
         self.register_buffer("log_kept", torch.tensor(DECAYS).log(), persistent=False)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, history_BTD: Float[Tensor, "batch time dim"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time dim"]:
         """User vectors after each position, [B, T, D]."""
         attn_mask_BTT, position = causal_mask(mask_BT), torch.arange(mask_BT.shape[1], device=mask_BT.device)
         distance_TT = (position[:, None] - position[None, :]).clamp_min(0)

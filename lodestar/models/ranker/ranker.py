@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lodestar.config import RankerConfig
+from lodestar.schema.arrays import Bool, Float
 
 NUM_AGE_BUCKETS = 8  # log2 buckets of a history position's age
 
@@ -28,11 +29,23 @@ class Ranker(nn.Module):
         self.tasks = nn.Linear(2 * width, num_tasks)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, history_BTD: Tensor, mask_BT: Tensor, candidates_BCD: Tensor, counts_BCF: Tensor) -> Tensor:
+    def forward(
+        self,
+        history_BTD: Float[Tensor, "batch time dim"],
+        mask_BT: Bool[Tensor, "batch time"],
+        candidates_BCD: Float[Tensor, "batch candidates dim"],
+        counts_BCF: Float[Tensor, "batch candidates counts"],
+    ) -> Float[Tensor, "batch candidates tasks"]:
         """Logits per task [B, C, K] from history [B, T, D] with mask [B, T], candidates [B, C, D] and count features [B, C, F]."""
         return self.task_logits(self.item(history_BTD), mask_BT, self.item(candidates_BCD), counts_BCF)
 
-    def task_logits(self, history_BTW: Tensor, mask_BT: Tensor, candidate_BCW: Tensor, counts_BCF: Tensor) -> Tensor:
+    def task_logits(
+        self,
+        history_BTW: Float[Tensor, "batch time width"],
+        mask_BT: Bool[Tensor, "batch time"],
+        candidate_BCW: Float[Tensor, "batch candidates width"],
+        counts_BCF: Float[Tensor, "batch candidates counts"],
+    ) -> Float[Tensor, "batch candidates tasks"]:
         """Logits per task [B, C, K] from projected items (width W), which serving precomputes once for the whole catalogue."""
         history_BTW = history_BTW * mask_BT[:, :, None]
         attention_BCT = (

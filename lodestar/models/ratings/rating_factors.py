@@ -17,10 +17,8 @@ from scipy import sparse
 from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.errors import DataError
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Doubles, Float32, Float64, Floats, Int64, Longs
 from lodestar.schema.time_units import DAY_S
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 FORTNIGHT_S = 14 * DAY_S
 NOISE_SHAPE = 4.0  # shape of the Gamma prior of users' noise precisions: larger pulls them together
@@ -33,10 +31,10 @@ MAX_SET_COLUMNS = 4_096  # columns up to which rated sets are attributes: cost g
 class Groups:
     """Groups of ratings that share a bias: `key` [G] sorted, `row` [M] the group index of each rating."""
 
-    key: Ints
-    row: Ints
+    key: Int64[Longs, " groups"]
+    row: Int64[Longs, " ratings"]
 
-    def rows(self, key: Ints) -> Ints:
+    def rows(self, key: Int64[Longs, " others"]) -> Int64[Longs, " others"]:
         """Group indices of other ratings by their keys, -1 for unknown groups."""
         index = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
         return np.where(self.key[index] == key, index, -1)
@@ -49,20 +47,20 @@ class FactorBlock:
     `vectors` [rows, K], `attributes` [rows, F], `link` [F, K]; `link_precision` is the precision of the link's prior.
     """
 
-    vectors: Floats
-    attributes: Floats
-    link: Floats
+    vectors: Float64[Doubles, "rows factors"]
+    attributes: Float64[Doubles, "rows attributes"]
+    link: Float64[Doubles, "attributes factors"]
     link_precision: float
-    mean: Floats
-    precision: Floats
+    mean: Float64[Doubles, " factors"]
+    precision: Float64[Doubles, "factors factors"]
 
     def __post_init__(self) -> None:
         values, self._basis = np.linalg.eigh(self.attributes.T @ self.attributes)
         self._values = np.maximum(values, 0)
 
-    def prior_mean(self) -> Floats:
+    def prior_mean(self) -> Float64[Doubles, "rows factors"]:
         """Prior mean of each vector, [rows, K]."""
-        found: Floats = self.mean + self.attributes @ self.link
+        found: Doubles = self.mean + self.attributes @ self.link
         return found
 
     def sample_prior(self, rng: np.random.Generator) -> None:
@@ -81,7 +79,9 @@ class FactorBlock:
         link_norm = float(np.einsum("fk,kl,fl->", self.link, self.precision, self.link))
         self.link_precision = rng.gamma((self.link.size + 1) / 2) / ((link_norm + 1) / 2)
 
-    def sample(self, other: Floats, weight: "sparse.csr_matrix", wanted: "sparse.csr_matrix", rng: np.random.Generator) -> None:
+    def sample(
+        self, other: Float64[Doubles, "others factors"], weight: "sparse.csr_matrix", wanted: "sparse.csr_matrix", rng: np.random.Generator
+    ) -> None:
         """Gibbs step of all vectors given the other side's: `weight` has the noise precisions, `wanted` those times the residuals."""
         width = other.shape[1]
         squares = (other[:, :, None] * other[:, None, :]).reshape(len(other), -1)
@@ -101,7 +101,12 @@ class RatingFactors:
     def __init__(self, *, dim: int = 20, burn_in: int = 40, num_samples: int = 260, seed: int = 0) -> None:
         self.dim, self.burn_in, self.num_samples, self.seed = dim, burn_in, num_samples, seed
 
-    def fit(self, cells: RatingTriples, user_attributes: Floats, item_attributes: Floats) -> Self:
+    def fit(
+        self,
+        cells: RatingTriples,
+        user_attributes: Float64[Doubles, "users user_columns"],
+        item_attributes: Float64[Doubles, "items item_columns"],
+    ) -> Self:
         """Sample the posterior given ratings; `user_attributes` [U, F] and `item_attributes` [I, F] have a row for every user and item.
 
         F may be 0. DataError E205 without a rating, E202 for an attribute or rating that is not finite.
@@ -126,7 +131,7 @@ class RatingFactors:
                 progress.advance()
         return self
 
-    def predict(self, cells: RatingTriples) -> Floats:
+    def predict(self, cells: RatingTriples) -> Float64[Doubles, " ratings"]:
         """Predicted ratings [M]: the mean over samples, clipped to the range of training ratings. Values of `cells` are ignored."""
         rows = [group.rows(key) for group, key in zip(self._groups, _keys(cells), strict=True)]
         total = np.zeros(len(cells))
@@ -136,7 +141,7 @@ class RatingFactors:
                 total += np.where(row >= 0, bias[row], 0.0)
         return np.clip(total / len(self._samples), self.lowest, self.highest)
 
-    def posterior_mean(self, rank: int) -> tuple[float, list[Floats], list[Floats]]:
+    def posterior_mean(self, rank: int) -> tuple[float, list[Float64[Doubles, "_"]], list[Float32[Floats, "_ factors"]]]:
         """Time-independent posterior mean for serving: global mean, biases of users [U] and items [I], vectors [U, rank] and [I, rank].
 
         The mean of the samples' products is one product of concatenated vectors, truncated by SVD to `rank`.
@@ -150,10 +155,10 @@ class RatingFactors:
         left, singular_values, right = np.linalg.svd(users_triangle @ items_triangle.T / len(self._samples))
         num_kept = min(rank, len(singular_values))
         root = np.sqrt(singular_values[:num_kept])
-        vectors = [users @ (left[:, :num_kept] * root), items @ (right[:num_kept].T * root)]
+        vectors: list[Floats] = [users @ (left[:, :num_kept] * root), items @ (right[:num_kept].T * root)]
         return float(np.mean([sample[0] for sample in self._samples])), biases, vectors
 
-    def _side(self, attributes: Floats, rated: "sparse.csr_matrix") -> FactorBlock:
+    def _side(self, attributes: Doubles, rated: "sparse.csr_matrix") -> FactorBlock:
         """Initial factors of one side; rated sets, normalised to length 1, become attributes if there are at most MAX_SET_COLUMNS."""
         columns = attributes
         if rated.shape[1] <= MAX_SET_COLUMNS:
@@ -196,28 +201,28 @@ class RatingFactors:
         self._noise = rng.gamma(NOISE_SHAPE + counts / 2) / (NOISE_SHAPE / mean_noise + squares / 2)
 
 
-def _keys(cells: RatingTriples) -> list[Ints]:
+def _keys(cells: RatingTriples) -> list[Longs]:
     """Bias group keys of each rating [M]: user, item, user and day, item and fortnight."""
     key_stride = np.int64(1) << 24
     return [cells.user, cells.item, cells.user * key_stride + cells.time_s // DAY_S, cells.item * key_stride + cells.time_s // FORTNIGHT_S]
 
 
-def _group_by_key(key: Ints) -> Groups:
+def _group_by_key(key: Longs) -> Groups:
     unique_keys, row = np.unique(key, return_inverse=True)
     return Groups(key=unique_keys, row=row)
 
 
-def _wishart(scale: Floats, degrees_of_freedom: int, rng: np.random.Generator) -> Floats:
+def _wishart(scale: Doubles, degrees_of_freedom: int, rng: np.random.Generator) -> Doubles:
     """One sample of a Wishart distribution, by Bartlett's decomposition."""
     width = len(scale)
     lower = np.tril(rng.normal(size=(width, width)), -1)
     lower[np.diag_indices(width)] = np.sqrt(rng.chisquare(degrees_of_freedom - np.arange(width)))
     root = np.linalg.cholesky(scale) @ lower
-    sampled: Floats = root @ root.T
+    sampled: Doubles = root @ root.T
     return sampled
 
 
-def _check(cells: RatingTriples, *attributes: Floats) -> None:
+def _check(cells: RatingTriples, *attributes: Doubles) -> None:
     if len(cells) == 0:
         raise DataError("E205", "there is no rating to train on", remedy="Add events with a rating.")
     for values in attributes:

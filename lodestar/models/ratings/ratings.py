@@ -7,15 +7,14 @@ Sarwar et al., "Item-based collaborative filtering recommendation algorithms", W
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lodestar.data.split.rating_triples import RatingTriples
+from lodestar.schema.arrays import Doubles, Float64
 
-Floats = NDArray[np.float64]
 Similarity = Literal["cosine", "pearson", "jaccard"]
 
 
-def rmse(predicted: Floats, cells: RatingTriples) -> float:
+def rmse(predicted: Float64[Doubles, " ratings"], cells: RatingTriples) -> float:
     """Root mean squared error of predicted ratings [M], in rating units."""
     return float(np.sqrt(np.mean((predicted - cells.value) ** 2)))
 
@@ -39,9 +38,9 @@ class Biases:
         )
         return self
 
-    def predict(self, cells: RatingTriples) -> Floats:
+    def predict(self, cells: RatingTriples) -> Float64[Doubles, " ratings"]:
         """Predicted ratings [M] of the pairs in `cells`, whose values are ignored."""
-        result: Floats = self.mean + self.item[cells.item] + self.user[cells.user]
+        result: Doubles = self.mean + self.item[cells.item] + self.user[cells.user]
         return result
 
 
@@ -61,7 +60,7 @@ class RatingNeighbours:
         self.mean = float(cells.value.mean())
         return self
 
-    def predict(self, cells: RatingTriples) -> Floats:
+    def predict(self, cells: RatingTriples) -> Float64[Doubles, " ratings"]:
         """Predicted ratings [M] of the pairs in `cells`, whose values are ignored; a pair's own rating is left out."""
         ratings_MI, similarity_MI = self.ratings[cells.user], self.similarities[cells.item].copy()
         is_used_MI = ~np.isnan(ratings_MI) & (similarity_MI > 0)
@@ -70,11 +69,11 @@ class RatingNeighbours:
         weight_M, rated_M = weight_MI.sum(axis=1), (~np.isnan(ratings_MI)).sum(axis=1)
         values_MI = np.nan_to_num(ratings_MI)
         fallback_M = np.where(rated_M > 0, values_MI.sum(axis=1) / np.maximum(rated_M, 1), self.mean)
-        result: Floats = np.where(weight_M > 0, (weight_MI * values_MI).sum(axis=1) / np.where(weight_M > 0, weight_M, 1), fallback_M)
+        result: Doubles = np.where(weight_M > 0, (weight_MI * values_MI).sum(axis=1) / np.where(weight_M > 0, weight_M, 1), fallback_M)
         return result
 
 
-def similarities(ratings_UI: Floats, kind: Similarity) -> Floats:
+def similarities(ratings_UI: Float64[Doubles, "users items"], kind: Similarity) -> Float64[Doubles, "items items"]:
     """Item-item similarities [I, I] of a rating table [U, I], NaN for no rating.
 
     cosine: of the columns, with 0 for no rating. pearson: over users who rated both, deviations from each item's mean over all its raters.
@@ -95,6 +94,6 @@ def similarities(ratings_UI: Floats, kind: Similarity) -> Floats:
     return _safe_divide(deviation_UI.T @ deviation_UI, np.sqrt(squares_II * squares_II.T))
 
 
-def _safe_divide(numerator: Floats, denominator: Floats) -> Floats:
-    result: Floats = np.divide(numerator, denominator, out=np.zeros_like(numerator, dtype=np.float64), where=denominator > 0)
+def _safe_divide(numerator: Doubles, denominator: Doubles) -> Doubles:
+    result: Doubles = np.divide(numerator, denominator, out=np.zeros_like(numerator, dtype=np.float64), where=denominator > 0)
     return result

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from lodestar.config import Device
 from lodestar.errors import EnvironmentFault
+from lodestar.schema.arrays import Shaped
 
 RENDEZVOUS_TIMEOUT = timedelta(minutes=2)  # workers start together, and download features after the rendezvous
 
@@ -34,7 +35,7 @@ class Group:
         """Whether this is the worker that writes checkpoints, log and bundle."""
         return self.rank == 0
 
-    def sum(self, values: Tensor) -> Tensor:
+    def sum(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         """All-reduce: the element-wise sum over all workers, on each of them."""
         if self.size > 1:
             shared = values.to(self.device)

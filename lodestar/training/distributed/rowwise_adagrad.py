@@ -8,9 +8,9 @@ import mmap
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lodestar.schema.arrays import Float, Int, Shaped
 from lodestar.training.distributed.distributed import Group
 
 EPSILON = 1e-10
@@ -30,7 +30,7 @@ class ShardRange:
         begin, end = torch.searchsorted(rows_R, ends).tolist()
         return slice(begin, end)
 
-    def all_gather(self, own: Tensor, where: slice, count: int) -> Tensor:
+    def all_gather(self, own: Shaped[Tensor, "own *shape"], where: slice, count: int) -> Shaped[Tensor, "{count} *shape"]:
         """All-gather: each worker's values for its slice of `count` rows, on all workers, [count, ...]."""
         gathered = own.new_zeros((count, *own.shape[1:]))
         gathered[where] = own
@@ -85,7 +85,7 @@ class RowwiseAdagradTable:
         self.accumulator.copy_(accumulator[first : first + len(self.accumulator)])
 
     @property
-    def gathered_rows(self) -> list[Tensor]:
+    def gathered_rows(self) -> list[Float[Tensor, "rows dim"]]:
         """The tensor of gathered rows awaiting a step, as a list of one, or an empty list."""
         return [self._gathered_rows] if self._gathered_rows is not None else []
 
@@ -102,7 +102,7 @@ class RowwiseAdagradTable:
         self._gathered_rows = None
 
 
-def in_large_pages(values: Tensor) -> Tensor:
+def in_large_pages(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
     """A copy in memory with transparent huge pages (2 MiB) if on a CPU of a system that has them, else the tensor itself.
 
     Random rows of a large table miss the TLB: with pages of 4 KiB, most reads cost a page walk as well.

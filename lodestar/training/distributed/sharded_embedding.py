@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lodestar.config import TrainConfig
 from lodestar.models.encoders.next_item import ITEM_WEIGHT, NextItemModel
+from lodestar.schema.arrays import Bool, Float, Int
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.rowwise_adagrad import RowwiseAdagradTable, ShardRange
 
@@ -58,7 +59,7 @@ class ShardedItemTable:
         """Set the local model to evaluation mode."""
         self.local_model.eval()
 
-    def scores(self, history_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    def scores(self, history_BT: Int[Tensor, "batch time"], mask_BT: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch own_items"]:
         """Scores of this worker's items [B, own items]; a collective call with the same histories on all workers."""
         batch_items, index_BT = torch.unique(history_BT, return_inverse=True)
         users_BD = self.local_model.encoder.user_vector(functional.embedding(index_BT, self.rows.vectors(batch_items)), mask_BT)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.data.split.splits import EvalCases
 from lodestar.models.closed_form.closed_form_retrievers import Retriever
+from lodestar.schema.arrays import Bool, Float
 from lodestar.training.loop.batches import left_pad
 
 MAX_CASES, CANDIDATES = 20_000, 1_000
@@ -31,7 +32,9 @@ def fit_blend_weights(parts: Sequence[Retriever | NeighbourTable], cases: EvalCa
     )
 
 
-def fit_nonnegative_weights(scores_CAP: Tensor, is_shut_CA: Tensor | None = None) -> list[float]:
+def fit_nonnegative_weights(
+    scores_CAP: Float[Tensor, "cases candidates parts"], is_shut_CA: Bool[Tensor, "cases candidates"] | None = None
+) -> list[float]:
     """Non-negative weights [P] that minimise the cross-entropy of the weighted sum of `scores_CAP` for candidate 0.
 
     Candidates with `is_shut_CA` true are left out of the softmax.

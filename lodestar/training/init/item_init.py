@@ -11,19 +11,18 @@ from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
 from lodestar.models.closed_form.counts import Sequences, cooccurrence_counts
+from lodestar.schema.arrays import Doubles, Float32, Float64, Floats
 
 WINDOW = 8
 DAMPING = 0.4  # power of degrees that divide counts; between .3 and .5, the co-occurrence model's for candidates and seen items
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpectralBasis:
     """Orthonormal columns [items, rank] and their eigenvalues [rank] (`strength`), the largest last."""
 
-    columns: NDArray[np.float64]
-    strength: NDArray[np.float64]
+    columns: Float64[Doubles, "items rank"]
+    strength: Float64[Doubles, " rank"]
 
 
 def spectral_basis(sequences: Sequences, num_items: int, rank: int, seed: int) -> SpectralBasis:
@@ -39,14 +38,14 @@ def spectral_basis(sequences: Sequences, num_items: int, rank: int, seed: int) -
     return SpectralBasis(columns=fix_signs(columns), strength=strength)
 
 
-def fix_signs(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def fix_signs(columns: Float64[Doubles, "items rank"]) -> Float64[Doubles, "items rank"]:
     """Flip columns so that the entry of largest magnitude is positive, since an eigenvector's sign is arbitrary."""
     largest = columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])]
     found: NDArray[np.float64] = columns * np.where(largest < 0, -1.0, 1.0)
     return found
 
 
-def item_vectors(basis: SpectralBasis, dim: int, seed: int) -> Vectors:
+def item_vectors(basis: SpectralBasis, dim: int, seed: int) -> Float32[Floats, "items {dim}"]:
     """Initial item vectors float32 [items, dim]: columns scaled by the root of their eigenvalues to variance 1 / dim, plus small noise."""
     vectors = np.random.default_rng(seed).normal(scale=0.1 * dim**-0.5, size=(len(basis.columns), dim))
     rank = min(dim, basis.columns.shape[1])

@@ -10,25 +10,23 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lodestar.models.closed_form.counts import Sequences
+from lodestar.schema.arrays import Bool, Int, Int64, Longs
 
 LENGTH_JITTER = 20  # positions of noise in sorting by length, so that batches mix differently in each epoch
-
-Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """A left-padded batch: history int64 [B, T], its mask bool [B, T], and targets int64 [B, T]."""
 
-    history: Tensor
-    mask: Tensor
-    target: Tensor
+    history: Int[Tensor, "batch time"]
+    mask: Bool[Tensor, "batch time"]
+    target: Int[Tensor, "batch time"]
 
-    def remap_items(self, named: Tensor) -> Self:
+    def remap_items(self, named: Int[Tensor, " named"]) -> Self:
         """The batch with item indices replaced by their indices in `named`, which is sorted and contains all of them."""
         return type(self)(history=torch.searchsorted(named, self.history), mask=self.mask, target=torch.searchsorted(named, self.target))
 
@@ -45,13 +43,13 @@ class Windows:
     A window has one item more than targets.
     """
 
-    begin: Numbers
-    count: Numbers
+    begin: Int64[Longs, " windows"]
+    count: Int64[Longs, " windows"]
 
     def __len__(self) -> int:
         return len(self.begin)
 
-    def select(self, chosen: Numbers) -> Self:
+    def select(self, chosen: Int64[Longs, " chosen"]) -> Self:
         """The windows at these indices."""
         return type(self)(begin=self.begin[chosen], count=self.count[chosen])
 
@@ -69,7 +67,7 @@ class BatchPlan:
     width: int
 
 
-def cut_windows(lengths: Numbers, max_length: int, rng: np.random.Generator) -> Windows:
+def cut_windows(lengths: Int64[Longs, " sequences"], max_length: int, rng: np.random.Generator) -> Windows:
     """Cut sequences of these lengths into windows of at most `max_length` targets, at random offsets.
 
     Adjacent windows overlap by one item, so that each item but a sequence's first is a target exactly once.
@@ -116,7 +114,7 @@ def fixed_shape_batches(windows: Windows, batch_tokens: int, widths: Sequence[in
     return [plans[index] for index in rng.permutation(len(plans))]
 
 
-def gather_batch(items: Tensor, begin_B: Tensor, count_B: Tensor, width: int) -> Batch:
+def gather_batch(items: Int[Tensor, " items"], begin_B: Int[Tensor, " batch"], count_B: Int[Tensor, " batch"], width: int) -> Batch:
     """Gather the batch of windows with these begins and counts [B] from the concatenated `items`, on their device."""
     offset_BT = torch.arange(width, device=items.device) - (width - count_B)[:, None]
     mask_BT = offset_BT >= 0
@@ -125,7 +123,7 @@ def gather_batch(items: Tensor, begin_B: Tensor, count_B: Tensor, width: int) ->
     return Batch(history=history_BT * mask_BT, mask=mask_BT, target=target_BT * mask_BT)
 
 
-def left_pad(sequences: Sequences) -> tuple[Tensor, Tensor]:
+def left_pad(sequences: Sequences) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
     """Left-pad sequences with zeros: item indices int64 [B, T] and the mask bool [B, T] of items; T is at least 1."""
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     width = int(lengths.max(initial=1))

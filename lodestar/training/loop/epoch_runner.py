@@ -11,6 +11,7 @@ from lodestar.config import Recipe
 from lodestar.errors import ConfigError
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.schema.arrays import Int
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.loop.batches import BatchPlan, Windows, bucket_batches, fixed_shape_batches, gather_batch
 from lodestar.training.loop.objective import Objective
@@ -41,7 +42,7 @@ class EpochRunner:
         self._items = torch.zeros(0, dtype=torch.int64, device=group.device)
         self._total = torch.zeros((), dtype=torch.float64, device=group.device)
 
-    def epoch(self, items: Tensor, windows: Windows, epochs_done: int, rng: np.random.Generator) -> tuple[float, int]:
+    def epoch(self, items: Int[Tensor, " items"], windows: Windows, epochs_done: int, rng: np.random.Generator) -> tuple[float, int]:
         """Run one epoch; the mean loss per target in nats, and the number of targets. ConfigError if the loss is not finite.
 
         `items` are the concatenated sequences, of the same length in each epoch; `windows` index them.

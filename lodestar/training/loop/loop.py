@@ -16,6 +16,7 @@ from lodestar.config import Recipe, TrainConfig
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Int64, UInt8
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.rowwise_adagrad import RowwiseAdagradTable
 from lodestar.training.distributed.sharded_embedding import ShardedItemTable, uses_row_sharding
@@ -37,11 +38,11 @@ class Stage:
 
     name: str
     sequences: Sequences
-    gap_classes: Sequence[GapClasses]
+    gap_classes: Sequence[UInt8[GapClasses, "_"]]
     last_epoch: int
     validate: Callable[[NextItemModel | ShardedItemTable], Quality] | None
     on_epoch_end: Callable[[TrainingState], None]
-    gaps: Sequence[Seconds] | None = None
+    gaps: Sequence[Int64[Seconds, "_"]] | None = None
 
 
 def fit(model: NextItemModel, stage: Stage, recipe: Recipe, group: Group, state: TrainingState) -> TrainingState:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from lodestar.config import TrainConfig
 from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.schema.arrays import Float, Int
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.rowwise_adagrad import RowwiseAdagradTable
 from lodestar.training.loop.batches import Batch
@@ -19,13 +20,15 @@ class Objective(nn.Module):
     with weight 0; otherwise they are dropped.
     """
 
-    def __init__(self, model: NextItemModel, rates: Tensor, train: TrainConfig, group: Group, *, is_shaped: bool = False) -> None:
+    def __init__(
+        self, model: NextItemModel, rates: Float[Tensor, " items"], train: TrainConfig, group: Group, *, is_shaped: bool = False
+    ) -> None:
         super().__init__()
         self.model, self.train_config, self.group, self.is_shaped = model, train, group, is_shaped
         self.chunk_fn = torch.compile(softmax_chunk, dynamic=True) if train.compile else softmax_chunk
         self.register_buffer("rates", rates, persistent=False)
 
-    def forward(self, batch: Batch, negatives_K: Tensor, rows: RowwiseAdagradTable | None) -> Tensor:
+    def forward(self, batch: Batch, negatives_K: Int[Tensor, " negatives"], rows: RowwiseAdagradTable | None) -> Float[Tensor, ""]:
         """The summed loss of this worker's share, scaled to its number of positions; `batch` is the global batch.
 
         With `rows`, only the item vectors of the global batch and the negatives are gathered, the same ones on all workers.

@@ -15,6 +15,7 @@ from lodestar.bundle.timed_items import Seconds, pack, seconds_between
 from lodestar.data.split.interactions import Interactions
 from lodestar.data.split.ragged_array import RaggedArray, from_lists
 from lodestar.models.closed_form.counts import Sequences
+from lodestar.schema.arrays import Int, Int64, UInt8
 
 GapClasses = NDArray[np.uint8]
 
@@ -50,10 +51,10 @@ class OrderJitter:
     def __init__(
         self,
         sequences: Sequences,
-        gap_classes: Sequence[GapClasses],
+        gap_classes: Sequence[UInt8[GapClasses, "_"]],
         spread: float,
         device: torch.device,
-        gaps: Sequence[Seconds] | None = None,
+        gaps: Sequence[Int64[Seconds, "_"]] | None = None,
     ) -> None:
         ragged = from_lists(sequences)
         self.spread, self.lengths = spread, ragged.lengths
@@ -63,7 +64,7 @@ class OrderJitter:
             packed_gaps = pack(np.zeros(len(self.items), np.int64), from_lists(gaps).head(ragged.lengths).flat())
         self._packed_gaps = torch.from_numpy(packed_gaps).to(device) if gaps is not None else None
 
-    def jittered(self, rng: np.random.Generator) -> Tensor:
+    def jittered(self, rng: np.random.Generator) -> Int[Tensor, " items"]:
         """Items of all sequences in a newly perturbed order within each sequence, int32 (int64 if packed with time gaps)."""
         items = self.items if self._gap_classes is None else self._perturb(self._gap_classes, rng)
         return items if self._packed_gaps is None else items | self._packed_gaps

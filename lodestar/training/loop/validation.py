@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lodestar.bundle.timed_items import unpack_items
@@ -14,6 +15,7 @@ from lodestar.data.split.splits import EvalCases
 from lodestar.metrics.ndcg import CUTOFF, ideal_dcg
 from lodestar.metrics.ndcg_torch import ndcg
 from lodestar.models.encoders.next_item import NextItemModel
+from lodestar.schema.arrays import Float, Float64, Int
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.sharded_embedding import ShardedItemTable
 from lodestar.training.loop.batches import left_pad
@@ -42,14 +44,14 @@ class Quality:
 class Targets:
     """Seen and relevant items of a batch of cases, as (row, item) pairs on the scoring device; `ideal_dcg` per case."""
 
-    seen_row: Tensor
-    seen: Tensor
-    row: Tensor
-    relevant: Tensor
-    ideal_dcg: Tensor  # of each case, float64
+    seen_row: Int[Tensor, " seen"]
+    seen: Int[Tensor, " seen"]
+    row: Int[Tensor, " relevant"]
+    relevant: Int[Tensor, " relevant"]
+    ideal_dcg: Float64[Tensor, " cases"]  # of each case, float64
 
     @classmethod
-    def of(cls, cases: EvalCases, chosen: np.ndarray, device: torch.device | str = "cpu") -> Self:
+    def of(cls, cases: EvalCases, chosen: Int[NDArray[np.intp], " chosen"], device: torch.device | str = "cpu") -> Self:
         """The targets of the cases at these indices."""
         seen_row, seen = _flat([cases.history[case] for case in chosen])
         row, relevant = _flat([cases.relevant[case] for case in chosen])
@@ -95,7 +97,7 @@ def rows_at_once(num_items: int, device: torch.device) -> int:
     return max(1, (SCORES_AT_ONCE_ON_GPU if device.type == "cuda" else SCORES_AT_ONCE) // num_items)
 
 
-def means(sums: Tensor, cases: EvalCases) -> Quality:
+def means(sums: Float64[Tensor, " sums"], cases: EvalCases) -> Quality:
     """Metrics over all cases, from the total of `quality_sums`."""
     most_frequent = int(np.bincount(from_lists(cases.relevant).flat()).max(initial=0))
     hits, gain, correct, beaten = (sums / max(1, len(cases))).tolist()
@@ -116,12 +118,14 @@ class ItemShard:
         relevant = torch.where((relevant >= 0) & (relevant < count), relevant, -1)
         return replace(all_of, seen_row=all_of.seen_row[is_here], seen=seen[is_here], relevant=relevant)
 
-    def scores(self, relevant_R: Tensor, scores_R: Tensor) -> Tensor:
+    def scores(self, relevant_R: Int[Tensor, " relevant"], scores_R: Float[Tensor, " relevant"]) -> Float[Tensor, " relevant"]:
         """All-reduce of the relevant items' scores, each from the worker that holds the item."""
         return self.group.sum(scores_R.masked_fill(relevant_R < 0, 0.0))
 
 
-def quality_sums(scores_BN: Tensor, targets: Targets, item_shard: ItemShard | None = None) -> Tensor:
+def quality_sums(
+    scores_BN: Float[Tensor, "cases items"], targets: Targets, item_shard: ItemShard | None = None
+) -> Float64[Tensor, " sums"]:
     """Sums over cases of hit rate, NDCG, accuracy and AUC, float64 [4]; scores of seen items are set to -inf in place.
 
     With `item_shard`, `scores_BN` are those of this worker's items, and the sums (a collective call) are over all items.

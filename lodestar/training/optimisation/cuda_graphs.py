@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lodestar.schema.arrays import Int
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepInputs:
     """Inputs of a training step: windows (begin and count, int64 [2, B]) and negatives (int64 [K])."""
 
-    windows: Tensor
-    negatives: Tensor
+    windows: Int[Tensor, "begin_and_count windows"]
+    negatives: Int[Tensor, " negatives"]
 
     def copy_(self, other: "StepInputs") -> None:
         """Copy another step's inputs of the same shapes into these tensors."""

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lodestar.schema.arrays import Float
+
 
 class WeightEMA:
     """EMA of a model's weights with `decay` per step; 0 turns it off at no cost."""
@@ -44,11 +46,11 @@ class WeightEMA:
         """Set the model's weights to the EMA."""
         self._swap()
 
-    def state_dict(self) -> dict[str, list[Tensor] | int]:
+    def state_dict(self) -> dict[str, list[Float[Tensor, "..."]] | int]:
         """The EMA and the number of steps, for a checkpoint."""
         return {"mean": self._mean, "steps": self.steps}
 
-    def load_state_dict(self, state: dict[str, list[Tensor] | int]) -> None:
+    def load_state_dict(self, state: dict[str, list[Float[Tensor, "..."]] | int]) -> None:
         """Restore the EMA and the number of steps."""
         mean, steps = state["mean"], state["steps"]
         assert isinstance(mean, list)

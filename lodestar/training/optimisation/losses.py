@@ -9,14 +9,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from lodestar.schema.arrays import Float, Int
 
 CHUNK = 256  # rows of scores per chunk: 256 x 1,682 floats stay in a core's L2 cache
 SCORES_ON_GPU = 1 << 24  # scores per chunk on a GPU
 
-ChunkFn = Callable[..., tuple[Tensor, Tensor]]
+ChunkFn = Callable[..., tuple[Float[Tensor, ""], Float[Tensor, "chunk dim"]]]
 
 
 def softmax(
@@ -40,8 +41,13 @@ def softmax(
 
 
 def softmax_chunk(
-    users_CD: Tensor, table_ND: Tensor, target_C: Tensor, weight_C: Tensor, grad_items_ND: Tensor, smoothing: float
-) -> tuple[Tensor, Tensor]:
+    users_CD: Float[Tensor, "chunk dim"],
+    table_ND: Float[Tensor, "items dim"],
+    target_C: Int[Tensor, " chunk"],
+    weight_C: Float[Tensor, " chunk"],
+    grad_items_ND: Float[Tensor, "items dim"],
+    smoothing: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "chunk dim"]]:
     """Loss of a chunk (scalar) and its gradient by users [C, D]; the gradient by items is accumulated into `grad_items_ND`."""
     scores_CN, row_C = users_CD @ table_ND.T, torch.arange(users_CD.shape[0], device=users_CD.device)
     wide = torch.promote_types(users_CD.dtype, torch.float32)

@@ -7,18 +7,19 @@ from torch import Tensor
 from lodestar.config import TrainConfig
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.models.closed_form.counts import Sequences
+from lodestar.schema.arrays import Float, Int64
 from lodestar.training.optimisation.losses import bce, bpr
 
 POPULARITY_POWER = 0.75  # between uniform (0) and proportional to popularity (1): Mikolov et al. 2013
 PER_POSITION_LOSSES = {"bce": bce, "bpr": bpr}  # one negative per position; other losses share `train.num_negatives`
 
 
-def sampling_probabilities(train: TrainConfig, sequences: Sequences, num_items: int) -> Tensor:
+def sampling_probabilities(train: TrainConfig, sequences: Sequences, num_items: int) -> Float[Tensor, "{num_items}"]:
     """Sampling probability of each item, float32 [items]: by popularity for sampled_softmax, which corrects for it, else uniform."""
     return popularity_probabilities(sequences, num_items) if train.loss == "sampled_softmax" else torch.full((num_items,), 1 / num_items)
 
 
-def popularity_probabilities(sequences: Sequences, num_items: int) -> Tensor:
+def popularity_probabilities(sequences: Sequences, num_items: int) -> Float[Tensor, "{num_items}"]:
     """Sampling probabilities proportional to (interactions + 1) ** 0.75, float32 [items] (Mikolov et al. 2013)."""
     counts = torch.from_numpy(np.bincount(from_lists(sequences).flat(), minlength=num_items))
     weight = (counts.double() + 1) ** POPULARITY_POWER
@@ -28,10 +29,10 @@ def popularity_probabilities(sequences: Sequences, num_items: int) -> Tensor:
 class Negatives:
     """Sampler of a batch's negatives; depends on the seed only, so that all of `size` workers sample the same ones."""
 
-    def __init__(self, rates_N: Tensor, train: TrainConfig, size: int) -> None:
+    def __init__(self, rates_N: Float[Tensor, " items"], train: TrainConfig, size: int) -> None:
         self.rates, self.train, self.size = rates_N, train, size
 
-    def sample_batch(self, rows: int, width: int, seed: int) -> Tensor:
+    def sample_batch(self, rows: int, width: int, seed: int) -> Int64[Tensor, " negatives"]:
         """Sample negatives of a batch with `rows` windows of `width` positions, int64 [K].
 
         K is 0 for the full softmax, at least one for each position of all workers for bce and bpr, else `num_negatives`, shared.
@@ -44,7 +45,7 @@ class Negatives:
         return sample(self.rates, count, torch.Generator().manual_seed(seed + train.seed))
 
 
-def sample(rates_N: Tensor, count: int, rng: torch.Generator) -> Tensor:
+def sample(rates_N: Float[Tensor, " items"], count: int, rng: torch.Generator) -> Int64[Tensor, "{count}"]:
     """Sample `count` items with replacement by these probabilities, int64 [count]."""
     edges = rates_N.double().cumsum(0)
     points = torch.rand(count, generator=rng, dtype=torch.float64) * edges[-1]

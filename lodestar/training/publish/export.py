@@ -15,6 +15,7 @@ from lodestar.bundle.checks import USER
 from lodestar.bundle.onnx_graph import OPSET
 from lodestar.bundle.ranker import HISTORY, MASK
 from lodestar.io.private_folders import workspace
+from lodestar.schema.arrays import Shaped
 
 Axes = Mapping[int, str]  # dynamic axes: index to name
 
@@ -29,7 +30,9 @@ def graph_bytes(module: nn.Module, dim: int) -> bytes:
     return exported(module, example, {HISTORY: free, MASK: free}, {USER: {0: "batch"}})
 
 
-def exported(module: nn.Module, example: tuple[Tensor, ...], inputs: Mapping[str, Axes], outputs: Mapping[str, Axes]) -> bytes:
+def exported(
+    module: nn.Module, example: tuple[Shaped[Tensor, "..."], ...], inputs: Mapping[str, Axes], outputs: Mapping[str, Axes]
+) -> bytes:
     """ONNX file of a module, traced with `example` inputs; `inputs` and `outputs` map names to their dynamic axes."""
     with workspace() as folder, warnings.catch_warnings():
         graph = Path(folder) / "graph.onnx"

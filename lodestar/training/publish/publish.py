@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from lodestar.bundle import bundle
@@ -13,6 +11,7 @@ from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.bundle.ranker import Ranker
 from lodestar.config import Recipe
 from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.schema.arrays import Float32, Floats
 from lodestar.training import rating_stage
 from lodestar.training.publish import cold_start
 from lodestar.training.publish.export import graph_bytes
@@ -22,7 +21,7 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
     folder: Path,
     features: FeatureSet,
     recipe: Recipe,
-    vectors: NDArray[np.float32],
+    vectors: Float32[Floats, "items dim"],
     encoder: nn.Module,
     metrics: Mapping[str, float],
     neighbours: NeighbourTable | None = None,

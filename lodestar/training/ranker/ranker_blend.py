@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lodestar import schema
@@ -22,6 +21,7 @@ from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.models.ranker.ranker import Ranker
 from lodestar.progress import Progress
 from lodestar.schema import ranker_inputs
+from lodestar.schema.arrays import Bool, Float, Float32, Floats, Int64, Longs
 from lodestar.training.ensemble.blend_weights import fit_nonnegative_weights
 from lodestar.training.loop.batches import left_pad
 from lodestar.training.loop.validation import rows_at_once
@@ -36,9 +36,9 @@ class Shortlists:
     """Top candidates of cases by retrieval score, descending: `item`, `score` and relevance (`is_relevant`), [M, C] each."""
 
     cases: EvalCases
-    item: NDArray[np.int64]
-    score: Tensor
-    is_relevant: Tensor
+    item: Int64[Longs, "cases candidates"]
+    score: Float[Tensor, "cases candidates"]
+    is_relevant: Bool[Tensor, "cases candidates"]
 
 
 @torch.no_grad()
@@ -77,7 +77,7 @@ def retrieve_candidates(
 
 
 def fit_ranker_blend(
-    ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, features: FeatureSet, max_length: int
+    ranker: Ranker, vectors: Float32[Floats, "items dim"], lists: Shortlists, features: FeatureSet, max_length: int
 ) -> tuple[list[float], float, float]:
     """Fit the tasks' weights in the score retrieval + weights · logits; the weights, and NDCG@10 without and with the ranker.
 
@@ -103,7 +103,7 @@ def fit_ranker_blend(
 
 
 @torch.no_grad()
-def _task_logits(ranker: Ranker, vectors: NDArray[np.float32], lists: Shortlists, features: FeatureSet, max_length: int) -> Tensor:
+def _task_logits(ranker: Ranker, vectors: Floats, lists: Shortlists, features: FeatureSet, max_length: int) -> Tensor:
     """The ranker's logits [M, C, K], with count features as of each case's cutoff (point-in-time join)."""
     cases, table = lists.cases, torch.from_numpy(vectors)
     users = [features.interactions.users[user] for user in cases.user]

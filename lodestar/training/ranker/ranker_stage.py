@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lodestar import schema
@@ -18,6 +17,7 @@ from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.models.ranker.ranker import Ranker
 from lodestar.progress import log_event
 from lodestar.schema import ranker_inputs
+from lodestar.schema.arrays import Bool, Float, Float32, Floats
 from lodestar.training.init.item_init import item_vectors, spectral_basis
 from lodestar.training.publish.export import Axes, exported
 from lodestar.training.ranker import ranker_blend, ranker_training
@@ -33,7 +33,13 @@ class WeightedTaskScore(nn.Module):
         self.ranker = ranker
         self.weight = nn.Parameter(torch.tensor(weights, dtype=torch.float32), requires_grad=False)
 
-    def forward(self, history_BTW: Tensor, mask_BT: Tensor, candidates_BCW: Tensor, counts_BCF: Tensor) -> Tensor:
+    def forward(
+        self,
+        history_BTW: Float[Tensor, "batch time width"],
+        mask_BT: Bool[Tensor, "batch time"],
+        candidates_BCW: Float[Tensor, "batch candidates width"],
+        counts_BCF: Float[Tensor, "batch candidates counts"],
+    ) -> Float[Tensor, "batch candidates"]:
         """Scores [B, C] from projected history [B, T, W] with mask [B, T], candidates [B, C, W] and count features [B, C, F]."""
         scores: Tensor = self.ranker.task_logits(history_BTW, mask_BT, candidates_BCW, counts_BCF) @ self.weight
         return scores
@@ -73,16 +79,16 @@ def export_ranker(state: dict[str, Any], features: FeatureSet, recipe: Recipe) -
     return bundled.Ranker(graph=graph, vectors=rows, candidates=recipe.rank.candidates, max_length=recipe.rank.max_length)
 
 
-def item_inputs(features: FeatureSet, recipe: Recipe) -> NDArray[np.float32]:
+def item_inputs(features: FeatureSet, recipe: Recipe) -> Float32[Floats, "items dim"]:
     """Item inputs of a ranker, float32 [items, D]: co-occurrence vectors of the training part and text embeddings."""
     config, num_items = recipe.rank, len(features.items)
     basis = spectral_basis(features.split(recipe.data).train, num_items, config.dim, recipe.train.seed)
     cooccurrence_vectors = item_vectors(basis, config.dim, recipe.train.seed) * config.dim**0.5
-    inputs: NDArray[np.float32] = np.concatenate([cooccurrence_vectors, _texts(features)], axis=1)
+    inputs: Floats = np.concatenate([cooccurrence_vectors, _texts(features)], axis=1)
     return inputs
 
 
-def _texts(features: FeatureSet) -> NDArray[np.float32]:
+def _texts(features: FeatureSet) -> Floats:
     """Text embeddings of the items, float32 [items, dim], scaled to variance 1; 0 for items without text."""
     table = pq.read_table(features.root / DATA / f"{schema.TEXT_EMBEDDING_VIEW}.parquet", columns=[schema.ITEM_ID, schema.TEXT_EMBEDDING])
     row = features.items.rows()

@@ -22,13 +22,12 @@ from lodestar.features.asof.history import to_microseconds
 from lodestar.models.ranker.ranker import Ranker
 from lodestar.progress import Progress
 from lodestar.schema import ranker_inputs
+from lodestar.schema.arrays import Float, Float32, Floats, Int64, Longs
 from lodestar.schema.store_keys import TRAINING_SET
 
 TASKS = (schema.LABEL, schema.BOUGHT, schema.COMPLETED, schema.RATING)
 HELD_OUT = 0.1  # share of rows, the latest, held out for early stopping
 COUNT_DROPOUT = 0.1  # rate of rows whose counts are zeroed, as with an empty online store
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +38,17 @@ class RankerDataset:
     """
 
     tasks: tuple[str, ...]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
-    item: NDArray[np.int64]
-    counts: Floats
-    labels: Floats
+    start: Int64[Longs, " rows"]
+    end: Int64[Longs, " rows"]
+    item: Int64[Longs, " rows"]
+    counts: Float32[Floats, "rows counts"]
+    labels: Float32[Floats, "rows tasks"]
 
     def __len__(self) -> int:
         return len(self.item)
 
 
-def read(features: Path, interactions: Interactions, until: NDArray[np.int64]) -> RankerDataset:
+def read(features: Path, interactions: Interactions, until: Int64[Longs, " users"]) -> RankerDataset:
     """Read the training set's rows before each user's cutoff `until` (UTC µs) [users], of items not in the user's history.
 
     Later rows would leak validation targets. DataError E151 without a training set, E202 for a count that is not finite, E210 if all labels
@@ -79,7 +78,9 @@ def read(features: Path, interactions: Interactions, until: NDArray[np.int64]) -
     return RankerDataset(tasks=tasks, start=start[kept], end=end[kept], item=item[kept], counts=counts, labels=task_labels)
 
 
-def train_ranker(rows: RankerDataset, interactions: Interactions, vectors: Floats, config: RankerConfig, seed: int) -> Ranker:
+def train_ranker(
+    rows: RankerDataset, interactions: Interactions, vectors: Float32[Floats, "items dim"], config: RankerConfig, seed: int
+) -> Ranker:
     """Train a ranker with early stopping by the loss on the latest rows; the best epoch's ranker, in evaluation mode."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -111,7 +112,12 @@ def train_ranker(rows: RankerDataset, interactions: Interactions, vectors: Float
 
 @torch.no_grad()
 def validation_loss(
-    model: Ranker, rows: RankerDataset, chosen: NDArray[np.int64], interactions: Interactions, table: Tensor, config: RankerConfig
+    model: Ranker,
+    rows: RankerDataset,
+    chosen: Int64[Longs, " chosen"],
+    interactions: Interactions,
+    table: Float[Tensor, "items dim"],
+    config: RankerConfig,
 ) -> float:
     """Mean binary cross-entropy of the first task (the label) over these rows, in nats."""
     model.eval()
