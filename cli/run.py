@@ -89,12 +89,14 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The pipeline's parameters, validated for where it runs."""
     from components.execution.parameter_checks import check_run
     from lodestar.data.address import parse_address, parse_mapping
-    from lodestar.data.simulator.simulator import is_simulated
+    from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated
     from lodestar.recipes import merge_overrides
     from lodestar.training.distributed.local_workers import check_local_workers
 
     overrides = merge_overrides(options.overrides)
     address = parse_address(options.data, parse_mapping(options.map))
+    if is_simulated(address.path):
+        SimulatorConfig.parse(address.path)
     recipe = options.recipe or ("shop" if is_simulated(address.path) else "sasrec")
     parameters = {
         "data": str(address),

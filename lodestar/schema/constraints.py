@@ -15,6 +15,7 @@ from lodestar.process.suggestions import unknown_name
 MAX_TEXT_LENGTH = 2_048
 MAX_WHOLE_NUMBER = 1 << 53  # floats represent whole numbers up to here exactly
 INVALID_FIELD = "E180"
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def _kinds(module: str, name: str) -> dict[str, Any]:
 def _check(name: str, kind: Any, value: Any) -> None:
     kind, bounds, _ = parts_of(kind)
     if get_origin(kind) is tuple:
-        require(isinstance(value, tuple), f"{name} takes a list, got", value)
+        require(isinstance(value, tuple), f"{name} takes a list, and not", value)
         for entry in value:
             # pyrefly: ignore[invalid-annotation]
             _check(f"each of {name}", Annotated[get_args(kind)[0], *bounds] if bounds else get_args(kind)[0], entry)
@@ -95,7 +96,7 @@ def _check(name: str, kind: Any, value: Any) -> None:
         require(isinstance(value, str) and value in choices, f"{name} must be one of {', '.join(choices)}", value)
         return
     allowed = (int, float) if kind is float else (kind,)
-    require(isinstance(value, allowed) and isinstance(value, bool) == (kind is bool), f"{name} takes {kind.__name__}, got", value)
+    require(isinstance(value, allowed) and isinstance(value, bool) == (kind is bool), f"{name} takes {TYPE_NAMES[kind]}, and not", value)
     if isinstance(value, str):
         require(
             len(value) <= MAX_TEXT_LENGTH and value.isprintable(), f"{name} takes up to {MAX_TEXT_LENGTH:,} printable characters", value

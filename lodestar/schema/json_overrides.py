@@ -55,7 +55,7 @@ def replace_section(recipe: Any, section: str, values: Any) -> Any:
     constraints.require_known("a recipe has no section", section, sections)
     current = getattr(recipe, section)
     names = sorted(entry.name for entry in dataclasses.fields(current))
-    require(isinstance(values, dict), f"{section} must be an object with any of {', '.join(names)}; got", values)
+    require(isinstance(values, dict), f"{section} takes an object of its fields, as in {EXAMPLE}, and not", values)
     for name in values:
         constraints.require_known(f"{section} has no field", name, names)
     try:

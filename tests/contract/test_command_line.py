@@ -120,3 +120,46 @@ def test_a_module_that_is_run_by_itself_is_called_as_the_command_is() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "80"}
     done = subprocess.run([sys.executable, "-m", "serving.rollout", "--help"], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.startswith("usage: lodestar rollout")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["rn"], "lodestar: error: argument COMMAND: no choice 'rn'; did you mean run?"),
+        (["data", "vlidate"], "lodestar data: error: argument COMMAND: no choice 'vlidate'; did you mean validate?"),
+        (["data", "fetch", "movielens"], "did you mean movielens-100k?"),
+        (["run", "--destnation", "x"], "lodestar run: error: unknown argument '--destnation'; did you mean --destination?"),
+        (["serve", "--bundle", "b", "--prot=1"], "lodestar serve: error: unknown argument '--prot=1'; did you mean --port?"),
+        (["recipes", "--zzzz"], "lodestar recipes: error: unknown argument '--zzzz'"),
+    ],
+)
+def test_a_wrong_word_suggests_the_nearest(
+    typed: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="2"):
+        main(typed)
+    lines = capsys.readouterr().err.splitlines()
+    assert said in next(line for line in lines if "error: " in line)
+    assert max(len(line) for line in lines if "error: " not in line) <= 80
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["run", "--recipe", "sasrek"], "E190 no recipe 'sasrek'; did you mean sasrec?"),
+        (["run", "--overrides", '{"train": {"epoch": 3}}'], "E180 train has no field 'epoch'; did you mean epochs?"),
+        (["run", "--overrides", '{"trian": {}}'], "E180 a recipe has no section 'trian'; did you mean train?"),
+        (["run", "--map", "usr_id=uid"], "the contract has no column 'usr_id'; did you mean user_id?"),
+        (["run", "--data", ""], "the address of the data is empty"),
+        (["run", "--data", "simulator:usrs=5"], "the simulator has no setting 'usrs'; did you mean users?"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest_and_its_list_fits_the_screen(
+    typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(typed) == 2
+    first, *listed = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("20")]
+    assert said in first
+    assert [line for line in listed if len(line) > 80] == []
+    assert bool(listed) == ("There are:" in first)
