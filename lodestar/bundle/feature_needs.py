@@ -44,7 +44,7 @@ def required_features(*, use_time_gaps: bool, counts: Sequence[str]) -> dict[str
     declared = _declared()
     return {
         HISTORY: [_to_json(declared[USER_SEQUENCE_VIEW, name]) for name in sequences],
-        COUNTS: [_to_json(next(need for need in declared.values() if need.name == name)) for name in counts],
+        COUNTS: [_to_json(next(required for required in declared.values() if required.name == name)) for name in counts],
     }
 
 
@@ -54,15 +54,17 @@ def count_names(bundle: str, named: RequiredFeatures) -> tuple[str, ...]:
     Raises SchemaMismatch E150 with the first feature that this version does not have, or has with another window, unit, type or default.
     """
     declared = _declared()
-    for need in (*named[HISTORY], *named[COUNTS]):
-        feature = declared.get((need["view"], need["name"]))
+    for required in (*named[HISTORY], *named[COUNTS]):
+        feature = declared.get((required["view"], required["name"]))
         if feature is None:
-            raise SchemaMismatch(f"bundle {bundle} needs the feature {need['view']}.{need['name']}, which this version does not have")
+            raise SchemaMismatch(
+                f"bundle {bundle} needs the feature {required['view']}.{required['name']}, which this version does not have"
+            )
         for field, value in _to_json(feature).items():
-            if need.get(field) != value:
-                reason = f"with {field} {need.get(field)!r}, and this version has {value!r}"
-                raise SchemaMismatch(f"bundle {bundle} needs the feature {need['view']}.{need['name']} {reason}")
-    return tuple(str(need["name"]) for need in named[COUNTS])
+            if required.get(field) != value:
+                reason = f"with {field} {required.get(field)!r}, and this version has {value!r}"
+                raise SchemaMismatch(f"bundle {bundle} needs the feature {required['view']}.{required['name']} {reason}")
+    return tuple(str(required["name"]) for required in named[COUNTS])
 
 
 def _declared() -> dict[tuple[str, str], RequiredFeature]:
@@ -86,6 +88,6 @@ def _required_feature(view: str, feature: Feature | Count) -> RequiredFeature:
     return replace(plain, window_h=feature.window_h, num_half_lives=feature.num_half_lives, types=tuple(sorted(feature.types)))
 
 
-def _to_json(need: RequiredFeature) -> dict[str, Any]:
+def _to_json(required: RequiredFeature) -> dict[str, Any]:
     """The feature as JSON reads it back."""
-    return {**asdict(need), "types": list(need.types)}
+    return {**asdict(required), "types": list(required.types)}

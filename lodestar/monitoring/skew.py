@@ -223,9 +223,9 @@ def _count_difference(vector: ServedFeatures, history: Mapping[Key, Values], sho
         if key.known_us > shown_us:
             feature = f"{schema.KNOWN_US} of {key.entity}"
             return {"feature": feature, "served": str(key.known_us), "history": f"at most {shown_us}, when it was shown"}
-        for count, ours, theirs in zip(schema.VIEWS[key.view].counts, served, history[key], strict=True):
+        for name, ours, theirs in zip(schema.VIEWS[key.view].count_names, served, history[key], strict=True):
             if ours != theirs:
-                return {"feature": f"{count.name} of {key.entity}", "served": repr(ours), "history": repr(theirs)}
+                return {"feature": f"{name} of {key.entity}", "served": repr(ours), "history": repr(theirs)}
     return None
 
 

@@ -39,7 +39,7 @@ def rebuild_counts(tables: Tables, keys: Iterable[Key], scale: Mapping[str, floa
 
 def _view_counts(tables: Tables, view: View, times_us: Mapping[str, set[int]], scale: Mapping[str, float]) -> Iterator[tuple[Key, Values]]:
     """Keys and scaled counts of a view's entities with an event by then."""
-    number, names = event_partitions.NUMBERS[view.entity], [count.name for count in view.counts]
+    number = event_partitions.NUMBERS[view.entity]
     with connect_for(tables, view.entity, list(times_us)) as database:
         row_of = {name: row for row, name in enumerate(event_partitions.names(database, view.entity).to_pylist())}
         for events in event_partitions.chunks(database, view.entity):
@@ -50,5 +50,5 @@ def _view_counts(tables: Tables, view: View, times_us: Mapping[str, set[int]], s
                 for known_us in times_us[entity]:
                     last = start + int(np.searchsorted(hours[start:stop], known_us // HOUR_US, side="right")) - 1
                     if last >= start:
-                        raw = {name: int(column[last]) for name, column in zip(names, counts, strict=True)}
+                        raw = {name: int(column[last]) for name, column in zip(view.count_names, counts, strict=True)}
                         yield Key(view.name, entity, known_us), tuple(map(float, windows.scaled(raw, scale).values()))

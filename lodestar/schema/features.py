@@ -76,6 +76,11 @@ class View:
         """The count features of the view, in order."""
         return tuple(feature for feature in self.features if isinstance(feature, Count))
 
+    @property
+    def count_names(self) -> tuple[str, ...]:
+        """The names of the count features, in order."""
+        return tuple(feature.name for feature in self.counts)
+
 
 # A new count, or a column of the view's table, needs one line here and nothing else.
 VIEWS = {

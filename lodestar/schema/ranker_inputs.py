@@ -11,7 +11,7 @@ from lodestar.schema.features import ITEM_STATS_VIEW, USER_ACTIVITY_VIEW, VIEWS
 Numbers = NDArray[np.floating[Any]]
 
 RECENCY_COUNTS, EVENTS, INTERACTIONS = "heat", "events_7d", "interactions_7d"
-USER_COUNTS, ITEM_COUNTS = (tuple(count.name for count in VIEWS[view].counts) for view in (USER_ACTIVITY_VIEW, ITEM_STATS_VIEW))
+USER_COUNTS, ITEM_COUNTS = (VIEWS[view].count_names for view in (USER_ACTIVITY_VIEW, ITEM_STATS_VIEW))
 NAMES = (*USER_COUNTS, *ITEM_COUNTS, RECENCY_COUNTS)
 
 

@@ -23,7 +23,7 @@ def counts(
 ) -> Float32[Floats, "entities counts"]:
     """Count features of a view, joined as of one timestamp (UTC µs) per entity, [entities, counts]; 0 where none was known."""
     view_schema = schema.VIEWS[view]
-    names = [count.name for count in view_schema.counts]
+    names = view_schema.count_names
     source = FeatureSource(
         files=[str(features / DATA / f"{view}.parquet")],
         filesystem=None,

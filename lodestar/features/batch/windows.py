@@ -50,7 +50,7 @@ def count(database: Any, view: View) -> None:
     """
     import pyarrow as pa
 
-    columns = ", ".join(f"{one.name} INTEGER" for one in view.counts)
+    columns = ", ".join(f"{name} INTEGER" for name in view.count_names)
     database.execute(f"CREATE TABLE {view.name} (entity INTEGER, hour INTEGER, {columns})")
     for events in event_partitions.chunks(database, view.entity):
         key = events[event_partitions.NUMBERS[view.entity]].astype(np.int64)
@@ -58,7 +58,7 @@ def count(database: Any, view: View) -> None:
         for rows in _groups(key):
             keys, hours, counts = windowed_counts(view.counts, key[rows], ends[rows], enters[rows], events["type"][rows])
             arrays = [pa.array(values.astype(np.int32, copy=False)) for values in (keys, hours, *counts)]
-            database.register(NEW_COUNTS, pa.table(arrays, names=["entity", "hour", *_names(view)]))
+            database.register(NEW_COUNTS, pa.table(arrays, names=["entity", "hour", *view.count_names]))
             database.execute(f"INSERT INTO {view.name} SELECT * FROM {NEW_COUNTS}")
             database.unregister(NEW_COUNTS)
 
@@ -72,7 +72,7 @@ def event_hours(
 
 
 def windowed_counts(
-    counts: Sequence[Count],
+    features: Sequence[Count],
     key: Int64[Hours, " events"],
     ends: Int64[Hours, " events"],
     enters: Int64[Hours, " events"],
@@ -83,13 +83,17 @@ def windowed_counts(
     Events are given by key, end of hour, hour from which they are known and index of their type, [events] each (see `sweep`).
     """
     lengths: dict[frozenset[EventType], set[int]] = defaultdict(set)
-    for one in counts:
-        lengths[one.types].update(one.weights)
+    for feature in features:
+        lengths[feature.types].update(feature.weights)
     groups = [Windows(counts=_type_mask(types, kinds), hours=sorted(hours)) for kinds, hours in lengths.items()]
     keys, at, found = sweep(key, ends, enters, groups)
     plain = [(kinds, length) for kinds, hours in lengths.items() for length in sorted(hours)]
     values = dict(zip(plain, found, strict=True))
-    return keys, at, [_weighted_sum([(values[one.types, length], weight) for length, weight in one.weights.items()]) for one in counts]
+    return (
+        keys,
+        at,
+        [_weighted_sum([(values[feature.types, length], weight) for length, weight in feature.weights.items()]) for feature in features],
+    )
 
 
 def _weighted_sum(terms: Sequence[tuple[NDArray[np.int32], int]]) -> Counts:
@@ -162,29 +166,25 @@ def _groups(key: Hours) -> Iterator[Hours]:
     yield from (order[start:end] for start, end in pairwise([*np.unique(np.append(0, first)), len(key)]))
 
 
-def _names(view: View) -> list[str]:
-    return [one.name for one in view.counts]
-
-
 def fit_scale(database: Any, view: View, end_us: int) -> dict[str, float]:
     """Fit the scale of a view's counts: the maximum of each up to `end_us` (UTC µs), at least 1."""
-    most = ", ".join(f"coalesce(max({name}), 1)" for name in _names(view))
-    row = database.execute(f"SELECT {most} FROM {view.name} WHERE hour::BIGINT * {HOUR_US} <= {end_us}").fetchone()
-    return {name: max(1.0, float(value)) for name, value in zip(_names(view), row, strict=True)}
+    highest = ", ".join(f"coalesce(max({name}), 1)" for name in view.count_names)
+    row = database.execute(f"SELECT {highest} FROM {view.name} WHERE hour::BIGINT * {HOUR_US} <= {end_us}").fetchone()
+    return {name: max(1.0, float(value)) for name, value in zip(view.count_names, row, strict=True)}
 
 
-def scaled_rows(view: View, most: Mapping[str, float]) -> str:
+def scaled_rows(view: View, scale: Mapping[str, float]) -> str:
     """SQL of a view's rows with counts scaled as in `scaled`; rows of an entity are adjacent and sorted by time."""
-    columns = ", ".join(f"least(1, ln(1 + {name}) / ln(1 + {most[name]}))::FLOAT AS {name}" for name in _names(view))
+    columns = ", ".join(f"least(1, ln(1 + {name}) / ln(1 + {scale[name]}))::FLOAT AS {name}" for name in view.count_names)
     hour_start = f"make_timestamptz(hour::BIGINT * {HOUR_US})"
     return f"""
         SELECT {view.entity}, {columns}, {hour_start} AS {schema.FEATURE_TIME}, {hour_start} AS {schema.KNOWN_TIME}
         FROM {view.name} JOIN {event_partitions.NAMES[view.entity]} ON entity = {event_partitions.NUMBERS[view.entity]}"""
 
 
-def scaled(counts: Mapping[str, int], most: Mapping[str, float]) -> dict[str, np.float32]:
+def scaled(counts: Mapping[str, int], scale: Mapping[str, float]) -> dict[str, np.float32]:
     """Counts scaled to 0–1, by name: log(1 + n) / log(1 + maximum in training), at most 1, as float32."""
-    return {name: np.float32(min(1.0, math.log(1 + n) / math.log(1 + most[name]))) for name, n in counts.items()}
+    return {name: np.float32(min(1.0, math.log(1 + n) / math.log(1 + scale[name]))) for name, n in counts.items()}
 
 
 class StreamingCounter:
@@ -194,8 +194,8 @@ class StreamingCounter:
     """
 
     def __init__(self, view: View) -> None:
-        self._counts = view.counts
-        self._longest_h = max(max(one.weights) for one in view.counts)
+        self._features = view.counts
+        self._longest_h = max(max(feature.weights) for feature in view.counts)
         self._events: dict[str, dict[tuple[int, int, EventType], int]] = defaultdict(lambda: defaultdict(int))
 
     def add(self, key: str, time_us: int, known_us: int, kind: EventType) -> None:
@@ -209,10 +209,10 @@ class StreamingCounter:
         key_events = self._events.get(key, {})
         for entry in [entry for entry in key_events if entry[0] + self._longest_h <= hour]:
             del key_events[entry]
-        return {one.name: sum(n * _weight(one, hour, *entry) for entry, n in key_events.items()) for one in self._counts}
+        return {feature.name: sum(n * _weight(feature, hour, *entry) for entry, n in key_events.items()) for feature in self._features}
 
 
-def _weight(one: Count, hour: int, ends: int, enters: int, kind: EventType) -> int:
+def _weight(feature: Count, hour: int, ends: int, enters: int, kind: EventType) -> int:
     """The weight of one event in a count at an hour; 0 outside its window."""
-    is_known = kind in one.types and enters <= hour
-    return sum(weight for length, weight in one.weights.items() if hour < ends + length) if is_known else 0
+    is_known = kind in feature.types and enters <= hour
+    return sum(weight for length, weight in feature.weights.items() if hour < ends + length) if is_known else 0

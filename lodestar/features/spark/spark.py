@@ -55,7 +55,7 @@ def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSess
         spark = _Spark(session, folder, progress)
         spark.view(tables)
         end_us = _save_interactions(spark, tables, folder, recipe)
-        scale = {name: max_counts for view in schema.COUNT_VIEWS for name, max_counts in spark.count(view, end_us).items()}
+        scale = {name: highest for view in schema.COUNT_VIEWS for name, highest in spark.count(view, end_us).items()}
         for view in schema.COUNT_VIEWS:
             spark.save(view.name, spark.scale_counts(view, scale))
         spark.save(schema.USER_SEQUENCE_VIEW, spark.sequences())
@@ -145,24 +145,24 @@ class _Spark:
 
     def count(self, view: View, end_us: int) -> dict[str, float]:
         """Materialise the counts of a view beside the features; returns their scale, fitted on hours until `end_us` (UTC µs)."""
-        names = ", ".join(f"{one.name} int" for one in view.counts)
+        names = ", ".join(f"{name} int" for name in view.count_names)
         rows = self.by_entity(view.entity, [view.entity]).mapInArrow(
             spark_mappers.counter(view), f"{view.entity} string, hour int, {names}"
         )
         counts = self.materialise(view.name, rows).where(f"cast(hour AS bigint) * {HOUR_US} <= {end_us}")
-        (max_counts,) = counts.agg({one.name: "max" for one in view.counts}).collect()
-        return {one.name: max(1.0, float(max_counts[f"max({one.name})"] or 1)) for one in view.counts}
+        (highest,) = counts.agg(dict.fromkeys(view.count_names, "max")).collect()
+        return {name: max(1.0, float(highest[f"max({name})"] or 1)) for name in view.count_names}
 
     def scale_counts(self, view: View, scale: Mapping[str, float]) -> "DataFrame":
         """Scaled counts of a view."""
-        names = ", ".join(f"{one.name} float" for one in view.counts)
+        names = ", ".join(f"{name} float" for name in view.count_names)
         shape = f"{view.entity} string, {names}, {schema.FEATURE_TIME} timestamp, {schema.KNOWN_TIME} timestamp"
         return self.session.table(view.name).mapInArrow(spark_mappers.scaler(view, scale), shape)
 
     def sequences(self) -> "DataFrame":
         """Rows of the user sequence view."""
         view = schema.VIEWS[schema.USER_SEQUENCE_VIEW]
-        names = ", ".join(f"{one.name} {_SPARK_TYPES[one.kind]}" for one in view.features)
+        names = ", ".join(f"{feature.name} {_SPARK_TYPES[feature.kind]}" for feature in view.features)
         shape = f"{view.entity} string, {names}, {schema.FEATURE_TIME} timestamp, {schema.KNOWN_TIME} timestamp"
         return self.by_entity(schema.USER_ID, [schema.USER_ID, schema.ITEM_ID]).mapInArrow(spark_mappers.sequence_rows, shape)
 

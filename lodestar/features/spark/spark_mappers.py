@@ -64,7 +64,7 @@ def counter(view: View) -> Mapper:
             ends, enters = windows.event_hours(rows["time"].to_numpy(), rows["known"].to_numpy())
             keys, hours, counts = windows.windowed_counts(view.counts, key.astype(np.int64), ends, enters, _types(rows))
             columns = [names.take(pa.array(keys)), *(pa.array(values.astype(np.int32)) for values in (hours, *counts))]
-            yield pa.RecordBatch.from_arrays(columns, names=[view.entity, "hour", *(one.name for one in view.counts)])
+            yield pa.RecordBatch.from_arrays(columns, names=[view.entity, "hour", *view.count_names])
 
     return count
 
@@ -75,13 +75,13 @@ def scaler(view: View, scale: Mapping[str, float]) -> Mapper:
     def scale_counts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             columns = [batch.column(view.entity)]
-            for one in view.counts:
-                counts = batch.column(one.name).to_numpy()
+            for name in view.count_names:
+                counts = batch.column(name).to_numpy()
                 found, at = np.unique(counts, return_inverse=True)
-                shares = [min(1.0, math.log(1 + n) / math.log(1 + scale[one.name])) for n in found.tolist()]
+                shares = [min(1.0, math.log(1 + n) / math.log(1 + scale[name])) for n in found.tolist()]
                 columns.append(pa.array(np.array(shares, dtype=np.float32)[at]))
             hour_start = pa.array(batch.column("hour").to_numpy().astype(np.int64) * HOUR_US).cast(STAMP)
-            names = [view.entity, *(one.name for one in view.counts), schema.FEATURE_TIME, schema.KNOWN_TIME]
+            names = [view.entity, *view.count_names, schema.FEATURE_TIME, schema.KNOWN_TIME]
             yield pa.RecordBatch.from_arrays([*columns, hour_start, hour_start], names=names)
 
     return scale_counts
