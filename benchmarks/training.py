@@ -131,13 +131,16 @@ def save(split: Split, file: Path) -> None:
 def program(peer: str, python: str | None, *, is_made: bool) -> list[str]:
     """What runs a peer, in the environment that is named or in its own; nothing, said in one line, if there is none and none is made."""
     folder = Path("build") / peer
-    if python is None and not (folder / "bin" / "python").exists():
+    if python is None and not (folder / ".ready").exists():
         if not is_made:
             print(f"{SKIPPED} {peer}, which is left out: python benchmarks/training.py --install makes its environment", flush=True)
             return []
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINNED[peer]], check=True)
+        command = [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINNED[peer]]
+        if subprocess.run(command, check=False).returncode:
+            sys.exit(f"{peer} could not be installed into {folder}")
+        (folder / ".ready").touch()
     return [python or str(folder / "bin" / "python"), str(PEERS / f"{peer}_sasrec.py")]
 
 
