@@ -137,7 +137,7 @@ def program(peer: str, python: str | None, *, is_made: bool) -> list[str]:
             return []
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         uv = Path(sys.executable).with_name("uv")
-        command = [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINNED[peer]]
+        command = [str(uv), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *PINNED[peer]]
         if subprocess.run(command, check=False).returncode:
             sys.exit(f"{peer} could not be installed into {folder}")
         (folder / ".ready").touch()
