@@ -176,7 +176,7 @@ def test_a_full_disk_is_a_coded_error_that_leaves_no_bundle(most_bytes: int, tmp
     found = features(tmp_path / "features")
     limited = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes}, {most_bytes}))"
     work = "from lodestar.training.__main__ import main"
-    addresses = {"features": found, "bundle": tmp_path / "bundle", "checkpoints": tmp_path / "checkpoints"}
+    addresses = {"features": found, "output": tmp_path / "bundle", "checkpoints": tmp_path / "checkpoints"}
     options = [*(f"--{name}={place}" for name, place in addresses.items()), "--recipe=tiny", '--overrides={"train": {"epochs": 1}}']
     done = subprocess.run(
         [sys.executable, "-c", f"{limited}; {work}; sys.exit(main({options!r}))"], capture_output=True, text=True, check=False
