@@ -12,6 +12,9 @@ import prometheus_client  # noqa: F401  first: Feast, as it is imported, has it 
 import pytest
 from hypothesis import settings
 
+from tests import shape_checks
+
+shape_checks.install()  # before any test imports the library
 settings.register_profile("lodestar", deadline=None)
 settings.load_profile("lodestar")
 
