@@ -271,7 +271,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     (tmp_path / "text.db").write_text("user_id,item_id\n" * 1000)
     for name in ("empty.db", "text.db", "none.db"):
-        with pytest.raises(EnvironmentFault, match="E509"):
+        with pytest.raises(EnvironmentFault, match="E504"):
             connect(f"sqlite:{tmp_path / name}")
 
 

@@ -44,7 +44,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "evaluation: values of one metric, without its axis": lambda: bootstrap_means(np.zeros(4), 8, 0),
     "compression: lists of other cases": lambda: overlap(np.zeros((2, 3), np.int64), np.zeros((1, 3), np.int64)),
     "as-of join: fractions of a microsecond": lambda: counts(Path(), "", [], np.zeros(2)),  # type: ignore[arg-type]
-    "io: signed bytes": lambda: packed("title", np.zeros(2, np.int8), np.zeros(1, np.int64)),  # type: ignore[arg-type]
+    "io: signed bytes": lambda: packed("title", np.zeros(2, np.int8), np.zeros(1, np.int64)),
     "data: an end less than starts": lambda: RaggedArray(values=FLOATS[0], start=np.zeros(2, np.int64), end=np.zeros(1, np.int64)),
     "schema: users of other rows than items": lambda: pair_features(FLOATS, FLOATS[:1]),
 }
