@@ -16,7 +16,7 @@ NAMES = (*USER_COUNTS, *ITEM_COUNTS, RECENCY_COUNTS)
 
 
 def pair_features(
-    user_RU: Float[Numbers, "rows user_counts"], item_RI: Float[Numbers, "rows item_counts"]
+    user_RU: Float[Numbers, "#rows user_counts"], item_RI: Float[Numbers, "rows item_counts"]
 ) -> Float32[Floats, "rows counts"]:
     """Ranker features NAMES of R pairs, [R, U + I + 1].
 
