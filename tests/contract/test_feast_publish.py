@@ -65,9 +65,17 @@ def histories(client: SqliteFeatures) -> Histories:
 
 
 def opened(folder: Path) -> SqliteFeatures:
-    """As a process is that starts now: the bundle, and the store of the bundle's generation."""
+    """As a process is that starts now: the bundle, and the store of the bundle's generation.
+
+    Where a release comes between the two it is refused by E551, never served of two halves, and its supervisor starts it again.
+    """
     generation = bundle.load(folder / "current" / "bundle").info.features
-    return SqliteFeatures(folder / "current" / "online" / "online.db", generation=generation)
+    try:
+        return SqliteFeatures(folder / "current" / "online" / "online.db", generation=generation)
+    except EnvironmentFault as fault:
+        if fault.code != "E551" or bundle.load(folder / "current" / "bundle").info.features == generation:
+            raise
+        return opened(folder)
 
 
 def read(folder: Path) -> Histories:

@@ -1,5 +1,6 @@
 """The process that serves: what it imports, what it says when it cannot, and what becomes of its work when it stops."""
 
+import inspect
 import json
 import re
 import signal
@@ -157,7 +158,7 @@ def test_what_cannot_be_served_is_said_by_code(made: Path, start_serving: StartS
     altered, other = small_bundle(tmp_path / "altered"), tmp_path / "other"
     (altered / "items.npz").write_bytes(b"")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(bundle.BundleInfo.__init__.__kwdefaults__, "schema_hash", "of another version")  # type: ignore[arg-type]
+        patch.setitem(inspect.unwrap(bundle.BundleInfo.__init__).__kwdefaults__, "schema_hash", "of another version")
         small_bundle(other)
     with socket.create_server(("127.0.0.1", 0)) as busy:
         cases: list[tuple[list[Any], int, str]] = [
