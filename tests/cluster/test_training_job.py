@@ -66,7 +66,7 @@ def test_what_is_set_on_the_task_reaches_the_workers_and_the_bundle_comes_back_w
         assert (spec["nodeSelector"], spec["serviceAccountName"]) == ({POOL: "gpu"}, "trainer")
         assert TOLERATION in spec["tolerations"]
     assert bundle.load(objects.downloaded(ended.bundle, tmp_path / "bundle")).info.recipe == "tiny"
-    assert storage.resolve(_option(made, "bundle")) == _option(made, "bundle")  # what was staged is gone
+    assert storage.resolve(_option(made, "output")) == _option(made, "output")  # what was staged is gone
 
 
 def test_the_worker_that_failed_is_quoted_and_not_torchruns_page(step: TrainStep) -> None:

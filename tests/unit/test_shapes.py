@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ WITHOUT_SHAPE = {
 MASK = torch.ones(2, 3, dtype=torch.bool)
 FLOATS = np.zeros((2, 3), dtype=np.float32)
 ROWS = torch.zeros(2, dtype=torch.int64)
+SIGNED: Any = np.zeros(2, np.int8)
 WRONG: dict[str, Callable[[], object]] = {
     "models: a mask of another batch": lambda: SASRec(ModelConfig(dim=8, num_heads=2)).user_vector(torch.zeros(4, 3, 8), MASK),
     "models: histories of floats": lambda: Popularity().fit([np.zeros(3)], 3),  # type: ignore[list-item]
@@ -44,7 +46,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "evaluation: values of one metric, without its axis": lambda: bootstrap_means(np.zeros(4), 8, 0),
     "compression: lists of other cases": lambda: overlap(np.zeros((2, 3), np.int64), np.zeros((1, 3), np.int64)),
     "as-of join: fractions of a microsecond": lambda: counts(Path(), "", [], np.zeros(2)),  # type: ignore[arg-type]
-    "io: signed bytes": lambda: packed("title", np.zeros(2, np.int8), np.zeros(1, np.int64)),
+    "io: signed bytes": lambda: packed("title", SIGNED, np.zeros(1, np.int64)),
     "data: an end less than starts": lambda: RaggedArray(values=FLOATS[0], start=np.zeros(2, np.int64), end=np.zeros(1, np.int64)),
     "schema: users of other rows than items": lambda: pair_features(FLOATS, FLOATS[:1]),
 }
