@@ -58,6 +58,8 @@ CODES: dict[str, ErrorCode] = {
     "E156": ErrorCode(3, None, "A bundle's file is missing or was altered.", "Publish the bundle again."),
     "E157": ErrorCode(3, None, "Ingested tables follow another data contract.", "Ingest the data again into another folder."),
     "E158": ErrorCode(3, None, "A bundle was trained on another feature generation.", "Publish it with the features it was trained on."),
+    "E159": ErrorCode(3, None, "Appended data declare other rules of feedback than the tables.",
+                      "Declare the same rules, or ingest all data into another folder."),
     "E160": ErrorCode(3, None, "A point-in-time join dropped or repeated rows.", "Use the offline store of feature_store.yaml."),
     "E170": ErrorCode(3, 422, "A value is too long.", "Shorten it."),
     "E171": ErrorCode(3, None, "A row of text is longer than 4 MiB.", "End each row with its line, and close quotes.", wordings=2),

@@ -68,7 +68,7 @@ def append(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, q
     """Append new data to a folder of tables, which is created if needed; files that were ingested before (by sha256) are skipped.
 
     Killed at any point, it leaves the tables as they were, and running it again gives the same result as an uninterrupted run.
-    UsageError where only one of folder and data has event times.
+    UsageError where only one of folder and data has event times, DataError E159 where the data declare other rules of feedback.
     """
     address = parse_address(data, mapping)
     with storage.exclusive(root) as folder:
@@ -105,6 +105,8 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
     dataset = resolve_tables(_local_path(address, folder, root / INCOMING), address.mapping, is_ingested)
     if before.parts and before.order_only != dataset.order_only:
         raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder")
+    if before.parts:
+        manifest.check_feedback(root, before, dataset.feedback)
     source = address.path if is_simulated(address.path) else Path(address.path).name
     known = sum(digest in before.inputs for digest in digests.values())
     if not dataset.tables:
@@ -122,12 +124,23 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
         storage.put(_json(asdict(report)), str(root / tables.REPORT))
         if quarantine or any(checked.offenders for checked in work.checked.values()):
             _write_quarantine(root / tables.QUARANTINE, work.checked.values())
-        named = tuple(sorted(name for name in _tables_from_events(before) if name not in work.checked))
-        after = replace(before, parts=written, inputs={**before.inputs, **inputs}, named_by_events=named, order_only=dataset.order_only)
-        manifest.write(root, after)
+        manifest.write(root, _manifest_after(work, written, inputs))
         shutil.rmtree(root / INCOMING, ignore_errors=True)
         progress.advance()
         return report
+
+
+def _manifest_after(work: _Work, written: Mapping[str, tuple[Part, ...]], inputs: Mapping[str, str]) -> Manifest:
+    """The manifest once the new parts and files are in; the rules of feedback are those that the folder was begun with."""
+    before, dataset = work.before, work.dataset
+    return replace(
+        before,
+        parts=written,
+        inputs={**before.inputs, **inputs},
+        named_by_events=tuple(sorted(name for name in _tables_from_events(before) if name not in work.checked)),
+        order_only=dataset.order_only,
+        feedback=before.feedback if before.parts else dataset.feedback,
+    )
 
 
 def _tables_from_events(before: Manifest) -> Sequence[str]:

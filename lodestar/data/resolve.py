@@ -42,6 +42,7 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
         },
         paths=tuple(path for paths in new_paths.values() for path in paths),
         order_only=bool(snapshot and snapshot.manifest and snapshot.manifest.order_only),
+        feedback=snapshot.manifest.feedback if snapshot and snapshot.manifest else None,
         snapshot=snapshot,
         notes=tuple(collector_parts.misplaced_parts(root)) if snapshot and not snapshot.manifest else (),
     )

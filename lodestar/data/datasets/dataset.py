@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from lodestar.data.readers.source import Source
 from lodestar.data.tables.manifest import Snapshot
+from lodestar.schema.feedback import Feedback
 from lodestar.schema.time_units import SECOND_US
 
 ORDER_START_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
@@ -20,13 +21,14 @@ Open = Callable[[], Sequence[Source]]
 class DataSet:
     """Tables of a data set, by name: functions that open a table's sources, which are read one after another.
 
-    `order_only`: there is an order but no times. `snapshot` keeps the files of an ingested folder while this object lives.
-    `notes` are for the ingest report, on files that are not read.
+    `order_only`: there is an order but no times. `feedback`: the declared rules of what is learnt, None for the defaults.
+    `snapshot` keeps the files of an ingested folder while this object lives. `notes` are for the ingest report, on files that are not read.
     """
 
     tables: Mapping[str, Open]
     paths: tuple[Path, ...]
     order_only: bool = False
+    feedback: Feedback | None = None
     snapshot: Snapshot | None = None
     notes: tuple[str, ...] = ()
 

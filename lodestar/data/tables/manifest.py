@@ -10,6 +10,8 @@ from lodestar import schema
 from lodestar.errors import DataError, EnvironmentFault
 from lodestar.io import storage
 from lodestar.io.safe_paths import below, existing_below
+from lodestar.schema import feedback
+from lodestar.schema.feedback import Feedback
 
 FILE = "manifest.json"
 
@@ -27,13 +29,15 @@ class Part:
 class Manifest:
     """Parts by table, names of the ingested files by sha256, and the tables whose rows are derived from events so far.
 
-    `order_only`: the data had an order but no event times. `contract` is the schema hash they were written for.
+    `order_only`: the data had an order but no event times. `feedback`: the declared rules of what is learnt, None for the defaults.
+    `contract` is the schema hash they were written for.
     """
 
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     named_by_events: tuple[str, ...] = ()
     order_only: bool = False
+    feedback: Feedback | None = None
     contract: str = schema.HASH
 
     def rows(self, table: schema.Table) -> int:
@@ -70,6 +74,8 @@ def read(root: Path, shown: Path | None = None) -> Manifest | None:
             remedy = "Ingest the data again into another folder."
             raise DataError("E157", f"the tables in {where} follow another version of the contract", remedy=remedy)
         parts = {name: tuple(Part(**part) for part in table_parts) for name, table_parts in content.pop("parts").items()}
+        rules = content.pop("feedback", None)
+        content["feedback"] = None if rules is None else feedback.from_json(rules)
         fields: dict[str, Any] = {**content, "parts": parts, "named_by_events": tuple(content["named_by_events"])}
         manifest = Manifest(**fields)
         names = [part.path for table_parts in parts.values() for part in table_parts]
@@ -85,3 +91,14 @@ def write(root: Path, manifest: Manifest) -> None:
     """Replace the folder's manifest atomically."""
     with storage.publish_file(root / FILE) as path:
         path.write_text(json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+
+
+def check_feedback(root: Path, manifest: Manifest, declared: Feedback | None) -> None:
+    """DataError E159 where data to append to a folder declare other rules of feedback than its manifest; None declares nothing."""
+    if declared is None or declared == manifest.feedback:
+        return
+    new, old = (asdict(rules) for rules in (declared, manifest.feedback or Feedback()))
+    if differing := [name for name in new if new[name] != old[name]]:
+        name, remedy = differing[0], "Declare what the tables were begun with, or ingest all data into another folder."
+        shown = f"feedback.{name} = {json.dumps(new[name])}, and the tables in {root} were begun with {json.dumps(old[name])}"
+        raise DataError("E159", f"the data declare {shown}", remedy=remedy)

@@ -4,6 +4,7 @@ A folder with a manifest has the parts that it lists; one without, as the simula
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lodestar import schema
 from lodestar.data.tables import manifest
 from lodestar.errors import DataError
+from lodestar.schema.feedback import Feedback
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,9 +60,19 @@ class Tables:
             raise self._missing(table.name)
         return names
 
+    def feedback(self) -> Feedback | None:
+        """The declared rules of what is learnt; None: the defaults."""
+        listed = self._snapshot.manifest
+        return listed.feedback if listed else None
+
     def digest(self) -> str:
-        """sha256 over the names and contents of all parts, 64 hex digits; every append changes it. DataError E151 where one is missing."""
+        """sha256 over the names and contents of all parts and the declared rules of feedback, 64 hex digits; every append changes it.
+
+        DataError E151 where a part is missing.
+        """
         total = hashlib.sha256()
+        if (rules := self.feedback()) is not None:
+            total.update(f"feedback {json.dumps(rules.to_json(), sort_keys=True)}\n".encode())
         for name, sha256 in self._parts():
             total.update(f"{name} {sha256}\n".encode())
         return total.hexdigest()
