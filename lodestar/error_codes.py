@@ -72,6 +72,7 @@ CODES: dict[str, ErrorCode] = {
                       "Write it with row_group_size=10000, and values of at most 1 MiB."),
     "E177": ErrorCode(None, None, "A collector's part is left out, as no table's part.",
                       "Move it to the folder of its table, as a plain file."),
+    "E178": ErrorCode(2, None, "An option of reading a file is invalid.", "Write it in the form that the message names.", wordings=None),
     # Recipes, bundles and models.
     "E180": ErrorCode(2, None, "An override or a field of a recipe is invalid.",
                       "Correct it; `lodestar recipes` lists the recipes.", wordings=None),

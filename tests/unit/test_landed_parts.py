@@ -12,8 +12,8 @@ import pytest
 from lodestar import schema
 from lodestar.data.contract.report import Report
 from lodestar.data.ingest import append
-from lodestar.data.readers import json_lines
 from lodestar.data.readers.collector_parts import is_part, new_part
+from lodestar.data.readers.json_objects import json_lines
 from lodestar.errors import DataError
 
 PARTS = [f"part-20260131T12000000000{place}Z-3f9a0c1d2e4b.jsonl.gz" for place in range(2)]
@@ -84,7 +84,7 @@ def test_a_damaged_part_is_read_as_far_as_it_goes(what: str, tmp_path: Path) -> 
 
 
 def test_a_part_that_unpacks_to_too_much_is_read_as_far_as_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lodestar.data.readers.json_lines.MAX_PART_BYTES", 1 << 21)
+    monkeypatch.setattr("lodestar.data.readers.json_objects.json_lines.MAX_PART_BYTES", 1 << 21)
     report = added(tmp_path, gzip.compress(lines(*map(row, range(20_000))))).tables["events"]
     assert report.dropped["E174"] == 1
     assert 10 < report.rows_kept < 20_000

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lodestar.data.ingest import validate
-from lodestar.data.readers import parquet, parquet_encodings
-from lodestar.data.readers.parquet import read_parquet
+from lodestar.data.readers.parquet import encodings, parquet
+from lodestar.data.readers.parquet.parquet import read_parquet
 from lodestar.errors import DataError
 from tests.unit.test_limits import MB
 
@@ -172,7 +172,7 @@ def test_what_is_large_and_of_short_values_is_read(tmp_path: Path, monkeypatch: 
     """It is tried, and passes."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(1000 * 384, np.float32)), 384)
     pq.write_table(pa.table({"embedding": vectors}), tmp_path / "item_content.parquet", use_dictionary=False)
-    monkeypatch.setattr(parquet_encodings, "TRUSTED_BYTES", MB)
+    monkeypatch.setattr(encodings, "TRUSTED_BYTES", MB)
     assert read_parquet(tmp_path / "item_content.parquet", ("embedding",)).read()["embedding"].to_pylist() == vectors.to_pylist()
 
 
@@ -201,6 +201,6 @@ def test_a_trial_imports_nothing_of_the_working_folder(tmp_path: Path, monkeypat
     for name in ("resource", "ctypes", "secrets"):
         (tmp_path / f"{name}.py").write_text('open("planted", "w").close()\n')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(parquet_encodings, "TRUSTED_BYTES", 0)
+    monkeypatch.setattr(encodings, "TRUSTED_BYTES", 0)
     assert read_parquet(write_events(tmp_path / "e.parquet"), {"user_id"}).read().num_rows == 8
     assert not (tmp_path / "planted").exists()

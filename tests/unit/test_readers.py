@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lodestar.data.readers import parquet_encodings
+from lodestar.data.readers.parquet import encodings
 from lodestar.data.readers.readers import read
 from lodestar.errors import DataError, UsageError
 
@@ -132,7 +132,7 @@ def test_a_parquet_file_that_unpacks_to_much_is_read_in_pieces(tmp_path: Path, i
     source = read(file, ["user_id", "query_text"])
     users: list[str] = []
     for batch in source.batches():
-        assert batch.nbytes < 2 * parquet_encodings.BATCH_BYTES
+        assert batch.nbytes < 2 * encodings.BATCH_BYTES
         assert batch.schema.types == [pa.string(), pa.string()]
         assert batch["query_text"].drop_null().to_pylist() == [long] * (len(batch) - batch["query_text"].null_count)
         users += batch["user_id"].to_pylist()

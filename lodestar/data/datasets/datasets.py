@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from lodestar import schema
 from lodestar.data.datasets import assistments, home_depot, open_bandit
 from lodestar.data.datasets.dataset import DataSet, Open, constant, single_file, times_from_order
-from lodestar.data.readers.delimited import Dialect, read_delimited
+from lodestar.data.readers.options import ReadOptions
 from lodestar.data.readers.readers import SUFFIXES, read
 from lodestar.data.readers.source import Source, single_batch
 from lodestar.errors import DataError, Location
@@ -44,10 +44,10 @@ def by_name(folder: Path, name: str) -> Path | None:
 
 def _movielens_100k(folder: Path) -> DataSet:
     columns = (schema.USER_ID, schema.ITEM_ID, schema.RATING, schema.EVENT_TIME)
-    ratings = Dialect(names=columns, delimiter="\t")
+    ratings = ReadOptions(columns=columns, delimiter="\t")
     return DataSet(
         tables={
-            schema.EVENTS.name: single_file(read_delimited, folder / RATINGS, columns, ratings),
+            schema.EVENTS.name: single_file(read, folder / RATINGS, columns, ratings),
             schema.ITEMS.name: single_file(_movies, folder),
         },
         paths=(folder / RATINGS, folder / FILMS, folder / GENRES),
@@ -56,10 +56,10 @@ def _movielens_100k(folder: Path) -> DataSet:
 
 def _movies(folder: Path) -> Source:
     """Items of MovieLens-100K: titles and genres, which are columns of 0 and 1 in the order of u.genre."""
-    listed = read_delimited(folder / GENRES, {"genre"}, Dialect(names=("genre", "index"), delimiter="|"))
+    listed = read(folder / GENRES, {"genre"}, ReadOptions(columns=("genre", "index"), delimiter="|"))
     genres = listed.read()["genre"].to_pylist()
-    dialect = Dialect(names=(*FILM_COLUMNS, *genres), delimiter="|", encoding="latin1")
-    source = read_delimited(folder / FILMS, {schema.ITEM_ID, schema.TITLE, *genres}, dialect)
+    options = ReadOptions(columns=(*FILM_COLUMNS, *genres), delimiter="|", encoding="latin1")
+    source = read(folder / FILMS, {schema.ITEM_ID, schema.TITLE, *genres}, options)
     found = source.read()
     marked = [pc.if_else(pc.equal(found[genre], "1"), genre, "") for genre in genres]
     path = pc.utf8_trim(pc.replace_substring_regex(pc.binary_join_element_wise(*marked, "|"), r"\|+", "|"), "|")

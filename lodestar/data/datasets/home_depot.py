@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.datasets.dataset import DataSet, constant, single_file, times_from_order
-from lodestar.data.readers.delimited import read_delimited
+from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source, single_batch
 
 FILE = "query_title_relevance.csv.gz"
@@ -32,7 +32,7 @@ def find(folder: Path) -> DataSet | None:
 
 def _ratings(path: Path) -> Source:
     """Rating events: the relevance of each pair of query and product."""
-    source = read_delimited(path, {UID, QUERY, RELEVANCE, FOLD})
+    source = read(path, {UID, QUERY, RELEVANCE, FOLD})
     found = source.read()
     count = len(found)
     query = found[QUERY].combine_chunks().dictionary_encode()
@@ -52,7 +52,7 @@ def _ratings(path: Path) -> Source:
 
 def _products(path: Path) -> Source:
     """Items: each product once; the file repeats it for every query."""
-    source = read_delimited(path, {UID, TITLE})
+    source = read(path, {UID, TITLE})
     found = source.read()
     product_index = found[UID].combine_chunks().dictionary_encode().indices.to_numpy()
     first = np.sort(np.unique(product_index, return_index=True)[1])

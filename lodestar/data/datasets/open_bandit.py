@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from lodestar import schema
 from lodestar.data.datasets.dataset import DataSet, constant, single_file
-from lodestar.data.readers.delimited import read_delimited
+from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source, single_batch
 
 FILE, CONTEXT = "impressions.csv.gz", "item_context.csv.gz"
@@ -62,7 +62,7 @@ def _clicks(log: Path) -> Source:
 
 def _impressions(log: Path) -> Source:
     """Impressions with propensities, and the column that says whether each was clicked."""
-    source = read_delimited(log / FILE, {TIME, schema.ITEM_ID, schema.POSITION, CLICK, PROPENSITY, *USER_FEATURES})
+    source = read(log / FILE, {TIME, schema.ITEM_ID, schema.POSITION, CLICK, PROPENSITY, *USER_FEATURES})
     found = source.read()
     count = len(found)
     user_features = zip(*(found[name].to_pylist() for name in USER_FEATURES), strict=True)
@@ -94,7 +94,7 @@ def _user_id(features: tuple[str, ...]) -> str:
 
 
 def _items(log: Path) -> Source:
-    source = read_delimited(log / CONTEXT, {schema.ITEM_ID, *ITEM_FEATURES})
+    source = read(log / CONTEXT, {schema.ITEM_ID, *ITEM_FEATURES})
     found = source.read()
     tags = pc.binary_join_element_wise(*(found[name] for name in ITEM_FEATURES), "|")
     rows = found.select([schema.ITEM_ID]).append_column(schema.TAGS, tags)

@@ -1,4 +1,4 @@
-"""Trial read of a Parquet file under a memory limit: `python -m lodestar.data.readers.parquet_trial FILE BYTES COLUMN…`.
+"""Trial read of a Parquet file under a memory limit: `python -m lodestar.data.readers.parquet.trial FILE BYTES COLUMN…`.
 
 Exit status `TOO_MUCH` where the limit is exceeded, 0 for a damaged file too, which the reader reports itself.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lodestar.data.readers.parquet import TOO_MUCH, UNREADABLE, pieces
+from lodestar.data.readers.parquet.parquet import TOO_MUCH, UNREADABLE, pieces
 
 
 def main() -> int:

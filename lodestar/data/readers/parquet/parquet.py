@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lodestar.data.readers import parquet_encodings
-from lodestar.data.readers.parquet_encodings import BATCH_BYTES
+from lodestar.data.readers.parquet import encodings
+from lodestar.data.readers.parquet.encodings import BATCH_BYTES
+from lodestar.data.readers.parquet.value_sizes import row_bytes, truncate_long
 from lodestar.data.readers.source import Source, count_from, unreadable
-from lodestar.data.readers.value_sizes import row_bytes, truncate_long
 from lodestar.errors import DataError, Location
 
 MAX_READING_BYTES = 1 << 30
@@ -43,7 +43,7 @@ def read_parquet(path: Path, wanted: Collection[str]) -> Source:
 def _batches(path: Path, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
     try:
         with pq.ParquetFile(path) as file:
-            is_risky = any(map(parquet_encodings.may_unpack_to_much, parquet_encodings.groups(file, columns)))
+            is_risky = any(map(encodings.may_unpack_to_much, encodings.groups(file, columns)))
         if is_risky:
             _trial_read(path, columns)
         yield from pieces(path, columns)
@@ -53,7 +53,7 @@ def _batches(path: Path, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
 
 def pieces(path: Path, columns: Sequence[str]) -> Iterator["pa.Table"]:
     """Batches of the columns with too long values truncated, each of bounded size: the longer the rows, the fewer."""
-    dictionaries, num_rows = parquet_encodings.reading(path, columns)
+    dictionaries, num_rows = encodings.reading(path, columns)
     with pq.ParquetFile(path) as file:
         shape = file.schema_arrow
     with pq.ParquetFile(path, pre_buffer=False, read_dictionary=dictionaries) as file:
@@ -90,7 +90,7 @@ def _trial_read(path: Path, columns: Sequence[str]) -> None:
     """DataError E176 where a subprocess limited to `MAX_READING_BYTES` cannot read the whole file."""
     # -P: import no module of the working folder.
     python = (sys.executable, "-P", "-m", "lodestar.process.parent_death", str(os.getpid()), "-P")
-    command = [*python, "-m", "lodestar.data.readers.parquet_trial", str(path), str(MAX_READING_BYTES), *columns]
+    command = [*python, "-m", "lodestar.data.readers.parquet.trial", str(path), str(MAX_READING_BYTES), *columns]
     env = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # the other pools reserve a GiB ahead
     trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=env)
     if trial.returncode == TOO_MUCH or trial.returncode < 0:

@@ -13,9 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lodestar.data.contract import rules
-from lodestar.data.readers import decompression, lines
+from lodestar.data.readers import decompression
 from lodestar.data.readers.collector_parts import MAX_PART_BYTES, is_part
-from lodestar.data.readers.lines import SHOWN_BYTES, Block, OnMalformed
+from lodestar.data.readers.json_objects import lines
+from lodestar.data.readers.json_objects.lines import SHOWN_BYTES, Block, OnMalformed
 from lodestar.data.readers.source import Malformed, Source, empty, unreadable
 from lodestar.errors import DataError, Location
 

@@ -3,46 +3,29 @@
 Arrow parses; line numbers of rows come from a second, slower pass, which only runs when there is a row error to locate.
 """
 
-import codecs
 import csv
 import io
-import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from lodestar.data.contract.rules import MAX_LINE_BYTES
 from lodestar.data.readers import decompression
-from lodestar.data.readers.source import Counts, Malformed, Source, check_text, empty, unreadable
-from lodestar.data.readers.unclosed_quotes import unclosed_quote_lines
+from lodestar.data.readers.delimited.dialect import STAND_INS, UTF8, Dialect, encoding_of, needs_stand_in, row_too_long, sniff
+from lodestar.data.readers.delimited.text import open_text
+from lodestar.data.readers.delimited.unclosed_quotes import unclosed_quote_lines
+from lodestar.data.readers.options import BACKSLASH, FROM_CONTENT, ReadOptions
+from lodestar.data.readers.source import Counts, Malformed, Source, check_text, unreadable
 from lodestar.errors import DataError, Location
 
-DELIMITERS = (",", "\t", ";", "|")
 BLOCK_BYTES = MAX_LINE_BYTES  # the longest row that Arrow accepts; it reads up to 32 blocks ahead
 BATCH_BYTES = 1 << 24
-LINE_SAMPLE_BYTES = 1 << 20
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_LINE_END = re.compile("\r\n|\r|\n")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dialect:
-    """Dialect of a delimited file: column names, delimiter, encoding and the number of lines before the first row."""
-
-    names: tuple[str, ...]
-    delimiter: str = ","
-    header_lines: int = 0
-    encoding: str = "utf8"
 
 
 @dataclass(kw_only=True)
@@ -53,15 +36,15 @@ class _FirstPass:
     is_ragged: bool = field(default=False)
 
 
-def read_delimited(path: Path, wanted: Collection[str], dialect: Dialect | None = None) -> Source:
-    """Read the wanted columns as text; without a dialect, names and delimiter are taken from the first line.
+def read_delimited(path: Path, wanted: Collection[str], options: ReadOptions = FROM_CONTENT) -> Source:
+    """Read the wanted columns as text; what the options leave open is decided from the file's first lines.
 
     DataError E173 for a wanted column that comes twice, E104 for the wrong encoding, E108 for damaged gzip, E201 for an empty file; while
     batches are read, E171 for a row that is too long and E172 for an unclosed quote.
     """
-    encoding = dialect.encoding if dialect else _encoding(path)
+    encoding = encoding_of(path, options.encoding)
     counts = check_text(path, encoding)
-    dialect = dialect or sniff(path, encoding)
+    dialect = _with_stand_in(path, sniff(path, options, encoding))
     included = [name for name in dialect.names if name in wanted]
     _check_unique(path, included)
     first_pass = _FirstPass()
@@ -75,38 +58,17 @@ def read_delimited(path: Path, wanted: Collection[str], dialect: Dialect | None 
     )
 
 
-def sniff(path: Path, encoding: str = "utf8") -> Dialect:
-    """Detect the dialect from the first line that is not blank; DataError E201 where there is none, E171 where it is too long."""
-    with decompression.open_decompressed(path) as content:
-        sample = content.read(LINE_SAMPLE_BYTES)
-        is_whole = not content.read(1)
-    text = sample.decode("utf-8-sig" if encoding == "utf8" else encoding, "ignore")  # the last character may be cut
-    lines = _LINE_END.split(text)
-    if len(lines) == 1 and not is_whole:
-        raise _row_too_long(path, 1)
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        split = {delimiter: _values(line, delimiter) for delimiter in DELIMITERS}
-        delimiter = max(DELIMITERS, key=lambda choice: len(split[choice]))
-        names = tuple(name.strip() for name in split[delimiter])
-        return Dialect(names=names, delimiter=delimiter, header_lines=number, encoding=encoding)
-    raise empty(path)
-
-
-def _encoding(path: Path) -> str:
-    """The encoding that the byte order mark gives, UTF-8 without one."""
-    try:
-        with decompression.open_decompressed(path) as content:
-            start = content.read(4)
-    except decompression.DECOMPRESSION_ERRORS as error:
-        raise unreadable(path, f"cannot be read ({error})") from error
-    return next((encoding for mark, encoding in _BYTE_ORDER_MARKS if start.startswith(mark)), "utf8")
-
-
-def _values(line: str, delimiter: str) -> list[str]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    return next(csv.reader([line], delimiter=delimiter))
+def _with_stand_in(path: Path, dialect: Dialect) -> Dialect:
+    """The dialect with a byte that the file does not have for a delimiter that Arrow cannot take; DataError E108 without such a byte."""
+    if not needs_stand_in(dialect.delimiter):
+        return dialect
+    free = set(STAND_INS)
+    with open_text(path, dialect) as text:
+        while chunk := text.read(decompression.CHUNK_BYTES):
+            free = {choice for choice in free if choice.encode() not in chunk}
+    if not free:
+        raise unreadable(path, f"has a delimiter of several bytes, and all control characters from {STAND_INS[-1]!r} to {STAND_INS[0]!r}")
+    return replace(dialect, stand_in=max(free))
 
 
 def _check_unique(path: Path, names: list[str]) -> None:
@@ -129,24 +91,44 @@ def _batches(path: Path, dialect: Dialect, included: list[str], first_pass_resul
     columns = included or list(dialect.names[:1])
     try:
         with (
-            pa.input_stream(str(path), compression="gzip" if decompression.is_gzip(path) else None) as stream,
+            _open_stream(path, dialect) as stream,
             arrow_csv.open_csv(
                 stream,
-                arrow_csv.ReadOptions(
-                    column_names=list(dialect.names), skip_rows=dialect.header_lines, block_size=BLOCK_BYTES, encoding=dialect.encoding
+                arrow_csv.ReadOptions(column_names=list(dialect.names), skip_rows=dialect.header_lines, block_size=BLOCK_BYTES),
+                arrow_csv.ParseOptions(
+                    delimiter=dialect.separator,
+                    quote_char=dialect.quote or False,
+                    escape_char="\\" if dialect.quoting == BACKSLASH else False,
+                    newlines_in_values=True,
+                    invalid_row_handler=skip,
                 ),
-                arrow_csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip),
                 arrow_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string())),
             ) as reader,
         ):
             for rows in _concatenate(reader):
                 first_pass.rows += len(rows)
-                yield rows.select(included)
+                yield _restored(rows.select(included), dialect)
     except (pa.ArrowInvalid, OSError) as error:
         _check_ends(path, dialect)
         raise unreadable(path, f"cannot be parsed ({error})") from error
-    if counts.quotes and counts.newlines > first_pass.rows:
+    if dialect.quote and counts.quotes and counts.newlines > first_pass.rows:
         _check_quotes(path, dialect)
+
+
+def _open_stream(path: Path, dialect: Dialect) -> Any:
+    """The file's text for Arrow, which unpacks plain UTF-8 itself."""
+    if dialect.encoding == UTF8 and not dialect.stand_in:
+        return pa.input_stream(str(path), compression="gzip" if decompression.is_gzip(path) else None)
+    return open_text(path, dialect)
+
+
+def _restored(rows: "pa.Table", dialect: Dialect) -> "pa.Table":
+    """The rows with the delimiter that values have within quotes."""
+    if not dialect.stand_in or not dialect.quote:
+        return rows
+    for place, name in enumerate(rows.column_names):
+        rows = rows.set_column(place, name, pc.replace_substring(rows[name], dialect.stand_in, dialect.delimiter))
+    return rows
 
 
 def _concatenate(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.Table]":
@@ -171,7 +153,7 @@ def _check_ends(path: Path, dialect: Dialect) -> None:
 def _check_quotes(path: Path, dialect: Dialect) -> None:
     """DataError E172 at an unclosed quote that swallows other rows: fewer rows would be read than the file has."""
     for line, record in _records(path, dialect):
-        if lines := unclosed_quote_lines(record, dialect.delimiter, len(dialect.names)):
+        if lines := unclosed_quote_lines(record, dialect.separator, len(dialect.names)):
             message = f"the quote that opens here closes {lines} lines later, over lines that are rows themselves"
             place = Location(file=path.name, line=line, value=max(record, key=lambda value: value.count("\n")).partition("\n")[0])
             raise DataError("E172", message, remedy='Close the quote on its line, or write "" for a quote within quotes.', place=place)
@@ -195,27 +177,24 @@ def _malformed(path: Path, dialect: Dialect) -> Iterator[Malformed]:
     for line, record in _records(path, dialect):
         if len(record) != width:
             text = dialect.delimiter.join(record)
-            yield Malformed(line=line, text=text, message=f"the row has {len(record)} values where the header names {width} columns")
+            yield Malformed(line=line, text=text, message=f"the row has {len(record)} values where there are {width} columns")
 
 
 def _records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """Every row that is not blank, with its first line; DataError E171 at one that is too long."""
     csv.field_size_limit(MAX_LINE_BYTES)
     line = dialect.header_lines + 1
-    with (
-        decompression.open_decompressed(path) as content,
-        io.TextIOWrapper(content, encoding=dialect.encoding, errors="replace", newline="") as text,
-    ):
+    with io.TextIOWrapper(open_text(path, dialect), encoding=UTF8, errors="replace", newline="") as text:
         for _ in range(dialect.header_lines):
             text.readline()
-        reader = csv.reader(_bounded_lines(text), delimiter=dialect.delimiter)
+        reader = csv.reader(_bounded_lines(text), **dialect.csv_format())
         try:
             for record in reader:
                 if record:
                     yield line, record
                 line = dialect.header_lines + reader.line_num + 1
         except csv.Error as error:
-            raise _row_too_long(path, line) from error
+            raise row_too_long(path, line) from error
 
 
 def _bounded_lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -223,8 +202,3 @@ def _bounded_lines(text: io.TextIOWrapper) -> Iterator[str]:
         if len(line) > MAX_LINE_BYTES:
             raise csv.Error("the line has no end")
         yield line
-
-
-def _row_too_long(path: Path, line: int) -> DataError:
-    message = f"the row has more than {MAX_LINE_BYTES:,} bytes"
-    return DataError("E171", message, remedy="End each row with its line, and close quotes.", place=Location(file=path.name, line=line))
