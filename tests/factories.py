@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from lodestar.bundle.item_table import Precision, quantise
 from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.bundle.ranker import Ranker
 from lodestar.bundle.ratings import Ratings
+from lodestar.data.declaration.declared_dataset import open_declared
+from lodestar.data.declaration.parse import read as read_declaration
 from lodestar.data.split.interactions import Interactions
 from lodestar.data.tables import tables
 from lodestar.data.tables.tables import Tables, arrow_schema
@@ -187,3 +190,18 @@ def counting_ranker(num_items: int, candidates: int, strength: float = 100.0) ->
 
     vectors = torch.randn(num_items, 4, generator=torch.Generator().manual_seed(0)).numpy().astype(np.float16)
     return Ranker(graph=export_onnx(Counting(), 4), vectors=vectors, candidates=candidates, max_length=MAX_LENGTH)
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> Path:
+    """Text files below a folder, by relative path; returns the folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+def declared_rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    """The rows of a table that the folder's dataset.toml declares, before validation."""
+    dataset = open_declared(read_declaration(folder / "dataset.toml"), folder, "dataset.toml")
+    return [row for source in dataset.tables[table]() for batch in source.batches() for row in batch.to_pylist()]

@@ -1,3 +1,3 @@
-"""Hash of the locked requirements (sha256 of requirements/*.txt, written by `make lock`), which is part of image tags."""
+"""What images install is part of their tags: sha256 of requirements/*.txt, written by `make lock`."""
 
-REQUIREMENTS_HASH = "098251e90bc57d0d803f80357ec975231a0cb2b8e33c68a0685a48dd568f14b7"
+REQUIREMENTS_HASH = "19927bf6961709902d0689b3b3c848fb5ec25a8179451aa38e72ed606e2b4ab8"

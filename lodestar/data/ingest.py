@@ -24,7 +24,7 @@ from lodestar.data.contract.report import Report, TableReport
 from lodestar.data.datasets.dataset import DataSet
 from lodestar.data.readers import collector_parts
 from lodestar.data.readers.source import unreadable
-from lodestar.data.resolve import resolve_tables
+from lodestar.data.resolve import folder_of, resolve_tables
 from lodestar.data.simulator.simulator import NAME as SIMULATOR
 from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, simulate
 from lodestar.data.tables import manifest, merge, part_files, tables
@@ -157,7 +157,10 @@ def _local_path(address: Address, folder: Path, incoming: Path) -> str:
         simulated.mkdir()
         simulate(config, simulated)
         return str(simulated)
-    return str(storage.fetch(address.path, incoming)) if storage.is_remote(address.path) else address.path
+    if not storage.is_remote(address.path):
+        return address.path
+    prefix, declaration = folder_of(address.path)
+    return str(storage.fetch(prefix, incoming) / declaration)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Resolve a path to tables: files of events, a folder of the contract's tables, or the folder of a public data set."""
 
 import glob
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,11 +12,14 @@ from lodestar import schema
 from lodestar.data.contract import row_errors
 from lodestar.data.datasets.dataset import DataSet
 from lodestar.data.datasets.datasets import find
+from lodestar.data.declaration.declared_dataset import open_declared
+from lodestar.data.declaration.model import FILE as DECLARATION
+from lodestar.data.declaration.parse import read as read_declaration
 from lodestar.data.readers import collector_parts
 from lodestar.data.readers.readers import SUFFIXES, read
 from lodestar.data.readers.source import Source
 from lodestar.data.tables import manifest
-from lodestar.errors import UsageError
+from lodestar.errors import DataError, Location, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +31,8 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
     Files for which `is_ingested` holds are skipped; a public data set is skipped only if all its files are. `mapping` is column names,
     ours to theirs. UsageError where there is nothing to read or a mapping applies to no table.
     """
+    if declared := _declared(Path(path), mapping, is_ingested):
+        return declared
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
     found = _find_paths(path, mapping, snapshot)
     if isinstance(found, DataSet):
@@ -46,6 +52,35 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
         snapshot=snapshot,
         notes=tuple(collector_parts.misplaced_parts(root)) if snapshot and not snapshot.manifest else (),
     )
+
+
+def folder_of(path: str) -> tuple[str, str]:
+    """The folder or prefix of the data at a path, and the name of the declaration in it where the path is that of one, else ""."""
+    folder, slash, name = path.rpartition("/")
+    return (folder, name) if slash and name.endswith(".toml") else (path, "")
+
+
+def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool]) -> DataSet | None:
+    """The dataset that a declaration makes of its folder's files: of the file itself, or of the one in a folder; None without one.
+
+    UsageError for a mapping beside it; DataError E145 where its files were ingested before, under another declaration.
+    """
+    file = path / DECLARATION if path.is_dir() else path
+    if file.suffix != ".toml" or not file.is_file() or (path.is_dir() and (path / manifest.FILE).is_file()):
+        return None
+    if mapping:
+        ours, theirs = next(iter(mapping.items()))
+        raise UsageError(f"{file.name} declares the columns; leave --map out, and write there: events.{ours} = {json.dumps(theirs)}")
+    declaration = read_declaration(file)
+    dataset = open_declared(declaration, file.parent, file.name, is_ingested)
+    if not is_ingested(file) and any(is_ingested(path) for path in dataset.paths):
+        raise DataError(
+            "E145",
+            "the declaration is not the one by which its files were ingested here",
+            remedy="Ingest into a new folder with --output.",
+            place=Location(file=file.name),
+        )
+    return replace(dataset, paths=(*dataset.paths, file))
 
 
 def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:

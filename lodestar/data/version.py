@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 from lodestar.data.address import Address, parse_address
-from lodestar.data.resolve import resolve_tables
+from lodestar.data.declaration.model import FILE as DECLARATION
+from lodestar.data.resolve import folder_of, resolve_tables
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest
 from lodestar.io import storage
@@ -64,11 +65,12 @@ def _file_line(path: Path) -> str:
 def _object_lines(address: Address) -> Iterator[str]:
     """A line for each object that an ingest would read, resolved over empty files with the names of the objects."""
     with workspace() as folder:
-        root, listed = storage.listed(address.path, Path(folder))
+        prefix, declaration = folder_of(address.path)
+        root, listed = storage.listed(prefix, Path(folder))
         for path, (source, _) in listed.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-            if path.name == manifest.FILE:
+            if path.name in {manifest.FILE, DECLARATION, declaration}:
                 path.write_bytes(storage.get(source) or b"")
-        read = [listed[path] for path in resolve_tables(str(root), address.mapping).paths if path in listed]
+        read = [listed[path] for path in resolve_tables(str(root / declaration), address.mapping).paths if path in listed]
         yield from sorted(f"{source} {stored.size} {stored.etag}" for source, stored in read)

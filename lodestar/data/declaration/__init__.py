@@ -1,0 +1,1 @@
+"""Declarations of datasets: a `dataset.toml` says how given files become the contract's tables."""
