@@ -21,7 +21,7 @@ from lodestar.data.contract import defaults, notes
 from lodestar.data.contract.checks import CheckedTable, check
 from lodestar.data.contract.conversions import quoted
 from lodestar.data.contract.report import Report, TableReport
-from lodestar.data.datasets.dataset import DataSet
+from lodestar.data.dataset import DataSet
 from lodestar.data.readers import collector_parts
 from lodestar.data.readers.source import unreadable
 from lodestar.data.resolve import folder_of, resolve_tables

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lodestar import schema
 from lodestar.data.contract import row_errors
-from lodestar.data.datasets.dataset import DataSet
+from lodestar.data.dataset import DataSet
 from lodestar.data.datasets.datasets import find
 from lodestar.data.declaration.declared_dataset import open_declared
 from lodestar.data.declaration.model import FILE as DECLARATION

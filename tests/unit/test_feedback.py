@@ -10,7 +10,7 @@ import pytest
 
 from lodestar import schema
 from lodestar.data import ingest as ingesting
-from lodestar.data.datasets.dataset import DataSet
+from lodestar.data.dataset import DataSet
 from lodestar.data.ingest import append, ingest
 from lodestar.data.resolve import resolve_tables
 from lodestar.data.tables import manifest

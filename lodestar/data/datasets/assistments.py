@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lodestar import schema
-from lodestar.data.datasets.dataset import DataSet, constant, single_file, times_from_order
+from lodestar.data.dataset import DataSet, constant, single_file, times_from_order
 from lodestar.data.readers.decompression import open_decompressed
 from lodestar.data.readers.source import Source, check_text, single_batch, unreadable
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lodestar import schema
+from lodestar.data.dataset import DataSet, Open, constant, single_file, times_from_order
 from lodestar.data.datasets import assistments, home_depot, open_bandit
-from lodestar.data.datasets.dataset import DataSet, Open, constant, single_file, times_from_order
 from lodestar.data.readers.options import ReadOptions
 from lodestar.data.readers.readers import SUFFIXES, read
 from lodestar.data.readers.source import Source, single_batch

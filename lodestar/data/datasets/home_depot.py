@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from lodestar import schema
-from lodestar.data.datasets.dataset import DataSet, constant, single_file, times_from_order
+from lodestar.data.dataset import DataSet, constant, single_file, times_from_order
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source, single_batch
 

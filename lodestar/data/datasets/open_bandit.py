@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lodestar import schema
-from lodestar.data.datasets.dataset import DataSet, constant, single_file
+from lodestar.data.dataset import DataSet, constant, single_file
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source, single_batch
 

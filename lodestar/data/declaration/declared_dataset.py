@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lodestar import schema
-from lodestar.data.datasets.dataset import DataSet
+from lodestar.data.dataset import DataSet
 from lodestar.data.declaration.model import Declaration, TableSource
 from lodestar.data.declaration.parse import feedback_of
 from lodestar.data.declaration.projection import order_of

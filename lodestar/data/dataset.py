@@ -1,4 +1,4 @@
-"""Public data set as tables of the contract, and functions that the readers share."""
+"""A data set as tables of the contract, whatever its files are, and functions that its readers share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
