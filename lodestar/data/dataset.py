@@ -1,12 +1,13 @@
 """A data set as tables of the contract, whatever its files are, and functions that its readers share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lodestar.data.contract.outliers import OutlierRule
 from lodestar.data.readers.source import Source
 from lodestar.data.tables.manifest import Snapshot
 from lodestar.schema.feedback import Feedback
@@ -21,7 +22,8 @@ Open = Callable[[], Sequence[Source]]
 class DataSet:
     """Tables of a data set, by name: functions that open a table's sources, which are read one after another.
 
-    `order_only`: there is an order but no times. `feedback`: the declared rules of what is learnt, None for the defaults.
+    `order_only`: there is an order but no times. `feedback`: the declared rules of what is learnt, None for the defaults. `outliers`: the
+    declared rules for events with extreme values, by column.
     `snapshot` keeps the files of an ingested folder while this object lives. `notes` are for the ingest report, on files that are not read.
     """
 
@@ -29,6 +31,7 @@ class DataSet:
     paths: tuple[Path, ...]
     order_only: bool = False
     feedback: Feedback | None = None
+    outliers: Mapping[str, OutlierRule] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     notes: tuple[str, ...] = ()
 

@@ -17,16 +17,15 @@ from typing import Any
 
 from lodestar import schema
 from lodestar.data.address import Address, parse_address
-from lodestar.data.contract import defaults, notes
+from lodestar.data.contract import defaults, notes, outliers
 from lodestar.data.contract.checks import CheckedTable, check
 from lodestar.data.contract.conversions import quoted
 from lodestar.data.contract.report import Report, TableReport
 from lodestar.data.dataset import DataSet
 from lodestar.data.readers import collector_parts
 from lodestar.data.readers.source import unreadable
-from lodestar.data.resolve import folder_of, resolve_tables
-from lodestar.data.simulator.simulator import NAME as SIMULATOR
-from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, simulate
+from lodestar.data.resolve import local_path, resolve_tables
+from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest, merge, part_files, tables
 from lodestar.data.tables.manifest import Manifest, Part
 from lodestar.errors import DataError, UsageError
@@ -50,6 +49,7 @@ class _Work:
     before: Manifest
     min_users: int
     checked: dict[str, CheckedTable] = field(default_factory=dict)
+    outlier_bounds: dict[str, float] = field(default_factory=dict)
 
 
 def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
@@ -102,7 +102,7 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
             raise unreadable(path, f"cannot be read ({error.strerror})") from error
         return digests[path] in before.inputs
 
-    dataset = resolve_tables(_local_path(address, folder, root / INCOMING), address.mapping, is_ingested)
+    dataset = resolve_tables(local_path(address, folder, root / INCOMING), address.mapping, is_ingested)
     if before.parts and before.order_only != dataset.order_only:
         raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder")
     if before.parts:
@@ -140,27 +140,13 @@ def _manifest_after(work: _Work, written: Mapping[str, tuple[Part, ...]], inputs
         named_by_events=tuple(sorted(name for name in _tables_from_events(before) if name not in work.checked)),
         order_only=dataset.order_only,
         feedback=before.feedback if before.parts else dataset.feedback,
+        outlier_bounds=work.outlier_bounds or before.outlier_bounds,
     )
 
 
 def _tables_from_events(before: Manifest) -> Sequence[str]:
     """Names of the tables whose rows are derived from events so far; at first, users and items."""
     return before.named_by_events if before.parts else (schema.USERS.name, schema.ITEMS.name)
-
-
-def _local_path(address: Address, folder: Path, incoming: Path) -> str:
-    """A local path of the data: simulated into `folder`, downloaded to `incoming`, or the path itself."""
-    if is_simulated(address.path):
-        if address.mapping:
-            raise UsageError("the simulator writes the contract's columns; leave --map out")
-        config, simulated = SimulatorConfig.parse(address.path), folder / SIMULATOR
-        simulated.mkdir()
-        simulate(config, simulated)
-        return str(simulated)
-    if not storage.is_remote(address.path):
-        return address.path
-    prefix, declaration = folder_of(address.path)
-    return str(storage.fetch(prefix, incoming) / declaration)
 
 
 @contextmanager
@@ -186,6 +172,10 @@ def _check(work: _Work, *, quarantine: bool, progress: Progress) -> None:
         stored = _stored_sql(work, table) if name in part_files.TIME_COLUMN else ""
         work.checked[name] = check(work.database, table, sources(), now_us=now_us, quarantine=quarantine, stored=stored)
         if table is schema.EVENTS:
+            work.checked[name], bounds = outliers.apply(
+                work.database, work.checked[name], work.dataset.outliers, work.before.outlier_bounds
+            )
+            work.outlier_bounds.update(bounds)
             defaults.create_events_view(work.database, work.checked[name].columns, stored)
             _check_users(work)
         progress.advance()

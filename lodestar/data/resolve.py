@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar import schema
+from lodestar.data.address import Address
 from lodestar.data.contract import row_errors
 from lodestar.data.dataset import DataSet
 from lodestar.data.datasets.datasets import find
@@ -18,8 +19,11 @@ from lodestar.data.declaration.parse import read as read_declaration
 from lodestar.data.readers import collector_parts
 from lodestar.data.readers.readers import SUFFIXES, read
 from lodestar.data.readers.source import Source
+from lodestar.data.simulator.simulator import NAME as SIMULATOR
+from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, simulate
 from lodestar.data.tables import manifest
 from lodestar.errors import DataError, Location, UsageError
+from lodestar.io import storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +56,21 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
         snapshot=snapshot,
         notes=tuple(collector_parts.misplaced_parts(root)) if snapshot and not snapshot.manifest else (),
     )
+
+
+def local_path(address: Address, folder: Path, incoming: Path) -> str:
+    """A local path of the data: simulated into `folder`, downloaded to `incoming`, or the path itself."""
+    if is_simulated(address.path):
+        if address.mapping:
+            raise UsageError("the simulator writes the contract's columns; leave --map out")
+        config, simulated = SimulatorConfig.parse(address.path), folder / SIMULATOR
+        simulated.mkdir()
+        simulate(config, simulated)
+        return str(simulated)
+    if not storage.is_remote(address.path):
+        return address.path
+    prefix, declaration = folder_of(address.path)
+    return str(storage.fetch(prefix, incoming) / declaration)
 
 
 def folder_of(path: str) -> tuple[str, str]:

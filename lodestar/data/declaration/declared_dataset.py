@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from lodestar import schema
 from lodestar.data.dataset import DataSet
 from lodestar.data.declaration.model import Declaration, TableSource
-from lodestar.data.declaration.parse import feedback_of
+from lodestar.data.declaration.parse import feedback_of, outlier_rules
 from lodestar.data.declaration.projection import order_of
 from lodestar.data.declaration.sources import DeclaredTable
 from lodestar.data.readers.source import Source
@@ -49,6 +49,7 @@ def open_declared(declaration: Declaration, root: Path, file: str, is_ingested: 
         order_only=any(order_of(declaration, source) for source in declaration.events),
         notes=tuple(notes),
         feedback=feedback_of(declaration),
+        outliers=outlier_rules(declaration),
     )
 
 

@@ -196,16 +196,21 @@ class TableSource(ReadingForm, CellForm):
 
 
 class Outliers(_Strict):
-    """Bounds of a column of events and what happens to a value beyond them: kept, clipped, or its row dropped; counted in each case.
-
-    `quantile` sets the upper bound to that quantile of the earliest `fitted_on` of the events, the part that trains.
-    """
+    """Bounds of a number column of events, or of `events_per_minute`, and the `rule` for what lies beyond: see `OutlierRule`."""
 
     low: float | int | None = None
     high: float | int | None = None
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
     fitted_on: Annotated[float, Field(gt=0, le=1)] = 0.8
     rule: Literal["keep", "clip", "drop"] = "drop"
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Outliers":
+        if self.low is None and self.high is None and self.quantile is None:
+            raise ValueError("give low, high or quantile")
+        if self.high is not None and self.quantile is not None:
+            raise ValueError("high and quantile are two upper bounds; give one")
+        return self
 
 
 class FeedbackSection(_Strict):
@@ -263,7 +268,6 @@ class Declaration(ReadingForm, CellForm):
     order: SeveralColumns = ()
     rating_scale: tuple[float | int, float | int] | None = None
     outliers: dict[str, Outliers] = {}
-    max_events_per_minute: Annotated[int, Field(ge=1)] | None = None
     feedback: FeedbackSection = FeedbackSection()
     users: Sources = ()
     items: Sources = ()

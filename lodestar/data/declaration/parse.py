@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lodestar import schema
+from lodestar.data.contract.outliers import EVENTS_PER_MINUTE, OutlierRule
 from lodestar.data.declaration.model import COLUMN_SOURCES, LEFT_OUT, ColumnSource, Declaration, FeedbackSection, TableSource
 from lodestar.errors import DataError, Location, shorten
 from lodestar.process.suggestions import listed, suggestion
@@ -70,6 +71,20 @@ def feedback_of(declaration: Declaration) -> Feedback | None:
     }
     low, high = declaration.rating_scale or schema.RATING_SCALE
     return Feedback.on_scale(float(low), float(high), **{name: value for name, value in given.items() if value is not None})
+
+
+def outlier_rules(declaration: Declaration) -> dict[str, OutlierRule]:
+    """The rules for outliers that a declaration gives, by column."""
+    return {
+        name: OutlierRule(
+            low=None if one.low is None else float(one.low),
+            high=None if one.high is None else float(one.high),
+            quantile=one.quantile,
+            fitted_on=one.fitted_on,
+            action=one.rule,
+        )
+        for name, one in declaration.outliers.items()
+    }
 
 
 def weights_of(section: FeedbackSection) -> dict[str, float]:
@@ -142,9 +157,12 @@ def _contradictions(declaration: Declaration) -> list[str]:
     faults = []
     if declaration.rating_scale and not declaration.rating_scale[0] < declaration.rating_scale[1]:
         faults.append("rating_scale: the lowest rating comes first, then the highest")
-    for name in declaration.outliers:
-        if name not in schema.EVENTS.names:
-            faults.append(f"outliers.{name}: events have no such column{suggestion(name, schema.EVENTS.names)}")
+    numbers = [column.name for column in schema.EVENTS.columns if column.kind in {schema.Kind.FLOAT, schema.Kind.INT}]
+    for name, outliers in declaration.outliers.items():
+        if name not in {*numbers, EVENTS_PER_MINUTE}:
+            faults.append(f"outliers.{name}: events have no such number{suggestion(name, [*numbers, EVENTS_PER_MINUTE])}")
+        elif name == EVENTS_PER_MINUTE and (outliers.high is None or outliers.low is not None):
+            faults.append(f"outliers.{name}: give high, the most events of a user in a minute")
     return faults
 
 

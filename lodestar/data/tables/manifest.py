@@ -30,7 +30,7 @@ class Manifest:
     """Parts by table, names of the ingested files by sha256, and the tables whose rows are derived from events so far.
 
     `order_only`: the data had an order but no event times. `feedback`: the declared rules of what is learnt, None for the defaults.
-    `contract` is the schema hash they were written for.
+    `outlier_bounds` are the bounds that the first ingest fitted, by column. `contract` is the schema hash they were written for.
     """
 
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
@@ -38,6 +38,7 @@ class Manifest:
     named_by_events: tuple[str, ...] = ()
     order_only: bool = False
     feedback: Feedback | None = None
+    outlier_bounds: Mapping[str, float] = field(default_factory=dict)
     contract: str = schema.HASH
 
     def rows(self, table: schema.Table) -> int:
