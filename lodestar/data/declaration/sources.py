@@ -24,6 +24,7 @@ from lodestar.data.declaration.model import Declaration, TableSource
 from lodestar.data.declaration.projection import DROPPED, HTML, ORDER, RAW, ROW
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
+from lodestar.errors import DataError, Location
 from lodestar.io.private_folders import workspace
 
 MEMORY = "250MB"  # of the database; the rest spills to its folder
@@ -192,6 +193,10 @@ class DeclaredTable:
             return rows
         sources = projection.columns_of(self.declaration, self.source, self.table, names)
         keys = [self._name(one, names) for one in projection.references(sources[key] for key in self.table.key if key in sources)]
+        if not keys:
+            message = f"{self.table.name}: rows without {' and '.join(self.table.key)} have no key to be the latest of"
+            place = Location(file=", ".join(path.name for path in self.paths[:3]))
+            raise DataError("E141", message, remedy="Declare where the key comes from, or leave `latest` out.", place=place)
         if self.source.key_value:
             loaded = {
                 name for (name,) in database.execute(f"SELECT column_name FROM duckdb_columns() WHERE table_name = '{LOADED}'").fetchall()
