@@ -70,7 +70,7 @@ CODES: dict[str, ErrorCode] = {
     "E170": ErrorCode(3, 422, "A value is too long.", "Shorten it."),
     "E171": ErrorCode(3, None, "A row of text is longer than 4 MiB.", "End each row with its line, and close quotes.", wordings=2),
     "E172": ErrorCode(3, None, "A quote that is not closed swallows rows.",
-                      'Close the quote on its line, or write "" for a quote within quotes.'),
+                      'Close it, write "" for a quote within quotes, or declare quoting = "none" if quotes are text.', wordings=2),
     "E173": ErrorCode(3, 422, "A column, key or field is named twice.", "Name it once.", wordings=4),
     "E174": ErrorCode(3, None, "A collector's part is damaged.", "Upload it again; the rows that could be read are kept.", wordings=2),
     "E175": ErrorCode(3, None, "JSON is not one object on each line.", "Convert it: cat FILE | jq -c '.[]' > NEW."),
@@ -79,6 +79,8 @@ CODES: dict[str, ErrorCode] = {
     "E177": ErrorCode(None, None, "A collector's part is left out, as no table's part.",
                       "Move it to the folder of its table, as a plain file."),
     "E178": ErrorCode(2, None, "An option of reading a file is invalid.", "Write it in the form that the message names.", wordings=None),
+    "E179": ErrorCode(3, None, "A header is read as data, or data as a header.",
+                      "Declare columns = [...], or header = true beside it, in dataset.toml.", wordings=2),
     # Recipes, bundles and models.
     "E180": ErrorCode(2, None, "An override or a field of a recipe is invalid.",
                       "Correct it; `lodestar recipes` lists the recipes.", wordings=None),

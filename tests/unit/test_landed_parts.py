@@ -137,7 +137,7 @@ def test_a_file_that_nobody_may_read_is_no_stack_trace(tmp_path: Path, monkeypat
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("lodestar.data.ingest._digest", refused)
-    monkeypatch.setattr("lodestar.data.readers.decompression.is_gzip", refused)
+    monkeypatch.setattr("lodestar.data.readers.decompression.compression_of", refused)
     (tmp_path / "own.csv").write_text("user_id\n")
     with pytest.raises(DataError, match=r"E108 own\.csv: the file cannot be read \(Permission denied\)"):
         append(str(tmp_path / "own.csv"), tmp_path / "own")

@@ -84,7 +84,9 @@ def test_a_file_that_unpacks_to_one_line_is_refused_in_little_memory(what: str, 
     ("rows", "line"),
     [
         (['u1,i1,view,2026-01-01T00:00:00Z,"open', "u2,i1,view,2026-01-01T00:00:00Z,q", 'u3,i1,view,2026-01-01T00:00:00Z,q"'], 8),
-        (['u1,i1,view,2026-01-01T00:00:00Z,"open', "u2,i1,view,2026-01-01T00:00:00Z,q", "u3,i1,view,2026-01-01T00:00:00Z,q"], 8),
+        (['u1,i1,view,2026-01-01T00:00:00Z,"open', "u2,i1,view,2026-01-01T00:00:00Z,q", "u3,i1,view,2026-01-01T00:00:00Z,q,q"], 8),
+        (['u1,i1,view,2026-01-01T00:00:00Z,"a, b"', 'u2,i1,view,2026-01-01T00:00:00Z,"open', "u3,i1,view,2026-01-01T00:00:00Z,q"], 9),
+        (['u1,i1,view,2026-01-01T00:00:00Z,"a" b', 'u2,i1,view,2026-01-01T00:00:00Z,"c, d"'], 8),
         (['u1,i1,view,2026-01-01T00:00:00Z,"a text', "of three lines, with commas", 'and no rows"'], 0),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_tab_separated_file_says_so_by_its_header(tmp_path: Path) -> None:
 PACKED = gzip.compress(b"user_id\nu1\n" * 9, mtime=0)  # two processes that collect the tests name them alike
 NO_TEXT = as_parquet([{"user_id": "u1"}], ["user_id"]).replace(b"\x07user_id", b"\x07us\x97r_id")
 DAMAGED = [
-    *(("e.csv.gz", PACKED[:-9]), ("e.csv.gz", PACKED[:10] + b"\x07" + PACKED[11:]), ("e.jsonl.gz", b"{}")),
+    *(("e.csv.gz", PACKED[:-9]), ("e.csv.gz", PACKED[:10] + b"\x07" + PACKED[11:])),
     *(("e.parquet", b"PAR1"), ("e.parquet", NO_TEXT)),
 ]
 

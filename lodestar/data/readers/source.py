@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lodestar.data.contract.row_errors import convert_text
 from lodestar.data.readers import decompression
@@ -70,31 +70,30 @@ def count_from(first: int) -> Lines:
     return lambda rows: (row + first for row in rows)
 
 
-class Counts(NamedTuple):
-    """Number of newlines and double quotes in a text."""
+def check_text(path: Path, encoding: str = "utf8") -> None:
+    """Decode the whole file once; errors as in `checked_chunks`."""
+    for _ in checked_chunks(path, encoding):
+        pass
 
-    newlines: int
-    quotes: int
 
-
-def check_text(path: Path, encoding: str = "utf8") -> Counts:
-    """Decode the whole file once; DataError E108 for damaged gzip, E104 where it is not in `encoding`.
+def checked_chunks(path: Path, encoding: str) -> Iterator[bytes]:
+    """Decompressed chunks of a file; DataError E108 where it is damaged, E104 at the end of the first chunk that is not in `encoding`.
 
     Later passes read single columns or lines, and would miss errors in the others.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
-    newlines = quotes = 0
+    newlines = 0
     try:
-        for piece in decompression.read_chunks(path):
-            decoder.decode(piece)
-            newlines, quotes = newlines + piece.count(b"\n"), quotes + piece.count(b'"')
+        for chunk in decompression.read_chunks(path):
+            decoder.decode(chunk)
+            yield chunk
+            newlines += chunk.count(b"\n")
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         line = newlines + error.object.count(b"\n", 0, error.start) + 1
         raise _not_text(path, encoding, line, error) from error
     except decompression.DECOMPRESSION_ERRORS as error:
         raise unreadable(path, f"cannot be read ({error})") from error
-    return Counts(newlines, quotes)
 
 
 def _not_text(path: Path, encoding: str, line: int, error: UnicodeDecodeError) -> DataError:

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lodestar.data.contract.rules import MAX_LINE_BYTES
 from lodestar.data.readers import decompression
@@ -17,6 +17,7 @@ from lodestar.errors import DataError, Location
 DELIMITERS = (",", "\t", ";", "|", "::", "\x01")
 QUOTE = '"'
 UTF8 = "utf8"
+COMMENT = "#"
 LINE_SAMPLE_BYTES = 1 << 20
 SAMPLED_RECORDS = 50
 # One of these stands for a delimiter that Arrow cannot take: it takes one byte.
@@ -34,15 +35,20 @@ _BYTE_ORDER_MARKS = (
 class Dialect:
     """How a delimited file is parsed: its options with nothing left open, and the number of lines before the first row.
 
-    `stand_in` is the byte that stands for `delimiter` in the text that is parsed, empty where Arrow takes the delimiter itself.
+    `header` has the header's values as they are written, none where there is no header; `comment_lines` come before it. `stand_in` is the
+    byte that stands for `delimiter` in the text that is parsed, empty where Arrow takes the delimiter itself. `is_multiline`: a value may
+    have line ends.
     """
 
     names: tuple[str, ...]
     delimiter: str
+    header: tuple[str, ...]
     header_lines: int
+    comment_lines: int
     encoding: str
     quoting: str
     stand_in: str = ""
+    is_multiline: bool = True
 
     @property
     def separator(self) -> str:
@@ -83,10 +89,18 @@ def encoding_of(path: Path, declared: str) -> str:
     return UTF8 if codecs.lookup(marked).name == "utf-8" else marked
 
 
-def sniff(path: Path, options: ReadOptions, encoding: str) -> Dialect:
-    """Decide the dialect from the first line that is not blank; DataError E201 where there is none, E171 where it is too long.
+class Sample(NamedTuple):
+    """The dialect of a file, and its first rows that are not blank."""
 
-    Without an option the delimiter is the one that splits this line, and the others alike, into most values.
+    dialect: Dialect
+    rows: list[list[str]]
+
+
+def sniff(path: Path, options: ReadOptions, encoding: str) -> Sample:
+    """Decide the dialect from a file's first lines; DataError E201 where all are blank, E171 where the first is too long.
+
+    Without an option the delimiter is the one that splits the first record, and the others alike, into most values. Lines before it that
+    begin with # are comments, unless they have as many values: then # belongs to the header.
     """
     lines, is_whole = _sample(path, encoding)
     if len(lines) == 1 and not is_whole:
@@ -95,21 +109,67 @@ def sniff(path: Path, options: ReadOptions, encoding: str) -> Dialect:
         lines.pop()  # it is cut
     quoting = options.quoting or QUOTE
     choices = (options.delimiter,) if options.delimiter else DELIMITERS
-    found = {choice: _records(lines, choice, quoting) for choice in choices}
-    if not any(found.values()):
+    found = {choice: _without_comments(lines, choice, quoting) for choice in choices}
+    delimiter = max(choices, key=lambda choice: _fit(found[choice].records))
+    if not found[delimiter].records:
         raise empty(path)
-    delimiter = max(choices, key=lambda choice: _fit(found[choice]))
-    end, first = found[delimiter][0]
+    comment_lines, records = found[delimiter]
     has_header = options.header if options.header is not None else not options.columns
-    names = options.columns or tuple(name.strip() if has_header else str(number) for number, name in enumerate(first, start=1))
-    return Dialect(names=names, delimiter=delimiter, header_lines=end if has_header else 0, encoding=encoding, quoting=quoting)
+    end, first = records[0]
+    rows = [record for _, record in records[has_header:]]
+    dialect = Dialect(
+        names=_without_last_delimiter(options.columns or _names(first, has_header=has_header), rows),
+        delimiter=delimiter,
+        header=tuple(first) if has_header else (),
+        header_lines=end if has_header else comment_lines,
+        comment_lines=comment_lines,
+        encoding=encoding,
+        quoting=quoting,
+    )
+    return Sample(dialect, rows)
+
+
+def _names(first: list[str], *, has_header: bool) -> tuple[str, ...]:
+    """The names that a header gives, or numbers from 1."""
+    if not has_header:
+        return tuple(map(str, range(1, len(first) + 1)))
+    return tuple(name.strip() for name in (first[0].lstrip().removeprefix(COMMENT), *first[1:]))
+
+
+class _Records(NamedTuple):
+    """The first records of a file that are not blank, each with the number of lines up to its end, after some lines of comments."""
+
+    comment_lines: int
+    records: list[tuple[int, list[str]]]
+
+
+def _without_comments(lines: list[str], delimiter: str, quoting: str) -> _Records:
+    """The records after the lines that begin with #; the last of these belongs to them if it has as many values as the next."""
+    comments = next((number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(COMMENT)), len(lines))
+    records = _records(lines[comments:], delimiter, quoting)
+    if comments and records:
+        header = _records(lines[comments - 1 : comments], delimiter, quoting)
+        if header and len(header[0][1]) == len(records[0][1]) > 1:
+            comments, records = comments - 1, [header[0], *((end + 1, record) for end, record in records)]
+    return _Records(comments, [(comments + end, record) for end, record in records])
+
+
+def _without_last_delimiter(names: tuple[str, ...], rows: list[list[str]]) -> tuple[str, ...]:
+    """The names, with one more or less where all rows, or the header alone, end with a delimiter."""
+    widths = {len(row) for row in rows}
+    if widths == {len(names) + 1} and not any(row[-1] for row in rows):
+        return (*names, "")
+    return names[:-1] if widths == {len(names) - 1} and not names[-1] else names
 
 
 def _sample(path: Path, encoding: str) -> tuple[list[str], bool]:
     """Lines of the file's beginning with their ends, and whether they are the whole file."""
-    with decompression.open_decompressed(path) as content:
-        sample = content.read(LINE_SAMPLE_BYTES)
-        is_whole = not content.read(1)
+    try:
+        with decompression.open_decompressed(path) as content:
+            sample = content.read(LINE_SAMPLE_BYTES)
+            is_whole = not content.read(1)
+    except decompression.DECOMPRESSION_ERRORS as error:
+        raise unreadable(path, f"cannot be read ({error})") from error
     text = sample.decode("utf-8-sig" if encoding == UTF8 else encoding, "ignore")  # the last character may be cut
     return io.StringIO(text, newline="").readlines(), is_whole
 

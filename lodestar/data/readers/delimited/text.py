@@ -21,7 +21,7 @@ def read_text(path: Path, dialect: Dialect) -> Iterator[bytes]:
 
 def open_text(path: Path, dialect: Dialect) -> IO[bytes]:
     """Open the text for reading bytes."""
-    return io.BufferedReader(_Chunks(read_text(path, dialect)))
+    return io.BufferedReader(decompression.ChunkStream(read_text(path, dialect)))
 
 
 def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -47,22 +47,3 @@ def _replace(chunks: Iterable[bytes], old: bytes, new: bytes) -> Iterator[bytes]
         yield new.join([*found, last[:end]])
         rest = last[end:]
     yield rest
-
-
-class _Chunks(io.RawIOBase):
-    """Chunks of bytes as a raw stream."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks, self._rest = chunks, memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read the next bytes into a buffer; returns how many, 0 at the end."""
-        if not self._rest:
-            self._rest = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count

@@ -218,7 +218,7 @@ def _check_objects(path: Path) -> None:
         raise empty(path)
     if beginning.startswith(b"[") or _opens_object(beginning):
         form, query = ("a JSON array", ".[]") if beginning.startswith(b"[") else ("JSON over several lines", ".")
-        unpack = "gzip -dc" if decompression.is_gzip(path) else "cat"
+        unpack = decompression.UNPACK.get(decompression.compression_of(path), "cat")
         target = shlex.quote("lines-" + path.name.removesuffix(".gz"))
         remedy = f"Convert it: {unpack} -- {shlex.quote(str(path))} | jq -c {shlex.quote(query)} > {target}"
         raise DataError(
