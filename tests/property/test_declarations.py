@@ -91,7 +91,8 @@ KEYS = st.sampled_from(
     ["files", "user_id", "delimiter", "columns", "order", "event_type", "explode", "join", "latest", "null", "header", "x"]
 )
 SIMPLE = st.one_of(st.text(max_size=8), st.integers(-3, 10), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))
-VALUES = st.recursive(SIMPLE, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8)
+INNER = st.one_of(SIMPLE, st.lists(SIMPLE, max_size=3), st.dictionaries(KEYS, SIMPLE, max_size=3))
+VALUES = st.one_of(INNER, st.lists(INNER, max_size=3), st.dictionaries(KEYS, INNER, max_size=3))
 TABLES = st.dictionaries(
     st.one_of(KEYS, st.sampled_from(["events", "items", "users", "feedback", "outliers", "recognise"])), VALUES, max_size=5
 )
