@@ -23,7 +23,7 @@ from lodestar.data.contract.conversions import quoted
 from lodestar.data.contract.report import Report, TableReport
 from lodestar.data.dataset import DataSet
 from lodestar.data.readers import collector_parts
-from lodestar.data.readers.source import unreadable
+from lodestar.data.readers.source import damaged
 from lodestar.data.resolve import local_path, resolve_tables
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest, merge, part_files, tables
@@ -99,7 +99,7 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
         except OSError as error:  # no permission, or it is gone
             if collector_parts.is_part(path):
                 return False  # reported where it is read; the next ingest tries it again
-            raise unreadable(path, f"cannot be read ({error.strerror})") from error
+            raise damaged(path, error) from error
         return digests[path] in before.inputs
 
     dataset = resolve_tables(local_path(address, folder, root / INCOMING), address.mapping, is_ingested)

@@ -16,8 +16,9 @@ from lodestar.data.datasets.datasets import find
 from lodestar.data.declaration.declared_dataset import open_declared
 from lodestar.data.declaration.model import FILE as DECLARATION
 from lodestar.data.declaration.parse import read as read_declaration
-from lodestar.data.readers import collector_parts
-from lodestar.data.readers.readers import SUFFIXES, read
+from lodestar.data.readers import collector_parts, table_files
+from lodestar.data.readers.file_names import has_suffix, stem
+from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.simulator.simulator import NAME as SIMULATOR
 from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, simulate
@@ -44,7 +45,7 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
         return replace(found, tables={}) if all(is_known) else found
     _check_mapping(found, mapping)
     new_paths = {name: kept for name, paths in found.items() if (kept := [path for path in paths if not is_ingested(path)])}
-    root = snapshot.folder.path if snapshot and snapshot.manifest else Path(path) if snapshot else Path(path).parent
+    root = snapshot.folder.path if snapshot and snapshot.manifest else Path(path) if snapshot else _folder_above(path)
     return DataSet(
         tables={
             name: partial(_sources, root, new_paths[name], schema.TABLES[name], mapping)
@@ -106,7 +107,7 @@ def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapsh
     """The public data set at a path, or the paths of each table's files."""
     folder = Path(path)
     if not folder.exists() and glob.has_magic(path):
-        paths = [file for file in map(Path, sorted(glob.glob(path, recursive=True))) if _is_wanted(file)]
+        paths = [file for file in map(Path, sorted(glob.glob(path, recursive=True))) if table_files.is_wanted(file, _folder_above(path))]
         if not paths:
             raise UsageError(f"no file matches {path}")
         return {schema.EVENTS.name: paths}
@@ -131,8 +132,18 @@ def _paths_by_table(folder: Path, snapshot: manifest.Snapshot | None) -> dict[st
     if snapshot and snapshot.manifest:
         root, listed = snapshot.folder.path, snapshot.manifest
         return {name: [root / part.path for part in parts] for name, parts in listed.parts.items() if listed.rows(schema.TABLES[name])}
-    paths_by_table = {name: paths for name in schema.TABLES if (paths := _paths(folder, name))}
-    return paths_by_table or (_parts(folder, folder.name) if folder.name in schema.TABLES else {})
+    if paths_by_table := {name: paths for name in schema.TABLES if (paths := table_files.files_of(folder, name))}:
+        return paths_by_table
+    name = stem(folder.name)
+    if name not in schema.TABLES and has_suffix(folder.name):  # Spark gives a folder the name of a file
+        name = schema.EVENTS.name
+    return {name: paths} if name in schema.TABLES and (paths := table_files.files_below(folder)) else {}
+
+
+def _folder_above(path: str) -> Path:
+    """The folder of a file; of a wildcard the one above its first part that is a pattern."""
+    folder = Path(path).parent
+    return next((above for above in (folder, *folder.parents) if not glob.has_magic(str(above))), folder)
 
 
 def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:
@@ -141,41 +152,21 @@ def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:
         raise UsageError(f"--map {unused[0]}={mapping[unused[0]]} renames nothing: no table that is given has {unused[0]}")
 
 
-def _paths(folder: Path, name: str) -> list[Path]:
-    """A table's single file, or all files in the folder of its name; UsageError where there are both."""
-    paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
-    if len(paths) > 1:
-        raise UsageError(f"{folder} holds the table {name} more than once: {', '.join(path.name for path in paths)}; keep one")
-    within = _parts(folder / name, name).get(name, [])
-    if paths and within:
-        raise UsageError(f"{folder} holds the table {name} more than once: {paths[0].name} and {name}/; keep one")
-    return paths or within
-
-
-def _parts(folder: Path, name: str) -> dict[str, list[Path]]:
-    """All data files below a folder, sorted, as parts of a table; empty where there is none."""
-    paths = sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and _is_wanted(path))
-    return {name: paths} if paths else {}
-
-
-def _is_wanted(path: Path) -> bool:
-    """Whether a file is read: no hidden file, and no symbolic link in place of a collector's part (other links are followed)."""
-    return not path.name.startswith(".") and (collector_parts.is_plain(path) if collector_parts.is_part(path) else path.is_file())
-
-
 def _sources(root: Path, paths: Sequence[Path], table: schema.Table, mapping: Mapping[str, str]) -> list[Source]:
     """A source of each file, named relative to the folder `root`."""
-    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name for path in paths]
-    return [replace(_mapped_source(path, table, mapping), file=name) for path, name in zip(paths, names, strict=True)]
+    names = [path.relative_to(root) if path.is_relative_to(root) else Path(path.name) for path in paths]
+    return [_mapped_source(path, name, table, mapping) for path, name in zip(paths, names, strict=True)]
 
 
-def _mapped_source(path: Path, table: schema.Table, mapping: Mapping[str, str]) -> Source:
-    """The file as a source with the contract's column names; E101 for a mapped column it lacks, unless it has our name.
+def _mapped_source(path: Path, name: Path, table: schema.Table, mapping: Mapping[str, str]) -> Source:
+    """The file as a source with the contract's column names, called `name`; E101 for a mapped column it lacks, unless it has our name.
 
     Mappings do not apply to a collector's part, which has the contract's names already.
     """
     renames = {ours: theirs for ours, theirs in mapping.items() if ours in table.names and not collector_parts.is_part(path)}
-    source = read(path, {*table.names, *renames.values()})
+    wanted = {*table.names, *renames.values()}
+    source = table_files.with_partitions(read(path, wanted), table_files.partitions(name), wanted)
+    source = replace(source, file=name.as_posix())
     theirs_by_ours: dict[str, str] = {}
     for ours in table.names:
         theirs = renames.get(ours, ours)

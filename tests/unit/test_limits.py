@@ -103,20 +103,3 @@ def test_a_file_says_by_its_first_bytes_how_it_is_written(tmp_path: Path) -> Non
     for name, content in {"packed.csv": gzip.compress(GOOD["csv"]), "wide.csv": GOOD["csv"].decode().encode("utf-16")}.items():
         (tmp_path / name).write_bytes(content)
         assert validate(str(tmp_path / name)).tables["events"].rows_kept == 6
-
-
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [
-        (b'[{"user_id": "u1"}]', "a JSON array"),
-        (b'{\n "user_id": "u1"\n}\n', "JSON over several lines"),
-        (b'{"user_id":\n"u1"\n}\n', "JSON over several lines"),
-    ],
-)
-def test_json_of_another_form_is_said_with_the_command_that_converts(content: bytes, what: str, tmp_path: Path) -> None:
-    (tmp_path / "in" / "-x").mkdir(parents=True)
-    (tmp_path / "in" / "-x" / "own events.jsonl").write_bytes(content)
-    with pytest.raises(DataError, match=rf"E175 own events\.jsonl, line 1: the file is {what}") as caught:
-        validate(str(tmp_path / "in" / "-x" / "own events.jsonl"))
-    subprocess.run(["bash", "-c", caught.value.remedy.removeprefix("Convert it: ")], cwd=tmp_path, check=True)
-    assert (tmp_path / "lines-own events.jsonl").read_bytes() == b'{"user_id":"u1"}\n'

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lodestar.data.readers.parquet import encodings
 from lodestar.data.readers.readers import read
-from lodestar.errors import DataError, UsageError
+from lodestar.errors import DataError
 
 Row = dict[str, str]
 COLUMNS = ("user_id", "item_id", "note")
@@ -117,9 +117,9 @@ def test_the_first_line_that_is_not_utf8_is_named(line: bytes, tmp_path: Path) -
         read(tmp_path / "events.csv", WANTED).read()
 
 
-def test_a_name_of_no_known_kind_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="xlsx"):
-        read(tmp_path / "events.xlsx", WANTED)
+def test_a_file_that_is_not_there_is_a_coded_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"E108 events\.csv: the file cannot be read \(No such file or directory\)"):
+        read(tmp_path / "events.csv", WANTED)
 
 
 @pytest.mark.parametrize("is_plain", [True, False])

@@ -143,16 +143,6 @@ def test_a_file_in_latin1_is_converted_as_the_remedy_says(name: str, tmp_path: P
     assert accept(shell(error.remedy, tmp_path)) == 1
 
 
-@pytest.mark.parametrize("content", ['[{"user_id": "u1"}]', '{"user_id":\n"u1"}'])
-def test_json_of_another_form_is_converted_as_the_remedy_says(content: str, tmp_path: Path) -> None:
-    rest = '"item_id": "i1", "event_type": "view", "event_time": "2025-06-01T12:00:00Z"'
-    path = tmp_path / "events.jsonl"
-    path.write_text(content.replace('"u1"', f'"u1", {rest}'))
-    error = refused(path)
-    assert error.code == "E175"
-    assert accept(shell(error.remedy, tmp_path)) == 1
-
-
 def test_a_trial_of_few_rows_goes_on_with_the_overrides_of_the_remedy() -> None:
     counts = (3, 2, 4)
     with pytest.raises(DataError, match="E203") as caught:

@@ -97,12 +97,15 @@ def malformed(code: str, message: str, place: Location) -> DataError:
     return DataError(code, message, remedy=remedy + QUARANTINE_OPTION, place=place)
 
 
-def convert_text(file: str) -> str:
-    """The remedy for a file that is not UTF-8: a command that writes one that is, in the current folder."""
-    unpack = f"gzip -dc {shlex.quote(file)} | " if file.endswith(".gz") else ""
-    read = "" if unpack else f" {shlex.quote(file)}"
+def convert_text(file: str, unpack: str = "") -> str:
+    """The remedy for a file that is not UTF-8: what declares its encoding, or a command that writes one that is in the current folder.
+
+    `unpack` is the command that decompresses it, empty for plain text.
+    """
+    unpack = unpack or ("gzip -dc" if file.endswith(".gz") else "")
+    read = f"{unpack} {shlex.quote(file)} | iconv -f LATIN1 -t UTF-8" if unpack else f"iconv -f LATIN1 -t UTF-8 {shlex.quote(file)}"
     target = shlex.quote(f"utf8-{PurePath(file).name.removesuffix('.gz')}")
-    return f"Convert it, if it is Latin-1: {unpack}iconv -f LATIN1 -t UTF-8{read} > {target}"
+    return f'Declare encoding = "latin1", if it is Latin-1, or convert it: {read} > {target}'
 
 
 def bad_row(code: str, table: schema.Table, place: Location) -> DataError:

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from lodestar import schema
 from lodestar.data.dataset import DataSet, Open, constant, single_file, times_from_order
 from lodestar.data.datasets import assistments, home_depot, open_bandit
+from lodestar.data.readers.file_names import stem
 from lodestar.data.readers.options import ReadOptions
-from lodestar.data.readers.readers import SUFFIXES, read
+from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source, single_batch
 from lodestar.errors import DataError, Location
 
@@ -38,8 +39,8 @@ def find(folder: Path) -> DataSet | None:
 
 
 def by_name(folder: Path, name: str) -> Path | None:
-    """The folder's file of that name with any readable suffix (the first of SUFFIXES), None without one."""
-    return next((folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()), None)
+    """The folder's first file of that name with any readable suffix, None without one."""
+    return next((path for path in sorted(folder.iterdir()) if path.is_file() and stem(path.name) == name), None)
 
 
 def _movielens_100k(folder: Path) -> DataSet:

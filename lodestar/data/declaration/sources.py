@@ -24,6 +24,7 @@ from lodestar.data.declaration.model import Declaration, TableSource
 from lodestar.data.declaration.projection import DROPPED, HTML, ORDER, RAW, ROW
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
+from lodestar.data.readers.table_files import partitions, with_partitions
 from lodestar.errors import DataError, Location
 from lodestar.io.private_folders import workspace
 
@@ -69,8 +70,8 @@ class DeclaredTable:
         numbers = [one for one in wanted if isinstance(one, int)]
         names = read(path, (), options).names if numbers else ()
         named = {one for one in wanted if isinstance(one, str)} | {names[one - 1] for one in numbers if one <= len(names)}
-        name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
-        return replace(read(path, named, options), file=name)
+        name = path.relative_to(self.root) if path.is_relative_to(self.root) else Path(path.name)
+        return replace(with_partitions(read(path, named, options), partitions(name), named), file=name.as_posix())
 
     def _columns(self, names: Collection[str]) -> tuple[str, ...]:
         """The contract's columns that rows of a file with these columns have, in the contract's order."""

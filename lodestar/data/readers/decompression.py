@@ -30,7 +30,11 @@ def compression_of(path: Path) -> str:
     if is_part(path):
         return GZIP
     with path.open("rb") as file:
-        start = file.read(max(map(len, _MAGIC.values())))
+        return compression(file.read(max(map(len, _MAGIC.values()))))
+
+
+def compression(start: bytes) -> str:
+    """How something that begins with these bytes is compressed, empty where it is not."""
     return next((name for name, magic in _MAGIC.items() if start.startswith(magic)), "")
 
 

@@ -93,7 +93,7 @@ def checked_chunks(path: Path, encoding: str) -> Iterator[bytes]:
         line = newlines + error.object.count(b"\n", 0, error.start) + 1
         raise _not_text(path, encoding, line, error) from error
     except decompression.DECOMPRESSION_ERRORS as error:
-        raise unreadable(path, f"cannot be read ({error})") from error
+        raise damaged(path, error) from error
 
 
 def _not_text(path: Path, encoding: str, line: int, error: UnicodeDecodeError) -> DataError:
@@ -101,8 +101,9 @@ def _not_text(path: Path, encoding: str, line: int, error: UnicodeDecodeError) -
     around = error.object[max(error.start - 10, start) : error.end + 10].partition(b"\n")[0]
     place = Location(file=path.name, line=line, value=around.decode("ascii", "backslashreplace").strip())
     if encoding != "utf8":
-        return DataError("E104", f"the text is not {encoding}", remedy="Save the file again, as UTF-8.", place=place)
-    return DataError("E104", "the text is not UTF-8", remedy=convert_text(str(path)), place=place)
+        return DataError("E104", f"the text is not {encoding}", remedy="Declare its encoding, or save it as UTF-8.", place=place)
+    unpack = decompression.UNPACK.get(decompression.compression_of(path), "")
+    return DataError("E104", "the text is not UTF-8", remedy=convert_text(str(path), unpack), place=place)
 
 
 def empty(path: Path) -> DataError:
@@ -113,3 +114,8 @@ def empty(path: Path) -> DataError:
 def unreadable(path: Path, message: str) -> DataError:
     """E108 for a file that cannot be read; `message` goes on from "the file"."""
     return DataError("E108", f"the file {message}", remedy="Write it again, or give CSV, JSONL or Parquet.", place=Location(file=path.name))
+
+
+def damaged(path: Path, error: Exception) -> DataError:
+    """E108 for a file that the system or a decompressor cannot read."""
+    return unreadable(path, f"cannot be read ({getattr(error, 'strerror', None) or error})")

@@ -1,6 +1,5 @@
 """Dialect of a delimited file: what its options leave open is decided from its beginning."""
 
-import codecs
 import csv
 import io
 from dataclasses import dataclass
@@ -9,26 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lodestar.data.contract.rules import MAX_LINE_BYTES
-from lodestar.data.readers import decompression
+from lodestar.data.readers.encodings import decode_start, read_start
 from lodestar.data.readers.options import BACKSLASH, NO_QUOTES, ReadOptions
-from lodestar.data.readers.source import empty, unreadable
+from lodestar.data.readers.source import empty
 from lodestar.errors import DataError, Location
 
 DELIMITERS = (",", "\t", ";", "|", "::", "\x01")
 QUOTE = '"'
-UTF8 = "utf8"
 COMMENT = "#"
 LINE_SAMPLE_BYTES = 1 << 20
 SAMPLED_RECORDS = 50
 # One of these stands for a delimiter that Arrow cannot take: it takes one byte.
 STAND_INS = ("\x1f", "\x1e", "\x1d", "\x1c", "\x02", "\x03", "\x04", "\x05")
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, UTF8),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +67,6 @@ def _csv_format(separator: str, quoting: str) -> dict[str, Any]:
 def needs_stand_in(delimiter: str) -> bool:
     """Whether Arrow cannot take a delimiter, which is not one byte."""
     return len(delimiter.encode()) > 1
-
-
-def encoding_of(path: Path, declared: str) -> str:
-    """The encoding that the byte order mark gives, the declared one without a mark, UTF-8 without both."""
-    try:
-        with decompression.open_decompressed(path) as content:
-            start = content.read(4)
-    except decompression.DECOMPRESSION_ERRORS as error:
-        raise unreadable(path, f"cannot be read ({error})") from error
-    marked = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if start.startswith(mark)), declared or UTF8)
-    return UTF8 if codecs.lookup(marked).name == "utf-8" else marked
 
 
 class Sample(NamedTuple):
@@ -164,14 +144,9 @@ def _without_last_delimiter(names: tuple[str, ...], rows: list[list[str]]) -> tu
 
 def _sample(path: Path, encoding: str) -> tuple[list[str], bool]:
     """Lines of the file's beginning with their ends, and whether they are the whole file."""
-    try:
-        with decompression.open_decompressed(path) as content:
-            sample = content.read(LINE_SAMPLE_BYTES)
-            is_whole = not content.read(1)
-    except decompression.DECOMPRESSION_ERRORS as error:
-        raise unreadable(path, f"cannot be read ({error})") from error
-    text = sample.decode("utf-8-sig" if encoding == UTF8 else encoding, "ignore")  # the last character may be cut
-    return io.StringIO(text, newline="").readlines(), is_whole
+    start = read_start(path, LINE_SAMPLE_BYTES + 1)
+    text = decode_start(start[:LINE_SAMPLE_BYTES], encoding)
+    return io.StringIO(text, newline="").readlines(), len(start) <= LINE_SAMPLE_BYTES
 
 
 def _records(lines: list[str], delimiter: str, quoting: str) -> list[tuple[int, list[str]]]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lodestar.data.readers.delimited.dialect import QUOTE, UTF8, Dialect
+from lodestar.data.readers.delimited.dialect import QUOTE, Dialect
 from lodestar.data.readers.delimited.quotes import QuoteScan, longest_lines, unclosed_quote_lines
 from lodestar.data.readers.delimited.records import REMEDY, records
 from lodestar.data.readers.delimited.text import read_text
+from lodestar.data.readers.encodings import UTF8
 from lodestar.data.readers.options import BACKSLASH, NO_QUOTES
 from lodestar.data.readers.source import checked_chunks
 from lodestar.errors import DataError, Location

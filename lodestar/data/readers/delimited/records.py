@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from lodestar.data.contract.rules import MAX_LINE_BYTES
-from lodestar.data.readers.delimited.dialect import UTF8, Dialect, row_too_long
+from lodestar.data.readers.delimited.dialect import Dialect, row_too_long
 from lodestar.data.readers.delimited.text import open_text
+from lodestar.data.readers.encodings import UTF8
 from lodestar.data.readers.options import NO_QUOTES
 from lodestar.errors import DataError, Location
 

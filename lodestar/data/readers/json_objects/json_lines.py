@@ -1,7 +1,6 @@
-"""Read JSON Lines, one object per line, with values as text, so that JSON is validated as the same rows in CSV would be."""
+"""Read JSON objects, most often one per line, with values as text, so that JSON is validated as the same rows in CSV would be."""
 
-import shlex
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import merge
@@ -15,10 +14,15 @@ from numpy.typing import NDArray
 from lodestar.data.contract import rules
 from lodestar.data.readers import decompression
 from lodestar.data.readers.collector_parts import MAX_PART_BYTES, is_part
+from lodestar.data.readers.encodings import UTF8, encoding_of, read_start
 from lodestar.data.readers.json_objects import lines
+from lodestar.data.readers.json_objects.documents import read_objects
 from lodestar.data.readers.json_objects.lines import SHOWN_BYTES, Block, OnMalformed
-from lodestar.data.readers.source import Malformed, Source, empty, unreadable
-from lodestar.errors import DataError, Location
+from lodestar.data.readers.json_objects.python_literals import to_json_lines
+from lodestar.data.readers.options import JSON, JSON_LINES, PYTHON_LITERAL
+from lodestar.data.readers.source import Malformed, Source, damaged, empty
+
+Blocks = Callable[[OnMalformed], Iterator[Block]]
 
 LINES = "lines"
 MAX_OTHERS = 1000
@@ -45,28 +49,30 @@ class _ReadState:
     inexact: dict[str, list[int]] = field(default_factory=dict)
 
 
-def read_json_lines(path: Path, wanted: Collection[str]) -> Source:
+def read_json(path: Path, wanted: Collection[str], format: str = JSON_LINES, encoding: str = "") -> Source:
     """Read the wanted keys of every object as text; nested values stay JSON, a null is the same as an absent key.
 
-    Malformed lines: E109 for no JSON object, E104 for no UTF-8, E171 for one that is too long, E173 for a duplicate key, which readers
-    interpret differently. DataError E108 for a damaged file, E175 for JSON of another form, E201 for an empty file. A collector's part has
-    all wanted columns, whatever is in it, and is read up to where it is damaged.
+    `format` is JSON_LINES, JSON (objects wherever they stand, as `read_objects`) or PYTHON_LITERAL (a dictionary on each line). Malformed
+    lines: E109 for no object, E104 for no UTF-8, E171 for one that is too long, E173 for a duplicate key, which readers interpret
+    differently. DataError E108 for a damaged file, E201 for an empty file. A collector's part has all wanted columns, whatever is in it,
+    and is read up to where it is damaged.
     """
     is_landed = is_part(path)
-    names = _names(path, wanted, is_landed=is_landed)
+    blocks = _blocks(path, format, UTF8 if is_landed else encoding_of(read_start(path, 4), encoding))
+    names = _names(blocks, wanted)
     if is_landed:
         names = tuple(dict.fromkeys((*wanted, *names)))
-    elif not names:
-        _check_objects(path)
+    elif not names and not read_start(path, SHOWN_BYTES).removeprefix(lines.BYTE_ORDER_MARK).strip():
+        raise empty(path)
     columns = tuple(name for name in names if name in wanted)
     state, left_out = _ReadState(), dict[str, int]()
     return Source(
         file=path.name,
         names=names,
         columns=columns,
-        batches=partial(_batches, path, columns, state, is_landed),
+        batches=partial(_batches, blocks, columns, state, is_landed),
         lines=partial(_lines, state),
-        malformed=lambda: _malformed(path, is_landed, left_out) if state.is_bad else (),
+        malformed=lambda: _malformed(blocks, is_landed, left_out) if state.is_bad else (),
         skipped_rows=left_out,
         is_landed=is_landed,
         inexact=lambda name: state.inexact.get(name, ()),
@@ -79,18 +85,27 @@ def _lines(state: _ReadState, rows: Iterable[int]) -> Iterator[int]:
     return (row + int(shift[np.searchsorted(starts, row, side="right") - 1]) for row in rows)
 
 
-def _read_blocks(path: Path, on_malformed: OnMalformed, *, is_landed: bool) -> Iterator[Block]:
-    try:
-        yield from lines.read_blocks(path, on_malformed, MAX_PART_BYTES if is_landed else None)
-    except decompression.DECOMPRESSION_ERRORS as error:
-        raise unreadable(path, f"cannot be read ({error})") from error
+def _blocks(path: Path, format: str, encoding: str) -> Blocks:
+    """The objects of a file, which each call reads anew."""
+
+    def read(on_malformed: OnMalformed) -> Iterator[Block]:
+        if format == JSON:
+            yield from read_objects(path, encoding)
+            return
+        try:
+            found = lines.read_blocks(path, on_malformed, MAX_PART_BYTES if is_part(path) else None, encoding)
+            yield from to_json_lines(found, on_malformed) if format == PYTHON_LITERAL else found
+        except decompression.DECOMPRESSION_ERRORS as error:
+            raise damaged(path, error) from error
+
+    return read
 
 
 def _ignore(_malformed: Malformed) -> None:
     """Malformed lines are ignored in this pass; `_malformed` reports them."""
 
 
-def _names(path: Path, wanted: Collection[str], *, is_landed: bool) -> tuple[str, ...]:
+def _names(blocks: Blocks, wanted: Collection[str]) -> tuple[str, ...]:
     """The keys of all objects in the order they first appear, from a pass over the whole file, since its last line may have a new key.
 
     Keys that are not wanted are limited to the first `MAX_OTHERS`, as every object may have keys of its own.
@@ -99,7 +114,7 @@ def _names(path: Path, wanted: Collection[str], *, is_landed: bool) -> tuple[str
 
     names: dict[str, None] = {}
     with duckdb.connect() as database:
-        for block in _read_blocks(path, _ignore, is_landed=is_landed):
+        for block in blocks(_ignore):
             database.register(LINES, pa.table({"line": block.lines}))
             found = database.execute(f"""
                 SELECT name FROM (SELECT unnest({_KEYS}) AS name, line_number FROM (
@@ -112,15 +127,15 @@ def _names(path: Path, wanted: Collection[str], *, is_landed: bool) -> tuple[str
 
 
 def _objects(database: Any, block: Block) -> None:
-    """Create the table `objects` of a block: number and text of each line that is not blank, and whether it is a valid object."""
-    database.register(LINES, pa.table({"number": block.numbers, "line": block.lines}))
+    """Create the table `objects` of a block: place and text of each line that is not blank, and whether it is a valid object."""
+    database.register(LINES, pa.table({"place": np.arange(len(block.numbers)), "line": block.lines}))
     database.execute(f"""
-        CREATE OR REPLACE TABLE objects AS SELECT number, line, is_object, is_object AND {_IS_UNIQUE} AS is_good
-        FROM (SELECT number, line, is_object, {_KEYS} AS keys
-            FROM (SELECT number, line, {_IS_OBJECT} AS is_object FROM {LINES} WHERE NOT {_BLANK}))""")
+        CREATE OR REPLACE TABLE objects AS SELECT place, line, is_object, is_object AND {_IS_UNIQUE} AS is_good
+        FROM (SELECT place, line, is_object, {_KEYS} AS keys
+            FROM (SELECT place, line, {_IS_OBJECT} AS is_object FROM {LINES} WHERE NOT {_BLANK}))""")
 
 
-def _batches(path: Path, columns: Sequence[str], state: _ReadState, is_landed: bool) -> "Iterator[pa.Table]":
+def _batches(blocks: Blocks, columns: Sequence[str], state: _ReadState, is_landed: bool) -> "Iterator[pa.Table]":
     """Batches of the wanted values of all valid lines."""
     import duckdb
 
@@ -129,34 +144,35 @@ def _batches(path: Path, columns: Sequence[str], state: _ReadState, is_landed: b
     pointers = ", ".join(_quoted("/" + name.replace("~", "~0").replace("/", "~1")) for name in columns)
     values = "".join(f', found[{index}] AS "{_escaped(name)}"' for index, name in enumerate(columns, start=1))
     with duckdb.connect() as database:
-        for block in _read_blocks(path, lambda _: _mark_malformed(state), is_landed=is_landed):
+        for block in blocks(lambda _: _mark_malformed(state)):
             _objects(database, block)
             rows = database.execute(f"""
-                SELECT number{values}
-                FROM (SELECT number, json_extract_string(line, [{pointers}]::VARCHAR[]) AS found FROM objects WHERE is_good)
-                ORDER BY number""").to_arrow_table()
+                SELECT place{values}
+                FROM (SELECT place, json_extract_string(line, [{pointers}]::VARCHAR[]) AS found FROM objects WHERE is_good)
+                ORDER BY place""").to_arrow_table()
             if database.execute("SELECT 1 FROM objects WHERE NOT is_good LIMIT 1").fetchone():
                 _mark_malformed(state)
-            shift = rows["number"].to_numpy() - np.arange(row, row + len(rows))
+            places = rows["place"].to_numpy()
+            shift = block.numbers[places] - np.arange(row, row + len(rows))
             changed = np.flatnonzero(np.diff(shift, prepend=-1))
             state.shifts.append(np.stack([changed + row, shift[changed]]))
             row += len(rows)
-            state.inexact = _inexact(database, rows["number"].to_numpy(), columns, pointers)
-            yield rows.drop_columns(["number"])
+            state.inexact = _inexact(database, places, columns, pointers)
+            yield rows.drop_columns(["place"])
     if is_landed and not row:
         _mark_malformed(state)
 
 
-def _inexact(database: Any, numbers: NDArray[np.int64], columns: Sequence[str], pointers: str) -> dict[str, list[int]]:
+def _inexact(database: Any, places: NDArray[np.int64], columns: Sequence[str], pointers: str) -> dict[str, list[int]]:
     """By column, the rows with a JSON number with a decimal point or exponent that is too large for a float to keep exactly."""
     found: dict[str, list[int]] = {}
     rows = database.execute(f"""
-        SELECT number, json_type(line, [{pointers}]::VARCHAR[]), json_extract_string(line, [{pointers}]::VARCHAR[])
+        SELECT place, json_type(line, [{pointers}]::VARCHAR[]), json_extract_string(line, [{pointers}]::VARCHAR[])
         FROM objects WHERE is_good AND regexp_matches(line, '{rules.LARGE_NUMBER}')""").fetchall()
-    for number, kinds, texts in rows:
+    for place, kinds, texts in rows:
         for name, kind, text in zip(columns, kinds, texts, strict=True):
             if kind == "DOUBLE" and not text.lstrip("-").isdigit() and abs(float(text)) >= rules.NOT_EXACT:
-                found.setdefault(name, []).append(int(np.searchsorted(numbers, number)))
+                found.setdefault(name, []).append(int(np.searchsorted(places, place)))
     return found
 
 
@@ -164,33 +180,34 @@ def _mark_malformed(state: _ReadState) -> None:
     state.is_bad = True
 
 
-def _malformed(path: Path, is_landed: bool, left_out: dict[str, int]) -> Iterator[Malformed]:
+def _malformed(blocks: Blocks, is_landed: bool, left_out: dict[str, int]) -> Iterator[Malformed]:
     """Each malformed line, in order, from a pass of its own, so that none is kept in memory.
 
     At most `MAX_BAD_LINES` for a collector's part; `left_out` then has the number of further ones after the last is yielded.
     """
     left_out.clear()
-    for num_malformed, one in enumerate(_all_malformed(path, is_landed), start=1):
+    for num_malformed, one in enumerate(_all_malformed(blocks, is_landed), start=1):
         if is_landed and num_malformed > MAX_BAD_LINES:
             left_out[MORE] = num_malformed - MAX_BAD_LINES
         else:
             yield one
 
 
-def _all_malformed(path: Path, is_landed: bool) -> Iterator[Malformed]:
+def _all_malformed(blocks: Blocks, is_landed: bool) -> Iterator[Malformed]:
     """All malformed lines in order: those that cannot be split into lines, and those that are no valid objects."""
     import duckdb
 
     pending: list[Malformed] = []
     rows = num_bad = 0
     with duckdb.connect() as database:
-        for block in _read_blocks(path, pending.append, is_landed=is_landed):
+        for block in blocks(pending.append):
             _objects(database, block)
-            found = database.execute(f"SELECT number, line[:{SHOWN_BYTES}], is_object FROM objects WHERE NOT is_good ORDER BY number")
+            found = database.execute(f"SELECT place, line[:{SHOWN_BYTES}], is_object FROM objects WHERE NOT is_good ORDER BY place")
+            numbers = block.numbers
             bad = (
-                _malformed_object(line, text, has_duplicate_key=has_duplicate_key)
+                _malformed_object(int(numbers[place]), text, has_duplicate_key=has_duplicate_key)
                 for some in iter(partial(found.fetchmany, FETCHED), [])
-                for line, text, has_duplicate_key in some
+                for place, text, has_duplicate_key in some
             )
             rows, num_bad = rows + len(block.lines), num_bad + len(pending)
             yield from merge(sorted(pending, key=_line), bad, key=_line)
@@ -208,28 +225,6 @@ def _malformed_object(line: int, text: str, *, has_duplicate_key: bool) -> Malfo
     if has_duplicate_key:
         return Malformed(line=line, text=text, message="the object names a key twice", code="E173")
     return Malformed(line=line, text=text, message="the line is not a JSON object")
-
-
-def _check_objects(path: Path) -> None:
-    """DataError for a file without an object on a line: E175 for JSON of another form, with a command that converts it; E201 if empty."""
-    with decompression.open_decompressed(path) as content:
-        beginning = content.read(lines.SHOWN_BYTES).removeprefix(lines.BYTE_ORDER_MARK).strip()
-    if not beginning:
-        raise empty(path)
-    if beginning.startswith(b"[") or _opens_object(beginning):
-        form, query = ("a JSON array", ".[]") if beginning.startswith(b"[") else ("JSON over several lines", ".")
-        unpack = decompression.UNPACK.get(decompression.compression_of(path), "cat")
-        target = shlex.quote("lines-" + path.name.removesuffix(".gz"))
-        remedy = f"Convert it: {unpack} -- {shlex.quote(str(path))} | jq -c {shlex.quote(query)} > {target}"
-        raise DataError(
-            "E175", f"the file is {form}, and not an object on each line", remedy=remedy, place=Location(file=path.name, line=1)
-        )
-
-
-def _opens_object(beginning: bytes) -> bool:
-    """Whether the first line opens an object and does not close it."""
-    first, newline, _ = beginning.partition(b"\n")
-    return bool(newline) and first.startswith(b"{") and first.rstrip().endswith((b"{", b",", b"[", b":"))
 
 
 def _escaped(name: str) -> str:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lodestar.data.contract.rules import MAX_LINE_BYTES
 from lodestar.data.readers import decompression
-from lodestar.data.readers.source import Malformed
+from lodestar.data.readers.encodings import UTF8, to_utf8
+from lodestar.data.readers.source import Malformed, checked_chunks
 from lodestar.schema.arrays import Int64, Longs
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -27,15 +28,15 @@ class Block(NamedTuple):
     lines: "pa.StringArray"
 
 
-def read_blocks(path: Path, on_malformed: OnMalformed, most_bytes: int | None = None) -> Iterator[Block]:
-    """Yield blocks of the good lines of a file; `on_malformed` is called with each bad one (E104 not UTF-8, E171 too long).
+def read_blocks(path: Path, on_malformed: OnMalformed, most_bytes: int | None = None, encoding: str = UTF8) -> Iterator[Block]:
+    """Yield blocks of the good lines of a file in an encoding; `on_malformed` is called with each bad one (E104 not UTF-8, E171 too long).
 
     With `most_bytes` a file that is damaged or unpacks to more is read up to there and reported as malformed (E174) at that line; without,
     one of `decompression.DECOMPRESSION_ERRORS` is raised.
     """
     number, pending, size = 1, list[bytes](), 0
     is_too_long = False
-    for piece in _read_chunks(path, most_bytes):
+    for piece in _read_chunks(path, most_bytes, encoding):
         if isinstance(piece, str):
             yield from _truncated_tail(b"".join(pending), number, on_malformed, piece)
             return
@@ -73,10 +74,10 @@ def _truncated_tail(text: bytes, number: int, on_malformed: OnMalformed, reason:
     on_malformed(Malformed(line=number + text.count(NEWLINE), text=_excerpt(text[end:]), message=f"the part {reason}", code="E174"))
 
 
-def _read_chunks(path: Path, most_bytes: int | None) -> Iterator[bytes | str]:
+def _read_chunks(path: Path, most_bytes: int | None, encoding: str) -> Iterator[bytes | str]:
     """Decompressed chunks; with `most_bytes` the last one is a text with the reason, if the file is damaged or too large."""
     remaining_bytes = most_bytes
-    chunks = decompression.read_chunks(path)
+    chunks = decompression.read_chunks(path) if encoding == UTF8 else to_utf8(checked_chunks(path, encoding), encoding)
     while True:
         try:
             piece = next(chunks, None)
