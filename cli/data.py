@@ -86,16 +86,17 @@ def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from lodestar.data.address import parse_mapping
+    from lodestar.data.address import given_address
+    from lodestar.data.contract.findings.problems import LEFT_OUT
     from lodestar.data.ingest import validate
 
-    report = validate(options.data, mapping=parse_mapping(options.map), quarantine=options.quarantine)
+    report = validate(given_address(options), quarantine=options.quarantine)
     write_stdout(report.markdown())
-    return 3 if any(table.offenders for table in report.tables.values()) else 0
+    return 3 if any(table.offenders.keys() - LEFT_OUT for table in report.tables.values()) else 0
 
 
 def _profile(options: argparse.Namespace) -> int:
-    from lodestar.data.address import parse_mapping
+    from lodestar.data.address import given_address
     from lodestar.data.ingest import ingest
     from lodestar.data.tables.tables import Tables
     from lodestar.evaluation.report.profile import page, profile
@@ -103,7 +104,7 @@ def _profile(options: argparse.Namespace) -> int:
 
     with workspace() as folder:
         tables = Tables(root=Path(folder) / "tables")
-        report = ingest(options.data, tables.root, mapping=parse_mapping(options.map), quarantine=options.quarantine)
+        report = ingest(given_address(options), tables.root, quarantine=options.quarantine)
         content = page(profile(tables, report))
     storage.put(content.encode(), str(options.output))
     write_stdout(f"{options.output}\n")
@@ -133,9 +134,9 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _ingest(options: argparse.Namespace) -> int:
-    from lodestar.data.address import parse_mapping
+    from lodestar.data.address import given_address
     from lodestar.data.ingest import append
 
-    report = append(options.data, options.output, mapping=parse_mapping(options.map), quarantine=options.quarantine)
+    report = append(given_address(options), options.output, quarantine=options.quarantine)
     write_stdout(report.markdown())
     return 0

@@ -110,7 +110,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _leak_test(options: argparse.Namespace) -> int:
-    from lodestar.data.address import parse_mapping
+    from lodestar.data.address import given_address
     from lodestar.data.ingest import ingest
     from lodestar.data.tables.tables import Tables
     from lodestar.errors import GateFailed
@@ -118,7 +118,7 @@ def _leak_test(options: argparse.Namespace) -> int:
 
     with workspace() as folder:
         tables = Tables(root=Path(folder) / "tables")
-        ingest(options.data, tables.root, mapping=parse_mapping(options.map), quarantine=options.quarantine)
+        ingest(given_address(options), tables.root, quarantine=options.quarantine)
         result = find_leaks(tables, sample_cutoffs(tables, options.cutoffs, options.seed))
     compared = f"{len(result.views)} views at {result.num_cutoffs} cutoffs, {result.rows:,} rows"
     if not result.leaks:

@@ -94,7 +94,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
     from lodestar.training.distributed.local_workers import check_local_workers
 
     overrides = merge_overrides(options.overrides)
-    address = parse_address(options.data, parse_mapping(options.map))
+    address = parse_address(options.data, parse_mapping(options.map), options.time_zone)
     if is_simulated(address.path):
         SimulatorConfig.parse(address.path)
     recipe = options.recipe or ("shop" if is_simulated(address.path) else "sasrec")

@@ -4,15 +4,19 @@ LodestarError
 ├── UsageError         exit 2   invalid command line or request
 │   └── ConfigError    exit 2   invalid recipe or override
 ├── DataError          exit 3   the data violate the data contract
+│   ├── DataErrors     exit 3   several violations in one answer
 │   └── SchemaMismatch exit 3   a bundle or a table was written for another schema (E150)
 ├── GateFailed         exit 4   the model is below a baseline, or a check (leakage, skew) failed
 └── EnvironmentFault   exit 5   a device, a server or a file system failed
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lodestar.error_codes import CODES
 from lodestar.process.safe_text import printable
+
+MAX_FINDINGS = 20  # of one answer
 
 
 class LodestarError(Exception):
@@ -73,6 +77,34 @@ class DataError(LodestarError):
         where = f"{place}: " if place is not None else ""
         super().__init__(f"{where}{message}{'' if message.endswith('?') else '.'} {remedy}", code=code)
         self.message, self.remedy, self.place = message, remedy, place
+
+
+class DataErrors(DataError):
+    """Several violations of the data contract in one answer, so that a file is mended once: code, place and remedy are the first one's.
+
+    `findings` are those that are shown, a line each; `num_more` counts further kinds. `together` makes one.
+    """
+
+    def __init__(self, findings: Sequence[DataError], num_more: int = 0) -> None:
+        first = findings[0]
+        super().__init__(first.code, first.message, remedy=first.remedy, place=first.place)
+        self.findings, self.num_more = tuple(findings), num_more
+        others = [*map(_text, findings[1:]), *([f"and {num_more:,} more kinds of errors"] if num_more else [])]
+        self.args = ("\n".join((_text(first), *others)),)
+
+
+def together(errors: Sequence[DataError]) -> DataError:
+    """One error of all, at least one, in their order: itself if it is the only one, else DataErrors that show at most MAX_FINDINGS."""
+    flat = [one for error in errors for one in (error.findings if isinstance(error, DataErrors) else (error,))]
+    num_more = sum(error.num_more for error in errors if isinstance(error, DataErrors))
+    if len(flat) == 1 and not num_more:
+        return flat[0]
+    return DataErrors(flat[:MAX_FINDINGS], num_more + max(0, len(flat) - MAX_FINDINGS))
+
+
+def _text(error: DataError) -> str:
+    """The error's text as it was given, which is sanitised where it is shown."""
+    return str(error.args[0])
 
 
 class SchemaMismatch(DataError):

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,9 +17,12 @@ from typing import Any
 
 from lodestar import schema
 from lodestar.data.address import Address, parse_address
-from lodestar.data.contract import defaults, notes, outliers
+from lodestar.data.contract import defaults, outliers
+from lodestar.data.contract.cells.sql import quoted
 from lodestar.data.contract.checks import CheckedTable, check
-from lodestar.data.contract.conversions import quoted
+from lodestar.data.contract.findings import log_findings
+from lodestar.data.contract.findings.findings import Finding
+from lodestar.data.contract.quarantine import write_bad_rows
 from lodestar.data.contract.report import Report, TableReport
 from lodestar.data.dataset import DataSet
 from lodestar.data.readers import collector_parts
@@ -28,7 +31,7 @@ from lodestar.data.resolve import local_path, resolve_tables
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest, merge, part_files, tables
 from lodestar.data.tables.manifest import Manifest, Part
-from lodestar.errors import DataError, UsageError
+from lodestar.errors import DataError, UsageError, together
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
 from lodestar.progress import Progress
@@ -102,7 +105,7 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
             raise damaged(path, error) from error
         return digests[path] in before.inputs
 
-    dataset = resolve_tables(local_path(address, folder, root / INCOMING), address.mapping, is_ingested)
+    dataset = resolve_tables(local_path(address, folder, root / INCOMING), address.mapping, is_ingested, time_zone=address.time_zone)
     if before.parts and before.order_only != dataset.order_only:
         raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder")
     if before.parts:
@@ -118,12 +121,14 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
     inputs = {digest: path.name for path, digest in digests.items()}
     with _database(folder) as database, Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
         work = _Work(database=database, dataset=dataset, root=root, before=before, min_users=min_users)
-        _check(work, quarantine=quarantine, progress=progress)
+        found = _check(work, quarantine=quarantine, progress=progress)
         reports, written = _write(work, progress)
-        report = Report(source=source, order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=reports)
+        report = Report(
+            source=source, order_only=dataset.order_only, known_files=known, notes=dataset.notes, findings=tuple(found), tables=reports
+        )
         storage.put(_json(asdict(report)), str(root / tables.REPORT))
         if quarantine or any(checked.offenders for checked in work.checked.values()):
-            _write_quarantine(root / tables.QUARANTINE, work.checked.values())
+            write_bad_rows(root / tables.QUARANTINE, {name: checked.bad() for name, checked in work.checked.items()})
         manifest.write(root, _manifest_after(work, written, inputs))
         shutil.rmtree(root / INCOMING, ignore_errors=True)
         progress.advance()
@@ -162,23 +167,39 @@ def _database(folder: Path) -> Iterator[Any]:
         yield database
 
 
-def _check(work: _Work, *, quarantine: bool, progress: Progress) -> None:
-    """Validate all tables of the data set, events first, as the others' defaults depend on them."""
+def _check(work: _Work, *, quarantine: bool, progress: Progress) -> list[Finding]:
+    """Validate all tables of the data set, events first, as the others' defaults depend on them; returns what was found in them.
+
+    DataErrors of all that is wrong with any of them.
+    """
     now_us = time.time_ns() // 1000
+    errors: list[DataError] = []
     if stored := _stored_sql(work, schema.EVENTS):
         defaults.create_events_view(work.database, (), stored)
     for name, sources in work.dataset.tables.items():
         table = schema.TABLES[name]
         stored = _stored_sql(work, table) if name in part_files.TIME_COLUMN else ""
-        work.checked[name] = check(work.database, table, sources(), now_us=now_us, quarantine=quarantine, stored=stored)
-        if table is schema.EVENTS:
-            work.checked[name], bounds = outliers.apply(
-                work.database, work.checked[name], work.dataset.outliers, work.before.outlier_bounds
-            )
-            work.outlier_bounds.update(bounds)
-            defaults.create_events_view(work.database, work.checked[name].columns, stored)
-            _check_users(work)
+        try:
+            work.checked[name] = check(work.database, table, sources(), now_us=now_us, quarantine=quarantine, stored=stored)
+            if table is schema.EVENTS:
+                _check_events(work, stored)
+        except DataError as error:
+            errors.append(error)
         progress.advance()
+    stored_sql = {name: _stored_sql(work, schema.TABLES[name]) for name in work.checked}
+    found = log_findings.of_tables(work.database, work.checked, stored_sql, errors)
+    if errors:
+        raise together(errors)
+    return found
+
+
+def _check_events(work: _Work, stored: str) -> None:
+    """Hold the events to the outlier rules, and see that there are enough users."""
+    name = schema.EVENTS.name
+    work.checked[name], bounds = outliers.apply(work.database, work.checked[name], work.dataset.outliers, work.before.outlier_bounds)
+    work.outlier_bounds.update(bounds)
+    defaults.create_events_view(work.database, work.checked[name].columns, stored)
+    _check_users(work)
 
 
 def _stored_sql(work: _Work, table: schema.Table) -> str:
@@ -258,11 +279,8 @@ def _table_report(work: _Work, checked: CheckedTable, kept: int) -> TableReport:
         dropped=checked.dropped,
         derived=defaults.derived_columns(checked.table, checked.complete),
         ignored=checked.ignored,
-        notes=(
-            *checked.notes,
-            *notes.missing_columns_by_type(work.database, checked),
-            *notes.unknown_references(work.database, checked.table),
-        ),
+        notes=(*checked.notes, *log_findings.notes(work.database, checked)),
+        repeats=log_findings.repeats(work.database, checked),
         offenders=checked.offenders,
     )
 
@@ -270,16 +288,6 @@ def _table_report(work: _Work, checked: CheckedTable, kept: int) -> TableReport:
 def _digest(path: Path) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _write_quarantine(path: Path, tables_: Iterable[CheckedTable]) -> None:
-    """Write the quarantine as JSON lines: code, table, file, line, column, value and message of each bad row."""
-    with storage.publish_file(path) as written, written.open("w") as file:
-        for checked in tables_:
-            for error in checked.bad():
-                place = asdict(error.place) if error.place else {}
-                row = {"code": error.code, "table": checked.table.name, **place, "message": error.message}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _json(value: object) -> bytes:

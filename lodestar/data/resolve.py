@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lodestar import schema
 from lodestar.data.address import Address
 from lodestar.data.contract import row_errors
+from lodestar.data.contract.rules import CellOptions
 from lodestar.data.dataset import DataSet
 from lodestar.data.datasets.datasets import find
 from lodestar.data.declaration.declared_dataset import open_declared
@@ -30,17 +31,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool] = lambda _: False) -> DataSet:
+def resolve_tables(
+    path: str, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool] = lambda _: False, *, time_zone: str = ""
+) -> DataSet:
     """Resolve a path to the tables to read, events first; a wildcard names several files of events.
 
     Files for which `is_ingested` holds are skipped; a public data set is skipped only if all its files are. `mapping` is column names,
-    ours to theirs. UsageError where there is nothing to read or a mapping applies to no table.
+    ours to theirs, `time_zone` the zone of times without an offset. UsageError where there is nothing to read, where a mapping applies to
+    no table, and for a zone beside a declaration.
     """
     if declared := _declared(Path(path), mapping, is_ingested):
+        if time_zone:
+            raise UsageError(f'a declaration says how times are read; leave --time-zone out, and write there: time_zone = "{time_zone}"')
         return declared
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
     found = _find_paths(path, mapping, snapshot)
     if isinstance(found, DataSet):
+        if time_zone:
+            raise UsageError(f"{Path(path).name} is a known data set whose times are known; leave --time-zone out")
         is_known = [is_ingested(path) for path in found.paths]
         return replace(found, tables={}) if all(is_known) else found
     _check_mapping(found, mapping)
@@ -48,7 +56,7 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
     root = snapshot.folder.path if snapshot and snapshot.manifest else Path(path) if snapshot else _folder_above(path)
     return DataSet(
         tables={
-            name: partial(_sources, root, new_paths[name], schema.TABLES[name], mapping)
+            name: partial(_sources, root, new_paths[name], schema.TABLES[name], mapping, CellOptions(time_zone=time_zone))
             for name in sorted(new_paths, key=lambda name: name != schema.EVENTS.name)
         },
         paths=tuple(path for paths in new_paths.values() for path in paths),
@@ -62,8 +70,8 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
 def local_path(address: Address, folder: Path, incoming: Path) -> str:
     """A local path of the data: simulated into `folder`, downloaded to `incoming`, or the path itself."""
     if is_simulated(address.path):
-        if address.mapping:
-            raise UsageError("the simulator writes the contract's columns; leave --map out")
+        if address.mapping or address.time_zone:
+            raise UsageError("the simulator writes the contract's columns and times; leave --map and --time-zone out")
         config, simulated = SimulatorConfig.parse(address.path), folder / SIMULATOR
         simulated.mkdir()
         simulate(config, simulated)
@@ -152,10 +160,10 @@ def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:
         raise UsageError(f"--map {unused[0]}={mapping[unused[0]]} renames nothing: no table that is given has {unused[0]}")
 
 
-def _sources(root: Path, paths: Sequence[Path], table: schema.Table, mapping: Mapping[str, str]) -> list[Source]:
+def _sources(root: Path, paths: Sequence[Path], table: schema.Table, mapping: Mapping[str, str], cells: CellOptions) -> list[Source]:
     """A source of each file, named relative to the folder `root`."""
     names = [path.relative_to(root) if path.is_relative_to(root) else Path(path.name) for path in paths]
-    return [_mapped_source(path, name, table, mapping) for path, name in zip(paths, names, strict=True)]
+    return [replace(_mapped_source(path, name, table, mapping), cells=cells) for path, name in zip(paths, names, strict=True)]
 
 
 def _mapped_source(path: Path, name: Path, table: schema.Table, mapping: Mapping[str, str]) -> Source:

@@ -115,6 +115,9 @@ OPTIONS: dict[str, Option] = {
     "--map": Option(
         metavar="OURS=THEIRS", meaning="read column THEIRS as OURS (repeatable)", arguments=(("action", "append"), ("default", []))
     ),
+    "--time-zone": Option(
+        metavar="ZONE", meaning="time zone of times that have no offset, such as UTC or Europe/Paris", arguments=(("default", ""),)
+    ),
     "--quarantine": Option(meaning="drop rows with errors, list the first of each kind, and go on", arguments=(("action", "store_true"),)),
     "--recipe": Option(metavar="NAME", meaning="name of a recipe: see `lodestar recipes`"),
     "--overrides": Option(metavar="JSON", meaning=OVERRIDES, arguments=(("action", "append"), ("default", []))),
@@ -152,9 +155,9 @@ def add_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup, name: 
 
 
 def add_data(parser: argparse.ArgumentParser, **changes: Any) -> None:
-    """Add `--data` with what belongs to it: `--map` and `--quarantine`."""
+    """Add `--data` with what belongs to it: `--map`, `--time-zone` and `--quarantine`."""
     add_option(parser, "--data", **(changes or {"required": True}))
-    for name in ("--map", "--quarantine"):
+    for name in ("--map", "--time-zone", "--quarantine"):
         add_option(parser, name)
 
 

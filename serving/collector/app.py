@@ -121,6 +121,9 @@ class App:
             content["rejected"] = _rejections_json(result)
         if result.ignored:
             content["ignored"] = sorted(result.ignored)
+        if result.nulled:
+            self._metrics.nulled(table, result.nulled)
+            content["nulled"] = _nulled_json(result)
         return Reply(orjson.dumps(content), status=HTTPStatus.ACCEPTED)
 
     def _check_key(self, request: Request) -> None:
@@ -184,6 +187,14 @@ def _unprocessable(result: IntakeResult, *, is_partial: bool) -> Reply:
 
 def _rejections_json(result: IntakeResult) -> list[dict[str, Any]]:
     return [{"row": row, "code": one.code, "field": one.field, "message": one.message} for row, one in result.rejected]
+
+
+def _nulled_json(result: IntakeResult) -> dict[str, dict[str, int]]:
+    """Number of cells that were left out, by code under their field."""
+    found: dict[str, dict[str, int]] = {}
+    for (field, code), count in sorted(result.nulled.items()):
+        found.setdefault(field, {})[code] = count
+    return found
 
 
 def _later(why: str) -> Reply:

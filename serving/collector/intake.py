@@ -1,6 +1,7 @@
 """Request body to JSON lines of a part: decode rows, validate them, and give events without an id a content hash."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -26,12 +27,16 @@ NO_REJECTIONS: Mapping[int, Rejection] = MappingProxyType({})
 
 
 class IntakeResult(NamedTuple):
-    """Valid rows as JSON lines, rejections with the row's index in the request, and names of fields outside the contract."""
+    """Valid rows as JSON lines, rejections with the row's index in the request, and names of fields outside the contract.
+
+    `nulled` counts cells of valid rows that could not be read and were left out, by field and code.
+    """
 
     lines: bytes
     num_rows: int
     rejected: list[tuple[int, Rejection]]
     ignored: frozenset[str]
+    nulled: Counter[tuple[str, str]]
 
 
 class Sent(NamedTuple):
@@ -60,19 +65,21 @@ class Intake:
         rejected: list[tuple[int, Rejection]] = []
         result: dict[str, Any] | Rejection | None
         ignored: frozenset[str] = frozenset()
+        nulled: Counter[tuple[str, str]] = Counter()
         for index, row in enumerate(rows):
             result = rejections.get(index) if rejections else None
             if result is None:
                 has_id = type(row) is not dict or row.get(schema.EVENT_ID) is not None
-                result = self._validator.row(row if has_id else self._with_id(row, names[index] if names else None), latest, ingested_at)
+                row_with_id = row if has_id else self._with_id(row, names[index] if names else None)
+                result = self._validator.row(row_with_id, latest, ingested_at, nulled)
             if type(result) is dict:
                 lines.append(orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE))
                 ignored |= self._validator.ignored(row)
             elif isinstance(result, Rejection):
                 rejected.append((index, result))
-        if rejected or ignored:
+        if rejected or ignored or nulled:
             _check_depth(rows)
-        return IntakeResult(b"".join(lines), len(lines), rejected, ignored)
+        return IntakeResult(b"".join(lines), len(lines), rejected, ignored, nulled)
 
     def _with_id(self, row: dict[str, Any], name: str | None) -> dict[str, Any]:
         if not self._has_ids:

@@ -1,6 +1,6 @@
 """Prometheus metrics of the collector: rows accepted and rejected by code, requests, parts, write latency. Never an id."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -18,10 +18,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         requests = Counter("lodestar_collect_requests", "Requests, by route and status.", ("route", "status"), registry=self.registry)
         rows = Counter("lodestar_collect_rows", "Rows, by outcome.", ("table", "outcome"), registry=self.registry)
+        cells = Counter(
+            "lodestar_collect_cells_nulled", "Cells of accepted rows that could not be read.", ("table", "code"), registry=self.registry
+        )
         parts = Counter("lodestar_collect_parts", "Parts published to the landing.", ("table",), registry=self.registry)
         connections = Counter(
             "lodestar_connections_refused", "Connections refused or dropped, by reason.", ("reason",), registry=self.registry
         )
+        self._cells = cache(cells.labels)
         self._dropped = cache(connections.labels)
         self._requests, self._rows, self._parts = cache(requests.labels), cache(rows.labels), cache(parts.labels)
         self.write_s = Histogram(
@@ -45,6 +49,11 @@ class Metrics:
         """Count each rejected row in `lodestar_collect_rows` under its error code."""
         for rejection in rejections:
             self._rows(table, rejection.code).inc()
+
+    def nulled(self, table: str, cells: Mapping[tuple[str, str], int]) -> None:
+        """Count cells that were left out, given by field and code, in `lodestar_collect_cells_nulled` under their code."""
+        for (_, code), count in cells.items():
+            self._cells(table, code).inc(count)
 
     def published(self, table: str) -> None:
         """Count a published part in `lodestar_collect_parts`."""

@@ -1,4 +1,7 @@
-"""The collector and the batch validate alike: what one accepts the other accepts, and both reject the same rows with the same codes."""
+"""The collector and the batch validate alike: what one accepts the other accepts, and both reject the same rows with the same codes.
+
+Cells that cannot be read and that their rows do not need are null in both, and counted alike.
+"""
 
 import gzip
 import json
@@ -7,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -152,17 +155,26 @@ def odd_rows(draw: st.DrawFn, table: schema.Table) -> list[dict[str, Any]]:
     return made
 
 
-def by_batch(table: schema.Table, rows: Sequence[Any]) -> dict[int, str]:
-    """Code of each bad row, as `lodestar data ingest` finds them in a part of a collector's beside one that is good."""
+class Outcome(NamedTuple):
+    """The code of each bad row, and the number of cells of the others that are null since they cannot be read, by column and code."""
+
+    refused: dict[int, str]
+    nulled: dict[tuple[str, str], int]
+
+
+def by_batch(table: schema.Table, rows: Sequence[Any]) -> Outcome:
+    """What `lodestar data ingest` finds in rows of a collector's part beside one that is good."""
     good = [{schema.EVENT_ID: f"e{user}", **EVENT, schema.USER_ID: f"u{user}"} for user in range(5)]
     now = {schema.INGESTED_AT: datetime.now(UTC).isoformat()}
     with TemporaryDirectory() as folder:
         landed(folder, schema.EVENTS, [{**row, **now} for row in good])
         landed(folder, table, [{**row, **now} for row in rows])
-        report = validate(folder).tables[table.name]
-    found = {int(re.search(r"line (\d+)", place)[1]) - 1: code for code, places in report.offenders.items() for place in places}  # type: ignore[index]
-    assert sum(report.dropped.values()) == len(found)
-    return found
+        report = validate(folder)
+    ours = report.tables[table.name]
+    found = {int(re.search(r"line (\d+)", place)[1]) - 1: code for code, places in ours.offenders.items() for place in places}  # type: ignore[index]
+    assert sum(ours.dropped.values()) == len(found)
+    cells = [one for one in report.findings if one.table == table.name and one.places and one.code not in {"E116", "E126"}]
+    return Outcome(found, {(one.column, one.code): one.count for one in cells})
 
 
 def landed(folder: str, table: schema.Table, rows: Sequence[Any]) -> None:
@@ -171,8 +183,9 @@ def landed(folder: str, table: schema.Table, rows: Sequence[Any]) -> None:
     Path(folder, table.name, f"{new_part()}.jsonl.gz").write_bytes(gzip.compress(lines))
 
 
-def by_collector(table: schema.Table, rows: Sequence[Any]) -> dict[int, str]:
-    return {place: fault.code for place, fault in Intake(table).take(rows).rejected}
+def by_collector(table: schema.Table, rows: Sequence[Any]) -> Outcome:
+    found = Intake(table).take(rows)
+    return Outcome({place: fault.code for place, fault in found.rejected}, dict(found.nulled))
 
 
 @pytest.mark.parametrize("table", WHOLE, ids=lambda table: table.name)
@@ -185,7 +198,12 @@ def test_the_same_rows_are_refused_by_the_same_codes(table: schema.Table, data: 
 
 @pytest.mark.parametrize(
     "timestamps",
-    [(1_700_000_000, 0, -5, "1700000000", 99_999_999_999), (1_700_000_000_000, 99_999_999_999_999), (1_700_000_000_000_000, 10**17)],
+    [
+        (1_700_000_000, 0, -5, "1700000000", 99_999_999_999),
+        (1_700_000_000_000, 99_999_999_999_999),
+        (1_700_000_000_000_000, 10**17 - 1),
+        (1_700_000_000_000_000_000, 10**17, 10**19),
+    ],
 )
 def test_counts_since_1970_are_parsed_alike(timestamps: Sequence[Any]) -> None:
     rows = [{**EVENT, schema.EVENT_ID: f"odd{number}", schema.EVENT_TIME: timestamp} for number, timestamp in enumerate(timestamps)]
@@ -241,7 +259,11 @@ def test_an_object_that_names_a_key_twice_is_rejected_by_both(text: bytes, code:
             [{**EVENT, schema.EVENT_ID: f"e{user}", schema.USER_ID: f"u{user}", schema.INGESTED_AT: TIMESTAMP} for user in range(5)],
         )
         Path(folder, schema.EVENTS.name, f"{new_part()}.jsonl.gz").write_bytes(gzip.compress(body + b"\n"))
-        assert validate(folder).tables[schema.EVENTS.name].dropped == ({code: 1} if code else {})
+        found = validate(folder)
+    # What an object within a row says is the batch's only to read: there its cell is null, here its row is refused.
+    nulled = {"attrs"} if code and "attrs" in names else set()
+    assert {one.column for one in found.findings if one.places} == nulled
+    assert found.tables[schema.EVENTS.name].dropped == ({code: 1} if code and not nulled else {})
 
 
 @pytest.mark.parametrize("depth", [62, 63, 300, 1000, 1023])
@@ -251,15 +273,16 @@ def test_what_is_nested_deeply_is_refused_and_not_failed_at(name: str, depth: in
     body = orjson.dumps(others)[:-1] + b',"' + name.encode() + b'":' + b"[" * depth + b"]" * depth + b"}"
     try:
         sent = rows_of(body)
-        codes = [fault.code for _, fault in Intake(schema.EVENTS).take(sent.rows, rejections=sent.rejections).rejected]
+        found = Intake(schema.EVENTS).take(sent.rows, rejections=sent.rejections)
+        codes = [*(fault.code for _, fault in found.rejected), *(code for _, code in found.nulled)]
     except InvalidRequest as refused:
         codes = [refused.code]
     assert codes == (["E441"] if depth >= 63 else [] if name == "unknown" else ["E107"])
 
 
 def test_years_are_bounded_alike() -> None:
-    timestamps = [datetime(year, 1, 1, tzinfo=UTC) for year in (rules.FIRST_YEAR, rules.END_YEAR)]
+    timestamps = [datetime(rules.FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(rules.LAST_YEAR, 12, 31, 23, 59, 59, 999_999, UTC)]
     assert [(timestamp - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) for timestamp in timestamps] == [
         rules.EARLIEST_US,
-        rules.END_US,
+        rules.LATEST_US,
     ]

@@ -1,4 +1,7 @@
-"""The table of row rules: a row that breaks one of its rules is refused by the collector and by the batch, with the rule's code."""
+"""The table of row rules: a row that breaks one of its rules is refused by the collector and by the batch, with the rule's code.
+
+A cell that breaks the rule of a column which its row does not need is null in both, and counted under the same code.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,9 +11,9 @@ from typing import Any
 import pytest
 
 from lodestar import schema
-from lodestar.data.contract import rules
+from lodestar.data.contract import defaults, rules
 from lodestar.schema import Kind
-from tests.property.test_collector import OWN_NAME, WHOLE, by_batch, by_collector
+from tests.property.test_collector import EVENT, OWN_NAME, WHOLE, Outcome, by_batch, by_collector
 
 
 def beyond(rule: rules.ColumnRule, bound: float, sign: int) -> float:
@@ -37,7 +40,7 @@ def broken_columns(table: schema.Table) -> Iterator[tuple[rules.ColumnRule, str,
             yield rule, rules.TOO_LONG, {str(number): 1 for number in range(rules.MAX_PAIRS + 1)}
         if rule.kind is Kind.TIME:
             yield rule, rules.NAIVE, "2024-01-01T12:00:00"
-            yield from ((rule, rules.OUT_OF_RANGE, f"{year}-01-01T00:00:00Z") for year in (rules.FIRST_YEAR - 1, rules.END_YEAR))
+            yield rule, rules.OUT_OF_RANGE, "0000-01-01T00:00:00Z"
         else:
             bounds = ((rule.low, -1), (rule.high, 1))
             yield from ((rule, rules.OUT_OF_RANGE, beyond(rule, bound, sign)) for bound, sign in bounds if bound is not None)
@@ -52,22 +55,35 @@ def broken_rows(table: schema.Table) -> Iterator[tuple[rules.RowRule, str, dict[
             case rules.NotInFuture():
                 yield rule, rules.IN_FUTURE, {rule.column: (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
             case rules.AnyOf():
-                yield rule, rules.BAD_ID, dict.fromkeys(rule.columns)
+                yield rule, rule.code, dict.fromkeys(rule.columns)
             case rules.KnownType():
                 yield rule, rules.UNKNOWN_TYPE, {rule.column: "veiw"}
             case rules.RequiredColumn():
                 yield from ((rule, rule.code, {schema.EVENT_TYPE: kind, rule.column: None}) for kind in rule.types)
+            case rules.Positive():
+                yield from ((rule, rule.code, {schema.EVENT_TYPE: kind, rule.column: 0}) for kind in rule.types)
 
 
 @pytest.mark.parametrize("table", WHOLE, ids=lambda table: table.name)
 def test_each_rule_of_the_table_is_checked_in_both_forms(table: schema.Table) -> None:
-    broken = [(code, {rule.alternative or rule.name: None, rule.name: value}) for rule, code, value in broken_columns(table)]
-    broken += [(code, row) for _, code, row in broken_rows(table)]
+    broken: list[tuple[str, str, dict[str, Any]]] = []
+    for rule, code, value in broken_columns(table):
+        by_type = schema.REQUIRED_COLUMNS[schema.EventType(str(EVENT[schema.EVENT_TYPE]))] if table is schema.EVENTS else ()
+        needed = rules.missing_code(rule, table.names, is_landed=True) or rule.alternative or rule.name in by_type
+        broken.append((code, "" if needed else rule.name, {rule.alternative or rule.name: None, rule.name: value}))
+    broken += [(code, "", row) for _, code, row in broken_rows(table)]
     rules_broken = {rule.name for rule, *_ in broken_columns(table)} | {rule for rule, *_ in broken_rows(table)}
     assert rules_broken == {rule.name for rule in rules.RULES[table.name].columns} - {schema.INGESTED_AT} | {*rules.RULES[table.name].rows}
     for start in range(0, len(broken), 5):  # the report names up to five rows of a code
         some = broken[start : start + 5]
-        rows = [{**WHOLE[table], OWN_NAME[table]: f"odd{number}", **row} for number, (_, row) in enumerate(some)]
-        wanted = {number: code for number, (code, _) in enumerate(some)}
+        rows = [{**WHOLE[table], OWN_NAME[table]: f"odd{number}", **row} for number, (_, _, row) in enumerate(some)]
+        wanted = Outcome({number: code for number, (code, column, _) in enumerate(some) if not column}, {})
+        for code, column, _ in some:
+            if column:
+                wanted.nulled[column, code] = wanted.nulled.get((column, code), 0) + 1
         assert by_collector(table, rows) == wanted
         assert by_batch(table, rows) == wanted
+
+
+def test_what_is_derived_is_what_the_defaults_fill() -> None:
+    assert {name: set(columns) for name, columns in rules.DERIVED.items()} == {name: set(found) for name, found in defaults.RULES.items()}

@@ -2,6 +2,7 @@
 
 import threading
 import tracemalloc
+from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -19,10 +20,10 @@ ROW = {schema.USER_ID: "u1", schema.ITEM_ID: "i1", schema.EVENT_TYPE: "view", sc
 
 
 class Failing(EventValidator):
-    def row(self, given: Any, latest: datetime, ingested_at: str) -> Any:
+    def row(self, given: Any, latest: datetime, ingested_at: str, nulled: Counter[tuple[str, str]]) -> Any:
         if given.get(schema.ITEM_ID) == "poison":
             raise RecursionError
-        return super().row(given, latest, ingested_at)
+        return super().row(given, latest, ingested_at, nulled)
 
 
 class Part(NamedTuple):

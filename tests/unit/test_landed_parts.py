@@ -43,16 +43,18 @@ def added(folder: Path, part: bytes, table: str = "events") -> Report:
 
 HOSTILE: dict[str, tuple[bytes, int, dict[str, int]]] = {
     "another row of the same id": (lines(row(1, item_id="i2"), row(20)), 1, {"E120": 1}),
-    "the year 0": (lines(row(20, event_time="0000-01-01T00:00:00Z"), row(21, event_time="9999-01-01T00:00:00Z")), 0, {"E102": 2}),
+    "the year 0": (
+        lines(row(20, event_time="0000-01-01T00:00:00Z"), row(21, event_time="9999-01-01T00:00:00Z")),
+        0,
+        {"E102": 1, "E105": 1},
+    ),
     "a last line that is torn": (lines(row(20), row(21))[:-20], 1, {"E109": 1}),
     "no JSON": (lines(row(20), b"what", b'{"a":"\x01"}', b"\x00", b"[1]", row(21)), 2, {"E109": 4}),
     "deep JSON": (lines(row(20), b'{"a":' + b"[" * 10**5 + b"]" * 10**5 + b"}", b"[" * 10**6), 1, {"E103": 1, "E109": 1}),
-    "a long value": (lines(row(20, query_text="x" * 8192), row(21, query_text="x" * 8193)), 1, {"E170": 1}),
+    "a long value": (lines(row(20, query_text="x" * 8192), row(21, user_id="x" * 8193)), 1, {"E103": 1}),
     "a line without an end": (b'{"a":"' + b"x" * 5_000_000 + b'"}\n' + lines(row(20)), 1, {"E171": 1}),
     "no UTF-8": (lines(b'{"event_id":"\xff"}', row(20)), 1, {"E104": 1}),
     "a key twice": (lines(b'{"event_id":"e20",' + json.dumps(row(20)).encode()[1:], row(21)), 1, {"E173": 1}),
-    "attributes twice": (lines(row(20, attrs='{"a":1,"a":2}'), row(21)), 1, {"E173": 1}),
-    "numbers": (lines(json.dumps(row(20, value=7)).encode()[:-2] + b"1e400}", row(21, position=-1), row(22, value=-0.0)), 1, {"E102": 2}),
     "nothing that an event needs": (lines({}, {"event_id": "e20"}, row(20, event_type="purchase")), 0, {"E103": 1, "E107": 1, "E111": 1}),
 }
 
@@ -65,6 +67,24 @@ def test_bad_rows_are_set_aside_and_the_others_kept(what: str, tmp_path: Path) -
     aside = [json.loads(line) for line in (tmp_path / "tables/quarantine.jsonl").read_text().splitlines()]
     assert {line["file"] for line in aside} == {f"events/{PARTS[1]}"}
     assert sorted(line["code"] for line in aside) == sorted(code for code, count in dropped.items() for _ in range(count))
+
+
+NOT_NEEDED: dict[str, tuple[bytes, str]] = {
+    "a long value": (lines(row(20, query_text="x" * 8193)), "E170 query_text"),
+    "attributes twice": (lines(row(20, attrs='{"a":1,"a":2}')), "E173 attrs"),
+    "a large number": (lines(json.dumps(row(20, value=7)).encode()[:-2] + b"1e400}"), "E102 value"),
+    "a small number": (lines(row(20, position=-1)), "E102 position"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_NEEDED)
+def test_a_cell_that_cannot_be_read_is_null_and_said(what: str, tmp_path: Path) -> None:
+    content, said = NOT_NEEDED[what]
+    report = added(tmp_path, gzip.compress(content))
+    assert (report.tables["events"].rows_kept, report.tables["events"].dropped) == (11, {})
+    assert [(f"{one.code} {one.column}", one.count, one.places) for one in report.findings if one.places] == [
+        (said, 1, (f"events/{PARTS[1]}, line 1",))
+    ]
 
 
 DAMAGED = {
@@ -126,8 +146,8 @@ def test_what_was_set_aside_is_not_read_again(tmp_path: Path) -> None:
 
 def test_ones_own_file_beside_it_still_stops(tmp_path: Path) -> None:
     (tmp_path / "landing").mkdir()
-    (tmp_path / "landing/items.csv").write_text("item_id,price\ni1,free\n")
-    with pytest.raises(DataError, match=r"E107 items\.csv, line 2, column price"):
+    (tmp_path / "landing/items.csv").write_text("item_id,is_active\ni1,maybe\n")
+    with pytest.raises(DataError, match=r"E107 items\.csv, line 2, column is_active"):
         added(tmp_path, gzip.compress(lines(b"what")))
     assert not (tmp_path / "tables/manifest.json").exists()
 

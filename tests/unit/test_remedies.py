@@ -13,7 +13,7 @@ import pytest
 
 from cli.main import main
 from lodestar import schema
-from lodestar.data.contract import row_errors
+from lodestar.data.contract import row_errors, rules
 from lodestar.data.contract.checks import check
 from lodestar.data.contract.defaults import checked_name
 from lodestar.data.readers.readers import read
@@ -65,7 +65,8 @@ def value(table: schema.Table, column: schema.Column) -> str:
         return "view"
     if column.name in {schema.DIM, schema.INGESTED_AT}:
         return {schema.DIM: "2", schema.INGESTED_AT: "2026-12-01T00:00:00Z"}[column.name]
-    return column.choices[0] if column.choices else ANY[column.kind]
+    choices = rules.ARMS if column.name == schema.ARM else column.choices
+    return choices[0] if choices else ANY[column.kind]
 
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS, ids=[f"{table.name}.{column.name}" for table, column in COLUMNS])
@@ -101,7 +102,7 @@ def test_a_time_without_an_offset_is_accepted_as_the_remedy_writes_it(time: str,
 
 def test_an_unknown_event_type_lists_types_that_are_accepted(tmp_path: Path) -> None:
     error = refused(written(tmp_path, HEADER, "u1,i1,clik,2025-06-01T12:00:00Z"))
-    listed = error.remedy.partition("\n")[2].partition("\nOr set")[0]
+    listed = error.remedy.partition("or use one of:\n")[2].partition("\nOr set")[0]
     assert set(listed.replace("\n", " ").split(", ")) == set(schema.EventType)
     assert max(map(len, str(error).splitlines()[1:])) <= 80
 

@@ -1,7 +1,7 @@
 """Input validation of a table's files: good rows become a typed DuckDB table on disk, so memory does not grow with the rows.
 
-The first row error in the order of the files is raised as soon as its batch has been read; with quarantine all are listed and their rows
-dropped. A repeated key with the same content (except ingested_at) is a duplicate: it is dropped and counted.
+All problems come in one answer: the first row error of each kind in the order of the files, with the number of its rows. With quarantine
+all are listed and their rows dropped. A repeated key with the same content (except ingested_at) is a duplicate: it is dropped and counted.
 """
 
 from collections import Counter
@@ -12,15 +12,17 @@ from itertools import tee
 from typing import Any
 
 from lodestar import schema
-from lodestar.data.contract import defaults, row_errors, table_checks
+from lodestar.data.contract import defaults, row_errors, rules, table_checks
+from lodestar.data.contract.cells.sql import quoted
+from lodestar.data.contract.findings import findings, problems
+from lodestar.data.contract.findings.findings import Finding
 from lodestar.data.contract.quarantine import Quarantine
-from lodestar.data.contract.row_validator import RowValidator
+from lodestar.data.contract.row_validator import SHOWN, RowValidator, parse_fault
 from lodestar.data.readers.source import Source
-from lodestar.errors import DataError, Location
+from lodestar.errors import DataError, Location, together
 
 IDENTICAL = "identical duplicate"
 STORED = "already in the table"
-SHOWN_OFFENDERS = 5
 
 
 def _no_errors() -> Iterable[DataError]:
@@ -28,11 +30,21 @@ def _no_errors() -> Iterable[DataError]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckedFile:
+    """A file of a validated table: its rows have the numbers start <= number < end; `columns` are those of the contract."""
+
+    file: str
+    start: int
+    end: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckedTable:
     """Result of validating a table's files; its good rows are in the DuckDB table `checked_name(table)`.
 
-    `columns` are those that some file has, `complete` those that all have; `offenders` lists the first few locations of each error code.
-    `bad` yields all quarantined row errors in the order of the files, as long as the database is open.
+    `columns` are those that some file has, `complete` those that every row has; `offenders` lists the first few locations of each error
+    code. `bad` yields all quarantined row errors in the order of the files, as long as the database is open.
     """
 
     table: schema.Table
@@ -43,43 +55,51 @@ class CheckedTable:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     offenders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    files: tuple[CheckedFile, ...] = ()
     bad: Callable[[], Iterable[DataError]] = field(default=_no_errors, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A source that was read: its rows have the numbers start <= number < end; `is_lenient`: its bad rows are quarantined, not raised."""
+    """A source that was read: its rows have the numbers start <= number < end; `is_lenient`: its bad rows are quarantined, not raised.
+
+    `counts` is the number of its rows with each fault.
+    """
 
     source: Source
     start: int
     end: int
     is_lenient: bool
+    counts: Counter[str]
 
 
 def check(
     database: Any, table: schema.Table, sources: Sequence[Source], *, now_us: int, quarantine: bool = False, stored: str = ""
 ) -> CheckedTable:
-    """Validate a table's sources, which have the contract's column names, into `checked_…`; DataError at the first row error.
+    """Validate a table's sources, which have the contract's column names, into `checked_…`; DataErrors of all that is wrong with them.
 
     With quarantine, and always for a collector's parts, bad rows are quarantined instead. `stored` is SQL of the rows that the table has
     already, with times in µs: a row whose key is stored is dropped and counted (E120 where its content differs). `now_us` is UTC µs.
     DataError E101 for a missing column, E201 for events without a row.
     """
-    _check_columns(table, sources)
     columns = [column for column in table.columns if any(column.name in source.columns for source in sources)]
     names = tuple(column.name for column in columns)
     checked = defaults.checked_name(table)
     validator = RowValidator(database, table, columns, checked, now_us)
     bad_rows = Quarantine(database, checked)
-    reads = _read(validator, sources, bad_rows, quarantine=quarantine)
+    errors = _missing_columns(table, sources)
+    reads = _read(validator, sources, bad_rows, errors, quarantine=quarantine)
     num_duplicates = table_checks.duplicates(database, table, checked, names, bad_rows)
     if table is schema.ITEM_CONTENT:
         bad_rows.add(table_checks.embedding_length_mismatches(database, checked, names))
     if table is schema.RELATIONS:
         bad_rows.add(table_checks.cycles(database, checked))
-    _raise_first(table, reads, bad_rows)
+    _raise(table, reads, bad_rows, errors)
     bad_rows.remove()
-    complete = tuple(name for name in names if all(name in source.columns for source in sources))
+    validator.finish()
+    everywhere = [name for name in names if all(name in source.columns for source in sources)]
+    complete = tuple(name for name in everywhere if not _has_blank(database, table, name))
     if table is schema.EVENTS and schema.EVENT_ID not in complete:
         num_duplicates += bad_rows.drop(defaults.find_repeats(database, names, [read.start for read in reads]))
         bad_rows.remove()
@@ -88,7 +108,7 @@ def check(
         num_stored = table_checks.already_stored(
             database, table, defaults.completed_sql(database, table, names, complete), stored, bad_rows
         )
-        _raise_first(table, reads, bad_rows)
+        _raise(table, reads, bad_rows, [])
         bad_rows.remove()
     return _account(
         table,
@@ -96,6 +116,14 @@ def check(
         bad_rows,
         _Kept(columns=names, complete=complete, validator=validator, num_duplicates=num_duplicates, num_stored=num_stored),
     )
+
+
+def _has_blank(database: Any, table: schema.Table, name: str) -> bool:
+    """Whether some row has no value in a column that is then derived."""
+    if name not in rules.DERIVED[table.name]:
+        return False
+    query = f"SELECT 1 FROM {defaults.checked_name(table)} WHERE {quoted(name)} IS NULL LIMIT 1"
+    return database.execute(query).fetchone() is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +153,10 @@ def _account(table: schema.Table, reads: Sequence[_Read], bad_rows: Quarantine, 
         rows_in=kept.validator.num_rows + malformed + sum(sum(source.skipped_rows.values()) for source in sources),
         dropped=dict(sorted(dropped.items())),
         ignored=tuple(dict.fromkeys(name for source in sources for name in source.names if name not in source.columns)),
-        notes=tuple(dict.fromkeys(note for source in sources for note in (*source.notes, *kept.validator.counts(source)))),
+        notes=tuple(dict.fromkeys(note for source in sources for note in (*source.notes, *kept.validator.notes(source)))),
         offenders=offenders,
+        findings=tuple(findings.of_cells(table, sources, {read.source.file: read.start for read in reads}, kept.validator.cells)),
+        files=tuple(CheckedFile(file=read.source.file, start=read.start, end=read.end, columns=read.source.columns) for read in reads),
         bad=lambda: _errors(table, reads, bad_rows),
     )
 
@@ -137,42 +167,48 @@ def _count_errors(errors: Iterable[DataError]) -> tuple[Counter[str], dict[str, 
     places: dict[str, tuple[str, ...]] = {}
     malformed = 0
     for error in errors:
-        if codes[error.code] < SHOWN_OFFENDERS:
+        if codes[error.code] < SHOWN:
             places[error.code] = (*places.get(error.code, ()), str(error.place))
         codes[error.code] += 1
         malformed += error.place is not None and error.place.column is None
     return codes, places, malformed
 
 
-def _raise_first(table: schema.Table, reads: Sequence[_Read], bad_rows: Quarantine) -> None:
+def _raise(table: schema.Table, reads: Sequence[_Read], bad_rows: Quarantine, errors: Sequence[DataError]) -> None:
+    """Raise all errors of the files as a whole, and the first row error of each kind of those that are not quarantined."""
     strict = [read for read in reads if not read.is_lenient]
-    if strict and (first := next(_errors(table, strict, bad_rows), None)):
-        raise first
+    found = problems.kinds(table, _errors(table, strict, bad_rows), sum((read.counts for read in strict), Counter())) if strict else []
+    if errors or found:
+        raise together([*errors, *found])
 
 
-def _check_columns(table: schema.Table, sources: Sequence[Source]) -> None:
-    """DataError E101 where a file lacks a required column that cannot be derived."""
+def _missing_columns(table: schema.Table, sources: Sequence[Source]) -> list[DataError]:
+    """E101 for each required column that files lack and that cannot be derived, with the first file that lacks it."""
+    found: dict[str, DataError] = {}
     for source in sources:
         others = [name for name in source.names if name not in source.columns]
         for name in defaults.required_columns(table, source.columns):
             if name not in source.columns:
-                raise row_errors.missing_column(source.file, name, others)
+                found.setdefault(name, row_errors.missing_column(source.file, name, others, table))
+    return list(found.values())
 
 
-def _read(validator: RowValidator, sources: Sequence[Source], bad_rows: Quarantine, *, quarantine: bool) -> list[_Read]:
-    """Validate all batches, up to the first one with a row error that is not quarantined."""
+def _read(
+    validator: RowValidator, sources: Sequence[Source], bad_rows: Quarantine, errors: list[DataError], *, quarantine: bool
+) -> list[_Read]:
+    """Validate all batches; a file that cannot be read on is added to `errors`."""
     reads: list[_Read] = []
     for source in sources:
-        start, is_lenient, has_bad = validator.num_rows, quarantine or source.is_landed, False
-        for batch in source.batches():
-            bad = validator.add(source, batch)
-            bad_rows.add(bad)
-            has_bad = bool(bad)
-            if has_bad and not is_lenient:
-                break
-        reads.append(_Read(source=source, start=start, end=validator.num_rows, is_lenient=is_lenient))
-        if not is_lenient and (has_bad or any(True for _ in source.malformed())):
-            break
+        start, is_lenient, counts = validator.num_rows, quarantine or source.is_landed, Counter[str]()
+        try:
+            for batch in source.batches():
+                if found := validator.add(source, batch):
+                    counts.update(found)
+                    bad_rows.add(validator.bad_rows(batch, is_lenient=is_lenient))
+        except DataError as error:
+            errors.append(error)
+            continue
+        reads.append(_Read(source=source, start=start, end=validator.num_rows, is_lenient=is_lenient, counts=counts))
     return reads
 
 
@@ -191,5 +227,5 @@ def _errors(table: schema.Table, reads: Sequence[_Read], bad_rows: Quarantine) -
 
 
 def _error(table: schema.Table, source: Source, error: str, line: int, value: str) -> DataError:
-    code, _, column = error.partition(":")
-    return row_errors.bad_row(code, table, Location(file=source.file, line=line, column=column, value=value))
+    fault = parse_fault(error)
+    return row_errors.bad_row(fault.code, table, Location(file=source.file, line=line, column=fault.column, value=value), source.cells)

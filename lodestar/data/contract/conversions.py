@@ -1,17 +1,29 @@
-"""Convert text to typed values by SQL that DuckDB runs over whole columns: a value where it is valid, else a row error's code.
+"""Convert text to typed values by SQL that DuckDB runs over whole columns: a value where it is valid, else the code of what it is.
 
-All of it comes from the rules of `rules`. Integers in a time column count from 1970 in the unit that most values of its first batch fit.
+All of it comes from the rules of `rules`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.contract import rules
-from lodestar.data.contract.rules import BAD_ID, EPOCHS, KEY_TWICE, NAIVE, OUT_OF_RANGE, TOO_LONG, WRONG_TYPE, ColumnRule, Epoch
+from lodestar.data.contract.cells import id_sql, times
+from lodestar.data.contract.cells.sql import quoted, texts
+from lodestar.data.contract.cells.texts import Cells, is_literal, is_odd, null_of, written
+from lodestar.data.contract.rules import (
+    BAD_ID,
+    IDS_CHANGED,
+    KEY_TWICE,
+    MINUS_ONE,
+    NULL_TEXT,
+    OUT_OF_RANGE,
+    TOO_LONG,
+    WRONG_TYPE,
+    ColumnRule,
+)
 from lodestar.errors import DataError, Location
 
 
@@ -35,20 +47,14 @@ _TYPED: dict[schema.Kind, tuple[tuple[Callable[["pa.DataType"], bool], "pa.DataT
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """SQL of a column's value (NULL where missing or invalid) and of its row error's code (NULL where valid)."""
+    """SQL of a column's value (NULL where missing or invalid), of the code of what cannot be read, and of one of what was changed.
+
+    Each code is NULL where there is none; a text that stands for null comes after its code: `E114,n/a`.
+    """
 
     value: str
     fault: str
-
-
-def quoted(name: str) -> str:
-    """A column name as an SQL identifier."""
-    return f'"{name}"'
-
-
-def texts(values: Any) -> str:
-    """Values as SQL string literals, separated by commas."""
-    return ", ".join("'" + str(value).replace("'", "''") + "'" for value in values)
+    note: str = "NULL"
 
 
 def prepare(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.ChunkedArray":
@@ -62,6 +68,8 @@ def prepare(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.
     place = Location(file=file, column=column.name)
     arrow_type = next((arrow for is_like, arrow in _TYPED.get(column.kind, ()) if is_like(kind)), pa.string())
     try:
+        if pa.types.is_floating(kind) and pa.types.is_string(arrow_type):
+            return _written_numbers(values)
         # Integers that a float does not keep exactly are left to the row validator.
         plain = values.cast(arrow_type, safe=not (pa.types.is_timestamp(kind) or pa.types.is_integer(kind)))
         plain.validate(full=True)
@@ -72,35 +80,50 @@ def prepare(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.
     return plain
 
 
-def epoch(database: Any, table: str, column: schema.Column) -> Epoch | None:
-    """The unit of integers in a text time column of a DuckDB table, by majority; None where its first value is no integer."""
-    text = f"trim({quoted(column.name)})"
-    first = database.execute(f"SELECT {text} FROM {table} WHERE {text} <> '' LIMIT 1").fetchone()
-    if first is None or not database.execute(f"SELECT regexp_full_match(?, '{rules.INTEGER}')", [first[0]]).fetchone()[0]:
-        return None
-    counts = ", ".join(f"count(*) FILTER ({choice.covers('number')})" for choice in EPOCHS)
-    found = database.execute(f"SELECT {counts} FROM (SELECT TRY_CAST({text} AS BIGINT) AS number FROM {table})").fetchone()
-    return EPOCHS[found.index(max(found))]
+def _written_numbers(values: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Floats as text: whole ones as `5.0`, all digits of them, as a file of text has them."""
+    import pyarrow.compute as pc
+
+    numbers = values.cast(pa.float64())
+    is_whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), float(rules.NOT_EXACT)))
+    whole = pc.if_else(is_whole, numbers, None).cast(pa.int64()).cast(pa.string())
+    return pc.if_else(is_whole, pc.binary_join_element_wise(whole, pa.scalar(".0"), ""), numbers.cast(pa.string()))
 
 
-def conversion(rule: ColumnRule, kind: "pa.DataType", counts: Epoch | None, most_bytes: int = rules.MAX_VALUE_BYTES) -> Conversion:
-    """The conversion of a column that `prepare` returned as Arrow type `kind`; E170 where a value has more than `most_bytes` bytes.
-
-    `counts` is the unit of its integer timestamps, None for ISO 8601.
-    """
+def conversion(rule: ColumnRule, cells: Cells) -> Conversion:
+    """The conversion of a column that `prepare` returned as Arrow type `cells.kind`; E170 where a value is too long."""
     name = quoted(rule.name)
-    if rule.kind is schema.Kind.ID:
-        return _id_conversion(name, rule)
-    if pa.types.is_string(kind):
-        text = f"nullif(trim({name}), '')"
-        found = _text_conversion(text, rule, counts, most_bytes)
-        return Conversion(value=found.value, fault=f"CASE WHEN strlen({text}) > {most_bytes} THEN '{TOO_LONG}' ELSE ({found.fault}) END")
-    if pa.types.is_timestamp(kind):
+    if pa.types.is_string(cells.kind):
+        return _of_text(rule, cells)
+    if pa.types.is_timestamp(cells.kind):
         value = f"epoch_us({name})"
         return Conversion(value=value, fault=_fault(f"{name} IS NULL", rule, *_out_of_bounds(value, rule)))
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        return _bounded_conversion(f"nullif({name}, 'nan')" if pa.types.is_floating(kind) else name, rule)
-    return _nested_conversion(name, rule, most_bytes)
+    if pa.types.is_floating(cells.kind) or pa.types.is_integer(cells.kind):
+        return _bounded_conversion(f"nullif({name}, 'nan')" if pa.types.is_floating(cells.kind) else name, rule)
+    return _nested_conversion(name, rule, cells.most_bytes)
+
+
+def _of_text(rule: ColumnRule, cells: Cells) -> Conversion:
+    """The conversion of a column of text that `read_texts` read: only what its traits may have is looked for."""
+    if not cells.traits.has_text:
+        return Conversion(value="NULL", fault=_if_missing(rule))
+    text = quoted(rule.name)
+    if rule.kind is schema.Kind.ID:
+        found, cases = _id_conversion(text, rule, cells), []
+    else:
+        found, cases = _text_conversion(text, rule, cells), [f"WHEN strlen({text}) > {cells.most_bytes} THEN '{TOO_LONG}'"]
+    if is_odd(rule, cells):
+        cases.append(f"WHEN {null_of(rule.name)} IS NOT NULL THEN '{rule.missing or NULL_TEXT},' || {null_of(rule.name)}")
+    fault = f"CASE {' '.join(cases)} ELSE ({found.fault}) END" if cases else found.fault
+    return Conversion(value=found.value, fault=fault, note=_note(text, rule, cells) if is_odd(rule, cells) else "NULL")
+
+
+def _note(text: str, rule: ColumnRule, cells: Cells) -> str:
+    """SQL of the code of an id that is written otherwise than in its normal form, or that is -1."""
+    cases = [f"WHEN {text} <> {written(rule.name)} THEN '{IDS_CHANGED}'"] if rule.is_id and not is_literal(rule, cells) else []
+    if rule.name in {schema.USER_ID, schema.ITEM_ID}:
+        cases.append(f"WHEN {text} = '-1' THEN '{MINUS_ONE}'")
+    return f"CASE {' '.join(cases)} END" if cases else "NULL"
 
 
 def _nested_conversion(name: str, rule: ColumnRule, most_bytes: int) -> Conversion:
@@ -135,15 +158,16 @@ def _has_no_number(values: str) -> str:
     return f"len(list_filter({values}, lambda one: one IS NULL OR NOT isfinite(one))) > 0"
 
 
-def _text_conversion(text: str, rule: ColumnRule, counts: Epoch | None, most_bytes: int) -> Conversion:
+def _text_conversion(text: str, rule: ColumnRule, cells: Cells) -> Conversion:
     """The conversion of a text value to the column's kind, but an id."""
     if rule.kind in {schema.Kind.FLOAT, schema.Kind.INT}:
         return _number_conversion(f"nullif(regexp_replace({text}, '^{rules.NOT_A_NUMBER}$', ''), '')", rule)
     if rule.kind is schema.Kind.TIME:
-        return _time_conversion(text, rule, counts)
+        value, faults = times.value_and_faults(text, cells.form, cells.options.time_zone)
+        return Conversion(value=value, fault=_fault(f"{text} IS NULL", rule, *faults, *_out_of_bounds(value, rule)))
     json = f"TRY_CAST({text} AS JSON)"
     if rule.kind is schema.Kind.STRING_MAP:
-        return _pairs_conversion(text, json, rule, most_bytes)
+        return _pairs_conversion(text, json, rule, cells.most_bytes)
     low = f"lower({text})"
     values = {
         schema.Kind.TEXT: text,
@@ -192,12 +216,11 @@ def _if_missing(rule: ColumnRule) -> str:
     return f"'{rule.missing}'" if rule.missing else "NULL"
 
 
-def _id_conversion(name: str, rule: ColumnRule) -> Conversion:
-    missing = f"(trim(coalesce({name}, '')) = '' OR {name} IN ({texts(rules.NOT_AN_ID)}))"
-    return Conversion(
-        value=f"CASE WHEN NOT {missing} THEN {name} END",
-        fault=_fault(missing, rule, f"WHEN strlen({name}) > {schema.MAX_ID_BYTES} THEN '{BAD_ID}'"),
-    )
+def _id_conversion(text: str, rule: ColumnRule, cells: Cells) -> Conversion:
+    cases = [f"WHEN strlen({text}) > {schema.MAX_ID_BYTES} THEN '{BAD_ID}'"]
+    if cells.traits.has_point and not is_literal(rule, cells):
+        cases.append(f"WHEN {id_sql.is_shortened(text)} THEN '{WRONG_TYPE}'")
+    return Conversion(value=text, fault=_fault(f"{text} IS NULL", rule, *cases))
 
 
 def _number_conversion(text: str, rule: ColumnRule) -> Conversion:
@@ -216,16 +239,3 @@ def _bounded_conversion(value: str, rule: ColumnRule, *cases: str) -> Conversion
 def _out_of_bounds(value: str, rule: ColumnRule) -> list[str]:
     bounds = (("<", rule.low), (">", rule.high))
     return [f"WHEN {value} {sign} {bound} THEN '{OUT_OF_RANGE}'" for sign, bound in bounds if bound is not None]
-
-
-def _time_conversion(text: str, rule: ColumnRule, counts: Epoch | None) -> Conversion:
-    """The conversion of a timestamp: ISO 8601 with an offset (E106 without), or integers in one unit since 1970."""
-    naive = f"WHEN regexp_full_match({text}, '{rules.NAIVE_TIME}') THEN '{NAIVE}'"
-    if counts is None:
-        value = f"CASE WHEN regexp_full_match({text}, '{rules.AWARE_TIME}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
-    else:
-        number = f"TRY_CAST({text} AS BIGINT)"
-        value = f"CASE WHEN regexp_full_match({text}, '{rules.INTEGER}') AND {counts.covers(number)} THEN {number} * {counts.unit_us} END"
-    return Conversion(
-        value=value, fault=_fault(f"{text} IS NULL", rule, naive, f"WHEN {value} IS NULL THEN '{WRONG_TYPE}'", *_out_of_bounds(value, rule))
-    )

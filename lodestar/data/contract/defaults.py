@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lodestar import schema
-from lodestar.data.contract.conversions import quoted
+from lodestar.data.contract.cells.sql import quoted
 
 EVENT_ID_DIGITS = 24  # hexadecimal: the probability of a collision among a billion rows is 1e-11
 SEPARATOR = "chr(31)"
@@ -102,6 +102,9 @@ def required_columns(table: schema.Table, present: Collection[str]) -> list[str]
         return [name for name in table.required if name not in derivable]
     if schema.RATING not in present:
         derivable.remove(schema.EVENT_TYPE)
+    # A log of searches or follows names no item; the row rules say which of its events need one.
+    if schema.QUERY_TEXT in present or schema.TARGET_USER_ID in present:
+        derivable.add(schema.ITEM_ID)
     return [name for name in (schema.USER_ID, schema.ITEM_ID, schema.EVENT_TYPE, schema.EVENT_TIME) if name not in derivable]
 
 
@@ -113,7 +116,7 @@ def derived_columns(table: schema.Table, complete: Collection[str]) -> dict[str,
 def completed_sql(database: Any, table: schema.Table, present: Collection[str], complete: Collection[str]) -> str:
     """SQL of `row` and all columns of the contract, missing ones derived, over the validated rows in `checked_…`.
 
-    `present` are the columns that some file has, `complete` those that all have.
+    `present` are the columns that some file has, `complete` those that all rows have.
     """
     checked = checked_name(table)
     if table is not schema.EVENTS:
@@ -149,7 +152,7 @@ def _apply_rules(table: schema.Table, source: str, present: Collection[str], com
     for name, rule in rules.items():
         if name not in present:
             query = f"SELECT *, {rule.sql} AS {quoted(name)} FROM ({query})"
-        elif name not in complete or rule is _SESSION:
+        elif name not in complete:
             query = f"SELECT * REPLACE (coalesce({quoted(name)}, {rule.sql}) AS {quoted(name)}) FROM ({query})"
     return query
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lodestar import schema
+from lodestar.data.contract.cells.sql import quoted
 from lodestar.data.contract.checks import CheckedTable
-from lodestar.data.contract.conversions import quoted
 from lodestar.data.contract.defaults import checked_name
 from lodestar.schema.time_units import MINUTE_US
 

@@ -1,9 +1,15 @@
 """Quarantine: rows of one table that are not kept, as DuckDB tables on disk: bad rows with their row error, and duplicates (counted)."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+
+from lodestar.errors import DataError
+from lodestar.io import storage
 
 ROW, ERROR, VALUE = "row", "error", "value"
 SHOWN_CHARACTERS = 1000
@@ -62,3 +68,13 @@ class Quarantine:
             WHERE {ROW} >= {start} AND {ROW} < {end} GROUP BY {ROW} ORDER BY {ROW}""")
         while rows := found.fetchmany(10_000):
             yield from (BadRow(*row) for row in rows)
+
+
+def write_bad_rows(path: Path, errors: Mapping[str, Iterable[DataError]]) -> None:
+    """Write row errors by table as JSON lines: code, table, file, line, column, value and message of each bad row."""
+    with storage.publish_file(path) as written, written.open("w") as file:
+        for table, bad in errors.items():
+            for error in bad:
+                place = asdict(error.place) if error.place else {}
+                row = {"code": error.code, "table": table, **place, "message": error.message}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,8 +1,11 @@
 """Row errors: one message per code, with a remedy that can be typed, column aliases and "did you mean"."""
 
 import difflib
+import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 
 from lodestar import schema
@@ -12,6 +15,7 @@ from lodestar.process.suggestions import listed
 
 QUARANTINE_OPTION = " Or set bad rows aside with --quarantine."
 PLACEHOLDER = "THEIRS"
+DECLARATION = "dataset.toml"
 KINDS = {
     schema.Kind.ID: "id",
     schema.Kind.TEXT: "text",
@@ -47,17 +51,29 @@ COLUMN_ALIASES = {
     schema.EVENT_TIME: ("timestamp", "ts", "time", "date", "datetime", "created_at", "event_timestamp", "occurred_at"),
     schema.RATING: ("stars", "rate", "score", "overall"),
 }
+SHOWN_TYPES = 10
+# What other people's event types mean, as letters alone.
+EVENT_TYPE_ALIASES = {
+    **dict.fromkeys(("pv", "pageview", "viewitem", "detail", "impressionclick"), "view"),
+    **dict.fromkeys(("cart", "addtocart", "basket", "addtobasket"), "add_to_cart"),
+    **dict.fromkeys(("buy", "transaction", "order", "bought", "sale"), "purchase"),
+    **dict.fromkeys(("fav", "favorite", "favourite", "wishlist", "bookmark"), "like"),
+    **dict.fromkeys(("rate", "review", "stars"), "rating"),
+    **dict.fromkeys(("listen", "watch", "stream"), "play"),
+}
 
 
-def missing_column(file: str, column: str, names: Sequence[str]) -> DataError:
-    """E101: a required column is missing; names the most likely column of the file and the --map option for it."""
-    near = did_you_mean(column, names)
+def missing_column(file: str, column: str, names: Sequence[str], table: schema.Table = schema.EVENTS) -> DataError:
+    """E101: a required column is missing; names the most likely column of the file, the --map option and the declaration's line for it."""
+    near = did_you_mean(column, names, "id" if (column,) == table.key else "")
     instead = f" or {schema.RATING}" if column == schema.EVENT_TYPE else ""
-    hint = f", the nearest is {near!r}" if near else f"; the file has {', '.join(names) or 'no columns'}"
+    hint = f", the nearest is {near!r}" if near else f"; the file has {', '.join(names) or 'no other columns'}"
+    line = f"{table.name}.{column} = {json.dumps(near or PLACEHOLDER, ensure_ascii=False)}"
+    constant = f' If all events are of one type, declare it: event_type = "{schema.EventType.VIEW}".' if instead else ""
     return DataError(
         "E101",
         f"the column {column}{instead} is missing{hint}",
-        remedy=f"Rename it, or pass {_option(column, near)}.",
+        remedy=f"Rename it, or pass {_option(column, near)}. Or declare it in {DECLARATION}: {line}.{constant}",
         place=Location(file=file, column=column),
     )
 
@@ -74,10 +90,12 @@ def _option(ours: str, theirs: str | None) -> str:
     return f"--map {shlex.quote(f'{ours}={theirs or PLACEHOLDER}')}"
 
 
-def did_you_mean(wanted: str, names: Sequence[str]) -> str | None:
+def did_you_mean(wanted: str, names: Sequence[str], alias: str = "") -> str | None:
     """The name most likely meant by `wanted`: itself or an alias (ignoring case, spaces, dashes), else the nearest spelling, or None."""
     plain = {name.casefold().replace(" ", "_").replace("-", "_"): name for name in reversed(names)}
-    exact = next((plain[name] for name in (wanted, *COLUMN_ALIASES.get(wanted, ())) if name in plain), None)
+    joined = {name.replace("_", ""): meant for name, meant in plain.items()}
+    aliases = (wanted, *COLUMN_ALIASES.get(wanted, ()), *([alias] if alias else ()))
+    exact = next((joined[name.replace("_", "")] for name in aliases if name.replace("_", "") in joined), None)
     alike = difflib.get_close_matches(wanted, list(plain), n=1, cutoff=0.6)
     return exact or (plain[alike[0]] if alike else None)
 
@@ -108,17 +126,21 @@ def convert_text(file: str, unpack: str = "") -> str:
     return f'Declare encoding = "latin1", if it is Latin-1, or convert it: {read} > {target}'
 
 
-def bad_row(code: str, table: schema.Table, place: Location) -> DataError:
+def bad_row(code: str, table: schema.Table, place: Location, options: rules.CellOptions = rules.DEFAULT_CELLS) -> DataError:
     """The row error of a value or a key, with the message and the remedy of its code; `place` names the column and the value."""
-    column = table.column(str(place.column))
+    column = _as_read(table.column(str(place.column)), options)
     messages: Mapping[str, tuple[str, str]] = {
         "E102": (f"the value is not {_bounds(column)}", _bounds_remedy(column)),
         "E103": (_id_error(place.value), f"Give an id of 1–{schema.MAX_ID_BYTES} bytes."),
         "E105": ("the time is in the future: more than 5 minutes after the row was ingested", "Check the clock and offset of its writer."),
         "E106": ("the time has no offset", _offset_remedy(place.value or "")),
         "E107": (_type_error(column, place.value), _type_remedy(column, place)),
-        "E110": (f"there is no such event type{_suggestion(place.value)}", f"Use one of:\n{listed(schema.EventType)}\n"),
+        "E110": (f"there is no such event type{_suggestion(place.value)}", event_types_remedy([place.value or ""])),
         "E111": (f"an event of its type needs a {column.name}", "Give it, or another event_type."),
+        "E112": ("the number is too small for a time since 1970: a row number, a year or a filler", _order_remedy(column.name)),
+        "E113": ("the time has another unit or form than most of its column", "Write one form throughout the column."),
+        "E115": ("the day and the month of the date may be either", _format_remedy()),
+        "E123": ("the row has no rating, and nothing else says what was done", "Give a rating, or an event_type."),
         "E130": ("the embedding is not as long as its dim, or as the others of its encoder version", "Embed everything by one model."),
         "E140": ("the prerequisites form a cycle", "Remove one of its relations."),
         "E170": ("the value is too long", f"Shorten it: a value has at most {_max_size(column)}."),
@@ -126,7 +148,22 @@ def bad_row(code: str, table: schema.Table, place: Location) -> DataError:
         "E120": ("the key came before with different content", "Keep one of the rows."),
     }
     message, remedy = messages[code]
-    return DataError(code, message, remedy=(remedy + QUARANTINE_OPTION).replace("\n ", "\n"), place=place)
+    return DataError(code, message, remedy=with_quarantine(remedy), place=place)
+
+
+def with_quarantine(remedy: str) -> str:
+    """A remedy for bad rows, or to set them aside."""
+    return (remedy + QUARANTINE_OPTION).replace("\n ", "\n")
+
+
+def _as_read(column: schema.Column, options: rules.CellOptions) -> schema.Column:
+    """The column with the bounds and choices that hold where these options are declared."""
+    if column.name == schema.RATING:
+        low, high = options.rating_scale
+        return replace(column, low=low, high=high)
+    if column.name == schema.ARM:
+        return replace(column, choices=(*rules.ARMS, *options.arms))
+    return column
 
 
 def _max_size(column: schema.Column) -> str:
@@ -140,7 +177,11 @@ def _bounds(column: schema.Column) -> str:
     if column.choices:
         return f"one of {', '.join(column.choices)}"
     if column.kind is schema.Kind.TIME:
-        return f"within {rules.FIRST_YEAR}–{rules.END_YEAR - 1}"
+        return f"within the years {rules.FIRST_YEAR}–{rules.LAST_YEAR}"
+    if column.name == schema.PROPENSITY:
+        return "above 0 and at most 1"
+    if column.name == schema.VALUE:
+        return f"below {rules.NOT_EXACT:,} and, of a purchase, above 0"
     if column.high is None:
         low = f"{column.low:g}" if column.low is not None else f"-{rules.NOT_EXACT - 1:,}"
         return f"within {low} and {rules.NOT_EXACT - 1:,}, from where on numbers are not kept exactly"
@@ -148,8 +189,10 @@ def _bounds(column: schema.Column) -> str:
 
 
 def _id_error(value: str | None) -> str:
-    is_long = len((value or "").encode()) > schema.MAX_ID_BYTES
-    return f"the id has more than {schema.MAX_ID_BYTES} bytes" if is_long else "the id is empty"
+    text = (value or "").strip()
+    if len(text.encode()) > schema.MAX_ID_BYTES:
+        return f"the id has more than {schema.MAX_ID_BYTES} bytes"
+    return "the id is a text that stands for none" if text else "the id is empty"
 
 
 def _type_error(column: schema.Column, value: str | None) -> str:
@@ -179,14 +222,53 @@ def _number_example(column: schema.Column) -> str:
 
 
 def _bounds_remedy(column: schema.Column) -> str:
+    if column.name == schema.RATING:
+        return f"If the ratings have another scale, declare it, such as rating_scale = [0, 10], in {DECLARATION}; else correct it."
+    if column.name == schema.ARM:
+        return f'Correct it, or declare the arms of an experiment in {DECLARATION}: arms = ["blue", "green"].'
     return "Correct it." if column.required else "Correct it, or leave it empty."
 
 
 def _offset_remedy(value: str) -> str:
     """How to write a time without an offset: a date alone begins at midnight, and seconds are written out."""
     written = value.strip()
+    if not re.fullmatch(rules.NAIVE_TIME, written, re.ASCII):
+        return _zone_remedy()
     whole = written + ("T00:00:00" if len(written) <= DATE_LENGTH else ":00" if written.count(":") == 1 else "")
-    return f"Write {whole}Z if it is UTC, or {whole}+02:00 with its own offset."
+    return f"Write {whole}Z if it is UTC, or {whole}+02:00 with its own offset. {_zone_remedy()}"
+
+
+def _zone_remedy() -> str:
+    return f'If all times are of one zone, pass --time-zone UTC, or declare time_zone = "UTC" in {DECLARATION}.'
+
+
+def _format_remedy() -> str:
+    return f'Declare in {DECLARATION} which it is: time_format = "%d/%m/%Y" or time_format = "%m/%d/%Y", and time_zone = "UTC".'
+
+
+def _order_remedy(column: str) -> str:
+    if column != schema.EVENT_TIME:
+        return FORMS[schema.Kind.TIME]
+    return f'If it numbers the rows, and there are no times, declare order = "{schema.EVENT_TIME}" in {DECLARATION}.'
+
+
+def event_types_remedy(values: Sequence[str]) -> str:
+    """The remedy for unknown event types: a line of the declaration for each of the first few, and the types that there are."""
+    lines = [f"event_types.{_key(value)} = {json.dumps(_meant(value))}" for value in values if value][:SHOWN_TYPES]
+    declared = f"Declare in {DECLARATION} what they mean:\n{chr(10).join(lines)}\nor use one of:\n" if lines else "Use one of:\n"
+    return f"{declared}{listed(schema.EventType)}\n"
+
+
+def _key(value: str) -> str:
+    """A value as a key of TOML."""
+    return value if re.fullmatch(r"[A-Za-z0-9_-]+", value) else json.dumps(value, ensure_ascii=False)
+
+
+def _meant(value: str) -> str:
+    """The event type that a value most likely means; a view where none is near."""
+    plain = value.casefold()
+    near = difflib.get_close_matches(plain, list(schema.EventType), n=1, cutoff=0.5)
+    return EVENT_TYPE_ALIASES.get(re.sub("[^a-z]", "", plain)) or str(near[0] if near else schema.EventType.VIEW)
 
 
 def _suggestion(value: str | None) -> str:

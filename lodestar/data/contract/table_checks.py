@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lodestar import schema
-from lodestar.data.contract.conversions import quoted
+from lodestar.data.contract.cells.sql import quoted
 from lodestar.data.contract.quarantine import ERROR, ROW, VALUE, BadRow, Quarantine
 
 PREREQUISITE = "prerequisite"

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lodestar import schema
+from lodestar.data.contract.rules import CellOptions
 from lodestar.data.dataset import DataSet, constant, single_file
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source, single_batch
@@ -86,6 +87,7 @@ def _impressions(log: Path) -> Source:
         names=(*columns, *others),
         columns=tuple(columns),
         batches=single_batch(pa.table(columns)),
+        cells=CellOptions(arms=(log.name,)),
     )
 
 

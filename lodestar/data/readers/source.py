@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar.data.contract.row_errors import convert_text
+from lodestar.data.contract.rules import DEFAULT_CELLS, CellOptions
 from lodestar.data.readers import decompression
 from lodestar.errors import DataError, Location
 
@@ -38,7 +39,8 @@ class Source:
     Values are text, except in Parquet, which has types. `lines` maps ascending row numbers (from 0) to line numbers (from 1, header
     included). Call `malformed` after the batches have been read. `skipped_rows` counts, by reason, rows that a public data set's reader
     dropped; `notes` are for the ingest report. `is_landed`: a collector's part, whose bad rows are always quarantined. `inexact` gives, for
-    a column, the rows of the last batch with a number that is not kept exactly; number columns reject those by their bounds.
+    a column, the rows of the last batch with a number that is not kept exactly; number columns reject those by their bounds. `cells` says
+    how the validator reads the cells, where that is declared.
     """
 
     file: str
@@ -51,6 +53,7 @@ class Source:
     notes: tuple[str, ...] = ()
     is_landed: bool = False
     inexact: Callable[[str], Collection[int]] = _no_rows
+    cells: CellOptions = DEFAULT_CELLS
 
     def read(self) -> "pa.Table":
         """All rows as one table, for small files."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lodestar import schema
-from lodestar.data.contract.conversions import quoted
+from lodestar.data.contract.cells.sql import quoted
 
 
 def stored_sql(table: schema.Table, paths: Sequence[Path]) -> str:
