@@ -151,7 +151,7 @@ CODES: dict[str, ErrorCode] = {
     "E504": ErrorCode(5, None, "There is no online store.", "Run the pipeline first, or pass --online-store none."),
     "E505": ErrorCode(5, None, "An impression log or feature log cannot be written.",
                       "Give another --impressions or --feature-log, or none."),
-    "E506": ErrorCode(5, None, "The disk is full or read-only.", "Free disk space there, and run the same command again."),
+    "E506": ErrorCode(5, None, "The disk is full or read-only.", "Free disk space there, and run the same command again.", wordings=2),
     "E507": ErrorCode(5, None, "No Kafka broker answers.", "Check --kafka, and that it can be reached from here."),
     "E508": ErrorCode(5, None, "A Kafka topic does not exist.", "Create it, or give another --topic."),
     "E509": ErrorCode(5, None, "The offline store has no Parquet files of a view.", "Build the features first, or name their folder."),
@@ -205,7 +205,7 @@ CODES: dict[str, ErrorCode] = {
     "E567": ErrorCode(5, None, "A private path is a link, or belongs to another account.", "Remove it, or use another folder.", wordings=2),
     "E568": ErrorCode(5, None, "The manifest of ingested tables is invalid.", "Ingest the data again into another folder."),
     "E569": ErrorCode(5, None, "The object store refuses, or cannot be reached.",
-                      "Check AWS_ENDPOINT_URL, the credentials and the bucket.", wordings=2),
+                      "Check AWS_ENDPOINT_URL, the credentials and the bucket.", wordings=3),
     # Rollouts, steps by hand and servers.
     "E570": ErrorCode(5, None, "No rule of the route sends requests to the stable service.", "Add it to the backendRefs of a rule."),
     "E571": ErrorCode(5, None, "A share of the route's weights is not a whole number.", "Multiply all weights of the rule by 100."),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lodestar.errors import EnvironmentFault, UsageError
+from lodestar.io import s3_faults
 from lodestar.io.download import BLOCK_BYTES, download_resumable
 from lodestar.io.safe_paths import path_below
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SCHEME = "s3://"
-CONNECT_S, READ_S = 10, 60
+CONNECT_S, READ_S, ATTEMPTS = 10, 60, 5
 MAX_REMOVED = 1_000  # of one request
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _CHANGED = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
@@ -74,21 +75,6 @@ def locate(address: str) -> Location:
     return Location(client=connect(), bucket=bucket, prefix=prefix)
 
 
-@contextlib.contextmanager
-def coded(address: str) -> Iterator[None]:
-    """Turn errors of the store or the connection into EnvironmentFault E569 with the address."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (Boto3Error, BotoCoreError, ClientError) as error:
-        message = f"{address}: the request to the store failed ({type(error).__name__} {error})"
-        raise EnvironmentFault(
-            "E569", message, remedy="Check AWS_ENDPOINT_URL, the credentials, their permissions and the bucket."
-        ) from error
-
-
 def connect() -> "S3Client":
     """S3 client for the endpoint and account of the environment, cached; safe to share between threads."""
     return _client(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_ACCESS_KEY_ID"))
@@ -99,8 +85,9 @@ def _client(_endpoint: str | None, _account: str | None) -> "S3Client":
     import boto3
     from botocore.config import Config
 
-    limits = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=CONNECT_S, read_timeout=READ_S)
-    return boto3.client("s3", config=limits)
+    limits = Config(retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}, connect_timeout=CONNECT_S, read_timeout=READ_S)
+    with s3_faults.settings():
+        return boto3.client("s3", config=limits)
 
 
 def entries(location: Location) -> Mapping[str, Stored]:
@@ -125,6 +112,7 @@ def entry(location: Location) -> Stored | None:
         if status_of(error) == HTTPStatus.NOT_FOUND:
             return None
         raise
+    _check(location, found, "ContentLength", "LastModified", "ETag")
     return Stored(size=found["ContentLength"], modified=found["LastModified"], etag=found["ETag"])
 
 
@@ -134,12 +122,19 @@ def get_object(location: Location) -> Content | None:
         found = location.client.get_object(Bucket=location.bucket, Key=location.prefix)
     except location.client.exceptions.NoSuchKey:
         return None
+    _check(location, found, "ETag")
     return Content(content=found["Body"].read(), etag=found["ETag"])
 
 
 def put_object(location: Location, content: bytes) -> None:
     """Write a small object, replacing any previous content."""
-    location.client.put_object(Bucket=location.bucket, Key=location.prefix, Body=content)
+    _check(location, location.client.put_object(Bucket=location.bucket, Key=location.prefix, Body=content), "ETag")
+
+
+def _check(location: Location, answer: Mapping[str, Any], *names: str) -> None:
+    """EnvironmentFault E569 where an answer lacks what a store's has: the server is none."""
+    if any(name not in answer for name in names):
+        raise s3_faults.no_store(str(location))
 
 
 def swap_object(location: Location, content: bytes, expected: Content | None) -> bool:
@@ -180,6 +175,7 @@ def remove_objects(location: Location) -> None:
 def server_time(location: Location) -> datetime:
     """Current time by the store's clock, which also sets its objects' times."""
     response = location.client.list_objects_v2(Bucket=location.bucket, Prefix=location.prefix, MaxKeys=1)
+    _check(location, response["ResponseMetadata"]["HTTPHeaders"], "date")
     return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
 
 
@@ -193,6 +189,7 @@ def fetch_object(location: Location, file: Path) -> None:
     from botocore.exceptions import BotoCoreError
 
     head = location.client.head_object(Bucket=location.bucket, Key=location.prefix)
+    _check(location, head, "ContentLength", "ETag")
     size, etag = head["ContentLength"], head["ETag"]
     if file.is_file() and file.stat().st_size == size and _matches_checksum(file, location, head):
         return

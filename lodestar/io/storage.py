@@ -13,11 +13,11 @@ from lodestar.io import s3_versions
 from lodestar.io.atomic_publish import digest, exclusive, lock_folder, publish_file, publish_folder
 from lodestar.io.folder_locks import FolderHandle, open_handle, try_lock
 from lodestar.io.fsync import make_synced_folder, sync_folder
+from lodestar.io.s3_faults import coded
 from lodestar.io.s3_objects import (
     SCHEME,
     Location,
     Stored,
-    coded,
     entries,
     entry,
     fetch_object,
