@@ -2,17 +2,19 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from typing import TextIO
 
 from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
-from lodestar.errors import LodestarError
+from lodestar.errors import EnvironmentFault, LodestarError
 from lodestar.process.command_line import Parser
 from lodestar.progress import UNWRAPPED, activity
 
@@ -25,29 +27,55 @@ FORWARDED = {
     "rollout": ("serving.rollout.rollout", "canary rollout of a new bundle to an InferenceService"),
     "training-job": ("components.kubernetes.training_job_command", "print a training job as YAML"),
 }
+STDOUT, STDERR = 1, 2
 CLOSED_PIPE = 128 + signal.SIGPIPE  # as a shell reports a program that wrote to a closed pipe
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment, 130 after Ctrl-C, 141 if nobody reads on)."""
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
+    _open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        if not _is_stdout_closed():
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+        if not closed:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        _discard(closed)
         return CLOSED_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _discard([sys.stdout])
+        fault = EnvironmentFault("E506", f"an output cannot be written ({error.strerror})", remedy="Free space where it is written.")
+        print(f"lodestar: {fault}", file=sys.stderr)
+        return fault.exit_code
     return code
 
 
-def _is_stdout_closed() -> bool:
-    """Whether nobody reads standard output any more, as after `| head -1`."""
+def _open_streams() -> None:
+    """Open standard streams that are closed (`2>&-`) on nothing, so that no file that is opened next is written to as one of them."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(handle)
+    for name, number in (("stdout", STDOUT), ("stderr", STDERR)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
+def _discard(streams: Sequence[TextIO]) -> None:
+    """What is still buffered for streams goes nowhere."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether nobody reads a stream any more, as standard output after `| head -1`."""
     with contextlib.suppress(OSError, ValueError):
         poll = select.poll()
-        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        poll.register(stream.fileno(), select.POLLOUT)
         return any(events & select.POLLERR for _, events in poll.poll(0))
     return False
 
