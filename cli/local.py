@@ -75,7 +75,8 @@ def _absolute(data: str) -> str:
 
 
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:
-    eta = read_eta(output / WORK, str(parameters["recipe"]))
+    recipe = str(parameters.get("recipe", ""))
+    eta = read_eta(output / WORK, recipe)
     with (
         workspace() as temporary,
         _environment(output, temporary),
@@ -94,7 +95,7 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cach
             outputs = components.load_component_from_text(_without_retries(pipeline.read_text()))(**parameters).outputs
         except RuntimeError as error:
             raise _failure(view, output / LOG) from error
-    write_durations(output / WORK, str(parameters["recipe"]), eta)
+    write_durations(output / WORK, recipe, eta)
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
 
 
