@@ -20,7 +20,7 @@ from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import DataError, LodestarError, UsageError
 from lodestar.io.private_folders import workspace
 from lodestar.io.storage import is_remote, lock_folder
-from lodestar.process.descendants import PARENT
+from lodestar.process.environment_variables import CHECKPOINTS, PARENT
 
 WORK = ".pipeline"
 LOG = "run.log"
@@ -108,7 +108,7 @@ def _environment(output: Path, temporary: Path) -> Iterator[None]:
     before = dict(os.environ)
     os.environ["TMPDIR"] = str(temporary)
     os.environ[PARENT], os.environ["PYTHONSAFEPATH"] = str(os.getpid()), "1"
-    os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
+    os.environ.setdefault(CHECKPOINTS, str((output / WORK / "checkpoints").resolve()))
     # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lodestar.errors import EnvironmentFault, LodestarError
 from lodestar.process.descendants import exit_on_sigterm
+from lodestar.process.environment_variables import REDIS
 from lodestar.process.safe_text import log_to_stderr
 from lodestar.progress import log_event
 
@@ -61,7 +62,7 @@ def now() -> str:
 
 def has_redis() -> bool:
     """Whether the online store is Redis (LODESTAR_REDIS is set, which the feature store's configuration reads too)."""
-    return bool(os.environ.get("LODESTAR_REDIS"))
+    return bool(os.environ.get(REDIS))
 
 
 def _peak_memory_mib() -> int:

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from lodestar.process.environment_variables import PARENT
 from lodestar.process.termination import TERMINATED
 
 CHILDREN_S, POLL_S = 5.0, 0.02
-PARENT = "LODESTAR_PARENT"
 PROCESSES = Path("/proc")
 
 

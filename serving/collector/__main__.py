@@ -19,6 +19,7 @@ from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.io import storage
 from lodestar.io.private_folders import temporary_folder
 from lodestar.process.command_line import Parser, add_option, count
+from lodestar.process.environment_variables import COLLECT_KEY, KAFKA_PASSWORD
 from lodestar.process.safe_text import log_to_stderr, write_stderr
 from serving.http import graceful_shutdown, http_server
 from serving.http.connection_limits import Load
@@ -26,7 +27,6 @@ from serving.http.connection_limits import Load
 if TYPE_CHECKING:
     from serving.collector.metrics import Metrics
 
-KEY, PASSWORD = "LODESTAR_COLLECT_KEY", "LODESTAR_KAFKA_PASSWORD"
 PORT, GROUP, BATCH_ROWS, PART_S = 8090, "lodestar", 10_000, 30.0
 HASH_DIGITS = 16
 MIN_KEY_CHARACTERS = 16
@@ -57,7 +57,7 @@ def _serve(options: argparse.Namespace) -> None:
 
     graceful_shutdown.stop_on_signals("lodestar collect")
     host, port = options.host, options.port
-    key = os.environ.get(KEY, "")
+    key = os.environ.get(COLLECT_KEY, "")
     _check_key(host, key)
     metrics = Metrics()
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def _check_key(host: str, key: str) -> None:
     """
     if key and (len(key) < MIN_KEY_CHARACTERS or not (key.isascii() and key.isprintable() and key == key.strip())):
         raise UsageError(
-            f"{KEY} is not a valid key: it has {len(key)} characters, and needs at least {MIN_KEY_CHARACTERS} of printable ASCII, "
+            f"{COLLECT_KEY} is not a valid key: it has {len(key)} characters, and needs at least {MIN_KEY_CHARACTERS} of printable ASCII, "
             "without blanks around them. Set it to what this prints: openssl rand -hex 32",
             code="E582",
         )
@@ -97,7 +97,7 @@ def _check_key(host: str, key: str) -> None:
     if not is_loopback and not key:
         raise UsageError(
             f"{host} can be reached from other machines, and senders need no key. "
-            f"Set {KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1.",
+            f"Set {COLLECT_KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1.",
             code="E581",
         )
 
@@ -121,9 +121,9 @@ def _consume(options: argparse.Namespace) -> None:
 
     client_options = dict(options.kafka_option)
     if "sasl.password" in client_options:
-        raise UsageError(f"a password on the command line is visible to every user; set {PASSWORD} in the environment")
-    if PASSWORD in os.environ:
-        client_options["sasl.password"] = os.environ[PASSWORD]
+        raise UsageError(f"a password on the command line is visible to every user; set {KAFKA_PASSWORD} in the environment")
+    if KAFKA_PASSWORD in os.environ:
+        client_options["sasl.password"] = os.environ[KAFKA_PASSWORD]
     config = Config(
         brokers=options.kafka,
         topics=dict(options.topic or [(schema.EVENTS.name, schema.EVENTS.name)]),
@@ -188,7 +188,7 @@ def parser() -> Parser:
         prog="lodestar collect",
         description="Collect events and impressions over HTTP (POST /v1/events and /v1/impressions) or from Kafka, into parts "
         "that `lodestar data ingest` reads.",
-        epilog=f"Environment: {KEY} is the senders' key, {PASSWORD} is Kafka's sasl.password.",
+        epilog=f"Environment: {COLLECT_KEY} is the senders' key, {KAFKA_PASSWORD} is Kafka's sasl.password.",
         examples=["lodestar collect --output landing/", "lodestar collect --output s3://bucket/landing --kafka broker:9092 --topic clicks"],
     )
     add_option(parser, "--output", required=True, help="landing, where parts are written: a folder or an s3:// address")
