@@ -3,17 +3,18 @@
 import argparse
 import contextlib
 import os
-import select
-import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
 from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
-from lodestar.errors import LodestarError
+from lodestar.exits import INTERRUPTED, run_command
 from lodestar.process.command_line import Parser
+from lodestar.process.standard_streams import prepare_standard_streams
+from lodestar.process.termination import exit_on_termination
 from lodestar.progress import UNWRAPPED, activity
 
 # Subcommands that parse their own options, since their modules also run without `lodestar`, in smaller images.
@@ -25,31 +26,13 @@ FORWARDED = {
     "rollout": ("serving.rollout.rollout", "canary rollout of a new bundle to an InferenceService"),
     "training-job": ("components.kubernetes.training_job_command", "print a training job as YAML"),
 }
-CLOSED_PIPE = 128 + signal.SIGPIPE  # as a shell reports a program that wrote to a closed pipe
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment, 130 after Ctrl-C, 141 if nobody reads on)."""
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        if not _is_stdout_closed():
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
-        return CLOSED_PIPE
-    return code
-
-
-def _is_stdout_closed() -> bool:
-    """Whether nobody reads standard output any more, as after `| head -1`."""
-    with contextlib.suppress(OSError, ValueError):
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), select.POLLOUT)
-        return any(events & select.POLLERR for _, events in poll.poll(0))
-    return False
+    prepare_standard_streams()
+    return run_command("lodestar", partial(_run, sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: list[str]) -> int:
@@ -60,16 +43,15 @@ def _run(arguments: list[str]) -> int:
         print(f"lodestar {version(DISTRIBUTION)}")
         return 0
     options = parser().parse_args(arguments)
+    doing: str = getattr(options, "doing", "")
     try:
-        doing: str = getattr(options, "doing", "")
-        with activity(doing, is_recorded=False) if doing else contextlib.nullcontext():
+        with exit_on_termination(), activity(doing, is_recorded=False) if doing else contextlib.nullcontext():
             return int(options.command(options))
-    except LodestarError as error:
-        print(f"lodestar: {error}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
-        print("lodestar: stopped; the same command resumes from here", file=sys.stderr)
-        return 130
+        if not getattr(options, "resumes", False):
+            raise
+        sys.stderr.write("lodestar: stopped; the same command resumes from here\n")
+        return INTERRUPTED
 
 
 def commands() -> dict[str, Parser]:

@@ -140,6 +140,9 @@ CODES: dict[str, ErrorCode] = {
     "E518": ErrorCode(5, None, "The landing accepts no parts.", "Repair it and start again: nothing is lost."),
     "E519": ErrorCode(5, None, "Kafka gives no messages of a topic.", "Check the topic and the read permission of this client."),
     "E520": ErrorCode(5, None, "The Pipelines server does not accept a run.", "Check --endpoint and your access."),
+    "E521": ErrorCode(5, None, "This account may not read or write a path.", "Give another path, or have its owner grant access."),
+    "E522": ErrorCode(5, None, "A path cannot be used: it is missing, too long, or of another kind.", "Give another path."),
+    "E523": ErrorCode(5, None, "A limit of the machine or account is reached.", "See ulimit -a, raise it or end other processes."),
     # Training and its jobs on Kubernetes.
     "E530": ErrorCode(5, None, "A training worker failed.", "See the log; the same command resumes from the last checkpoint."),
     "E531": ErrorCode(5, None, "A training job was not scheduled in time.", "Free resources or request less, and run the same step again."),

@@ -50,8 +50,8 @@ def exit_on_sigterm() -> Iterator[None]:
 
 
 def _end_with_parent(parent: str) -> None:
-    """Terminate this process when the process `parent` ends; no effect if it is empty or the system has no pidfd."""
-    if not parent or int(parent) == os.getpid() or not hasattr(os, "pidfd_open"):
+    """Terminate this process when the process `parent` ends; no effect if it is no process id or the system has no pidfd."""
+    if not parent.isdecimal() or int(parent) == os.getpid() or not hasattr(os, "pidfd_open"):
         return
 
     def watch() -> None:

@@ -11,11 +11,13 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar import schema
-from lodestar.errors import EnvironmentFault, LodestarError, UsageError
+from lodestar.errors import EnvironmentFault, UsageError
+from lodestar.exits import run_command
 from lodestar.io import storage
 from lodestar.io.private_folders import temporary_folder
 from lodestar.process.command_line import Parser, add_option, count
@@ -27,6 +29,7 @@ from serving.http.connection_limits import Load
 if TYPE_CHECKING:
     from serving.collector.metrics import Metrics
 
+PROGRAM = "lodestar collect"
 PORT, GROUP, BATCH_ROWS, PART_S = 8090, "lodestar", 10_000, 30.0
 HASH_DIGITS = 16
 MIN_KEY_CHARACTERS = 16
@@ -38,14 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     settings = options(arguments)
     log_to_stderr()
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
-    try:
-        if settings.kafka:
-            _consume(settings)
-        else:
-            _serve(settings)
-    except LodestarError as error:
-        sys.stderr.write(f"lodestar collect: {error}\n")
-        return error.exit_code
+    return run_command(PROGRAM, partial(_collect, settings))
+
+
+def _collect(settings: argparse.Namespace) -> int:
+    if settings.kafka:
+        _consume(settings)
+    else:
+        _serve(settings)
     return 0
 
 
@@ -55,7 +58,7 @@ def _serve(options: argparse.Namespace) -> None:
     from serving.collector.landing import Landing, open_spool
     from serving.collector.metrics import Metrics
 
-    graceful_shutdown.stop_on_signals("lodestar collect")
+    graceful_shutdown.stop_on_signals(PROGRAM)
     host, port = options.host, options.port
     key = os.environ.get(COLLECT_KEY, "")
     _check_key(host, key)
@@ -72,9 +75,7 @@ def _serve(options: argparse.Namespace) -> None:
             raise EnvironmentFault("E517", message, remedy="Give another --output or --spool that can be written.") from error
         app = App(Journal(spool), metrics, key, tuple(options.allow_origin), load)
         try:
-            http_server.run(
-                app, load, http_server.Listeners(*sockets), f"lodestar collect: into {options.output}", f"/v1/{schema.EVENTS.name}"
-            )
+            http_server.run(app, load, http_server.Listeners(*sockets), f"{PROGRAM}: into {options.output}", f"/v1/{schema.EVENTS.name}")
         finally:
             spool.close()
 
@@ -138,7 +139,7 @@ def _consume(options: argparse.Namespace) -> None:
     consumer = KafkaConsumer(config, Landing(options.output), metrics)
     if options.metrics_port is not None:
         _serve_metrics(metrics, options.host, options.metrics_port)
-    write_stderr(f"lodestar collect: into {options.output}, from {', '.join(config.topics)} at {options.kafka}\n")
+    write_stderr(f"{PROGRAM}: into {options.output}, from {', '.join(config.topics)} at {options.kafka}\n")
     consumer.run(stopped)
 
 
@@ -185,7 +186,7 @@ def _positive(text: str) -> float:
 def parser() -> Parser:
     """The parser of `lodestar collect`."""
     parser = Parser(
-        prog="lodestar collect",
+        prog=PROGRAM,
         description="Collect events and impressions over HTTP (POST /v1/events and /v1/impressions) or from Kafka, into parts "
         "that `lodestar data ingest` reads.",
         epilog=f"Environment: {COLLECT_KEY} is the senders' key, {KAFKA_PASSWORD} is Kafka's sasl.password.",
