@@ -94,6 +94,8 @@ CODES: dict[str, ErrorCode] = {
                       "Add events with a rating, or turn rating prediction off (rate.dim 0)."),
     "E210": ErrorCode(3, None, "All labels of the ranker are equal.",
                       "Add impressions without a click, or turn the ranker off (rank.candidates 0)."),
+    # Command lines.
+    "E301": ErrorCode(2, None, "An output would replace something else.", "Give another --output, or move away what is there.", wordings=3),
     # Requests over HTTP.
     "E400": ErrorCode(None, 400, "The request is not valid HTTP/1.1.", "Send HTTP/1.1 with one Host header.", wordings=2),
     "E401": ErrorCode(None, 401, "The collector's key is missing or wrong.",
