@@ -65,7 +65,7 @@ def _add_ingest(inner: "argparse._SubParsersAction[Parser]") -> None:
     )
     add_data(ingest)
     add_output(ingest, "folder of tables, created if missing")
-    ingest.set_defaults(command=_ingest, doing="ingesting the data")
+    ingest.set_defaults(command=_ingest, doing="ingesting the data", resumes=True)
 
 
 def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
@@ -82,7 +82,7 @@ def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
     add_option(fetch, "--output", type=Path, help="folder of the dataset (default: NAME)")
     fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without a prompt")
     fetch.add_argument("--url", default="", metavar="URL", help="mirror of the same archive (default: the owners' site)")
-    fetch.set_defaults(command=_fetch)
+    fetch.set_defaults(command=_fetch, resumes=True)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -102,6 +102,7 @@ def _profile(options: argparse.Namespace) -> int:
     from lodestar.evaluation.report.profile import page, profile
     from lodestar.io import storage
 
+    storage.refuse_other_file(options.output)
     with workspace() as folder:
         tables = Tables(root=Path(folder) / "tables")
         report = ingest(given_address(options), tables.root, quarantine=options.quarantine)

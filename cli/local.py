@@ -20,7 +20,7 @@ from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import DataError, LodestarError, UsageError
 from lodestar.io.private_folders import workspace
 from lodestar.io.storage import is_remote, lock_folder
-from lodestar.process.descendants import PARENT
+from lodestar.process.environment_variables import CHECKPOINTS, PARENT
 
 WORK = ".pipeline"
 LOG = "run.log"
@@ -75,7 +75,8 @@ def _absolute(data: str) -> str:
 
 
 def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cached: bool) -> dict[str, Path]:
-    eta = read_eta(output / WORK, str(parameters["recipe"]))
+    recipe = str(parameters.get("recipe", ""))
+    eta = read_eta(output / WORK, recipe)
     with (
         workspace() as temporary,
         _environment(output, temporary),
@@ -94,7 +95,7 @@ def _run(pipeline: Path, parameters: Mapping[str, Any], output: Path, *, is_cach
             outputs = components.load_component_from_text(_without_retries(pipeline.read_text()))(**parameters).outputs
         except RuntimeError as error:
             raise _failure(view, output / LOG) from error
-    write_durations(output / WORK, str(parameters["recipe"]), eta)
+    write_durations(output / WORK, recipe, eta)
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
 
 
@@ -107,7 +108,7 @@ def _environment(output: Path, temporary: Path) -> Iterator[None]:
     before = dict(os.environ)
     os.environ["TMPDIR"] = str(temporary)
     os.environ[PARENT], os.environ["PYTHONSAFEPATH"] = str(os.getpid()), "1"
-    os.environ.setdefault("LODESTAR_CHECKPOINTS", str((output / WORK / "checkpoints").resolve()))
+    os.environ.setdefault(CHECKPOINTS, str((output / WORK / "checkpoints").resolve()))
     # Threads that wait for each other by spinning take the core from the one they wait for, where a machine does other work as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

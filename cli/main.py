@@ -2,20 +2,19 @@
 
 import argparse
 import contextlib
-import errno
 import os
-import select
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from typing import TextIO
 
 from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
-from lodestar.errors import EnvironmentFault, LodestarError
+from lodestar.exits import INTERRUPTED, run_command
 from lodestar.process.command_line import Parser
+from lodestar.process.standard_streams import prepare_standard_streams
+from lodestar.process.termination import exit_on_termination
 from lodestar.progress import UNWRAPPED, activity
 
 # Subcommands that parse their own options, since their modules also run without `lodestar`, in smaller images.
@@ -27,57 +26,13 @@ FORWARDED = {
     "rollout": ("serving.rollout.rollout", "canary rollout of a new bundle to an InferenceService"),
     "training-job": ("components.kubernetes.training_job_command", "print a training job as YAML"),
 }
-STDOUT, STDERR = 1, 2
-CLOSED_PIPE = 128 + signal.SIGPIPE  # as a shell reports a program that wrote to a closed pipe
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment, 130 after Ctrl-C, 141 if nobody reads on)."""
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
-    _open_streams()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
-        if not closed:
-            raise
-        _discard(closed)
-        return CLOSED_PIPE
-    except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
-            raise
-        _discard([sys.stdout])
-        fault = EnvironmentFault("E506", f"an output cannot be written ({error.strerror})", remedy="Free space where it is written.")
-        print(f"lodestar: {fault}", file=sys.stderr)
-        return fault.exit_code
-    return code
-
-
-def _open_streams() -> None:
-    """Open standard streams that are closed (`2>&-`) on nothing, so that no file that is opened next is written to as one of them."""
-    while (handle := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        pass
-    os.close(handle)
-    for name, number in (("stdout", STDOUT), ("stderr", STDERR)):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "w", closefd=False))
-
-
-def _discard(streams: Sequence[TextIO]) -> None:
-    """What is still buffered for streams goes nowhere."""
-    for stream in streams:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _is_closed(stream: TextIO) -> bool:
-    """Whether nobody reads a stream any more, as standard output after `| head -1`."""
-    with contextlib.suppress(OSError, ValueError):
-        poll = select.poll()
-        poll.register(stream.fileno(), select.POLLOUT)
-        return any(events & select.POLLERR for _, events in poll.poll(0))
-    return False
+    prepare_standard_streams()
+    return run_command("lodestar", partial(_run, sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: list[str]) -> int:
@@ -88,16 +43,15 @@ def _run(arguments: list[str]) -> int:
         print(f"lodestar {version(DISTRIBUTION)}")
         return 0
     options = parser().parse_args(arguments)
+    doing: str = getattr(options, "doing", "")
     try:
-        doing: str = getattr(options, "doing", "")
-        with activity(doing, is_recorded=False) if doing else contextlib.nullcontext():
+        with exit_on_termination(), activity(doing, is_recorded=False) if doing else contextlib.nullcontext():
             return int(options.command(options))
-    except LodestarError as error:
-        print(f"lodestar: {error}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
-        print("lodestar: stopped; the same command resumes from here", file=sys.stderr)
-        return 130
+        if not getattr(options, "resumes", False):
+            raise
+        sys.stderr.write("lodestar: stopped; the same command resumes from here\n")
+        return INTERRUPTED
 
 
 def commands() -> dict[str, Parser]:

@@ -17,6 +17,7 @@ from lodestar.process.command_line import OPTIONS, Parser, add_data, add_option,
 from lodestar.process.safe_text import one_line, write_stderr, write_stdout
 from lodestar.progress import activity, is_interactive
 
+COMPILED = "pipeline.yaml"
 LOCAL_OPTIONS = ("output", "json")
 CLUSTER_OPTIONS = ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
 
@@ -57,14 +58,14 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     cluster.add_argument("--cron", metavar="FIELDS", help=meaning)
     add_option(cluster, "--destination", help=f"{OPTIONS['--destination'].meaning} (default: nothing is published)")
     add_option(cluster, "--service", help=f"{OPTIONS['--service'].meaning}, for a canary rollout (default: no rollout)")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, resumes=True)
     compile_ = commands.add_parser(
         "compile",
         help="write pipeline.yaml",
         description="Compile the pipeline; the same code gives the same bytes. Prints the file's path.",
         examples=["lodestar compile --registry registry.example.com/team --memory train=64Gi --output pipeline.yaml"],
     )
-    add_output(compile_, "the compiled pipeline, a YAML file", "pipeline.yaml")
+    add_output(compile_, "the compiled pipeline, a YAML file", COMPILED)
     _add_compilation(compile_)
     compile_.set_defaults(command=_compile)
 
@@ -157,7 +158,7 @@ def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
         yield options.pipeline
         return
     with workspace() as work:
-        pipeline = Path(work) / "pipeline.yaml"
+        pipeline = Path(work) / COMPILED
         with _doing("compiling the pipeline"):
             _compile_file(pipeline, options)
         yield pipeline
@@ -215,7 +216,12 @@ def _compile(options: argparse.Namespace) -> int:
 
 def _compile_file(target: Path, options: argparse.Namespace) -> None:
     from components.images.image import REGISTRY
+    from lodestar.io import storage
     from pipelines.recommend import compile_to
     from pipelines.resources import memory
 
-    compile_to(target, options.registry or REGISTRY, memory(options.memory))
+    sizes = memory(options.memory)
+    storage.refuse_other_file(target)
+    with workspace() as folder:
+        compile_to(folder / COMPILED, options.registry or REGISTRY, sizes)
+        storage.put((folder / COMPILED).read_bytes(), str(target))

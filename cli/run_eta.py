@@ -53,7 +53,12 @@ class RunEta:
 
 
 def read_eta(work: Path, recipe: str) -> RunEta:
-    """The ETA of a run with its outputs in `work`: by the durations of the last run of this recipe there, else by MEASURED_S."""
+    """The ETA of a run with its outputs in `work`: by the durations of the last run of this recipe there, else by MEASURED_S.
+
+    A pipeline without a recipe has steps of its own, of which nothing is expected.
+    """
+    if not recipe:
+        return RunEta(expected_s={})
     with suppress(OSError, ValueError, TypeError, KeyError):
         content = json.loads((work / FILE).read_text())
         if content["recipe"] == recipe:

@@ -36,7 +36,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     add_output(tune, "folder of the study", "lodestar-tuning")
     tune.add_argument("--katib", metavar="IMAGE", help="print a Katib Experiment whose trials run this image (default: run trials here)")
     add_option(tune, "--destination", default="s3://lodestar/trials", help="with --katib, where trials publish bundles: an s3:// address")
-    tune.set_defaults(command=_tune, doing="searching hyperparameters")
+    tune.set_defaults(command=_tune, doing="searching hyperparameters", resumes=True)
 
 
 def _tune(options: argparse.Namespace) -> int:

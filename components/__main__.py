@@ -8,6 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args, get_origin, get_type_hints
@@ -16,12 +17,13 @@ from kfp import dsl
 from kfp.dsl.types.type_annotations import is_artifact_wrapped_in_Output
 
 from components.execution.step_order import STEPS
-from lodestar.errors import LodestarError, UsageError
+from lodestar.errors import UsageError
+from lodestar.exits import run_command
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser
 from lodestar.process.descendants import exit_on_sigterm
-from lodestar.process.safe_text import command, write_stderr
+from lodestar.process.safe_text import command
 
 PROGRAM = "lodestar step"
 ADDRESSES = "Inputs are paths or s3:// addresses, which are downloaded for the run; outputs are paths."
@@ -30,13 +32,7 @@ ADDRESSES = "Inputs are paths or s3:// addresses, which are downloaded for the r
 def main(arguments: list[str] | None = None) -> int:
     """Run one step in this process; returns its exit code (0 ok, 2 usage, 3 data, 4 gate, 5 environment)."""
     options = vars(parser().parse_args(arguments))
-    try:
-        with exit_on_sigterm(), workspace() as work:
-            _run(_body(options.pop("step")), options, work)
-    except LodestarError as error:
-        write_stderr(f"{PROGRAM}: {error}\n")
-        return error.exit_code
-    return 0
+    return run_command(PROGRAM, partial(_run_in_workspace, _body(options.pop("step")), options))
 
 
 def parser() -> Parser:
@@ -50,6 +46,12 @@ def parser() -> Parser:
     for name in STEPS:
         _add_step(commands, name)
     return parser
+
+
+def _run_in_workspace(body: Callable[..., Any], options: Mapping[str, str]) -> int:
+    with exit_on_sigterm(), workspace() as work:
+        _run(body, options, work)
+    return 0
 
 
 def _run(body: Callable[..., Any], options: Mapping[str, str], work: Path) -> None:

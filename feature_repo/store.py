@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lodestar import schema
 from lodestar.errors import DataError
+from lodestar.process.environment_variables import FEAST_REGISTRY, REDIS_LOGIN
 from lodestar.progress import activity
 from lodestar.schema.store_keys import TRAINING_SET
 
@@ -25,8 +26,6 @@ ONLINE = "online"
 STAGING = ".joining."
 LABELS = "data/labels.parquet"
 LAPTOP, REDIS, CLUSTER = "feature_store.yaml", "feature_store.redis.yaml", "feature_store.cluster.yaml"
-REGISTRY = "LODESTAR_REGISTRY"
-LOGIN = "LODESTAR_REDIS_LOGIN"  # `username=…,password=…`, separate from the address since it is a secret
 TIMESTAMP = "__ts"  # suffix of a feature's time in Feast's response, in whole seconds, 0 for none
 
 
@@ -54,13 +53,13 @@ def opened(features: Path, *, in_redis: bool = False, state: Path | None = None)
     with _without_torch():
         from feast import FeatureStore
 
-    config_file = LAPTOP if not in_redis else CLUSTER if os.environ.get(REGISTRY) else REDIS
+    config_file = LAPTOP if not in_redis else CLUSTER if os.environ.get(FEAST_REGISTRY) else REDIS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         store = FeatureStore(repo_path=str((state or features).absolute()), fs_yaml_file=Path(__file__).with_name(config_file))
         store.config.offline_store.root = str(features.absolute())
-        if in_redis and os.environ.get(LOGIN):
-            store.config.online_store.connection_string += f",{os.environ[LOGIN]}"
+        if in_redis and os.environ.get(REDIS_LOGIN):
+            store.config.online_store.connection_string += f",{os.environ[REDIS_LOGIN]}"
         try:
             store.apply(definitions())
             yield store

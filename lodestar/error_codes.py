@@ -120,6 +120,8 @@ CODES: dict[str, ErrorCode] = {
                       "Add events with a rating, or turn rating prediction off (rate.dim 0)."),
     "E210": ErrorCode(3, None, "All labels of the ranker are equal.",
                       "Add impressions without a click, or turn the ranker off (rank.candidates 0)."),
+    # Command lines.
+    "E301": ErrorCode(2, None, "An output would replace something else.", "Give another --output, or move away what is there.", wordings=3),
     # Requests over HTTP.
     "E400": ErrorCode(None, 400, "The request is not valid HTTP/1.1.", "Send HTTP/1.1 with one Host header.", wordings=2),
     "E401": ErrorCode(None, 401, "The collector's key is missing or wrong.",
@@ -151,7 +153,7 @@ CODES: dict[str, ErrorCode] = {
     "E504": ErrorCode(5, None, "There is no online store.", "Run the pipeline first, or pass --online-store none."),
     "E505": ErrorCode(5, None, "An impression log or feature log cannot be written.",
                       "Give another --impressions or --feature-log, or none."),
-    "E506": ErrorCode(5, None, "The disk is full or read-only.", "Free disk space there, and run the same command again.", wordings=2),
+    "E506": ErrorCode(5, None, "The disk is full or read-only.", "Free disk space there, and run the same command again."),
     "E507": ErrorCode(5, None, "No Kafka broker answers.", "Check --kafka, and that it can be reached from here."),
     "E508": ErrorCode(5, None, "A Kafka topic does not exist.", "Create it, or give another --topic."),
     "E509": ErrorCode(5, None, "The offline store has no Parquet files of a view.", "Build the features first, or name their folder."),
@@ -166,6 +168,9 @@ CODES: dict[str, ErrorCode] = {
     "E518": ErrorCode(5, None, "The landing accepts no parts.", "Repair it and start again: nothing is lost."),
     "E519": ErrorCode(5, None, "Kafka gives no messages of a topic.", "Check the topic and the read permission of this client."),
     "E520": ErrorCode(5, None, "The Pipelines server does not accept a run.", "Check --endpoint and your access."),
+    "E521": ErrorCode(5, None, "This account may not read or write a path.", "Give another path, or have its owner grant access."),
+    "E522": ErrorCode(5, None, "A path cannot be used: it is missing, too long, or of another kind.", "Give another path."),
+    "E523": ErrorCode(5, None, "A limit of the machine or account is reached.", "See ulimit -a, raise it or end other processes."),
     # Training and its jobs on Kubernetes.
     "E530": ErrorCode(5, None, "A training worker failed.", "See the log; the same command resumes from the last checkpoint."),
     "E531": ErrorCode(5, None, "A training job was not scheduled in time.", "Free resources or request less, and run the same step again."),

@@ -18,13 +18,14 @@ from components.ingest import ingest
 from components.publish import publish
 from components.train import train
 from components.version import version
+from lodestar.process.environment_variables import FEAST_REGISTRY, POD, REDIS, REDIS_LOGIN, TRAINING
 from pipelines.resources import with_resources
 
 PIPELINE = "lodestar-recommend"
 # Optional Secret and ConfigMap of the cluster, whose keys become environment variables of the steps.
 STORAGE, STORAGE_KEYS = "lodestar-pipeline", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
-SETTINGS, REDIS, TRAINING = "lodestar-settings", "LODESTAR_REDIS", "LODESTAR_TRAINING"
-ONLINE_KEYS = ("LODESTAR_REDIS_LOGIN", "LODESTAR_REGISTRY")  # the registry's address holds a password
+SETTINGS = "lodestar-settings"
+ONLINE_KEYS = (REDIS_LOGIN, FEAST_REGISTRY)  # the registry's address holds a password
 ROLES = {"version": "features", "ingest": "features", "build_features": "features", "publish": "features"} | {
     "train": "train",
     "compress": "train",
@@ -107,5 +108,5 @@ def _configure(task: dsl.PipelineTask, registry: str, memory: Mapping[str, str])
         kubernetes.use_config_map_as_env(task, SETTINGS, {READS_SETTING[step]: READS_SETTING[step]}, optional=True)
     if step == "train":
         for field in ("name", "uid", "namespace"):  # the owner reference of the training job
-            kubernetes.use_field_path_as_env(task, f"LODESTAR_POD_{field.upper()}", f"metadata.{field}")
+            kubernetes.use_field_path_as_env(task, f"{POD}{field.upper()}", f"metadata.{field}")
     return task

@@ -5,9 +5,10 @@ import os
 import string
 import sys
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lodestar.errors import LodestarError
+from lodestar.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 from lodestar.process.safe_text import log_to_stderr
 from serving.http import graceful_shutdown, http_server
@@ -16,6 +17,7 @@ from serving.http.connection_limits import Load
 if TYPE_CHECKING:
     from serving.app import App
 
+PROGRAM = "lodestar serve"
 PORT, MODEL, ARM = 8080, "recommend", "control"
 NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "._-")
 
@@ -25,16 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     log_to_stderr()
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
-    graceful_shutdown.stop_on_signals("lodestar serve")
-    try:
-        _serve(options)
-    except LodestarError as error:
-        sys.stderr.write(f"lodestar serve: {error}\n")
-        return error.exit_code
-    return 0
+    graceful_shutdown.stop_on_signals(PROGRAM)
+    return run_command(PROGRAM, partial(_serve, options))
 
 
-def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         remedy = "Stop what listens there, or give another --host, --port or --metrics-port."
         ports = [options.port] if options.metrics_port is None else [options.port, options.metrics_port]
@@ -44,7 +41,8 @@ def _serve(options: argparse.Namespace) -> None:
             app = application(options, load)
         bundle = app.predictor.recommender.bundle
         found = f"bundle {bundle.digest}, {len(bundle.items):,} items"
-        http_server.run(app, load, http_server.Listeners(*sockets), f"lodestar serve: {found}", "/v1/recommend")
+        http_server.run(app, load, http_server.Listeners(*sockets), f"{PROGRAM}: {found}", "/v1/recommend")
+    return 0
 
 
 def _loading() -> AbstractContextManager[None]:
@@ -96,7 +94,7 @@ def _name(text: str) -> str:
 def parser() -> Parser:
     """The parser of `lodestar serve`."""
     parser = Parser(
-        prog="lodestar serve",
+        prog=PROGRAM,
         description="Serve recommendations from a bundle: /v1/recommend?user=…&k=…, KServe's v1 and v2 protocols, health and metrics.",
         examples=[
             "lodestar serve --bundle lodestar-run/current/bundle --online-store sqlite:lodestar-run/current/online/online.db",

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar.errors import EnvironmentFault, LodestarError
+from lodestar.exits import WRONG_PATH_ERRNOS, fault_of
 from lodestar.process.descendants import exit_on_sigterm
+from lodestar.process.environment_variables import REDIS
 from lodestar.process.safe_text import log_to_stderr
 from lodestar.progress import log_event
 
@@ -41,17 +43,24 @@ def step(name: str, *, inputs: Sequence["Artifact"] = (), outputs: Sequence["Art
     except LodestarError as error:
         _remove(outputs)
         raise _failed(name, error) from None
-    except FileNotFoundError as error:
+    except OSError as error:
         _remove(outputs)
-        lost = next((artifact for artifact in inputs if _holds(artifact, error.filename)), None)
-        if lost is None:
+        if (fault := _fault(name, inputs, error)) is None:
             raise
-        raise _failed(name, _missing_input(name, lost, f", of which {error.filename} is missing")) from error
+        raise _failed(name, fault) from error
     except BaseException as error:
         _remove(outputs)
         log_event("interrupted", step=name, kind=type(error).__name__)
         raise
     log_event("finished", step=name, seconds=round(time.monotonic() - started, 2), peak_memory_mib=_peak_memory_mib())
+
+
+def _fault(name: str, inputs: Sequence["Artifact"], error: OSError) -> LodestarError | None:
+    """The coded error that an error of the operating system is, E543 for a lost input; None for another wrong path, a fault of ours."""
+    lost = next((artifact for artifact in inputs if _holds(artifact, error.filename)), None)
+    if lost is not None and isinstance(error, FileNotFoundError):
+        return _missing_input(name, lost, f", of which {error.filename} is missing")
+    return None if error.errno in WRONG_PATH_ERRNOS else fault_of(error)
 
 
 def now() -> str:
@@ -61,7 +70,7 @@ def now() -> str:
 
 def has_redis() -> bool:
     """Whether the online store is Redis (LODESTAR_REDIS is set, which the feature store's configuration reads too)."""
-    return bool(os.environ.get("LODESTAR_REDIS"))
+    return bool(os.environ.get(REDIS))
 
 
 def _peak_memory_mib() -> int:

@@ -3,13 +3,16 @@
 Idempotent: setting the current registry and tag again changes no byte.
 """
 
+import argparse
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from components.images.image import REGISTRY, code_hash
 from components.kubernetes.training_job import SPEC, spec_digest
-from lodestar.errors import LodestarError, UsageError
+from lodestar.errors import UsageError
+from lodestar.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 
 IMAGE = re.compile(r"(?<=image: )\S+/(?P<name>lodestar-python-[a-z]+):\S+")
@@ -50,13 +53,12 @@ def _update_digests(before: str, after: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line of `make manifests`; prints each changed file and returns the exit code."""
-    options = parser().parse_args(arguments)
-    try:
-        for file in set_images(options.folder, options.registry, options.tag or code_hash()):
-            sys.stdout.write(f"{file}\n")
-    except LodestarError as error:
-        sys.stderr.write(f"components.kubernetes.manifests: {error}\n")
-        return error.exit_code
+    return run_command("components.kubernetes.manifests", partial(_set_images, parser().parse_args(arguments)))
+
+
+def _set_images(options: argparse.Namespace) -> int:
+    for file in set_images(options.folder, options.registry, options.tag or code_hash()):
+        sys.stdout.write(f"{file}\n")
     return 0
 
 

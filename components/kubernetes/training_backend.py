@@ -17,6 +17,7 @@ from components.kubernetes.training_job import StepPod, TrainingJob
 from lodestar.bundle.bundle import INFO
 from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
+from lodestar.process.environment_variables import CHECKPOINTS, POD, TRAINING
 from lodestar.progress import log_event
 from lodestar.recipes import load_recipe
 from lodestar.schema.json_overrides import overrides_text
@@ -44,10 +45,10 @@ class TrainingEnvironment:
         Variables that are not set are empty; nothing is validated here.
         """
         return cls(
-            settings=environment.get("LODESTAR_TRAINING", ""),
+            settings=environment.get(TRAINING, ""),
             is_on_kubernetes=bool(environment.get(ON_KUBERNETES)),
-            checkpoints=environment.get("LODESTAR_CHECKPOINTS", "/tmp/lodestar/checkpoints"),  # noqa: S108 - the one folder a pod may write
-            pod=StepPod(**{field: environment.get(f"LODESTAR_POD_{field.upper()}", "") for field in ("name", "uid", "namespace")}),
+            checkpoints=environment.get(CHECKPOINTS, "/tmp/lodestar/checkpoints"),  # noqa: S108 - the one folder a pod may write
+            pod=StepPod(**{field: environment.get(f"{POD}{field.upper()}", "") for field in ("name", "uid", "namespace")}),
         )
 
     def job_settings(self, *addresses: str) -> str:

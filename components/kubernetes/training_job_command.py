@@ -2,10 +2,11 @@
 
 import sys
 from dataclasses import MISSING, fields
+from functools import partial
 from typing import Any
 
 from components.kubernetes.training_job import TrainingJob, manifest, training_runtime
-from lodestar.errors import ConfigError
+from lodestar.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 from lodestar.recipes import merge_overrides
 
@@ -37,14 +38,13 @@ RENAMED = {"memory": "--pod-memory", "memory_request": "--pod-memory-request"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the manifest of a job as YAML, for a TrainJob with its TrainingRuntime; returns the exit code."""
+    return run_command(PROGRAM, partial(_print, vars(parser().parse_args(arguments))))
+
+
+def _print(options: dict[str, Any]) -> int:
     import yaml
 
-    options = vars(parser().parse_args(arguments))
-    try:
-        job = TrainingJob(**options | {"overrides": merge_overrides(options["overrides"])})
-    except ConfigError as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return error.exit_code
+    job = TrainingJob(**options | {"overrides": merge_overrides(options["overrides"])})
     parts = [manifest(job)] if job.kind == "PyTorchJob" else [training_runtime(job.namespace), manifest(job)]
     sys.stdout.write(yaml.safe_dump_all(parts, sort_keys=False))
     return 0

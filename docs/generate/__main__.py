@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import architecture, commands, configuration, errors, features, http, matrix, metrics, recipes, tables
+from docs.generate import architecture, commands, configuration, environment, errors, features, http, matrix, metrics, recipes, tables
 from docs.generate.markdown import code, paragraph, table
 
 DOCUMENTS = Path(__file__).parents[1]
@@ -15,6 +15,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "tables.md": tables.page,
     "recipes.md": recipes.page,
     "configuration.md": configuration.page,
+    "environment.md": environment.page,
     "features.md": features.page,
     "commands.md": commands.page,
     "http.md": http.page,

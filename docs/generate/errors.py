@@ -21,6 +21,7 @@ SECTIONS = {
     "E170": "Files and parts",
     "E180": "Recipes and models",
     "E201": "Too few data",
+    "E300": "Command lines",
     "E400": "Requests",
     "E501": "Machines, stores and downloads",
     "E530": "Training and jobs on Kubernetes",

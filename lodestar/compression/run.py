@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.bundle.bundle import Bundle, load
+from lodestar.bundle.bundle import INFO, Bundle, load
 from lodestar.compression import variants
 from lodestar.compression.latency import request_times_ms
 from lodestar.compression.quality import K, change, mean_ndcg, overlap, rank_cases
@@ -29,8 +29,10 @@ TABLE_JSON, TABLE_MARKDOWN = "compression.json", "compression.md"
 def compress(features: Path, uncompressed: Path, bundle: Path, recipe: Recipe) -> list[Variant]:
     """Publish the chosen variant at `bundle` with compression.json and compression.md; all measured variants.
 
-    Other files next to the uncompressed bundle's are copied. UsageError if that was trained on other features, or is compressed.
+    Other files next to the uncompressed bundle's are copied. UsageError if that was trained on other features, or is compressed,
+    and E301 where `bundle` is something else than a bundle.
     """
+    storage.refuse_other_folder(bundle, INFO)
     found, loaded = feature_set.load(features), load(uncompressed)
     if loaded.info.features != found.digest:
         raise UsageError(f"{uncompressed} was trained on features {loaded.info.features}, {features} holds {found.digest}")

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from lodestar.data.tables import manifest, merge, part_files, tables
 from lodestar.data.tables.manifest import Manifest, Part
 from lodestar.errors import DataError, UsageError, together
 from lodestar.io import storage
+from lodestar.io.disk_database import open_database
 from lodestar.io.private_folders import workspace
 from lodestar.progress import Progress
 
@@ -63,6 +64,7 @@ def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None,
     with `quarantine` bad rows are quarantined instead. UsageError where there is nothing to read, DataError E203 for too few users.
     """
     address = parse_address(data, mapping)
+    storage.refuse_other_folder(target, manifest.FILE)
     with storage.publish_folder(target) as root, tempfile.TemporaryDirectory(dir=root.parent) as folder:
         return _ingest(address, quarantine, root, Manifest(), MIN_USERS, Path(folder))
 
@@ -74,13 +76,26 @@ def append(data: str, root: Path, *, mapping: Mapping[str, str] | None = None, q
     UsageError where only one of folder and data has event times, DataError E159 where the data declare other rules of feedback.
     """
     address = parse_address(data, mapping)
-    with storage.exclusive(root) as folder:
+    with storage.exclusive(root) as folder, _no_empty_folder(root):
         storage.make_synced_folder(root)
         before = manifest.read(root) or Manifest()
         with storage.try_lock(root) as is_unread:
             if is_unread:
                 part_files.remove_orphans(root, (part for named in before.parts.values() for part in named))
         return _ingest(address, quarantine, root, before, 0, folder)
+
+
+@contextmanager
+def _no_empty_folder(root: Path) -> Iterator[None]:
+    """Remove a folder that is created inside the context if an error leaves it empty."""
+    is_new = not root.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                root.rmdir()
+        raise
 
 
 def validate(data: str, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
@@ -119,7 +134,8 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
     if schema.EVENTS.name not in {*dataset.tables, *before.parts}:
         raise UsageError(f"{address.path} holds no events; ingest them first, or with the rest")
     inputs = {digest: path.name for path, digest in digests.items()}
-    with _database(folder) as database, Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
+    with open_database(folder / "ingest.duckdb", MEMORY) as database, Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
+        database.execute("PRAGMA disable_checkpoint_on_shutdown")
         work = _Work(database=database, dataset=dataset, root=root, before=before, min_users=min_users)
         found = _check(work, quarantine=quarantine, progress=progress)
         reports, written = _write(work, progress)
@@ -152,19 +168,6 @@ def _manifest_after(work: _Work, written: Mapping[str, tuple[Part, ...]], inputs
 def _tables_from_events(before: Manifest) -> Sequence[str]:
     """Names of the tables whose rows are derived from events so far; at first, users and items."""
     return before.named_by_events if before.parts else (schema.USERS.name, schema.ITEMS.name)
-
-
-@contextmanager
-def _database(folder: Path) -> Iterator[Any]:
-    """A DuckDB database on disk, so that tables may be larger than memory; it preserves the order of rows."""
-    import duckdb
-
-    with duckdb.connect(str(folder / "ingest.duckdb")) as database:
-        database.execute(f"""
-            SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
-            SET autoinstall_known_extensions = false; PRAGMA disable_checkpoint_on_shutdown;
-            SET memory_limit = '{MEMORY}'; SET temp_directory = '{str(folder / "spill").replace("'", "''")}'""")
-        yield database
 
 
 def _check(work: _Work, *, quarantine: bool, progress: Progress) -> list[Finding]:

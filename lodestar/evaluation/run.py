@@ -22,8 +22,9 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, unco
     """Evaluate a bundle; publish evaluation.json, headline.json, report.html and model_card.md in the folder `target`.
 
     `uncompressed` is the bundle before compression, evaluated on the same cases. Raises UsageError if a bundle was trained on other
-    features.
+    features, UsageError E301 where `target` is something else than an evaluation.
     """
+    storage.refuse_other_folder(target, EVALUATION)
     found, loaded = feature_set.load(features), bundles.load(bundle)
     loaded_uncompressed = loaded if uncompressed is None else bundles.load(uncompressed)
     for one in (loaded, loaded_uncompressed):

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lodestar.errors import EnvironmentFault
+from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.folder_locks import lock, open_handle
 from lodestar.io.fsync import make_synced_folder, sync_all, sync_file, sync_folder
 from lodestar.io.private_folders import open_private_folder
@@ -42,6 +42,7 @@ def publish_folder(target: Path) -> Iterator[Path]:
 
     Raises EnvironmentFault E513 if another process is replacing `target`, E506 if the disk is full or read-only.
     """
+    target = _named(target)
     with exclusive(target) as work:
         folder = work / target.name
         folder.mkdir()
@@ -51,12 +52,30 @@ def publish_folder(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
 
 
+def refuse_other_folder(target: Path, marker: str) -> None:
+    """UsageError E301 unless `target` is missing, empty or an earlier version: a folder with the file `marker`, which each version has.
+
+    Publishing removes all that is in the folder, so that another one would be lost.
+    """
+    if os.path.lexists(target) and not (target / marker).is_file() and not (target.is_dir() and not any(target.iterdir())):
+        what = f"is a folder without {marker}" if target.is_dir() else "is no folder"
+        raise UsageError(f"{target} {what}, and would be replaced: name a new folder, or move it away", code="E301")
+
+
+def refuse_other_file(target: Path) -> None:
+    """UsageError E301 for a folder, a device, a pipe, or a link to a stream such as /dev/stdout, all of which a file would replace."""
+    is_stream = target.is_symlink() and os.readlink(target).startswith("/proc/")
+    if os.path.lexists(target) and (is_stream or not target.is_file()):
+        raise UsageError(f"{target} is no regular file, and would be replaced: name a file, or move it away", code="E301")
+
+
 @contextmanager
 def exclusive(target: Path) -> Iterator[Path]:
     """A work folder next to `target`, with an exclusive lock on `target`.
 
     Raises EnvironmentFault E513 if another process has the lock, E506 if the disk is full or read-only.
     """
+    target = _named(target)
     work = target.with_name(f".{target.name}.work")
     with _raise_on_full_disk(target):
         make_synced_folder(target.parent)
@@ -72,11 +91,27 @@ def exclusive(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def publish_files(target: Path) -> Iterator[Path]:
+    """A new folder to fill; on a clean exit its files go into the folder `target`, each atomically, on an error they are removed.
+
+    Other files in `target` stay. Raises EnvironmentFault E513 if another process is writing there, E506 if the disk is full or read-only.
+    """
+    with exclusive(target) as work:
+        yield work
+        sync_all(work)
+        make_synced_folder(target)
+        for file in sorted(work.iterdir()):
+            file.replace(target / file.name)
+        sync_folder(target)
+
+
+@contextmanager
 def publish_file(target: Path) -> Iterator[Path]:
     """A path to write; on a clean exit it becomes `target` atomically and is synced to disk, on an error it is removed.
 
-    Raises EnvironmentFault E506 if the disk is full or read-only.
+    Raises EnvironmentFault E506 if the disk is full or read-only, UsageError E301 where something else than a file stands.
     """
+    refuse_other_file(target)
     with _raise_on_full_disk(target):
         make_synced_folder(target.parent)
         _remove_orphans(target, "new")
@@ -145,6 +180,11 @@ def _lock_work_folder(work: Path, target: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _named(target: Path) -> Path:
+    """The target with a name that others can stand beside: `.` and `..` have none."""
+    return target if target.name not in {"", ".."} else Path(os.path.abspath(target))  # resolve() would follow a link
 
 
 def _busy(target: Path) -> EnvironmentFault:

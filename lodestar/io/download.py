@@ -44,7 +44,9 @@ def download_resumable(target: Path, *, size: int, tag: str, read: Read) -> None
                 error = stopped
             failures = 0 if content.tell() > before else failures + 1
             if failures == ATTEMPTS:
-                message = f"the download of {target.name} stopped at {before:,} of {size:,} bytes ({error})"
+                if not before:
+                    part.unlink()
+                message = f"the download of {target.name} stopped at {before:,} of {size:,} bytes ({error or 'there are no more'})"
                 raise EnvironmentFault("E514", message, remedy="Run it again: the download continues from there.")
             time.sleep(PAUSE_S * failures)
         content.flush()

@@ -10,7 +10,16 @@ from pathlib import Path, PurePosixPath
 
 from lodestar.errors import EnvironmentFault
 from lodestar.io import s3_versions
-from lodestar.io.atomic_publish import digest, exclusive, lock_folder, publish_file, publish_folder
+from lodestar.io.atomic_publish import (
+    digest,
+    exclusive,
+    lock_folder,
+    publish_file,
+    publish_files,
+    publish_folder,
+    refuse_other_file,
+    refuse_other_folder,
+)
 from lodestar.io.folder_locks import FolderHandle, open_handle, try_lock
 from lodestar.io.fsync import make_synced_folder, sync_folder
 from lodestar.io.s3_faults import coded
@@ -44,8 +53,11 @@ __all__ = [
     "make_synced_folder",
     "open_handle",
     "publish_file",
+    "publish_files",
     "publish_folder",
     "put",
+    "refuse_other_file",
+    "refuse_other_folder",
     "remove",
     "resolve",
     "sync_folder",

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from lodestar.process.environment_variables import PARENT
 from lodestar.process.termination import TERMINATED
 
 CHILDREN_S, POLL_S = 5.0, 0.02
-PARENT = "LODESTAR_PARENT"
 PROCESSES = Path("/proc")
 
 
@@ -50,8 +50,8 @@ def exit_on_sigterm() -> Iterator[None]:
 
 
 def _end_with_parent(parent: str) -> None:
-    """Terminate this process when the process `parent` ends; no effect if it is empty or the system has no pidfd."""
-    if not parent or int(parent) == os.getpid() or not hasattr(os, "pidfd_open"):
+    """Terminate this process when the process `parent` ends; no effect if it is no process id or the system has no pidfd."""
+    if not parent.isdecimal() or int(parent) == os.getpid() or not hasattr(os, "pidfd_open"):
         return
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, so that a process can undo unfinished work before it ends."""
+"""SIGTERM and SIGHUP as an exception, so that a process can undo unfinished work before it ends."""
 
 import signal
 import threading
@@ -8,12 +8,29 @@ from types import FrameType
 from typing import NoReturn
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process ended by SIGTERM
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is closed
 
 
-def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Signal handler that raises SystemExit 143 and ignores further SIGTERMs, so that a second one does not interrupt the cleanup."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(TERMINATED)
+def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """Signal handler that raises SystemExit 128 + `number` and ignores that signal from now on, so that a second one stops no cleanup."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def exit_on_termination() -> Iterator[None]:
+    """Inside the context, SIGTERM and SIGHUP raise SystemExit 143 and 129; one that is ignored, as under nohup, stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Rules of feedback: which events are learnt from and how much, which are refusals, which make an item seen, and whether it may come again.
+"""Rules of feedback: which events train a model and how much, which are refusals, which make an item seen, and whether it may come again.
 
 A data set declares them; its tables' manifest keeps them, and features, training, evaluation and serving follow them.
 """

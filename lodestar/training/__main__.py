@@ -4,10 +4,11 @@ import argparse
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from lodestar.config import Recipe, from_json
-from lodestar.errors import LodestarError
+from lodestar.exits import run_command
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser, add_option, add_recipe
@@ -24,13 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one training worker; rank zero publishes the bundle. The exit code is 0, or the error's."""
     options = parser().parse_args(arguments)
     log_to_stderr(logging.INFO)
-    try:
-        with write_last_error(options.error_file, int(os.environ.get("RANK", "0"))):
-            _train(options)
-    except LodestarError as error:
-        sys.stderr.write(f"lodestar.training: {error}\n")
-        return error.exit_code
-    return 0
+    return run_command("lodestar.training", partial(_train_reported, options))
 
 
 def parser() -> Parser:
@@ -45,6 +40,12 @@ def parser() -> Parser:
     add_option(parser, "--heartbeat", default="")
     parser.add_argument("--error-file", type=Path, metavar="FILE", help="write the error that ends this worker here (default: nowhere)")
     return parser
+
+
+def _train_reported(options: argparse.Namespace) -> int:
+    with write_last_error(options.error_file, int(os.environ.get("RANK", "0"))):
+        _train(options)
+    return 0
 
 
 def _train(options: argparse.Namespace) -> None:

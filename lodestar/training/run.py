@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from lodestar.bundle.bundle import COST, EPOCHS_LOG
+from lodestar.bundle.bundle import COST, EPOCHS_LOG, INFO
 from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, to_json
 from lodestar.data.split.interactions import check_enough
 from lodestar.errors import EnvironmentFault
@@ -52,7 +52,8 @@ def train(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> Non
 
 
 def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: Group) -> None:
-    """Train as one worker of `group`; rank zero publishes the bundle."""
+    """Train as one worker of `group`; rank zero publishes the bundle. UsageError E301 where `bundle` is something else than a bundle."""
+    storage.refuse_other_folder(bundle, INFO)
     meter, found = Meter(), feature_set.load(features)
     check_enough(found.interactions, recipe.data)
     if group.is_rank_zero:

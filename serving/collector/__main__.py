@@ -11,14 +11,17 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar import schema
-from lodestar.errors import EnvironmentFault, LodestarError, UsageError
+from lodestar.errors import EnvironmentFault, UsageError
+from lodestar.exits import run_command
 from lodestar.io import storage
 from lodestar.io.private_folders import temporary_folder
 from lodestar.process.command_line import Parser, add_option, count
+from lodestar.process.environment_variables import COLLECT_KEY, KAFKA_PASSWORD
 from lodestar.process.safe_text import log_to_stderr, write_stderr
 from serving.http import graceful_shutdown, http_server
 from serving.http.connection_limits import Load
@@ -26,7 +29,7 @@ from serving.http.connection_limits import Load
 if TYPE_CHECKING:
     from serving.collector.metrics import Metrics
 
-KEY, PASSWORD = "LODESTAR_COLLECT_KEY", "LODESTAR_KAFKA_PASSWORD"
+PROGRAM = "lodestar collect"
 PORT, GROUP, BATCH_ROWS, PART_S = 8090, "lodestar", 10_000, 30.0
 HASH_DIGITS = 16
 MIN_KEY_CHARACTERS = 16
@@ -38,14 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     settings = options(arguments)
     log_to_stderr()
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
-    try:
-        if settings.kafka:
-            _consume(settings)
-        else:
-            _serve(settings)
-    except LodestarError as error:
-        sys.stderr.write(f"lodestar collect: {error}\n")
-        return error.exit_code
+    return run_command(PROGRAM, partial(_collect, settings))
+
+
+def _collect(settings: argparse.Namespace) -> int:
+    if settings.kafka:
+        _consume(settings)
+    else:
+        _serve(settings)
     return 0
 
 
@@ -55,9 +58,9 @@ def _serve(options: argparse.Namespace) -> None:
     from serving.collector.landing import Landing, open_spool
     from serving.collector.metrics import Metrics
 
-    graceful_shutdown.stop_on_signals("lodestar collect")
+    graceful_shutdown.stop_on_signals(PROGRAM)
     host, port = options.host, options.port
-    key = os.environ.get(KEY, "")
+    key = os.environ.get(COLLECT_KEY, "")
     _check_key(host, key)
     metrics = Metrics()
     with ExitStack() as stack:
@@ -72,9 +75,7 @@ def _serve(options: argparse.Namespace) -> None:
             raise EnvironmentFault("E517", message, remedy="Give another --output or --spool that can be written.") from error
         app = App(Journal(spool), metrics, key, tuple(options.allow_origin), load)
         try:
-            http_server.run(
-                app, load, http_server.Listeners(*sockets), f"lodestar collect: into {options.output}", f"/v1/{schema.EVENTS.name}"
-            )
+            http_server.run(app, load, http_server.Listeners(*sockets), f"{PROGRAM}: into {options.output}", f"/v1/{schema.EVENTS.name}")
         finally:
             spool.close()
 
@@ -86,7 +87,7 @@ def _check_key(host: str, key: str) -> None:
     """
     if key and (len(key) < MIN_KEY_CHARACTERS or not (key.isascii() and key.isprintable() and key == key.strip())):
         raise UsageError(
-            f"{KEY} is not a valid key: it has {len(key)} characters, and needs at least {MIN_KEY_CHARACTERS} of printable ASCII, "
+            f"{COLLECT_KEY} is not a valid key: it has {len(key)} characters, and needs at least {MIN_KEY_CHARACTERS} of printable ASCII, "
             "without blanks around them. Set it to what this prints: openssl rand -hex 32",
             code="E582",
         )
@@ -97,7 +98,7 @@ def _check_key(host: str, key: str) -> None:
     if not is_loopback and not key:
         raise UsageError(
             f"{host} can be reached from other machines, and senders need no key. "
-            f"Set {KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1.",
+            f"Set {COLLECT_KEY} to a long random text that senders send as Authorization: Bearer KEY, or listen on 127.0.0.1.",
             code="E581",
         )
 
@@ -121,9 +122,9 @@ def _consume(options: argparse.Namespace) -> None:
 
     client_options = dict(options.kafka_option)
     if "sasl.password" in client_options:
-        raise UsageError(f"a password on the command line is visible to every user; set {PASSWORD} in the environment")
-    if PASSWORD in os.environ:
-        client_options["sasl.password"] = os.environ[PASSWORD]
+        raise UsageError(f"a password on the command line is visible to every user; set {KAFKA_PASSWORD} in the environment")
+    if KAFKA_PASSWORD in os.environ:
+        client_options["sasl.password"] = os.environ[KAFKA_PASSWORD]
     config = Config(
         brokers=options.kafka,
         topics=dict(options.topic or [(schema.EVENTS.name, schema.EVENTS.name)]),
@@ -138,7 +139,7 @@ def _consume(options: argparse.Namespace) -> None:
     consumer = KafkaConsumer(config, Landing(options.output), metrics)
     if options.metrics_port is not None:
         _serve_metrics(metrics, options.host, options.metrics_port)
-    write_stderr(f"lodestar collect: into {options.output}, from {', '.join(config.topics)} at {options.kafka}\n")
+    write_stderr(f"{PROGRAM}: into {options.output}, from {', '.join(config.topics)} at {options.kafka}\n")
     consumer.run(stopped)
 
 
@@ -185,10 +186,10 @@ def _positive(text: str) -> float:
 def parser() -> Parser:
     """The parser of `lodestar collect`."""
     parser = Parser(
-        prog="lodestar collect",
+        prog=PROGRAM,
         description="Collect events and impressions over HTTP (POST /v1/events and /v1/impressions) or from Kafka, into parts "
         "that `lodestar data ingest` reads.",
-        epilog=f"Environment: {KEY} is the senders' key, {PASSWORD} is Kafka's sasl.password.",
+        epilog=f"Environment: {COLLECT_KEY} is the senders' key, {KAFKA_PASSWORD} is Kafka's sasl.password.",
         examples=["lodestar collect --output landing/", "lodestar collect --output s3://bucket/landing --kafka broker:9092 --topic clicks"],
     )
     add_option(parser, "--output", required=True, help="landing, where parts are written: a folder or an s3:// address")

@@ -5,17 +5,19 @@ The state of a rollout is in the InferenceService and its route and nowhere else
 annotation of the route, since one of the service is copied to its pods, and would replace them all.
 """
 
+import argparse
 import json
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
+from lodestar.exits import run_command
 from lodestar.process.command_line import Parser, add_option
-from lodestar.process.termination import terminate
+from lodestar.process.termination import exit_on_termination
 from lodestar.progress import log_event
 from serving.rollout.api_errors import NOT_FOUND
 from serving.rollout.canary import canary, canary_mode_of, check_canary, promote, replace_stable, restore_stable, roll_back, state
@@ -131,19 +133,17 @@ def _undone_on_failure(api: ApiServer, steps: list[Step]) -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     """The command line `lodestar rollout`; its result is one structured line on standard error."""
     options = parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        if options.command == "start":
-            start(options.service, options.bundle, options.percent)
-        elif options.command == "status":
-            sys.stdout.write(json.dumps(asdict(state(connect(options.service).live()))) + "\n")
-        else:
-            promote_or_roll_back(options.service, is_promotion=options.command == "promote")
-    except LodestarError as error:
-        sys.stderr.write(f"lodestar rollout: {error}\n")
-        return error.exit_code
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with exit_on_termination():
+        return run_command("lodestar rollout", partial(_roll_out, options))
+
+
+def _roll_out(options: argparse.Namespace) -> int:
+    if options.command == "start":
+        start(options.service, options.bundle, options.percent)
+    elif options.command == "status":
+        sys.stdout.write(json.dumps(asdict(state(connect(options.service).live()))) + "\n")
+    else:
+        promote_or_roll_back(options.service, is_promotion=options.command == "promote")
     return 0
 
 

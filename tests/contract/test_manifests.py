@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from components.kubernetes import training_job_command
+from lodestar.process.environment_variables import COLLECT_KEY
 from serving.__main__ import parser as predictor_options
-from serving.collector.__main__ import KEY
 from serving.collector.__main__ import options as collection_options
 from serving.rollout.canary import CANARY_MODE, CanaryMode, canary, replace_stable
 from serving.rollout.kserve_api import ROUTE, SERVICE, ServiceState
@@ -272,7 +272,7 @@ def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
         assert selector.items() <= template["metadata"]["labels"].items()
     (claim,) = collector["spec"]["volumeClaimTemplates"]
     assert {"name": claim["metadata"]["name"], "mountPath": options.spool} in container["volumeMounts"]
-    assert {entry["name"] for entry in container["env"]} == {KEY}
+    assert {entry["name"] for entry in container["env"]} == {COLLECT_KEY}
     assert container["command"] == ["python", "-m", collection_options.__module__.removesuffix(".__main__")]
     budget = only(found, "PodDisruptionBudget", "collector")["spec"]
     assert budget["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()

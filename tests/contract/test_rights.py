@@ -10,8 +10,8 @@ import yaml
 
 from components.kubernetes.access_review import GRANT
 from components.kubernetes.training_job import TrainingJob
-from feature_repo.store import REGISTRY
-from pipelines.recommend import REDIS, SETTINGS, STORAGE, STORAGE_KEYS, compile_to
+from lodestar.process.environment_variables import FEAST_REGISTRY, REDIS
+from pipelines.recommend import SETTINGS, STORAGE, STORAGE_KEYS, compile_to
 from tests.contract.kustomize import OVERLAYS, objects, rendered
 
 MANIFESTS = OVERLAYS.parent
@@ -92,5 +92,5 @@ def test_the_settings_name_no_store_that_may_not_be_there() -> None:
 def test_publishing_is_told_the_registry_from_the_secret(tmp_path: Path) -> None:
     compile_to(tmp_path / "pipeline.yaml")
     compiled = (tmp_path / "pipeline.yaml").read_text()
-    assert compiled.count(f"envVar: {REGISTRY}") == 1
-    assert REGISTRY in template("pipeline")
+    assert compiled.count(f"envVar: {FEAST_REGISTRY}") == 1
+    assert FEAST_REGISTRY in template("pipeline")

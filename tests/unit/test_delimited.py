@@ -227,7 +227,7 @@ def test_names_are_suggested_once_each() -> None:
     ]
 
 
-def test_a_header_is_taken_for_data_only_if_declared(tmp_path: Path) -> None:
+def test_a_header_is_data_only_if_declared(tmp_path: Path) -> None:
     content = "User,thing\nu1,a\n"
     with pytest.raises(DataError, match=r"E179 log\.csv, line 1, value 'User,thing': .* header = true"):
         source(tmp_path, content, columns=("user", "item"))

@@ -63,7 +63,7 @@ def test_parquet_is_read_under_any_name(name: str, tmp_path: Path) -> None:
     assert source(tmp_path, as_parquet(), name).read().to_pylist() == ROWS
 
 
-def test_a_declared_format_is_taken_at_its_word(tmp_path: Path) -> None:
+def test_a_declared_format_is_believed(tmp_path: Path) -> None:
     assert source(tmp_path, '{"user_id","item_id"\nu1,a\n', "log.csv", format="csv").names == ('{"user_id"', "item_id")
     with pytest.raises(DataError, match="E108"):
         source(tmp_path, CSV, "log.csv", format="parquet")

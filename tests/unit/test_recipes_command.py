@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import CLOSED_PIPE, main
+from cli.main import main
+from lodestar.exits import CLOSED_PIPE
 from lodestar.recipes import MEASURED, RECIPES
 
 

@@ -131,7 +131,7 @@ def test_a_secure_address_of_a_server_without_tls_is_said(monkeypatch: pytest.Mo
     assert "AWS_CA_BUNDLE" in found
 
 
-def test_what_a_server_that_is_no_store_took_is_not_taken_for_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_server_that_is_no_store_accepts_does_not_count_as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(http("200 OK", "<html></html>")) as endpoint:
         for name, value in {**KEYS, "AWS_ENDPOINT_URL": endpoint}.items():
             monkeypatch.setenv(name, value)

@@ -183,3 +183,28 @@ def test_the_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
         return storage.digest(root)
 
     assert len({made("a", "1"), made("a", "2"), made("b", "1")}) == 3
+
+
+def test_files_go_into_a_folder_beside_what_is_there_and_none_after_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(ZeroDivisionError), storage.publish_files(tmp_path / "out") as work:
+        (work / "a").write_text("half")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
+    with storage.publish_files(tmp_path / "out") as work:
+        (work / "a").write_text("whole")
+        with pytest.raises(EnvironmentFault, match="E513"), storage.publish_files(tmp_path / "out"):
+            raise AssertionError
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"mine": "mine", "a": "whole"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_working_folder_is_named_by_a_dot_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with storage.publish_files(Path()) as work:
+        (work / "a").touch()
+    with storage.publish_folder(Path("..", "here", "inner", "..")) as work:
+        (work / "b").touch()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["here", "here/b"]

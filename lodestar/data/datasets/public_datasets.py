@@ -74,7 +74,9 @@ def fetch(dataset: DownloadableDataset, target: Path, url: str = "") -> None:
     """Download an archive and publish a folder of its members; `url` is a mirror. An interrupted download resumes at the next call.
 
     EnvironmentFault E511 for an archive with another SHA-256, E514 or E515 for a failed download, E560 to E562 for an unsafe member.
+    UsageError E301 where `target` is something else than the data set.
     """
+    storage.refuse_other_folder(target, PurePosixPath(dataset.members[0]).name)
     archive = target.with_name(f".{target.name}.zip")
     download_resumable(archive, size=dataset.size, tag=dataset.sha256, read=lambda start: _read_range(url or dataset.url, start))
     with archive.open("rb") as content:

@@ -214,7 +214,7 @@ class Outliers(_Strict):
 
 
 class FeedbackSection(_Strict):
-    """What is learnt from the log: `positive` types or their weights, `negative` types, thresholds of ratings, `seen` types, repeats."""
+    """What of the log trains a model: `positive` types or their weights, `negative` types, thresholds of ratings, `seen` types, repeats."""
 
     domain: Text = ""
     positive: dict[str, float | int] | Names = ()

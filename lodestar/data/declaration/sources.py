@@ -26,6 +26,7 @@ from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.readers.table_files import partitions, with_partitions
 from lodestar.errors import DataError, Location
+from lodestar.io.disk_database import open_database
 from lodestar.io.private_folders import workspace
 
 MEMORY = "250MB"  # of the database; the rest spills to its folder
@@ -115,13 +116,8 @@ class DeclaredTable:
     @contextmanager
     def _database(self) -> Iterator[Any]:
         """A DuckDB database with the joined files and trees."""
-        import duckdb
-
-        with workspace() as folder, duckdb.connect(str(Path(folder, "declared.duckdb"))) as database:
-            database.execute(f"""
-                SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
-                SET autoinstall_known_extensions = false; PRAGMA disable_checkpoint_on_shutdown;
-                SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}/spill'""")
+        with workspace() as folder, open_database(Path(folder, "declared.duckdb"), MEMORY) as database:
+            database.execute("PRAGMA disable_checkpoint_on_shutdown")
             database.create_function(HTML, html.unescape, ["VARCHAR"], "VARCHAR")
             relations.load_joins(database, self.source, self.find, self.declaration)
             relations.load_trees(database, self.source.column_sources, self.find, self.declaration)

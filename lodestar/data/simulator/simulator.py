@@ -8,8 +8,9 @@ events; peak memory 0.35 GiB for 1, 0.56 GiB for 10 and 0.63 GiB for 100 million
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,18 @@ from numpy.typing import NDArray
 from lodestar.data.simulator.sessions import Actions, Shoppers, Slates
 from lodestar.data.simulator.world import END_US, Users, draw_items, draw_users, truth
 from lodestar.data.simulator.writer import LogWriter
-from lodestar.errors import ConfigError, LodestarError, UsageError
-from lodestar.io import npz
+from lodestar.errors import ConfigError, UsageError
+from lodestar.exits import run_command
+from lodestar.io import npz, storage
 from lodestar.process.command_line import Parser, add_option, add_output
 from lodestar.process.safe_text import write_stdout
 from lodestar.process.suggestions import unknown_name
+from lodestar.process.termination import exit_on_termination
 from lodestar.progress import Progress
 from lodestar.schema.arrays import Longs
 from lodestar.schema.time_units import DAY_US, HOUR_US, MINUTE_US
 
-NAME = "simulator"
+NAME, PROGRAM = "simulator", "lodestar simulate"
 TRUTH = "truth.npz"
 ACTS_PER_SESSION = 9.3  # measured; converts the configured number of events to sessions
 MIN_EVENTS = 10  # per user: one session
@@ -141,25 +144,24 @@ def _by_hour(time_us: NDArray[np.float64]) -> Longs:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command `lodestar simulate`: simulate into a folder; returns the error's exit code, or 0."""
-    options = vars(parser().parse_args(arguments))
+    return run_command(PROGRAM, partial(_simulate, vars(parser().parse_args(arguments))))
+
+
+def _simulate(options: dict[str, Any]) -> int:
     target = options.pop("output")
-    try:
-        config = SimulatorConfig(**options)
-        if target.exists() and not target.is_dir():
-            raise UsageError(f"{target} is a file; give --output a folder")
-        target.mkdir(parents=True, exist_ok=True)
-        simulate(config, target)
-        write_stdout(f"{target}\n")
-    except LodestarError as error:
-        sys.stderr.write(f"lodestar simulate: {error}\n")
-        return error.exit_code
+    config = SimulatorConfig(**options)
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is no folder: name another, or move it away", code="E301")
+    with exit_on_termination(), storage.publish_files(target) as folder:
+        simulate(config, folder)
+    write_stdout(f"{target}\n")
     return 0
 
 
 def parser() -> Parser:
     """The parser of `lodestar simulate`."""
     parser = Parser(
-        prog="lodestar simulate",
+        prog=PROGRAM,
         description="Write a simulated shop's tables and its ground truth. Prints the folder.",
         examples=[
             "lodestar simulate --output shop/",

@@ -29,7 +29,7 @@ class Part:
 class Manifest:
     """Parts by table, names of the ingested files by sha256, and the tables whose rows are derived from events so far.
 
-    `order_only`: the data had an order but no event times. `feedback`: the declared rules of what is learnt, None for the defaults.
+    `order_only`: the data had an order but no event times. `feedback`: the declared rules of feedback, None for the defaults.
     `outlier_bounds` are the bounds that the first ingest fitted, by column. `contract` is the schema hash they were written for.
     """
 

@@ -35,8 +35,10 @@ RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
 def build_features(root: Path, target: Path, recipe: Recipe) -> None:
     """Build features from the folder of tables `root` and publish them as a folder; memory does not grow with the number of events.
 
-    DataError E203 for fewer users, items or interactions than the recipe requires, E151 for a missing table.
+    DataError E203 for fewer users, items or interactions than the recipe requires, E151 for a missing table. UsageError E301 where `target`
+    is something else than features.
     """
+    storage.refuse_other_folder(target, feature_set.SEQUENCE_FILE)
     tables = Tables(root=root)
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))

@@ -11,6 +11,7 @@ import pyarrow as pa
 from lodestar import schema
 from lodestar.data.tables.tables import Tables
 from lodestar.features.batch import event_partitions
+from lodestar.io.disk_database import open_database
 from lodestar.io.private_folders import workspace
 
 MEMORY = "230MB"  # of the database; the rest spills to the temporary folder
@@ -59,15 +60,10 @@ def connect_for(tables: Tables, entity: str, entities: Sequence[str]) -> Iterato
 @contextmanager
 def _temporary_database(spill_near: Path | None) -> Iterator[tuple[Any, Path]]:
     """Empty DuckDB database in a temporary folder, and that folder."""
-    import duckdb
-
     with (
         tempfile.TemporaryDirectory(dir=spill_near.parent) if spill_near else workspace() as folder,
-        duckdb.connect(str(Path(folder, "features.duckdb"))) as database,
+        open_database(Path(folder, "features.duckdb"), MEMORY) as database,
     ):
-        database.execute(f"""
-            SET TimeZone = 'UTC'; SET preserve_insertion_order = true; SET enable_progress_bar = false;
-            SET autoinstall_known_extensions = false; SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}/spill'""")
         yield database, Path(folder)
 
 

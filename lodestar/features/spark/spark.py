@@ -48,8 +48,9 @@ _SPARK_TYPES = {"text": "string", "texts": "array<string>", "f4": "float", "f8":
 def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSession") -> None:
     """Publish the same folder of features as `build.build_features`, with a folder of Parquet files per view.
 
-    Both paths must be on a volume that all workers share. DataError E203 where there are too few interactions.
+    Both paths must be on a volume that all workers share. DataError E203 where there are too few interactions, UsageError E301 as there.
     """
+    storage.refuse_other_folder(target, feature_set.SEQUENCE_FILE)
     tables = Tables(root=root)
     with storage.publish_folder(target) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:
         spark = _Spark(session, folder, progress)

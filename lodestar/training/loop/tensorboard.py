@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from lodestar.errors import EnvironmentFault
-
-FOLDER = "LODESTAR_TENSORBOARD"
+from lodestar.process.environment_variables import TENSORBOARD
 
 
 class TensorBoardWriter:
     """Writes epoch metrics into a folder of the run's name, one per stage; a resumed run replaces epochs after its checkpoint."""
 
     def __init__(self, run: str) -> None:
-        self._folder = Path(os.environ[FOLDER]) / run if os.environ.get(FOLDER) else None
+        self._folder = Path(os.environ[TENSORBOARD]) / run if os.environ.get(TENSORBOARD) else None
         self._writers: dict[str, Any] = {}
         if self._folder is not None:
             _summary_writer_class()
@@ -36,6 +35,6 @@ def _summary_writer_class() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        remedy = f"Install tensorboard, or unset {FOLDER}."
-        raise EnvironmentFault("E593", f"{FOLDER} is set and TensorBoard is not installed", remedy=remedy) from error
+        remedy = f"Install tensorboard, or unset {TENSORBOARD}."
+        raise EnvironmentFault("E593", f"{TENSORBOARD} is set and TensorBoard is not installed", remedy=remedy) from error
     return SummaryWriter
