@@ -83,12 +83,14 @@ def check(
     already, with times in µs: a row whose key is stored is dropped and counted (E120 where its content differs). `now_us` is UTC µs.
     DataError E101 for a missing column, E201 for events without a row.
     """
+    errors = _missing_columns(table, sources)
     columns = [column for column in table.columns if any(column.name in source.columns for source in sources)]
+    if not columns:
+        raise together(errors)
     names = tuple(column.name for column in columns)
     checked = defaults.checked_name(table)
     validator = RowValidator(database, table, columns, checked, now_us)
     bad_rows = Quarantine(database, checked)
-    errors = _missing_columns(table, sources)
     reads = _read(validator, sources, bad_rows, errors, quarantine=quarantine)
     num_duplicates = table_checks.duplicates(database, table, checked, names, bad_rows)
     if table is schema.ITEM_CONTENT:

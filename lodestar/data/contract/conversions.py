@@ -81,13 +81,14 @@ def prepare(column: schema.Column, values: "pa.ChunkedArray", file: str) -> "pa.
 
 
 def _written_numbers(values: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Floats as text: whole ones as `5.0`, all digits of them, as a file of text has them."""
+    """Floats as text: whole ones as `5.0`, all digits of them, as a file of text has them; a NaN is null."""
     import pyarrow.compute as pc
 
     numbers = values.cast(pa.float64())
     is_whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), float(rules.NOT_EXACT)))
     whole = pc.if_else(is_whole, numbers, None).cast(pa.int64()).cast(pa.string())
-    return pc.if_else(is_whole, pc.binary_join_element_wise(whole, pa.scalar(".0"), ""), numbers.cast(pa.string()))
+    text = pc.if_else(is_whole, pc.binary_join_element_wise(whole, pa.scalar(".0"), ""), numbers.cast(pa.string()))
+    return pc.if_else(pc.is_nan(numbers), None, text)
 
 
 def conversion(rule: ColumnRule, cells: Cells) -> Conversion:

@@ -18,8 +18,14 @@ def faults(table: schema.Table, names: Sequence[str], faulty: Sequence[str], *, 
 
 def _fault(code: str, columns: Sequence[str], broken: str, faulty: Sequence[str]) -> str:
     """SQL of the fault where a rule is broken: of the first of its columns that cannot be read, else the rule's own code."""
-    own = [quoted(name + "?") for name in columns if name in faulty]
+    own = [_as_needed(code, quoted(name + "?")) for name in columns if name in faulty]
     return f"CASE WHEN {broken} THEN coalesce({', '.join([*own, _written(code, columns)])}) END"
+
+
+def _as_needed(code: str, fault: str) -> str:
+    """SQL of the fault of a cell that its row needs: a text that stands for null has the code of one without a value."""
+    rest = len(rules.NULL_TEXT) + 1
+    return f"CASE WHEN starts_with({fault}, '{rules.NULL_TEXT}') THEN '{code[: rest - 1]}' || substr({fault}, {rest}) ELSE {fault} END"
 
 
 def _written(code: str, columns: Sequence[str]) -> str:
@@ -51,13 +57,27 @@ def _check(rule: RowRule, names: Sequence[str], is_landed: bool, now_us: int) ->
             broken = f"{quoted(rule.column)} NOT IN ({texts(rule.choices)})"
             code = f"{code},' || left({quoted(rule.column)}, {SHOWN_LETTERS}) || '"
         case RequiredColumn():
-            needed, columns = {schema.EVENT_TYPE}, [rule.column]
-            is_missing = f"{quoted(rule.column)} IS NULL" if rule.column in names else "true"
-            broken = f"{quoted(schema.EVENT_TYPE)} IN ({texts(rule.types)}) AND {is_missing}"
+            needed, columns = set(), [rule.column]
+            broken = f"{among} AND {_is_missing(rule.column, names)}" if (among := _among(names, rule.types, is_landed)) else ""
             if code == rules.MISSING_FOR_TYPE and not is_landed:
-                needed = {rule.column, schema.EVENT_TYPE} if rule.column == schema.RATING else {""}
+                needed = {rule.column} if rule.column == schema.RATING else {""}
                 code = rules.NO_RATING
         case Positive():
-            needed, columns = {rule.column, schema.EVENT_TYPE}, [rule.column]
-            broken = f"{quoted(schema.EVENT_TYPE)} IN ({texts(rule.types)}) AND {quoted(rule.column)} <= 0"
+            needed, columns = {rule.column}, [rule.column]
+            broken = f"{among} AND {quoted(rule.column)} <= 0" if (among := _among(names, rule.types, is_landed)) else ""
     return code, columns, broken if needed <= set(names) else ""
+
+
+def _among(names: Sequence[str], types: Sequence[str], is_landed: bool) -> str:
+    """SQL condition: the event is of one of these types, a rating standing for a type that is not given; empty where nothing says it."""
+    has_type, has_rating = (name in names for name in (schema.EVENT_TYPE, schema.RATING))
+    if not has_type:
+        return ("true" if str(schema.EventType.RATING) in types else "") if has_rating else ""
+    kind = quoted(schema.EVENT_TYPE)
+    if has_rating and not is_landed:
+        kind = f"coalesce({kind}, '{schema.EventType.RATING}')"
+    return f"{kind} IN ({texts(types)})"
+
+
+def _is_missing(column: str, names: Sequence[str]) -> str:
+    return f"{quoted(column)} IS NULL" if column in names else "true"

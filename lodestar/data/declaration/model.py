@@ -258,7 +258,8 @@ class Declaration(ReadingForm, CellForm):
     """How the files of a folder become the contract's tables.
 
     `event_type` is the type of every event; `event_types` maps values to the contract's types, or to `ignore`. `order` names the columns
-    that order a user's events where there are no times, or is `row`. `rating_scale` is the lowest and the highest rating.
+    that order a user's events where there are no times, or is `row`. `rating_scale` is the lowest and the highest rating, `arms` are the
+    arms of experiments in impressions.
     """
 
     about: About = About()
@@ -267,6 +268,7 @@ class Declaration(ReadingForm, CellForm):
     event_types: dict[str, str] = {}
     order: SeveralColumns = ()
     rating_scale: tuple[float | int, float | int] | None = None
+    arms: Several = ()
     outliers: dict[str, Outliers] = {}
     feedback: FeedbackSection = FeedbackSection()
     users: Sources = ()

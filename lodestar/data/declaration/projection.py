@@ -184,7 +184,7 @@ class _Context:
             return False
         plain = source.model_copy(update={"column": ""}) == ColumnSource()
         form = self.form(source)
-        needs: object = form.null or (column.name == schema.EVENT_TYPE and self.declaration.event_types)
+        needs: object = source.null or (column.name == schema.EVENT_TYPE and self.declaration.event_types)
         if column.kind in _NUMBERS:
             needs = needs or form.decimal or form.thousands
         if column.kind is schema.Kind.TIME:
@@ -203,10 +203,11 @@ class _Context:
         if source.names:
             pairs = ", ".join(f"{literal(name)}, {self.expression(_ATTRIBUTE, inner)}" for name, inner in source.names.items())
             return f"json_merge_patch('{{}}', json_object({pairs}))::VARCHAR"
-        return self._together(column, source) if source.together else self._first(source)
+        return self._together(column, source) if source.together else self._first(column, source)
 
-    def _first(self, source: ColumnSource) -> str:
-        cells = [self._cell(one, source) for one in source.first or (source.column,)]
+    def _first(self, column: schema.Column, source: ColumnSource) -> str:
+        is_whole = column is not _ATTRIBUTE and _is_whole(source)
+        cells = [self._cell(one, source, is_whole=is_whole) for one in source.first or (source.column,)]
         return f"coalesce({', '.join(cells)})" if len(cells) > 1 else cells[0]
 
     def _together(self, column: schema.Column, source: ColumnSource) -> str:
@@ -215,10 +216,13 @@ class _Context:
             return f"to_json(list_filter([{cells}], lambda one: one IS NOT NULL))::VARCHAR"
         return f"nullif(concat_ws({literal(source.glue or ' ')}, {cells}), '')"
 
-    def _cell(self, column: str | int, source: ColumnSource) -> str:
-        """SQL of a cell's trimmed text, NULL where it is blank or a text that means null."""
+    def _cell(self, column: str | int, source: ColumnSource, *, is_whole: bool = False) -> str:
+        """SQL of a cell's trimmed text, NULL where it is blank or a text that means null.
+
+        A cell that is a column's whole value keeps the texts that mean null in its table: the validator counts them.
+        """
         text = f"nullif(trim({self.text(column)}), '')"
-        null = self.form(source).null
+        null = source.null if is_whole else self.form(source).null
         return f"CASE WHEN {text} NOT IN ({', '.join(map(literal, null))}) THEN {text} END" if null else text
 
     def expression(self, column: schema.Column, source: ColumnSource) -> str:
@@ -287,3 +291,8 @@ def types_of(shape: "pa.Schema", names: Sequence[str]) -> dict[str, "pa.DataType
     """Arrow types of columns, dictionaries as their values."""
     found = {name: shape.field(name).type for name in names}
     return {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in found.items()}
+
+
+def _is_whole(source: ColumnSource) -> bool:
+    """Whether a cell is the column's value, whatever its form, and nothing is made of it."""
+    return source.model_copy(update={"column": "", **CellForm().model_dump()}) == ColumnSource()

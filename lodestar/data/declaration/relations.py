@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from lodestar.data.contract.rules import RATING_SCALE, CellOptions
 from lodestar.data.declaration.forms import identifier, literal
-from lodestar.data.declaration.model import ColumnSource, Join, KeyValue, ReadingForm, TableSource
+from lodestar.data.declaration.model import ColumnSource, Declaration, Join, KeyValue, ReadingForm, TableSource
 from lodestar.data.declaration.projection import RAW, ROW, tree_name
 from lodestar.data.readers.options import ReadOptions
 from lodestar.data.readers.readers import read
@@ -27,6 +28,17 @@ def options_of(*levels: Any) -> ReadOptions:
 
 
 _OPTIONS = tuple(ReadingForm.model_fields)
+
+
+def cells_of(source: TableSource, declaration: Declaration) -> CellOptions:
+    """What is declared of a source's cells for the validator."""
+    scale = declaration.rating_scale
+    return CellOptions(
+        null=tuple(dict.fromkeys((*source.null, *declaration.null))),
+        id_type=source.id_type or declaration.id_type,
+        rating_scale=(float(scale[0]), float(scale[1])) if scale else RATING_SCALE,
+        arms=declaration.arms,
+    )
 
 
 def load_joins(database: Any, source: TableSource, find: Find, top: Any) -> list[str]:

@@ -103,6 +103,7 @@ class DeclaredTable:
             lines=partial(state.lines, raw.lines),
             skipped_rows=ChainMap(state.left_out, raw.skipped_rows),  # type: ignore[arg-type]
             inexact=lambda name: raw.inexact(state.passed[name]) if name in state.passed else (),
+            cells=relations.cells_of(self.source, self.declaration),
         )
 
     def _joined_names(self) -> list[str]:
