@@ -61,7 +61,7 @@ class Tables:
         return names
 
     def feedback(self) -> Feedback | None:
-        """The declared rules of what is learnt; None: the defaults."""
+        """The declared rules of feedback; None: the defaults."""
         listed = self._snapshot.manifest
         return listed.feedback if listed else None
 
