@@ -38,6 +38,7 @@ def _tags(feature: schema.Feature | schema.Count) -> dict[str, str]:
 user_profile = _view(schema.USER_PROFILE_VIEW)
 user_activity = _view(schema.USER_ACTIVITY_VIEW)
 user_sequence = _view(schema.USER_SEQUENCE_VIEW)
+user_filter = _view(schema.USER_FILTER_VIEW)
 item_profile = _view(schema.ITEM_PROFILE_VIEW)
 item_stats = _view(schema.ITEM_STATS_VIEW)
 item_text_embedding = _view(schema.TEXT_EMBEDDING_VIEW)

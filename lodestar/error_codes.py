@@ -115,9 +115,11 @@ CODES: dict[str, ErrorCode] = {
     "E203": ErrorCode(3, None, "There are too few users, items or interactions to train on.",
                       "Ingest more, or lower data.min_… for a trial.", wordings=2),
     "E204": ErrorCode(3, None, "No user has an item to validate or test on.",
-                      "Ingest more events, or raise data.test_share or data.validation_share.", wordings=2),
+                      "Ingest more events, or raise data.test_share or data.validation_share.", wordings=3),
     "E205": ErrorCode(3, None, "There are no ratings to train on.",
                       "Add events with a rating, or turn rating prediction off (rate.dim 0)."),
+    "E206": ErrorCode(3, None, "No event is positive, so there is nothing to learn from.",
+                      "Ingest events of a positive type, or declare which types are positive."),
     "E210": ErrorCode(3, None, "All labels of the ranker are equal.",
                       "Add impressions without a click, or turn the ranker off (rank.candidates 0)."),
     # Command lines.

@@ -4,12 +4,14 @@ import hashlib
 import importlib.metadata
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lodestar import schema
@@ -22,11 +24,13 @@ from lodestar.bundle.ratings import Ratings
 from lodestar.data.declaration.declared_dataset import open_declared
 from lodestar.data.declaration.parse import read as read_declaration
 from lodestar.data.split.interactions import Interactions
-from lodestar.data.tables import tables
+from lodestar.data.tables import manifest, tables
 from lodestar.data.tables.tables import Tables, arrow_schema
-from lodestar.features.batch import event_partitions, sequences
+from lodestar.features.batch import duckdb_views, event_partitions, feature_set, sequences
 from lodestar.features.batch.duckdb_views import connect
+from lodestar.features.batch.interaction_columns import InteractionColumns
 from lodestar.io import storage
+from lodestar.schema.feedback import BINARY, Feedback
 from lodestar.schema.time_units import SECOND_US
 
 if TYPE_CHECKING:
@@ -67,20 +71,30 @@ def items(*names: str) -> pa.Table:
     return table(schema.ITEMS, item_id=list(names), title=list(names))
 
 
-def interactions(events: pa.Table, items: pa.Table) -> Interactions:
-    """The positive events about items of the catalogue, as building features finds them."""
+def interactions(events: pa.Table, items: pa.Table, rules: Feedback = BINARY) -> Interactions:
+    """The interactions with items of the catalogue, as building features finds them."""
     with tempfile.TemporaryDirectory() as folder:
         tables.write({"events": events, "items": items}, Path(folder))
+        declare(Path(folder), rules)
         with connect(Tables(root=Path(folder))) as database:
-            rows = list(sequences.first_interactions(database))
-            users = event_partitions.names(database, schema.USER_ID).to_pylist()
-    columns = {
-        name: [chunk[name] for chunk in rows]
-        for name in (event_partitions.NUMBERS[schema.USER_ID], event_partitions.NUMBERS[schema.ITEM_ID], "time")
-    }
-    user, item, time = (np.concatenate([np.zeros(0, dtype=np.int64), *parts]) for parts in columns.values())
-    ids = items[schema.ITEM_ID].to_pylist()
-    return Interactions(users=users, items=ids, user=user.astype(np.int32), item=item.astype(np.int32), time=time)
+            columns = InteractionColumns(Path(folder), duckdb_views.rules_of(database))
+            users = event_partitions.names(database, schema.USER_ID)
+            for chunk in sequences.user_events(database):
+                columns.append(chunk, users)
+            arrays = {name: np.concatenate([np.zeros(0, column.dtype), *column.blocks()]) for name, column in columns.filled.items()}
+            return feature_set.interactions_from(arrays, columns.users.to_pylist(), items[schema.ITEM_ID].to_pylist())
+
+
+def declare(root: Path, rules: Feedback) -> None:
+    """Let a folder of tables follow these rules of feedback, as if they had been declared at its first ingest."""
+    found = manifest.read(root)
+    if found is None:  # written by `tables.write`
+        parts = {
+            name: (manifest.Part(path=tables.file_name(of), rows=pq.read_metadata(root / tables.file_name(of)).num_rows, sha256="0" * 64),)
+            for name, of in schema.TABLES.items()
+        }
+        found = manifest.Manifest(parts=parts)
+    manifest.write(root, replace(found, feedback=rules))
 
 
 def _is_time(field: pa.Field) -> bool:
@@ -117,6 +131,8 @@ def small_bundle(
     ranker: Ranker | None = None,
     ratings: Ratings | None = None,
     timed: bool = False,
+    rules: Feedback = BINARY,
+    reads_filters: bool = False,
 ) -> Path:
     """A bundle of `small_model`: items i0, i1, … called "Item 0", …, the first the most popular; categories go a, b, c, a, …"""
     ids = [f"i{row}" for row in range(num_items)]
@@ -132,6 +148,8 @@ def small_bundle(
         features=features,
         metrics={"validation_ndcg_at_10": 0.5},
         use_time_gaps=timed,
+        feedback=rules.to_json(),
+        reads_filters=reads_filters,
         files={},
     )
     catalogue = Catalogue(

@@ -11,7 +11,7 @@ built, tested and served."""
 COUNTS = """Counts are of positive feedback ([tables.md](tables.md#event-types)) where no event type is named. They change at whole hours,
 and are scaled to 0–1: the logarithm of the count, as a share of the highest in training."""
 CROSS = """Computed on demand from the views above, with `lodestar/schema/crosses.py`; a missing value counts as 0."""
-KINDS = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "text": "text"}
+KINDS = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "text": "text", "bytes": "bytes"}
 
 
 def page() -> str:

@@ -55,7 +55,7 @@ class AppendOnlyArray:
     def __len__(self) -> int:
         return self._length
 
-    def append(self, values: Num[NDArray[Any], " values"]) -> None:
+    def append(self, values: Shaped[NDArray[Any], " values"]) -> None:
         """Append values, converted to the array's dtype."""
         with self._file.open("ab") as content:
             content.write(values.astype(self.dtype, copy=False).tobytes())

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.tables.tables import Tables
-from lodestar.features.batch import build, sequences
+from lodestar.features.batch import build
 from lodestar.features.batch.duckdb_views import connect
 from lodestar.progress import Progress
 from lodestar.schema.time_units import SECOND_US
@@ -23,7 +23,6 @@ from lodestar.schema.time_units import SECOND_US
 # SQL of each view, by name, over a database's `positive`, `users` and `items`; the entity is the first column.
 Views = Callable[[Any], Mapping[str, str]]
 Row = dict[str, Any]
-SEQUENCES = "sequence_rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +90,20 @@ def _feature_views(whole: Any) -> Views:
     def views(database: Any) -> Mapping[str, str]:
         if database is not whole:
             build.build_count_tables(database, np.iinfo(np.int64).max)
-        return {**build.views(database, scale), schema.USER_SEQUENCE_VIEW: _sequences(database)}
+        return {**build.views(database, scale), **_user_views(database)}
 
     return views
 
 
-def _sequences(database: Any) -> str:
-    database.register(SEQUENCES, pa.concat_tables([sequences.ROWS.empty_table(), *sequences.tables(database)]))
-    return f"SELECT * FROM {SEQUENCES}"
+def _user_views(database: Any) -> dict[str, str]:
+    """SQL of the views of user sequences and user filters, which are no queries of their own."""
+    parts: dict[str, list[pa.Table]] = {name: [shape.empty_table()] for name, shape in build.USER_VIEWS.items()}
+    for rows, filters, _ in build.user_rows(database):
+        parts[schema.USER_SEQUENCE_VIEW].append(rows)
+        parts[schema.USER_FILTER_VIEW].append(filters)
+    for name, tables in parts.items():
+        database.register(f"{name}_rows", pa.concat_tables(tables))
+    return {name: f"SELECT * FROM {name}_rows" for name in parts}
 
 
 def _as_of(database: Any, query: str, cutoff_us: int) -> dict[str, Row]:

@@ -18,11 +18,12 @@ from lodestar import schema
 from lodestar.data.tables.tables import Tables
 from lodestar.errors import DataError, Location, UsageError
 from lodestar.features.batch import event_partitions, sequences
-from lodestar.features.batch.duckdb_views import connect_for
+from lodestar.features.batch.duckdb_views import connect_for, rules_of
 from lodestar.features.batch.event_partitions import Rows
 from lodestar.monitoring.skew_counts import Key, Values, rebuild_counts
 from lodestar.progress import Progress
 from lodestar.schema.arrays import Int64, Longs
+from lodestar.schema.feedback import Feedback
 
 EMPTY_HISTORY = "nothing"
 
@@ -236,11 +237,12 @@ def _rebuilt_histories(tables: Tables, wanted: Sequence[ServedFeatures]) -> Iter
         known_times_us.setdefault(vector.user, set()).add(vector.known_us)
     with connect_for(tables, schema.USER_ID, list(known_times_us)) as database, Progress("check skew", len(known_times_us)) as progress:
         users, items = event_partitions.names(database, schema.USER_ID), event_partitions.names(database, schema.ITEM_ID)
+        rules = rules_of(database)
         for events in event_partitions.chunks(database, schema.USER_ID):
             for rows in _by_user(events):
                 user = users[int(rows[event_partitions.NUMBERS[schema.USER_ID]][0])].as_py()
                 for known_us in known_times_us.pop(user):
-                    yield (user, known_us), _history_of(rows[rows["known"] <= known_us], users, items)
+                    yield (user, known_us), _history_of(rows[rows["known"] <= known_us], users, items, rules)
                 progress.advance()
         for user, unmatched_us in known_times_us.items():  # users without an event
             yield from (((user, known_us), RebuiltHistory((), ())) for known_us in unmatched_us)
@@ -254,8 +256,8 @@ def _by_user(events: Rows) -> Iterator[Rows]:
     yield from np.split(events, starts + 1)
 
 
-def _history_of(rows: Rows, users: Any, items: Any) -> RebuiltHistory:
-    if len(rows) == 0:
+def _history_of(rows: Rows, users: Any, items: Any, rules: Feedback) -> RebuiltHistory:
+    rebuilt_rows = sequences.recent(sequences.select(rows, rules), users, items)
+    if len(rebuilt_rows) == 0:
         return RebuiltHistory((), ())
-    rebuilt_rows = sequences.recent(sequences.first_of_each(rows), users, items)
     return RebuiltHistory(*(tuple(rebuilt_rows[name][0].as_py()) for name in (schema.RECENT_ITEMS, schema.RECENT_GAPS_S)))

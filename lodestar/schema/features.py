@@ -11,11 +11,14 @@ FEAST_PROJECT = "lodestar"
 QUERY = "query"  # search text as normalised by `query_key`
 ENTITIES = {USER_ID: "user", ITEM_ID: "item", QUERY: "query"}  # Feast entity by join key
 USER_PROFILE_VIEW, USER_ACTIVITY_VIEW, USER_SEQUENCE_VIEW = "user_profile", "user_activity", "user_sequence"
+USER_FILTER_VIEW = "user_filter"
 ITEM_PROFILE_VIEW, ITEM_STATS_VIEW, QUERY_STATS_VIEW = "item_profile", "item_stats", "query_stats"
 TEXT_EMBEDDING_VIEW, IMAGE_EMBEDDING_VIEW, CROSS_VIEW = "item_text_embedding", "item_image_embedding", "user_item_cross"
 RETRIEVAL_SERVICE, RANK_SERVICE, SEARCH_SERVICE = "retrieval_v1", "rank_v1", "search_v1"
 TEXT_EMBEDDING = "text_embedding"
 RECENT_ITEMS, RECENT_TYPES, RECENT_GAPS_S = "item_ids", "event_types", "gaps_s"
+REFUSED_ITEMS = "refused_items"
+FILTERED_ITEMS, RESTING_ITEMS, RESTING_UNTIL = "filtered_items", "resting_items", "resting_until_us"
 ITEM_LANGUAGE = "item_language"  # not `language`, which is the user's
 FEATURE_TIME, KNOWN_TIME = "event_timestamp", "created_timestamp"
 LABEL, BOUGHT, COMPLETED = "label", "bought", "completed"  # with RATING, the label columns of the training set
@@ -116,6 +119,17 @@ VIEWS = {
                 Feature(name=RECENT_ITEMS, kind="texts", unit="ids", description="items of the history, oldest first"),
                 Feature(name=RECENT_TYPES, kind="texts", description="event type of each"),
                 Feature(name=RECENT_GAPS_S, kind="f4s", unit="s", description="time since the one before"),
+                Feature(name=REFUSED_ITEMS, kind="texts", unit="ids", description="items that were refused last, oldest first"),
+            ),
+        ),
+        View(
+            name=USER_FILTER_VIEW,
+            entity=USER_ID,
+            description="Items that are not recommended to a user, by their number in the generation's catalogue, ascending.",
+            features=(
+                Feature(name=FILTERED_ITEMS, kind="bytes", unit="uint32", description="seen for good, or refused"),
+                Feature(name=RESTING_ITEMS, kind="bytes", unit="uint32", description="seen, and to come again"),
+                Feature(name=RESTING_UNTIL, kind="bytes", unit="int64, UTC µs", description="when each of those may come again"),
             ),
         ),
         View(
@@ -172,7 +186,7 @@ VIEWS = {
 }
 # Views that a model reads together, by feature service.
 SERVICES = {
-    RETRIEVAL_SERVICE: (USER_SEQUENCE_VIEW,),
+    RETRIEVAL_SERVICE: (USER_SEQUENCE_VIEW, USER_FILTER_VIEW),
     RANK_SERVICE: (USER_ACTIVITY_VIEW, ITEM_STATS_VIEW, CROSS_VIEW),
     SEARCH_SERVICE: (QUERY_STATS_VIEW, TEXT_EMBEDDING_VIEW, USER_ACTIVITY_VIEW, ITEM_STATS_VIEW, CROSS_VIEW),
 }

@@ -122,11 +122,16 @@ class Feedback:
         return replace(self, seen=tuple(kind for kind in SEEN[self.domain] if kind in types) or tuple(sorted(self.positive)))
 
     @property
+    def filters_history(self) -> bool:
+        """Whether every item of a user's history is one that is not recommended again."""
+        return self.consumption == "once" and set(self.positive) <= set(self.seen)
+
+    @property
     def is_binary(self) -> bool:
         """Whether every positive event says the same and none is a refusal: weights, ratings and refusals decide nothing."""
         is_weighted = len(set(self.positive.values())) > 1
         is_rated = self.rating_positive_from > self.rating_scale[0] or self.rating_negative_to >= self.rating_scale[0]
-        return not (is_weighted or is_rated or self.negative or self.consumption == "repeat" or set(self.seen) != set(self.positive))
+        return not (is_weighted or is_rated or self.negative or not self.filters_history or set(self.seen) > set(self.positive))
 
     def to_json(self) -> dict[str, Any]:
         """The rules as plain values for JSON; the inverse of `from_json`."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 
 from lodestar import schema
 from lodestar.features.batch import event_partitions, windows
+from lodestar.features.batch.feedback_events import FEEDBACK, SIGN
 from lodestar.features.batch.windows import StreamingCounter, scaled
 from lodestar.schema import View
 from lodestar.schema.time_units import HOUR_US
@@ -46,11 +47,12 @@ def tables(events: Sequence[Event], declared: View = VIEW) -> tuple[list[Row], l
         schema.ITEM_ID: pa.array(["i"] * len(events)),
         schema.EVENT_TYPE: pa.array([str(kind) for *_, kind in events]),
         "file_row_number": pa.array(range(len(events))),
+        SIGN: pa.array([1] * len(events)),
     }
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'; CREATE TABLE items AS SELECT 'i' AS item_id, 0 AS file_row_number")
-        database.register("positive", pa.table(columns))
-        event_partitions.partition_events(database, Path(folder), event_partitions.POSITIVE)
+        database.register(FEEDBACK, pa.table(columns))
+        event_partitions.partition_events(database, Path(folder), FEEDBACK)
         windows.count(database, declared)
         most = windows.fit_scale(database, declared, 1 << 62)
         stamp = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"

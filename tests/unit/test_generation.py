@@ -65,7 +65,7 @@ def named(features: Path, tmp_path: Path, changed: dict[str, pa.Table]) -> str:
     """The name of a copy in which some tables are others."""
     copy = tmp_path / "features"
     (copy / feature_set.DATA).mkdir(parents=True, exist_ok=True)
-    for name in (feature_set.SEQUENCE_FILE, feature_set.SCALERS):
+    for name in (feature_set.SEQUENCE_FILE, feature_set.SCALERS, feature_set.FEEDBACK):
         (copy / name).write_bytes((features / name).read_bytes())
     for file in (features / feature_set.DATA).iterdir():
         (copy / feature_set.DATA / file.name).write_bytes(file.read_bytes())

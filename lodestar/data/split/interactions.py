@@ -1,12 +1,13 @@
 """Interactions as arrays: user index, item index and time, sorted by user and time.
 
-Of a user's repeated interactions with an item only the first counts, as a seen item is never recommended again.
+The rules of feedback decide which events are interactions (`lodestar.features.batch.sequences`): a user's first with an item, the one that
+makes it seen, and with repeat consumption each after the gap.
 """
 
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,23 @@ from numpy.typing import NDArray
 from lodestar.config import DataConfig
 from lodestar.data.split.ragged_array import Number, RaggedArray
 from lodestar.errors import DataError
-from lodestar.schema.arrays import Int32, Int64, Ints, Longs, Shaped
+from lodestar.schema.arrays import Bool, Flags, Float32, Floats, Int32, Int64, Ints, Longs, Shaped
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterEvents:
+    """Events that filter an item without being an interaction, in parallel, sorted by user, then time (UTC µs).
+
+    They are users' refusals (`refused`), and events that made an item seen.
+    """
+
+    user: Int32[Ints, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    item: Int32[Ints, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    time: Int64[Longs, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    refused: Bool[Flags, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    def __len__(self) -> int:
+        return len(self.user)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +39,7 @@ class Interactions:
     """Arrays `user`, `item` (indices) and `time` (UTC µs) in parallel, sorted by user, then time, then the order of the file.
 
     `users` are the ids of users with an interaction, in the order they first appear; `items` those of the whole catalogue, in its order.
+    `weight` is how much each says, empty where all say the same; `seen` whether it made its item seen, empty where all did.
     """
 
     users: list[str]
@@ -29,6 +47,9 @@ class Interactions:
     user: Int32[Ints, " interactions"]
     item: Int32[Ints, " interactions"]
     time: Int64[Longs, " interactions"]
+    weight: Float32[Floats, " interactions_or_none"] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    seen: Bool[Flags, " interactions_or_none"] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    filters: FilterEvents = field(default_factory=FilterEvents)
 
     @property
     def num_users(self) -> int:

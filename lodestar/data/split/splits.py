@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from lodestar.bundle import timed_items
 from lodestar.config import DataConfig, EvaluationConfig
+from lodestar.data.split import filters
 from lodestar.data.split.interactions import Interactions
-from lodestar.data.split.ragged_array import RaggedArray
+from lodestar.data.split.ragged_array import RaggedArray, from_lists
 from lodestar.progress import log_event
-from lodestar.schema.arrays import Int, Int32, Int64, Integer, Ints, Longs
+from lodestar.schema.arrays import Float32, Floats, Int, Int32, Int64, Integer, Ints, Longs
+from lodestar.schema.feedback import BINARY, Feedback
 from lodestar.schema.time_units import HOUR_US
 
 AT_ONCE = 1 << 20
@@ -29,7 +31,8 @@ class EvalCases:
     """Evaluation cases, in parallel: user index, history (item indices, newest last) and relevant items, which are to be predicted.
 
     `cutoff_us` (UTC µs) is the last time of which anything may be known; `time` holds the times of each history's interactions, or nothing.
-    `left_out` counts cold-start users, who have relevant items but no history to predict from.
+    `left_out` counts cold-start users, who have relevant items but no history to predict from. `filtered` are the items that may not be
+    recommended then, ascending; empty where they are those of the history.
     """
 
     user: Int32[Ints, " cases"]
@@ -38,6 +41,12 @@ class EvalCases:
     cutoff_us: Int64[Longs, " cases_or_none"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     time: Sequence[Int64[Longs, "_"]] = ()
     left_out: int = 0
+    filtered: Sequence[Integer[Ints, "_"]] = ()
+
+    @property
+    def excluded(self) -> Sequence[Integer[Ints, "_"]]:
+        """The items that may not be recommended, by case; packed with time gaps where the history is and filters."""
+        return self.filtered if len(self.filtered) else self.history
 
     def with_time_gaps(self) -> Self:
         """The cases with histories that pack time gaps (see `lodestar.bundle.timed_items`), for time-aware models."""
@@ -48,9 +57,9 @@ class EvalCases:
 
     def select(self, which: Int[NDArray[np.intp], " chosen"]) -> Self:
         """The cases at the given indices, in their order."""
-        history, relevant, time = (_select(parts, which) for parts in (self.history, self.relevant, self.time))
+        history, relevant, time, filtered = (_select(parts, which) for parts in (self.history, self.relevant, self.time, self.filtered))
         cutoff_us = self.cutoff_us[which] if len(self.cutoff_us) else self.cutoff_us
-        return replace(self, user=self.user[which], history=history, relevant=relevant, time=time, cutoff_us=cutoff_us)
+        return replace(self, user=self.user[which], history=history, relevant=relevant, time=time, cutoff_us=cutoff_us, filtered=filtered)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -61,7 +70,8 @@ class Split:
     """Train, validation and test: `train` holds one sequence of item indices per user, oldest first, which may be empty.
 
     `before_test` is `train` plus the validation items: all that may be known for the test. `times_us` holds the times (UTC µs) of all of a
-    user's interactions; the items of `train` and `before_test` have the first of them.
+    user's interactions; the items of `train` and `before_test` have the first of them, and so with `weights`, empty where all weigh 1.
+    `refused` are the items that users refused, before validation and before the test.
     """
 
     train: RaggedArray[np.int32]
@@ -69,14 +79,17 @@ class Split:
     validation: EvalCases
     test: EvalCases
     times_us: RaggedArray[np.int64]
+    weights: Sequence[Float32[Floats, "_"]] = ()
+    refused: tuple[Sequence[Integer[Ints, "_"]], Sequence[Integer[Ints, "_"]]] = ((), ())
 
 
-def split(interactions: Interactions, config: DataConfig) -> Split:
+def split(interactions: Interactions, config: DataConfig, rules: Feedback = BINARY) -> Split:
     """Split into train, validation and test by `config.split`: "time" or leave-one-out.
 
-    The parts share no interaction, and no history holds an interaction later than the relevant items.
+    The parts share no interaction, and no history holds an interaction later than the relevant items. What is filtered and what may be
+    relevant follows the rules of feedback.
     """
-    return _by_time(interactions, config) if config.split == "time" else _leave_one_out(interactions)
+    return _by_time(interactions, config, rules) if config.split == "time" else _leave_one_out(interactions, rules)
 
 
 def affordable(cases: EvalCases, num_items: int, config: EvaluationConfig, part: str) -> EvalCases:
@@ -132,43 +145,47 @@ def _time_quantile(blocks: Callable[[], Iterable[Longs]], share_after: float) ->
     return 0
 
 
-def _leave_one_out(interactions: Interactions) -> Split:
+def _leave_one_out(interactions: Interactions, rules: Feedback) -> Split:
     """Each user's last item is the test, the one before the validation; users with fewer than three items only train."""
     whole = interactions.by_user(interactions.time)
     is_evaluated = whole.lengths >= MIN_HISTORY
     trained, known = whole.lengths - 2 * is_evaluated, whole.lengths - is_evaluated
     begins = [whole.values[np.minimum(whole.start + lengths, whole.end - 1)] for lengths in (trained, known)]
-    return _cut(interactions, (trained, known), begins)
+    return _cut(interactions, (trained, known), begins, rules)
 
 
-def _by_time(interactions: Interactions, config: DataConfig) -> Split:
+def _by_time(interactions: Interactions, config: DataConfig, rules: Feedback) -> Split:
     """Two cutoffs for all users, so that each part holds its share of the interactions; equal times stay together."""
     whole = interactions.by_user(interactions.time)
     times = whole.values
     shares = (config.test_share + config.validation_share, config.test_share)
     cutoffs = [_time_quantile(lambda: _blocks(times), share) for share in shares]
     trained, known = (np.add.reduceat(times < cutoff, whole.start, dtype=np.int64) for cutoff in cutoffs)
-    return _cut(interactions, (trained, known), [np.full(len(whole), cutoff) for cutoff in cutoffs])
+    return _cut(interactions, (trained, known), [np.full(len(whole), cutoff) for cutoff in cutoffs], rules)
 
 
-def _cut(interactions: Interactions, lengths: tuple[Longs, Longs], begins: Sequence[Longs]) -> Split:
+def _cut(interactions: Interactions, lengths: tuple[Longs, Longs], begins: Sequence[Longs], rules: Feedback) -> Split:
     """Cut each user's history at two lengths (train, before test); `begins` are the times at which validation and test begin, by user."""
     whole, (trained, known) = interactions.histories(), lengths
     return Split(
         train=whole.head(trained),
         before_test=whole.head(np.where(trained > 0, known, 0)),
-        validation=_cases(interactions, trained, known, begins[0]),
-        test=_cases(interactions, known, whole.lengths, begins[1]),
+        validation=_cases(interactions, trained, known, begins[0], rules),
+        test=_cases(interactions, known, whole.lengths, begins[1], rules),
         times_us=interactions.by_user(interactions.time),
+        weights=_weights(interactions, trained),
+        refused=(filters.refused_before(interactions, begins[0]), filters.refused_before(interactions, begins[1]))
+        if interactions.filters.refused.any()
+        else ((), ()),
     )
 
 
-def _cases(interactions: Interactions, before: Longs, until: Longs, begins: Longs) -> EvalCases:
+def _cases(interactions: Interactions, before: Longs, until: Longs, begins: Longs, rules: Feedback) -> EvalCases:
     """Cases of users with a history: the first `before` items predict the items up to `until`."""
     whole, times = interactions.histories(), interactions.by_user(interactions.time)
     has_relevant = until > before
     users = np.flatnonzero(has_relevant & (before > 0))
-    return EvalCases(
+    cases = EvalCases(
         user=users.astype(np.int32),
         history=whole.head(before).select(users),
         relevant=whole.head(until).skip(before).select(users),
@@ -176,6 +193,20 @@ def _cases(interactions: Interactions, before: Longs, until: Longs, begins: Long
         cutoff_us=begins[users] - 1,
         left_out=int(has_relevant.sum()) - len(users),
     )
+    if len(users) == 0 or not filters.has_filters(interactions, rules):
+        return cases
+    filtered = filters.filtered_items(interactions, rules, users, before[users], begins[users])
+    relevant = filters.without_filtered(from_lists(cases.relevant), filtered)
+    return replace(cases, filtered=filtered, relevant=relevant).select(np.flatnonzero(relevant.lengths))
+
+
+def _weights(interactions: Interactions, trained: Longs) -> Sequence[NDArray[np.float32]]:
+    """Weights of the interactions, 1 on average in training, so that a regularisation means the same; empty where all are equal."""
+    weight = interactions.weight
+    if len(weight) == 0 or weight.min() == weight.max():
+        return ()
+    of_training = interactions.by_user(weight).head(trained).flat()
+    return interactions.by_user(weight / of_training.mean()) if len(of_training) else ()
 
 
 def _select(parts: Sequence[NDArray[Any]], which: NDArray[np.intp]) -> Sequence[NDArray[Any]]:

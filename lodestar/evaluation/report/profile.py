@@ -15,8 +15,8 @@ from lodestar.data.contract.report import Report
 from lodestar.data.tables.tables import Tables
 from lodestar.evaluation.report.plots import Axis, Line, lines
 from lodestar.evaluation.report.template import rendered
-from lodestar.features.batch import event_partitions
 from lodestar.features.batch.duckdb_views import viewed
+from lodestar.features.batch.feedback_events import POSITIVE
 from lodestar.schema.arrays import Doubles, Int64, Longs
 from lodestar.schema.time_units import DAY_US, SECOND_US
 
@@ -67,7 +67,7 @@ def profile(tables: Tables, report: Report) -> Profile:
         time = f"epoch_us({schema.EVENT_TIME})"
         about = f"""
             SELECT count(DISTINCT ({schema.USER_ID}, {schema.ITEM_ID})), min({schema.EVENT_TIME}), max({schema.EVENT_TIME}),
-                coalesce(median(epoch_us({schema.INGESTED_AT}) - {time}), 0) / {SECOND_US} FROM {event_partitions.POSITIVE}"""
+                coalesce(median(epoch_us({schema.INGESTED_AT}) - {time}), 0) / {SECOND_US} FROM {POSITIVE}"""
         pairs, first, last, lag_s = database.execute(about).fetchone()
         (num_items,) = database.execute("SELECT count(*) FROM items").fetchone()
         types = f"SELECT {schema.EVENT_TYPE}, count(*) AS n FROM events GROUP BY ALL ORDER BY n DESC, {schema.EVENT_TYPE}"
@@ -79,7 +79,7 @@ def profile(tables: Tables, report: Report) -> Profile:
             first=first,
             last=last,
             median_lag_s=lag_s,
-            by_day=_histogram(database, f"{time} // {DAY_US} - (SELECT min({time}) // {DAY_US} FROM {event_partitions.POSITIVE})"),
+            by_day=_histogram(database, f"{time} // {DAY_US} - (SELECT min({time}) // {DAY_US} FROM {POSITIVE})"),
             by_hour=_histogram(database, f"hour({schema.EVENT_TIME})", 24),
             per_user=_per(database, schema.USER_ID),
             per_item=_per(database, schema.ITEM_ID),
@@ -89,14 +89,14 @@ def profile(tables: Tables, report: Report) -> Profile:
 
 def _histogram(database: Any, place: str, length: int = 0) -> Longs:
     """Number of events per value 0, 1, … of a SQL expression."""
-    found = database.execute(f"SELECT {place} AS place, count(*) AS n FROM {event_partitions.POSITIVE} GROUP BY ALL").fetchnumpy()
+    found = database.execute(f"SELECT {place} AS place, count(*) AS n FROM {POSITIVE} GROUP BY ALL").fetchnumpy()
     counts = np.zeros(max(length, int(found["place"].max(initial=-1)) + 1), dtype=np.int64)
     counts[found["place"].astype(np.int64)] = found["n"]
     return counts
 
 
 def _per(database: Any, entity: str) -> Longs:
-    counts = f"SELECT count(*) AS n FROM {event_partitions.POSITIVE} GROUP BY {entity}"
+    counts = f"SELECT count(*) AS n FROM {POSITIVE} GROUP BY {entity}"
     found = database.execute(f"SELECT n, count(*) AS entities FROM ({counts}) GROUP BY n ORDER BY n").fetchnumpy()
     return np.repeat(found["n"].astype(np.int64), found["entities"].astype(np.int64))
 

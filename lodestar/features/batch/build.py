@@ -6,37 +6,51 @@ the valid count, and the number of rows grows with events, not with users times 
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lodestar import schema
 from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import Recipe
-from lodestar.data.split.interactions import check_counts
-from lodestar.data.split.splits import last_trained, training_end
 from lodestar.data.tables.tables import Tables
-from lodestar.features.batch import event_partitions, feature_set, generation, labels, lineage, ratings_table, sequences, windows
+from lodestar.features.batch import (
+    duckdb_views,
+    event_partitions,
+    feature_set,
+    generation,
+    labels,
+    lineage,
+    ratings_table,
+    sequences,
+    user_filters,
+    windows,
+)
 from lodestar.features.batch.duckdb_views import connect
+from lodestar.features.batch.feature_set import FeedbackCounts
+from lodestar.features.batch.feedback_events import types_query, withdrawn_events_query
+from lodestar.features.batch.interaction_columns import InteractionColumns
 from lodestar.features.text import content
 from lodestar.io import storage
-from lodestar.io.npz import AppendOnlyArray
 from lodestar.progress import Progress
+from lodestar.schema.arrays import Bool, Flags
 from lodestar.schema.store_keys import RATINGS
 
 RECORDED = {schema.USER_PROFILE_VIEW: "users", schema.ITEM_PROFILE_VIEW: "items"}  # views that are columns of a table
+USER_VIEWS = {schema.USER_SEQUENCE_VIEW: sequences.ROWS, schema.USER_FILTER_VIEW: user_filters.ROWS}
 RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
 
 
 def build_features(root: Path, target: Path, recipe: Recipe) -> None:
     """Build features from the folder of tables `root` and publish them as a folder; memory does not grow with the number of events.
 
-    DataError E203 for fewer users, items or interactions than the recipe requires, E151 for a missing table. UsageError E301 where `target`
-    is something else than features.
+    DataError E203 for fewer users, items or interactions than the recipe requires, E206 if no event is positive, E151 for a missing table.
+    UsageError E301 where `target` is something else than features.
     """
     storage.refuse_other_folder(target, feature_set.SEQUENCE_FILE)
     tables = Tables(root=root)
@@ -45,14 +59,18 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
         database = stack.enter_context(connect(tables, spill_near=folder))  # leftovers of a killed process are removed by the next one
         progress = stack.enter_context(Progress("build features", 4 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
-        end_us = _save_interactions(database, tables, folder, recipe)
+        end_us, counts = _save_interactions(database, tables, folder, recipe)
         progress.advance()
-        write_sequences(database, _file(folder, schema.USER_SEQUENCE_VIEW))
+        filtered_users, cut_users = write_user_rows(database, folder)
+        counts = replace(counts, filtered_users=filtered_users, cut_users=cut_users)
+        feature_set.write_feedback(folder, duckdb_views.rules_of(database), counts)
         progress.advance()
         scale = build_count_tables(database, end_us)
         progress.advance()
         has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
-        label_query = labels.LabelQuery(has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows)
+        label_query = labels.LabelQuery(
+            has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows, has_refusals=counts.negative > 0
+        )
         database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(label_query)}")
         other_tables = {labels.TABLE: labels.query(label_query), RATINGS: ratings_table.query()}
         for name, query in (views(database, scale) | other_tables).items():
@@ -63,28 +81,48 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
         generation.write(folder, database)
 
 
-def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Recipe) -> int:
-    """Write the interactions for training; returns the training cutoff (UTC µs)."""
+def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Recipe) -> tuple[int, FeedbackCounts]:
+    """Write the interactions for training; returns the training cutoff (UTC µs), and how many events are of which sign."""
+    users = event_partitions.names(database, schema.USER_ID)
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        names = {"user": event_partitions.NUMBERS[schema.USER_ID], "item": event_partitions.NUMBERS[schema.ITEM_ID], "time": "time"}
-        columns = {name: AppendOnlyArray(Path(work, name), np.int64 if name == "time" else np.int32) for name in names}
-        end_us = 0
-        for interactions in sequences.first_interactions(database):
-            for name, column in names.items():
-                columns[name].append(interactions[column])
-            end_us = max(end_us, last_trained(interactions[names["user"]], interactions["time"]))
-        users = event_partitions.names(database, schema.USER_ID)
-        items = database.execute(f"SELECT count(*) FROM {event_partitions.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
-        check_counts(len(users), items, len(columns["time"]), recipe.data)
-        feature_set.save_columns(columns, users, catalogue(tables.items()), folder)
-        return training_end(columns["time"].blocks, end_us, recipe.data)
+        columns = InteractionColumns(Path(work), duckdb_views.rules_of(database))
+        for events in sequences.user_events(database):
+            columns.append(events, users)
+        end_us = columns.save(catalogue(tables.items()), folder, recipe.data, lambda: dict(database.execute(types_query()).fetchall()))
+    (withdrawn,) = database.execute(withdrawn_events_query()).fetchall()
+    return end_us, feedback_counts(columns, *withdrawn)
 
 
-def write_sequences(database: Any, file: Path) -> None:
-    """Write the user sequence view to Parquet in batches, as DuckDB would hold the lists of many users in memory."""
-    with pq.ParquetWriter(file, sequences.ROWS, compression="zstd") as writer:
-        for table in sequences.tables(database):
-            writer.write_table(table)
+def feedback_counts(columns: InteractionColumns, withdrawn_events: int, withdrawn_users: int) -> FeedbackCounts:
+    """Counts of the events that interactions were chosen from, and of those that users who withdrew consent have."""
+    positive, negative, neutral = columns.counts.tolist()
+    return FeedbackCounts(
+        positive=positive, negative=negative, neutral=neutral, withdrawn_events=withdrawn_events, withdrawn_users=withdrawn_users
+    )
+
+
+def user_rows(database: Any) -> Iterator[tuple["pa.Table", "pa.Table", Bool[Flags, " rows"]]]:
+    """Rows of the views of user sequences and user filters, some users at a time, and whether the items of each filter were cut."""
+    users, items = (event_partitions.names(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
+    rules = duckdb_views.rules_of(database)
+    for events in sequences.user_events(database):
+        filters, is_cut = user_filters.rows(events, users, rules)
+        yield sequences.recent(events, users, items), filters, is_cut
+
+
+def write_user_rows(database: Any, folder: Path) -> tuple[int, int]:
+    """Write the views of user sequences and user filters to Parquet in batches, as DuckDB would hold the lists of many users in memory.
+
+    Returns the number of users with filtered items, and of users whose filtered items were cut.
+    """
+    filtered, cut = 0, 0
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pq.ParquetWriter(_file(folder, name), of, compression="zstd")) for name, of in USER_VIEWS.items()]
+        for rows, filters, is_cut in user_rows(database):
+            for writer, table in zip(writers, (rows, filters), strict=True):
+                writer.write_table(table)
+            filtered, cut = filtered + len(filters), cut + int(is_cut.sum())
+    return filtered, cut
 
 
 def build_count_tables(database: Any, end_us: int) -> dict[str, float]:
@@ -97,7 +135,7 @@ def build_count_tables(database: Any, end_us: int) -> dict[str, float]:
 
 
 def views(database: Any, scale: Mapping[str, float]) -> dict[str, str]:
-    """SQL of every view except the user sequences, by name, entity column first; requires the count tables."""
+    """SQL of every view except user sequences and filters, by name, entity column first; requires the count tables."""
     queries = {view.name: windows.scaled_rows(view, scale) for view in schema.COUNT_VIEWS}
     queries |= {name: content.rows(database, name) for name in content.VIEWS}
     return queries | column_view_queries()

@@ -1,5 +1,6 @@
 """DuckDB views of the contract's tables, and the views of events that features are built from, out of core."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,17 +12,19 @@ import pyarrow as pa
 from lodestar import schema
 from lodestar.data.tables.tables import Tables
 from lodestar.features.batch import event_partitions
+from lodestar.features.batch.feedback_events import FEEDBACK, WITHDRAWN, EventRules, types_query, withdrawn_users_query
 from lodestar.io.disk_database import open_database
 from lodestar.io.private_folders import workspace
+from lodestar.schema import feedback
+from lodestar.schema.feedback import Feedback
 
 MEMORY = "230MB"  # of the database; the rest spills to the temporary folder
-QUERY_KEYS, WANTED = "query_keys", "wanted_entities"
-_POSITIVE = ", ".join(f"'{kind}'" for kind in sorted(schema.POSITIVE))
+QUERY_KEYS, WANTED, RULES = "query_keys", "wanted_entities", "feedback_rules"
 
 
 @contextmanager
 def connect(tables: Tables, known_by_us: int | None = None, spill_near: Path | None = None) -> Iterator[Any]:
-    """DuckDB database with the tables as views, and the events of POSITIVE and SEARCHES partitioned by entity.
+    """DuckDB database with the tables as views, and the events of FEEDBACK and SEARCHES partitioned by entity.
 
     With `known_by_us` (UTC µs) it holds only rows known by then. Temporary files are written next to the path `spill_near`, or in the
     system's temporary folder.
@@ -30,7 +33,6 @@ def connect(tables: Tables, known_by_us: int | None = None, spill_near: Path | N
     with _temporary_database(spill_near) as (database, folder):
         _create_views(database, tables, known)
         _key_queries(database)
-        database.execute(f"CREATE VIEW {event_partitions.SEARCHES} AS {search_events_sql()}")
         for events_view in event_partitions.PARTITION_KEYS:
             event_partitions.partition_events(database, folder, events_view)
         yield database
@@ -46,15 +48,20 @@ def viewed(tables: Tables) -> Iterator[Any]:
 
 @contextmanager
 def connect_for(tables: Tables, entity: str, entities: Sequence[str]) -> Iterator[Any]:
-    """DuckDB database with `positive` limited to events of the given entities (ids of users or items), and partitioned."""
+    """DuckDB database with `feedback` limited to events of the given entities (ids of users or items), and partitioned."""
     with _temporary_database(None) as (database, folder):
-        _create_views(database, tables, "")
+        rules = _create_views(database, tables, "")
         database.register(WANTED, pa.table({entity: pa.array(entities, pa.string())}))
-        database.execute(
-            f"CREATE OR REPLACE VIEW {event_partitions.POSITIVE} AS {positive_events_sql()} AND {entity} IN (SELECT * FROM {WANTED})"
-        )
-        event_partitions.partition_events(database, folder, event_partitions.POSITIVE)
+        limited = f"{rules.feedback_events()} AND {entity} IN (SELECT * FROM {WANTED})"
+        database.execute(f"CREATE OR REPLACE VIEW {FEEDBACK} AS {limited}")
+        event_partitions.partition_events(database, folder, FEEDBACK)
         yield database
+
+
+def rules_of(database: Any) -> Feedback:
+    """The rules of feedback that the views of a database follow, with the seen types of its log."""
+    ((content,),) = database.execute(f"SELECT rules FROM {RULES}").fetchall()
+    return feedback.from_json(json.loads(content))
 
 
 @contextmanager
@@ -67,34 +74,42 @@ def _temporary_database(spill_near: Path | None) -> Iterator[tuple[Any, Path]]:
         yield database, Path(folder)
 
 
-def _create_views(database: Any, tables: Tables, known: str) -> None:
-    """Create views of the tables and of positive events, all in file order."""
+def _create_views(database: Any, tables: Tables, known: str) -> EventRules:
+    """Create views of the tables and of events under the rules of feedback, all in file order; returns the rules.
+
+    Consent and the types of the log are those of all rows, not only of those known: who withdrew trains nothing at any time.
+    """
     for table in schema.TABLES.values():
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in tables.paths(table))
-        row_number = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and so are the rows of each
-        database.execute(f"""
-            CREATE VIEW {table.name} AS SELECT * EXCLUDE (file_row_number), {row_number}
-            FROM read_parquet([{files}], file_row_number = true) {known}""")
-    database.execute(f"CREATE VIEW {event_partitions.POSITIVE} AS {positive_events_sql()}")
+        database.execute(f"CREATE VIEW {table.name} AS {_rows(tables, table)}")
+    declared, has_withdrawn = tables.feedback() or Feedback(), _create_withdrawn(database)
+    types = () if declared.seen else [kind for kind, _ in database.execute(types_query()).fetchall()]
+    rules = EventRules(feedback=declared.resolved(types), has_withdrawn=has_withdrawn)
+    if known:
+        for table in schema.TABLES.values():
+            database.execute(f"CREATE OR REPLACE VIEW {table.name} AS {_rows(tables, table)} {known}")
+    database.execute(f"CREATE TABLE {RULES} AS SELECT ? AS rules", [json.dumps(rules.feedback.to_json())])
+    database.execute(f"CREATE TABLE {QUERY_KEYS} ({schema.QUERY_TEXT} VARCHAR, {schema.QUERY} VARCHAR)")
+    for name, query in rules.views(QUERY_KEYS).items():
+        database.execute(f"CREATE VIEW {name} AS {query}")
+    return rules
 
 
-def positive_events_sql() -> str:
-    """SQL of positive events: interactions with an item of the catalogue whose type counts as positive feedback."""
-    return f"""
-        SELECT * FROM events
-        WHERE {schema.EVENT_TYPE} IN ({_POSITIVE}) AND {schema.ITEM_ID} IN (SELECT {schema.ITEM_ID} FROM items)"""
+def _rows(tables: Tables, table: schema.Table) -> str:
+    """SQL of a table's rows, each with its position in the log."""
+    files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in tables.paths(table))
+    row_number = "(file_index::BIGINT << 40) + file_row_number AS file_row_number"  # parts are in order, and so are the rows of each
+    return f"SELECT * EXCLUDE (file_row_number), {row_number} FROM read_parquet([{files}], file_row_number = true)"
 
 
-def search_events_sql() -> str:
-    """SQL of searches and of positive events that followed a search, with the normalised query."""
-    return f"""
-        SELECT events.*, {schema.QUERY} FROM events JOIN {QUERY_KEYS} USING ({schema.QUERY_TEXT})
-        WHERE {schema.EVENT_TYPE} IN ('{schema.EventType.SEARCH}', {_POSITIVE})"""
+def _create_withdrawn(database: Any) -> bool:
+    """Create the table of users who withdrew consent to be trained on; returns whether there are any."""
+    database.execute(f"CREATE TABLE {WITHDRAWN} AS {withdrawn_users_query()}")
+    (count,) = database.execute(f"SELECT count(*) FROM {WITHDRAWN}").fetchone()
+    return bool(count)
 
 
 def _key_queries(database: Any) -> None:
-    """Create the table of all search texts and their normalised queries."""
-    database.execute(f"CREATE TABLE {QUERY_KEYS} ({schema.QUERY_TEXT} VARCHAR, {schema.QUERY} VARCHAR)")
+    """Fill the table of all search texts and their normalised queries."""
     texts = database.cursor().execute(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
     for batch in texts.to_arrow_reader(event_partitions.BATCH_ROWS):
         database.register("keyed", pa.Table.from_batches([with_query_key(batch)]))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar import schema
+from lodestar.features.batch.feedback_events import FEEDBACK, SEARCHES, SIGN
 from lodestar.schema.arrays import Shaped
 
 FILES = "partition_files"
@@ -18,11 +19,11 @@ EVENTS_AT_ONCE, BATCH_ROWS = 600_000, 200_000
 # Tables of each id's number and count of events.
 NAMES = {schema.USER_ID: "user_rows", schema.ITEM_ID: "item_rows", schema.QUERY: "query_rows"}
 NUMBERS = {schema.USER_ID: "user_row", schema.ITEM_ID: "item_row", schema.QUERY: "query_row"}
-POSITIVE, SEARCHES = "positive", "searches"
 # Entities that the events of each view are partitioned by.
-PARTITION_KEYS = {POSITIVE: (schema.USER_ID, schema.ITEM_ID), SEARCHES: (schema.QUERY,)}
+PARTITION_KEYS = {FEEDBACK: (schema.USER_ID, schema.ITEM_ID), SEARCHES: (schema.QUERY,)}
 TYPES = tuple(sorted({*schema.POSITIVE, schema.EventType.SEARCH}))
-COLUMNS = [("time", "i8"), ("known", "i8"), ("type", "u1")]  # UTC µs, and an index into TYPES
+REFUSED, NEUTRAL = len(TYPES), len(TYPES) + 1  # in place of the type of an event that is not positive
+COLUMNS = [("time", "i8"), ("known", "i8"), ("type", "u1")]  # UTC µs, and an index into TYPES, REFUSED or NEUTRAL
 Rows = NDArray[np.void]  # of `row_dtype`
 
 
@@ -32,7 +33,10 @@ def row_dtype(entities: Sequence[str]) -> np.dtype[np.void]:
 
 
 def partition_events(database: Any, folder: Path, events_view: str) -> None:
-    """Partition the rows of a view of events into files in `folder`; items are numbered in catalogue order, others as they first appear."""
+    """Partition the rows of a view of events into files in `folder`.
+
+    Items are numbered in catalogue order, others as they first appear in a positive event, those without one last.
+    """
     entities = PARTITION_KEYS[events_view]
     for entity in entities:
         database.execute(_numbering_sql(entity, events_view))
@@ -41,8 +45,9 @@ def partition_events(database: Any, folder: Path, events_view: str) -> None:
     types = ", ".join(f"'{kind}'" for kind in TYPES)
     batches = database.execute(f"""
         SELECT {", ".join(NUMBERS[entity] for entity in entities)}, epoch_us({schema.EVENT_TIME}) AS time,
-            epoch_us({schema.INGESTED_AT}) AS known, (list_position([{types}], {schema.EVENT_TYPE}) - 1)::UTINYINT AS type,
-            file_row_number
+            epoch_us({schema.INGESTED_AT}) AS known,
+            (CASE {SIGN} WHEN 1 THEN list_position([{types}], {schema.EVENT_TYPE}) - 1 WHEN -1 THEN {REFUSED} ELSE {NEUTRAL} END)::UTINYINT
+            AS type, file_row_number
         FROM {events_view} {" ".join(f"JOIN {NAMES[entity]} USING ({entity})" for entity in entities)}""").to_arrow_reader(BATCH_ROWS)
     for batch in batches:
         rows = np.empty(len(batch), dtype=_positioned_dtype(entities))
@@ -58,12 +63,15 @@ def _positioned_dtype(entities: Sequence[str]) -> np.dtype[np.void]:
 
 def _numbering_sql(entity: str, events_view: str) -> str:
     number = f"(row_number() OVER (ORDER BY file_row_number) - 1)::INTEGER AS {NUMBERS[entity]}"
-    entity_counts = f"SELECT {entity}, min(file_row_number) AS file_row_number, count(*) AS events FROM {events_view} GROUP BY {entity}"
+    first = f"min(file_row_number + CASE {SIGN} WHEN 1 THEN 0 ELSE {1 << 62} END) AS file_row_number"
+    counts = f"{first}, count(*) FILTER ({SIGN} = 1) AS events, count(*) AS all_events"
+    entity_counts = f"SELECT {entity}, {counts} FROM {events_view} GROUP BY {entity}"
     if entity == schema.ITEM_ID:
         entity_counts = f"""
-            SELECT {entity}, items.file_row_number, coalesce(counted.events, 0) AS events
+            SELECT {entity}, items.file_row_number, coalesce(counted.events, 0) AS events,
+                coalesce(counted.all_events, 0) AS all_events
             FROM items LEFT JOIN ({entity_counts}) AS counted USING ({entity})"""
-    return f"CREATE TABLE {NAMES[entity]} AS SELECT {entity}, {number}, events FROM ({entity_counts}) ORDER BY file_row_number"
+    return f"CREATE TABLE {NAMES[entity]} AS SELECT {entity}, {number}, events, all_events FROM ({entity_counts}) ORDER BY file_row_number"
 
 
 def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
@@ -71,7 +79,7 @@ def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
 
     A range has about EVENTS_AT_ONCE events at most, or a single entity with more.
     """
-    counts = database.execute(f"SELECT events FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").fetchnumpy()["events"]
+    counts = database.execute(f"SELECT all_events FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").fetchnumpy()["all_events"]
     starts = np.flatnonzero(np.diff(np.cumsum(counts) // EVENTS_AT_ONCE, prepend=-1))
     files = {folder / f"{entity}-{index}": int(start) for index, start in enumerate(starts)}
     for file in files:
@@ -89,9 +97,10 @@ def _partition(rows: Rows, key: NDArray[np.int32], ranges: Mapping[Path, int]) -
                 content.write(rows[order[start:end]].tobytes())
 
 
-def names(database: Any, entity: str) -> Any:
-    """Ids of an entity in the order of their numbers, as an Arrow array."""
-    found = database.execute(f"SELECT {entity} FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").to_arrow_table()
+def names(database: Any, entity: str, *, positive: bool = False) -> Any:
+    """Ids of an entity in the order of their numbers, as an Arrow array; with `positive`, of those with a positive event only."""
+    which = "WHERE events > 0" if positive else ""
+    found = database.execute(f"SELECT {entity} FROM {NAMES[entity]} {which} ORDER BY {NUMBERS[entity]}").to_arrow_table()
     return found[entity].combine_chunks()
 
 

@@ -4,6 +4,7 @@ sequences.npz   interactions as arrays, user ids and the catalogue
 data/*.parquet  feature tables for Feast, labels and ratings
 training_set.parquet  labels with their features as of the label's time
 scalers.json    scale of each count: its maximum in training
+feedback.json   the rules of feedback that were followed, and how many events they made positive, negative or neutral
 generation      the feature generation, a digest of all of these
 built_from      the digest of the tables that they were built from
 """
@@ -11,7 +12,7 @@ built_from      the digest of the tables that they were built from
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,13 @@ from lodestar import schema
 from lodestar.bundle import catalogue
 from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import DataConfig
-from lodestar.data.split.interactions import Interactions
+from lodestar.data.split.interactions import FilterEvents, Interactions
 from lodestar.data.split.splits import Split, split
 from lodestar.errors import DataError
 from lodestar.io import npz
 from lodestar.io.npz import AppendOnlyArray, Arrays, pack, packed, unpack
+from lodestar.schema import feedback
+from lodestar.schema.feedback import BINARY, Feedback
 from lodestar.schema.store_keys import GENERATION
 
 if TYPE_CHECKING:
@@ -35,7 +38,25 @@ if TYPE_CHECKING:
 SEQUENCE_FILE = "sequences.npz"
 DATA = "data"
 SCALERS = "scalers.json"
+FEEDBACK = "feedback.json"
 DIGEST_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackCounts:
+    """Number of events that are positive, negative (refusals) and neutral but make an item seen, and what was left out or cut.
+
+    Of `withdrawn_users`, who withdrew consent, no event is trained on. `filtered_users` have a row of filtered items; of `cut_users` only
+    a part of them is kept.
+    """
+
+    positive: int = 0
+    negative: int = 0
+    neutral: int = 0
+    withdrawn_events: int = 0
+    withdrawn_users: int = 0
+    filtered_users: int = 0
+    cut_users: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +64,19 @@ class FeatureSet:
     """Interactions and the catalogue that their item indices refer to, loaded from the folder `root`.
 
     `digest` is the feature generation, 16 hex digits, of these and of all tables in the folder (`lodestar.features.batch.generation`).
+    `rules` are the rules of feedback that they follow, `counts` what those made of the log's events.
     """
 
     root: Path
     interactions: Interactions
     items: Catalogue
     digest: str
+    rules: Feedback = BINARY
+    counts: FeedbackCounts = FeedbackCounts()
 
     def split(self, config: DataConfig) -> Split:
         """Split the interactions into train, validation and test."""
-        return split(self.interactions, config)
+        return split(self.interactions, config, self.rules)
 
 
 def save(interactions: Interactions, items: Catalogue, folder: Path) -> None:
@@ -89,10 +113,30 @@ def load(root: Path) -> FeatureSet:
         raise DataError("E151", f"there are no features in {root}", remedy="Build them first, with `lodestar features build`.")
     content = npz.load_mmap(root / SEQUENCE_FILE)
     items = catalogue.from_arrays(content)
-    interactions = Interactions(
-        users=unpack(schema.USER_ID, content), items=items.ids, user=content["user"], item=content["item"], time=content["time"]
-    )
-    return FeatureSet(root=root, interactions=interactions, items=items, digest=generation_of(root))
+    interactions = interactions_from(content, unpack(schema.USER_ID, content), items.ids)
+    rules, counts = _read_feedback(root)
+    return FeatureSet(root=root, interactions=interactions, items=items, digest=generation_of(root), rules=rules, counts=counts)
+
+
+def interactions_from(columns: Arrays, users: list[str], items: list[str]) -> Interactions:
+    """Interactions of the arrays in sequences.npz."""
+    filters = {name: columns[f"filter_{name}"] for name in ("user", "item", "time", "refused") if f"filter_{name}" in columns}
+    named = {name: columns[name] for name in ("user", "item", "time", "weight", "seen") if name in columns}
+    return Interactions(users=users, items=items, **named, filters=FilterEvents(**filters))
+
+
+def write_feedback(folder: Path, rules: Feedback, counts: FeedbackCounts) -> None:
+    """Write the rules of feedback that a folder of features follows, and the counts of events, as feedback.json."""
+    content = {"rules": rules.to_json(), "counts": asdict(counts)}
+    (folder / FEEDBACK).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def _read_feedback(root: Path) -> tuple[Feedback, FeedbackCounts]:
+    """Rules and counts of a folder; binary feedback for interactions without feature tables."""
+    if not (root / FEEDBACK).is_file():
+        return BINARY, FeedbackCounts()
+    content = json.loads((root / FEEDBACK).read_text())
+    return feedback.from_json(content["rules"]), FeedbackCounts(**content["counts"])
 
 
 def generation_of(root: Path) -> str:

@@ -4,21 +4,22 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from lodestar.features.batch.feature_set import DATA, DIGEST_DIGITS, SCALERS, SEQUENCE_FILE
+from lodestar.features.batch.feature_set import DATA, DIGEST_DIGITS, FEEDBACK, SCALERS, SEQUENCE_FILE
 from lodestar.schema.store_keys import GENERATION
 
 
 def write(folder: Path, database: Any = None) -> str:
     """Compute the feature generation of a folder, 16 hex digits, and record it there.
 
-    It covers interactions and catalogue, every row of every table (labels and ratings included), and the scale of counts. It does not
+    It covers interactions, catalogue and rules of feedback, every row of every table (labels and ratings included), and the scale of
+    counts. It does not
     depend on the order of rows or files, so DuckDB and Spark agree. `database` is an open DuckDB connection, if any; memory does not grow
     with the rows.
     """
     import duckdb
 
     total = hashlib.sha256()
-    for name in (SEQUENCE_FILE, SCALERS):
+    for name in (SEQUENCE_FILE, SCALERS, FEEDBACK):
         with (folder / name).open("rb") as content:
             total.update(f"{name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
     with (database or duckdb.connect()).cursor() as cursor:

@@ -3,7 +3,7 @@
 Each row has the time as of which its features must be known. Nothing after the training cutoff is used, for rows or labels: an impression
 needs a closed click window, and a label whose own attribution window is still open is null.
 
-    label      0 or 1, any interaction within half an hour
+    label      0 or 1, any positive event within half an hour, and no refusal by then
     bought     0 or 1, a purchase within seven days
     completed  0 or 1, a completion within sixty days
     rating     the highest rating within seven days, null without one
@@ -12,6 +12,7 @@ needs a closed click window, and a label whose own attribution window is still o
 from dataclasses import dataclass
 
 from lodestar import schema
+from lodestar.features.batch.feedback_events import REFUSALS
 from lodestar.schema.time_units import DAY_US, MINUTE_US
 
 TABLE, LATEST = "labels", "latest_rows"
@@ -23,11 +24,15 @@ TYPES = {schema.BOUGHT: schema.EventType.PURCHASE, schema.COMPLETED: schema.Even
 
 @dataclass(frozen=True, kw_only=True)
 class LabelQuery:
-    """Label query: at most `most_rows` labels before `end_us` (UTC µs), from impressions if there are any."""
+    """Label query: at most `most_rows` labels before `end_us` (UTC µs), from impressions if there are any.
+
+    With `has_refusals`, what a user refused is a negative: without impressions, refusals themselves are rows.
+    """
 
     has_impressions: bool
     end_us: int
     most_rows: int
+    has_refusals: bool = False
 
 
 def latest(label_query: LabelQuery) -> str:
@@ -49,10 +54,23 @@ def latest(label_query: LabelQuery) -> str:
 
 def query(label_query: LabelQuery) -> str:
     """SQL of labels from LATEST: (row_id, user_id, item_id, event_timestamp, label, bought, completed, rating), by time."""
-    rows = (
-        _impression_labels(label_query.end_us) if label_query.has_impressions else _event_labels(label_query.end_us, label_query.most_rows)
-    )
+    rows = _impression_labels(label_query.end_us) if label_query.has_impressions else _event_labels(label_query)
+    if label_query.has_refusals:
+        rows = _without_refused(rows, label_query.end_us)
     return f"SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM ({rows})"
+
+
+def _without_refused(rows: str, end_us: int) -> str:
+    """SQL of the labels, 0 where the user had refused the item by the end of the click window."""
+    names = ", ".join((schema.BOUGHT, schema.COMPLETED, schema.RATING))
+    return f"""
+        WITH refused AS MATERIALIZED (
+            SELECT {schema.USER_ID}, {schema.ITEM_ID}, min(epoch_us({schema.EVENT_TIME})) AS refused_us FROM {REFUSALS}
+            WHERE epoch_us({schema.EVENT_TIME}) < {end_us} GROUP BY {schema.USER_ID}, {schema.ITEM_ID})
+        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME},
+            CASE WHEN refused_us <= epoch_us({schema.FEATURE_TIME}) + {CLICK_ATTRIBUTION_US} THEN 0 ELSE {schema.LABEL} END
+            AS {schema.LABEL}, {names}
+        FROM ({rows}) LEFT JOIN refused USING ({schema.USER_ID}, {schema.ITEM_ID})"""
 
 
 def _impression_labels(end_us: int) -> str:
@@ -98,13 +116,19 @@ def _impression_labels(end_us: int) -> str:
         FROM come GROUP BY {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, {schema.REQUEST_ID}"""
 
 
-def _event_labels(end_us: int, most_rows: int) -> str:
+def _event_labels(label_query: LabelQuery) -> str:
     """SQL of positives from the latest events, each with a negative in proportion to recent popularity: another event's item.
 
-    Items that the user interacted with before `end_us` are no negatives.
+    Items that the user interacted with before `end_us` are no negatives. Refusals are negatives too.
     """
+    end_us, most_rows = label_query.end_us, label_query.most_rows
     labels = ", ".join(f"CASE WHEN {schema.EVENT_TYPE} = '{kind}' THEN 1 ELSE 0 END AS {name}" for name, kind in TYPES.items())
     none = ", ".join(f"0 AS {name}" for name in TYPES)
+    refusals = ""
+    if label_query.has_refusals:
+        refusals = f"""
+            UNION ALL SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.EVENT_TIME}, 0, {none}, {schema.RATING}
+            FROM {REFUSALS} WHERE epoch_us({schema.EVENT_TIME}) < {end_us}"""
     return f"""
         WITH numbered AS MATERIALIZED (
             SELECT *, row_number() OVER (ORDER BY md5({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
@@ -117,5 +141,5 @@ def _event_labels(end_us: int, most_rows: int) -> str:
             FROM positive SEMI JOIN drawn USING ({schema.USER_ID}, {schema.ITEM_ID}) WHERE epoch_us({schema.EVENT_TIME}) < {end_us}),
         pairs AS (
             SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, 1 AS {schema.LABEL}, {labels}, {schema.RATING} FROM {LATEST}
-            UNION ALL SELECT *, 0, {none}, NULL FROM drawn ANTI JOIN known USING ({schema.USER_ID}, {schema.ITEM_ID}))
+            UNION ALL SELECT *, 0, {none}, NULL FROM drawn ANTI JOIN known USING ({schema.USER_ID}, {schema.ITEM_ID}){refusals})
         SELECT * FROM pairs ORDER BY {schema.FEATURE_TIME} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {schema.LABEL} LIMIT {most_rows}"""

@@ -12,6 +12,7 @@ from lodestar.data.split.splits import training_cutoffs
 from lodestar.errors import DataError
 from lodestar.features.asof.history import to_microseconds
 from lodestar.features.batch.feature_set import DATA, FeatureSet
+from lodestar.features.batch.feedback_events import RATED
 from lodestar.schema.store_keys import RATINGS
 from lodestar.schema.time_units import SECOND_US
 
@@ -19,12 +20,13 @@ from lodestar.schema.time_units import SECOND_US
 def query() -> str:
     """SQL of the ratings table: every rating event of a catalogue item, ratings that were changed later included."""
     columns = ", ".join((schema.USER_ID, schema.ITEM_ID, schema.RATING, schema.EVENT_TIME))
-    return f"SELECT {columns} FROM positive WHERE {schema.RATING} IS NOT NULL"
+    return f"SELECT {columns} FROM {RATED}"
 
 
 def read(features: FeatureSet) -> RatingTriples:
     """Read the ratings sorted by time, with user and item indices; of several of one user and item the latest, on a tie the highest.
 
+    Ratings of users without an interaction, who liked nothing, are left out.
     DataError E151 where the features have no ratings table.
     """
     file = features.root / DATA / f"{RATINGS}.parquet"
@@ -34,6 +36,7 @@ def read(features: FeatureSet) -> RatingTriples:
         )
     table = ds.dataset(file).to_table()
     interactions = features.interactions
+    table = table.filter(pc.is_in(table[schema.USER_ID], value_set=pa.array(interactions.users, pa.string())))
     user, item = (
         pc.index_in(table[name], value_set=pa.array(ids, pa.string())).to_numpy().astype(np.int64)
         for name, ids in ((schema.USER_ID, interactions.users), (schema.ITEM_ID, interactions.items))

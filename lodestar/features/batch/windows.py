@@ -108,7 +108,8 @@ def _weighted_sum(terms: Sequence[tuple[NDArray[np.int32], int]]) -> Counts:
 
 
 def _type_mask(types: NDArray[np.uint8], wanted: frozenset[EventType]) -> NDArray[np.bool_]:
-    return np.isin(np.array(event_partitions.TYPES), sorted(wanted))[types]
+    codes = (*event_partitions.TYPES, "", "")  # neither a refusal nor a neutral event counts
+    return np.isin(np.array(codes), sorted(wanted))[types]
 
 
 def sweep(

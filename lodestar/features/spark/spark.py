@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,17 +23,27 @@ import sqlglot
 
 from lodestar import schema
 from lodestar.config import Recipe
-from lodestar.data.split.interactions import check_counts
-from lodestar.data.split.splits import last_trained, training_end
 from lodestar.data.tables.tables import Tables
 from lodestar.features.batch import build, duckdb_views, event_partitions, feature_set, generation, labels, lineage, ratings_table
+from lodestar.features.batch.feature_set import FeedbackCounts
+from lodestar.features.batch.feedback_events import (
+    FEEDBACK,
+    SIGN,
+    WITHDRAWN,
+    EventRules,
+    types_query,
+    withdrawn_events_query,
+    withdrawn_users_query,
+)
+from lodestar.features.batch.interaction_columns import InteractionColumns
+from lodestar.features.batch.sequences import ITEM, USER, UserEvents, makes_seen_by_type
 from lodestar.features.spark import spark_mappers
-from lodestar.features.spark.spark_mappers import FILE_ROW_NUMBER, FIRST, NTH
+from lodestar.features.spark.spark_mappers import CUT, FILE_ROW_NUMBER, FIRST, INTERACTION_COLUMNS, IS_KEPT, NTH
 from lodestar.features.text import content
 from lodestar.io import storage
-from lodestar.io.npz import AppendOnlyArray
 from lodestar.progress import Progress
 from lodestar.schema import View
+from lodestar.schema.feedback import Feedback
 from lodestar.schema.store_keys import RATINGS
 from lodestar.schema.time_units import HOUR_US
 
@@ -40,9 +51,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 BATCH_ROWS, INTERACTIONS, LOCAL_PARTITIONS = 100_000, "interactions", 16
+ITEM_NUMBERS = "item_numbers"
 # Spark's names of functions that sqlglot does not translate.
 FUNCTIONS = {"EPOCH_US": "UNIX_MICROS", "MAKE_TIMESTAMPTZ": "TIMESTAMP_MICROS"}
-_SPARK_TYPES = {"text": "string", "texts": "array<string>", "f4": "float", "f8": "double", "f4s": "array<float>"}
+_SPARK_TYPES = {"text": "string", "texts": "array<string>", "f4": "float", "f8": "double", "f4s": "array<float>", "bytes": "binary"}
 
 
 def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSession") -> None:
@@ -55,17 +67,22 @@ def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSess
     with storage.publish_folder(target) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:
         spark = _Spark(session, folder, progress)
         spark.view(tables)
-        end_us = _save_interactions(spark, tables, folder, recipe)
+        end_us, counts = _save_interactions(spark, tables, folder, recipe)
         scale = {name: highest for view in schema.COUNT_VIEWS for name, highest in spark.count(view, end_us).items()}
         for view in schema.COUNT_VIEWS:
             spark.save(view.name, spark.scale_counts(view, scale))
         spark.save(schema.USER_SEQUENCE_VIEW, spark.sequences())
+        filtered_users, cut_users = spark.filters()
+        counts = replace(counts, filtered_users=filtered_users, cut_users=cut_users)
+        feature_set.write_feedback(folder, spark.rules.feedback, counts)
         for name in content.VIEWS:
             spark.save(name, spark.embeddings(name))
         for name, query in build.column_view_queries().items():
             spark.save(name, spark.query(query))
         has_impressions = spark.query("SELECT 1 FROM impressions LIMIT 1").count() > 0
-        label_query = labels.LabelQuery(has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows)
+        label_query = labels.LabelQuery(
+            has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows, has_refusals=counts.negative > 0
+        )
         # Materialised as files: with the limit inside the joined query Spark would not guarantee the latest rows.
         spark.materialise(labels.LATEST, spark.query(labels.latest(label_query)))
         spark.save(labels.TABLE, spark.query(labels.query(label_query)))
@@ -110,7 +127,7 @@ class _Spark:
     """Spark session with the contract's tables as views, and the folder of features to write."""
 
     def __init__(self, session: "SparkSession", folder: Path, progress: Progress) -> None:
-        self.session, self.folder, self.progress = session, folder, progress
+        self.session, self.folder, self.progress, self.rules = session, folder, progress, EventRules()
         (folder / feature_set.DATA).mkdir()
 
     def query(self, query: str) -> "DataFrame":
@@ -129,19 +146,29 @@ class _Spark:
             rows = self.session.read.parquet(*map(str, paths))
             file_row_number = sql.shiftleft(numbers[part_names].cast("long"), 40) + sql.col("_metadata.row_index")
             rows.withColumn(FILE_ROW_NUMBER, file_row_number).createOrReplaceTempView(table.name)
-        self.query(duckdb_views.positive_events_sql()).createOrReplaceTempView(event_partitions.POSITIVE)
+        self.query(withdrawn_users_query()).createOrReplaceTempView(WITHDRAWN)
+        declared, has_withdrawn = tables.feedback() or Feedback(), self.query(f"SELECT 1 FROM {WITHDRAWN} LIMIT 1").count() > 0
+        types = () if declared.seen else [str(kind) for kind, _ in self.query(types_query()).collect()]
+        self.rules = EventRules(feedback=declared.resolved(types), has_withdrawn=has_withdrawn)
         texts = self.query(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
         keyed = texts.mapInArrow(spark_mappers.with_query_key, f"{schema.QUERY_TEXT} string, {schema.QUERY} string").where(
             f"{schema.QUERY} <> ''"
         )
         keyed.createOrReplaceTempView(duckdb_views.QUERY_KEYS)
-        self.query(duckdb_views.search_events_sql()).createOrReplaceTempView(event_partitions.SEARCHES)
+        for name, query in self.rules.views(duckdb_views.QUERY_KEYS).items():
+            self.query(query).createOrReplaceTempView(name)
+        self.query(
+            f"SELECT {schema.ITEM_ID}, (row_number() OVER (ORDER BY {FILE_ROW_NUMBER}) - 1)::INTEGER AS {ITEM} FROM items"
+        ).createOrReplaceTempView(ITEM_NUMBERS)
 
     def by_entity(self, entity: str, columns: Sequence[str]) -> "DataFrame":
         """Events of an entity's view of events, partitioned by entity, each in the order of the log."""
         events_view = next(name for name, entities in event_partitions.PARTITION_KEYS.items() if entity in entities)
         times = f"epoch_us({schema.EVENT_TIME}) AS time, epoch_us({schema.INGESTED_AT}) AS known"
-        rows = self.query(f"SELECT {', '.join(columns)}, {times}, {schema.EVENT_TYPE}, {FILE_ROW_NUMBER} FROM {events_view}")
+        numbers = f"JOIN {ITEM_NUMBERS} USING ({schema.ITEM_ID})" if ITEM in columns else ""
+        rows = self.query(
+            f"SELECT {', '.join(columns)}, {times}, {schema.EVENT_TYPE}, {SIGN}, {FILE_ROW_NUMBER} FROM {events_view} {numbers}"
+        )
         return rows.repartition(entity).sortWithinPartitions(entity, FILE_ROW_NUMBER)
 
     def count(self, view: View, end_us: int) -> dict[str, float]:
@@ -165,16 +192,32 @@ class _Spark:
         view = schema.VIEWS[schema.USER_SEQUENCE_VIEW]
         names = ", ".join(f"{feature.name} {_SPARK_TYPES[feature.kind]}" for feature in view.features)
         shape = f"{view.entity} string, {names}, {schema.FEATURE_TIME} timestamp, {schema.KNOWN_TIME} timestamp"
-        return self.by_entity(schema.USER_ID, [schema.USER_ID, schema.ITEM_ID]).mapInArrow(spark_mappers.sequence_rows, shape)
+        return self.by_entity(schema.USER_ID, [schema.USER_ID, schema.ITEM_ID]).mapInArrow(
+            spark_mappers.sequence_rows(self.rules.feedback), shape
+        )
+
+    def filters(self) -> tuple[int, int]:
+        """Write the user filter view; returns the number of its rows, and of users whose items were cut."""
+        view = schema.VIEWS[schema.USER_FILTER_VIEW]
+        names = ", ".join(f"{feature.name} {_SPARK_TYPES[feature.kind]}" for feature in view.features)
+        shape = f"{view.entity} string, {names}, {schema.FEATURE_TIME} timestamp, {schema.KNOWN_TIME} timestamp, {CUT} boolean"
+        events = self.by_entity(schema.USER_ID, [schema.USER_ID, schema.ITEM_ID, ITEM])
+        rows = self.materialise(view.name, events.mapInArrow(spark_mappers.filter_rows(self.rules.feedback), shape))
+        self.save(view.name, rows.drop(CUT))
+        return rows.count(), rows.where(CUT).count()
+
+    def signs(self) -> tuple[int, int, int]:
+        """Number of positive events, refusals and neutral events that make an item seen."""
+        counts = {int(sign): int(count) for sign, count in self.query(f"SELECT {SIGN}, count(*) FROM {FEEDBACK} GROUP BY {SIGN}").collect()}
+        return counts.get(1, 0), counts.get(-1, 0), counts.get(0, 0)
 
     def interactions(self) -> "DataFrame":
-        """The first event of each user on each item, users in the order they first appear."""
-        shape = f"{schema.USER_ID} string, {schema.ITEM_ID} string, time bigint, {FIRST} bigint, {NTH} int"
-        return (
-            self.by_entity(schema.USER_ID, [schema.USER_ID, schema.ITEM_ID])
-            .mapInArrow(spark_mappers.first_interactions, shape)
-            .orderBy(FIRST, NTH)
+        """Interactions of each user and what filters beside them, users in the order of their first positive event."""
+        shape = ", ".join(f"{name} {kind}" for name, kind in INTERACTION_COLUMNS.items())
+        rows = self.by_entity(schema.USER_ID, [schema.USER_ID, schema.ITEM_ID]).mapInArrow(
+            spark_mappers.interaction_rows(self.rules.feedback), shape
         )
+        return rows.where(f"{FIRST} < {np.iinfo(np.int64).max}").orderBy(FIRST, NTH)
 
     def embeddings(self, view: str) -> "DataFrame":
         """Rows of an embedding view."""
@@ -200,35 +243,34 @@ class _Spark:
         return read
 
 
-def _save_interactions(spark: _Spark, tables: Tables, folder: Path, recipe: Recipe) -> int:
-    """Write the interactions for training from files that Spark has sorted; returns the training cutoff (UTC µs)."""
+def _save_interactions(spark: _Spark, tables: Tables, folder: Path, recipe: Recipe) -> tuple[int, FeedbackCounts]:
+    """Write the interactions for training from files that Spark has sorted; returns the training cutoff (UTC µs) and counts of events."""
     parts, work = folder.parent / INTERACTIONS, folder.parent / "columns"
     spark.materialise(INTERACTIONS, spark.interactions())
     spark.progress.advance()
     work.mkdir()
-    items = tables.items()
-    columns = {name: AppendOnlyArray(work / name, np.int64 if name == "time" else np.int32) for name in ("user", "item", "time")}
-    users, end_us, has_events = list[str](), 0, np.zeros(len(items), dtype=np.bool_)
-    for names, rows in _whole_users(sorted(parts.glob("*.parquet"))):
-        user = rows[schema.USER_ID] + len(users)
-        users += names
-        found_at = pc.index_in(rows[schema.ITEM_ID], value_set=items[schema.ITEM_ID].combine_chunks()).to_numpy()
-        for name, values in (("user", user), ("item", found_at), ("time", rows["time"])):
-            columns[name].append(np.asarray(values))
-        has_events[found_at] = True
-        end_us = max(end_us, last_trained(user, rows["time"]))
-    check_counts(len(users), int(has_events.sum()), len(columns["item"]), recipe.data)
-    feature_set.save_columns(columns, pa.array(users, pa.string()), build.catalogue(items), folder)
+    columns, items = InteractionColumns(work, spark.rules.feedback), tables.items()
+    ids = items[schema.ITEM_ID].combine_chunks()
+    for names, events in _whole_users(sorted(parts.glob("*.parquet")), ids, makes_seen_by_type(spark.rules.feedback)):
+        columns.append(events, names)
+    types = {str(kind): int(count) for kind, count in spark.query(types_query()).collect()}
+    end_us = columns.save(build.catalogue(items), folder, recipe.data, lambda: types)
+    columns.counts[:] = spark.signs()
     spark.progress.advance()
-    return training_end(columns["time"].blocks, end_us, recipe.data)
+    return end_us, build.feedback_counts(columns, *spark.query(withdrawn_events_query()).collect()[0])
 
 
-def _whole_users(files: Iterable[Path]) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """Blocks of users: their ids, and for their rows the user's index within the block, the item id and the time."""
+def _whole_users(files: Iterable[Path], items: Any, makes_seen: Any) -> Iterator[tuple[Any, UserEvents]]:
+    """Blocks of users: their ids, and their events, in which users are numbered within the block and items as in the catalogue."""
     read = (batch for file in files for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS))
-    for rows in spark_mappers.whole_groups(read, FIRST):
-        first = rows[FIRST].to_numpy()
+    for table in spark_mappers.whole_groups(read, FIRST):
+        first = table[FIRST].to_numpy()
         starts = np.flatnonzero(np.diff(first, prepend=-1))
-        user = np.repeat(np.arange(len(starts), dtype=np.int32), np.diff(starts, append=len(first)))
-        names = rows[schema.USER_ID].take(pa.array(starts)).to_pylist()
-        yield names, {schema.USER_ID: user, schema.ITEM_ID: rows[schema.ITEM_ID].combine_chunks(), "time": rows["time"].to_numpy()}
+        rows = np.empty(len(table), dtype=event_partitions.row_dtype((schema.USER_ID, schema.ITEM_ID)))
+        rows[USER] = np.repeat(np.arange(len(starts), dtype=np.int32), np.diff(starts, append=len(first)))
+        rows[ITEM] = pc.index_in(table[schema.ITEM_ID].combine_chunks(), value_set=items).to_numpy()
+        for name in ("time", "known", "type"):
+            rows[name] = table[name].to_numpy()
+        is_kept = table[IS_KEPT].to_numpy()
+        events = UserEvents(kept=rows[is_kept], filters=rows[~is_kept], makes_seen=makes_seen, counts=(0, 0, 0))
+        yield table[schema.USER_ID].combine_chunks().take(pa.array(starts)), events

@@ -10,12 +10,26 @@ import pyarrow.compute as pc
 
 from lodestar import schema
 from lodestar.features.asof.history import STAMP
-from lodestar.features.batch import duckdb_views, event_partitions, sequences, windows
+from lodestar.features.batch import duckdb_views, event_partitions, sequences, user_filters, windows
+from lodestar.features.batch.feedback_events import SIGN
+from lodestar.features.batch.sequences import ITEM, USER
 from lodestar.features.text import content
 from lodestar.schema import View
+from lodestar.schema.feedback import Feedback
 from lodestar.schema.time_units import HOUR_US
 
 FILE_ROW_NUMBER, FIRST, NTH = "file_row_number", "first_place", "nth"
+IS_KEPT, CUT = "is_kept", "is_cut"
+INTERACTION_COLUMNS = {
+    schema.USER_ID: "string",
+    schema.ITEM_ID: "string",
+    "time": "bigint",
+    "known": "bigint",
+    "type": "int",
+    IS_KEPT: "boolean",
+    FIRST: "bigint",
+    NTH: "int",
+}
 Mapper = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
@@ -46,7 +60,10 @@ def _dictionary_encode(column: Any) -> tuple[Any, Any]:
 
 
 def _types(rows: pa.Table) -> Any:
-    return pc.index_in(rows[schema.EVENT_TYPE], value_set=pa.array(event_partitions.TYPES)).to_numpy().astype(np.uint8)
+    """Type codes of events: their type, or REFUSED or NEUTRAL by their sign."""
+    sign = rows[SIGN].to_numpy()
+    kinds = pc.fill_null(pc.index_in(rows[schema.EVENT_TYPE], value_set=pa.array(event_partitions.TYPES)), 0).to_numpy()
+    return np.where(sign > 0, kinds, np.where(sign < 0, event_partitions.REFUSED, event_partitions.NEUTRAL)).astype(np.uint8)
 
 
 def with_query_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -91,30 +108,68 @@ def _rows(table: pa.Table) -> tuple[event_partitions.Rows, Any, Any]:
     """All events of users as integer rows, with the ids of user and item numbers."""
     user, users = _dictionary_encode(table[schema.USER_ID])
     item, items = _dictionary_encode(table[schema.ITEM_ID])
+    return _numbered(table, user, item), users, items
+
+
+def _numbered(table: pa.Table, user: Any, item: Any) -> event_partitions.Rows:
+    """Events as integer rows with these numbers of users and items."""
     rows = np.empty(len(table), dtype=event_partitions.row_dtype((schema.USER_ID, schema.ITEM_ID)))
-    rows[event_partitions.NUMBERS[schema.USER_ID]], rows[event_partitions.NUMBERS[schema.ITEM_ID]] = user, item
+    rows[USER], rows[ITEM] = user, item
     rows["time"], rows["known"], rows["type"] = table["time"].to_numpy(), table["known"].to_numpy(), _types(table)
-    return rows, users, items
+    return rows
 
 
-def sequence_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def sequence_rows(rules: Feedback) -> Mapper:
     """Mapper from all events of users to rows of the user sequence view."""
-    for table in whole_groups(batches, schema.USER_ID):
-        rows, users, items = _rows(table)
-        yield from sequences.recent(sequences.first_of_each(rows), users, items).to_batches()
+
+    def sequences_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for table in whole_groups(batches, schema.USER_ID):
+            rows, users, items = _rows(table)
+            yield from sequences.recent(sequences.select(rows, rules), users, items).to_batches()
+
+    return sequences_of
 
 
-def first_interactions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Mapper from all events of users to the first event on each item, numbered, with the position of the user's first event."""
-    for table in whole_groups(batches, schema.USER_ID):
-        rows, users, items = _rows(table)
-        first_position = np.full(len(users), np.iinfo(np.int64).max)
-        np.minimum.at(first_position, rows[event_partitions.NUMBERS[schema.USER_ID]], table[FILE_ROW_NUMBER].to_numpy())
-        interactions = sequences.first_of_each(rows)
-        user, item = interactions[event_partitions.NUMBERS[schema.USER_ID]], interactions[event_partitions.NUMBERS[schema.ITEM_ID]]
-        columns = [users.take(pa.array(user)), items.take(pa.array(item)), pa.array(interactions["time"]), pa.array(first_position[user])]
-        nth = pa.array(np.arange(len(interactions), dtype=np.int32))
-        yield pa.RecordBatch.from_arrays([*columns, nth], names=[schema.USER_ID, schema.ITEM_ID, "time", FIRST, NTH])
+def filter_rows(rules: Feedback) -> Mapper:
+    """Mapper from all events of users, with the catalogue's item numbers, to rows of the user filter view, and CUT."""
+
+    def filters_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for table in whole_groups(batches, schema.USER_ID):
+            user, users = _dictionary_encode(table[schema.USER_ID])
+            events = sequences.select(_numbered(table, user, table[ITEM].to_numpy()), rules)
+            found, is_cut = user_filters.rows(events, users, rules)
+            yield from found.append_column(CUT, pa.array(is_cut)).to_batches()
+
+    return filters_of
+
+
+def interaction_rows(rules: Feedback) -> Mapper:
+    """Mapper from all events of users to those that are interactions (IS_KEPT) or filter beside them
+
+    FIRST is the position of the user's first positive event, the largest number for a user without one; NTH the order of rows.
+    """
+
+    def interactions_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for table in whole_groups(batches, schema.USER_ID):
+            rows, users, items = _rows(table)
+            first_position = np.full(len(users), np.iinfo(np.int64).max)
+            is_positive = rows["type"] < len(event_partitions.TYPES)
+            np.minimum.at(first_position, rows[USER][is_positive], table[FILE_ROW_NUMBER].to_numpy()[is_positive])
+            events = sequences.select(rows, rules)
+            found = np.concatenate([events.kept, events.filters])
+            is_kept = np.arange(len(found)) < len(events.kept)
+            columns = [
+                users.take(pa.array(found[USER])),
+                items.take(pa.array(found[ITEM])),
+                *(pa.array(found[name]) for name in ("time", "known")),
+                pa.array(found["type"].astype(np.int32)),
+                pa.array(is_kept),
+                pa.array(first_position[found[USER]]),
+                pa.array(np.arange(len(found), dtype=np.int32)),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, names=list(INTERACTION_COLUMNS))
+
+    return interactions_of
 
 
 def embed_words(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,125 @@
+"""Columns of the interactions on disk, filled some users at a time: sequences.npz without holding them in memory."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lodestar import schema
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.config import DataConfig
+from lodestar.data.split.interactions import check_counts
+from lodestar.data.split.splits import last_trained, training_end
+from lodestar.errors import DataError
+from lodestar.features.batch import feature_set
+from lodestar.features.batch.event_partitions import REFUSED, TYPES
+from lodestar.features.batch.sequences import ITEM, USER, UserEvents
+from lodestar.io.npz import AppendOnlyArray
+from lodestar.schema.feedback import Feedback
+
+DTYPES = {"user": np.int32, "item": np.int32, "time": np.int64}
+# Empty where every interaction weighs the same, makes its item seen, and nothing filters beside them.
+OPTIONAL_DTYPES = {
+    "weight": np.float32,
+    "seen": np.bool_,
+    "filter_user": np.int32,
+    "filter_item": np.int32,
+    "filter_time": np.int64,
+    "filter_refused": np.bool_,
+}
+
+
+class InteractionColumns:
+    """Interactions of a log in the order of their users, in files of `folder`; `counts` adds up events by sign."""
+
+    def __init__(self, folder: Path, rules: Feedback) -> None:
+        self.rules = rules
+        self._columns = {name: AppendOnlyArray(folder / name, dtype) for name, dtype in (DTYPES | OPTIONAL_DTYPES).items()}
+        self._weights = np.array([*(rules.positive.get(kind, 0.0) for kind in TYPES), 0.0, 0.0], dtype=np.float32)
+        self._users: list[Any] = [pa.array([], pa.string())]
+        self._has_events = np.zeros(0, dtype=np.bool_)
+        self._last_us = 0
+        self.num_users = 0
+        self.counts = np.zeros(3, dtype=np.int64)
+
+    def append(self, events: UserEvents, users: Any) -> None:
+        """Add the interactions of further users; `users` are all ids by number, and items are numbered as in the catalogue."""
+        kept, self.counts = events.kept, self.counts + events.counts
+        if len(kept) == 0:
+            return
+        starts = np.flatnonzero(np.diff(kept[USER], prepend=-1))
+        numbers = kept[USER][starts]
+        user = (self.num_users + np.repeat(np.arange(len(starts)), np.diff(starts, append=len(kept)))).astype(np.int32)
+        self._append({"user": user, "item": kept[ITEM], "time": kept["time"]})
+        if self._is_weighted:
+            self._append({"weight": self._weights[kept["type"]]})
+        if not self.rules.filters_history:
+            self._append({"seen": events.seen})
+        self._append_filters(events, numbers)
+        self._users.append(users.take(pa.array(numbers)))
+        self._note_items(kept[ITEM])
+        self._last_us = max(self._last_us, last_trained(user, kept["time"]))
+        self.num_users += len(starts)
+
+    @property
+    def filled(self) -> dict[str, AppendOnlyArray]:
+        """The columns of sequences.npz by name, optional ones only where they say something."""
+        return {name: column for name, column in self._columns.items() if name in DTYPES or len(column)}
+
+    @property
+    def users(self) -> Any:
+        """Ids of the users, in the order of their numbers, as an Arrow array."""
+        return pa.concat_arrays(self._users)
+
+    @property
+    def _is_weighted(self) -> bool:
+        return len(set(self.rules.positive.values())) > 1
+
+    def _append_filters(self, events: UserEvents, numbers: NDArray[np.int32]) -> None:
+        """Add what filters beside the interactions, of users who have any."""
+        filters = events.filters[np.isin(events.filters[USER], numbers)]
+        self._append(
+            {
+                "filter_user": (self.num_users + np.searchsorted(numbers, filters[USER])).astype(np.int32),
+                "filter_item": filters[ITEM],
+                "filter_time": filters["time"],
+                "filter_refused": filters["type"] == REFUSED,
+            }
+        )
+
+    def _append(self, values: dict[str, NDArray[Any]]) -> None:
+        for name, column in values.items():
+            self._columns[name].append(column)
+
+    def _note_items(self, item: NDArray[np.int32]) -> None:
+        if len(item) and item.max() >= len(self._has_events):
+            self._has_events = np.concatenate([self._has_events, np.zeros(item.max() + 1 - len(self._has_events), dtype=np.bool_)])
+        self._has_events[item] = True
+
+    def save(self, items: Catalogue, folder: Path, config: DataConfig, types: Callable[[], Mapping[str, int]]) -> int:
+        """Write sequences.npz; returns the training cutoff (UTC µs).
+
+        DataError E206, which names the log's event `types`, if no event is positive, E203 for fewer users, items or interactions than
+        `config` requires.
+        """
+        num_interactions = len(self._columns["item"])
+        if num_interactions == 0 and (found := types()):
+            raise _nothing_positive(self.rules, found)
+        check_counts(self.num_users, int(self._has_events.sum()), num_interactions, config)
+        feature_set.save_columns(self.filled, self.users, items, folder)
+        return training_end(self._columns["time"].blocks, self._last_us, config)
+
+
+def _nothing_positive(rules: Feedback, types: Mapping[str, int]) -> DataError:
+    """The error of a log without an interaction: whatever the recipe, more events of the same kind do not help."""
+    found = ", ".join(f"{count:,} {kind}" for kind, count in types.items())
+    message = f"no event with an item of the catalogue is positive, so nothing can be recommended from this log; its events: {found}"
+    remedy = f"Ingest events of a positive type: {', '.join(sorted(rules.positive))}."
+    if schema.EventType.RATING in types:
+        remedy += (
+            f" A rating is positive from {rules.rating_positive_from:g}; declare another feedback.rating_positive_from if that is not so."
+        )
+    return DataError("E206", message, remedy=remedy)
