@@ -19,7 +19,9 @@ def write(folder: Path, features: FeatureSet, recipe: Recipe) -> None:
     split = replace(split, validation=affordable(split.validation, num_items, recipe.evaluation, "validation"))
     rank_and_seed, name = (recipe.model.dim, recipe.train.seed), recipe.model.family
     _, hyperparameters, quality = grid_search(name, split, num_items, recipe.model.dim, recipe)
-    data = TrainingData(sequences=split.before_test, times_us=split.times_us, num_items=num_items, device=recipe.train.device)
+    data = TrainingData(
+        sequences=split.before_test, times_us=split.times_us, num_items=num_items, device=recipe.train.device, weights=split.weights
+    )
     with Progress(f"fit {name}", 1) as progress:
         model = FAMILIES[name][0](data, *rank_and_seed)(hyperparameters)
         progress.advance()

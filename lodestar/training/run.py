@@ -16,6 +16,7 @@ import torch
 
 from lodestar.bundle.bundle import COST, EPOCHS_LOG, INFO
 from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, to_json
+from lodestar.data.split.evaluable import check_evaluable
 from lodestar.data.split.interactions import check_enough
 from lodestar.errors import EnvironmentFault
 from lodestar.features.batch import feature_set
@@ -56,6 +57,7 @@ def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: 
     storage.refuse_other_folder(bundle, INFO)
     meter, found = Meter(), feature_set.load(features)
     check_enough(found.interactions, recipe.data)
+    check_evaluable(found.interactions, recipe.data, found.rules)
     if group.is_rank_zero:
         rating_stage.check(found, recipe)
     if recipe.model.family in CLOSED_FORM_FAMILIES:

@@ -93,6 +93,8 @@ class Training:
             sequences=self.split.before_test,
             gap_classes=self.gap_classes,
             gaps=self.gaps,
+            weights=self.split.weights,
+            refused=self.split.refused[1],
             last_epoch=state.refit_epochs,
             validate=None,
             on_epoch_end=self.on_epoch_end,
@@ -109,6 +111,8 @@ class Training:
             sequences=self.split.train,
             gap_classes=self.gap_classes,
             gaps=self.gaps,
+            weights=self.split.weights,
+            refused=self.split.refused[0],
             last_epoch=self.recipe.train.epochs,
             validate=validator if len(cases) else None,
             on_epoch_end=self.on_epoch_end,
@@ -159,7 +163,8 @@ class Training:
         weight = 1.0 if stage.name == SEARCH else state.neighbours_weight
         if self.recipe.model.num_neighbours == 0 or weight == 0:
             return None
-        return CoOccurrence().fit(stage.sequences, len(self.features.items)).neighbours(self.recipe.model.num_neighbours, weight)
+        fitted = CoOccurrence().fit(stage.sequences, len(self.features.items), self.split.weights)
+        return fitted.neighbours(self.recipe.model.num_neighbours, weight)
 
     def _only_new_events(self, stage: Stage, before: Weights) -> Stage:
         """The stage with events after the bundle's last one only, and half a window of earlier items as context."""
@@ -173,6 +178,7 @@ class Training:
             sequences=sequences.skip(starts),
             gap_classes=from_lists(stage.gap_classes).skip(starts),
             gaps=None if stage.gaps is None else from_lists(stage.gaps).skip(starts),
+            weights=from_lists(stage.weights).skip(starts) if len(stage.weights) else (),
         )
 
     def _last_event_us(self, sequences: Sequences) -> int:

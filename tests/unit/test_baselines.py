@@ -25,9 +25,9 @@ def test_popularity_of_late_counts_a_window_or_halves_with_age() -> None:
     """The interaction with item 0 is ten days old, that with 1 three days and that with 2 new, which is in none of the sequences."""
     rows, day_us = sequences([0, 1], [2]), DAY_US
     timestamps = [np.array([0, 7, 30]) * day_us, np.array([10]) * day_us]
-    assert Popularity(window_days=3).fit(rows, 4, timestamps).counts.tolist() == pytest.approx([1e-6, 1, 1, 0])
-    assert Popularity(half_life_days=5).fit(rows, 4, timestamps).counts.tolist() == pytest.approx([0.25, 0.5**0.6, 1, 0])
-    both = Popularity(half_life_days=5, window_days=5).fit(rows, 4, timestamps)
+    assert Popularity(window_days=3).fit(rows, 4, (), timestamps).counts.tolist() == pytest.approx([1e-6, 1, 1, 0])
+    assert Popularity(half_life_days=5).fit(rows, 4, (), timestamps).counts.tolist() == pytest.approx([0.25, 0.5**0.6, 1, 0])
+    both = Popularity(half_life_days=5, window_days=5).fit(rows, 4, (), timestamps)
     assert both.counts.tolist() == pytest.approx([1e-6, 0.5**0.6, 1, 0])
 
 

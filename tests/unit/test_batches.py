@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.schema.arrays import Longs
-from lodestar.training.loop.batches import Batch, BatchPlan, bucket_batches, cut_windows, fixed_shape_batches, gather_batch, left_pad
+from lodestar.training.loop.batches import (
+    Batch,
+    BatchPlan,
+    TrainingItems,
+    bucket_batches,
+    cut_windows,
+    fixed_shape_batches,
+    gather_batch,
+    left_pad,
+)
 from lodestar.training.optimisation.negatives import popularity_probabilities, sample
 
 
@@ -30,7 +39,10 @@ def lengths_of(sequences: Sequences) -> Longs:
 
 def gather(sequences: Sequences, made: list[BatchPlan]) -> list[Batch]:
     items = torch.from_numpy(np.concatenate(sequences)).long()
-    return [gather_batch(items, torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width) for pack in made]
+    return [
+        gather_batch(TrainingItems(items=items), torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width)
+        for pack in made
+    ]
 
 
 def pairs(packs: list[Batch]) -> Counter[tuple[int, int]]:

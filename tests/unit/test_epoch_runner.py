@@ -12,7 +12,7 @@ from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.recipes import get_recipe
 from lodestar.training.distributed.distributed import Group
-from lodestar.training.loop.batches import cut_windows, fixed_shape_batches, gather_batch
+from lodestar.training.loop.batches import TrainingItems, cut_windows, fixed_shape_batches, gather_batch
 from lodestar.training.loop.epoch_runner import EpochRunner
 from lodestar.training.loop.objective import Objective
 from lodestar.training.optimisation.ema import WeightEMA
@@ -47,7 +47,7 @@ def test_a_place_that_does_not_count_teaches_nothing(family: str, loss: str) -> 
     items, lengths = flat(sequences)
     (pack,) = fixed_shape_batches(cut_windows(lengths, 20, np.random.default_rng(0)), 20 * 64, [20], np.random.default_rng(0))
     assert pack.windows.count.min() == 0
-    batch = gather_batch(items, torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width)
+    batch = gather_batch(TrainingItems(items=items), torch.from_numpy(pack.windows.begin), torch.from_numpy(pack.windows.count), pack.width)
     negatives = torch.randint(0, NUM_ITEMS, (64 * 21,), generator=torch.Generator().manual_seed(1))
     for is_shaped in (False, True):
         torch.manual_seed(0)
@@ -78,7 +78,7 @@ def trained(run: Recipe, epochs: int, *, is_recorded: bool) -> tuple[list[float]
     for epoch in range(epochs):
         rng = np.random.default_rng(epoch)
         torch.manual_seed(epoch)
-        losses.append(runner.epoch(items, cut_windows(lengths, 20, rng), epoch, rng)[0])
+        losses.append(runner.epoch(TrainingItems(items=items), cut_windows(lengths, 20, rng), epoch, rng)[0])
     return losses, model.state_dict()
 
 

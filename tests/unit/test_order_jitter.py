@@ -24,7 +24,7 @@ def interactions(*users: list[int]) -> Interactions:
 
 
 def jittered(sequences: Sequences, known: Sequence[GapClasses], spread: float, rng: np.random.Generator) -> Sequences:
-    moved = OrderJitter(sequences, known, spread, torch.device("cpu")).jittered(rng).numpy()
+    moved = OrderJitter(sequences, known, spread, torch.device("cpu")).jittered(rng).items.numpy()
     return np.split(moved, np.cumsum([len(sequence) for sequence in sequences])[:-1])
 
 

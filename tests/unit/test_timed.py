@@ -118,7 +118,7 @@ def test_the_graph_gives_the_model_s_answers(length: int, tmp_path: Path) -> Non
 def test_items_stray_and_their_pace_stays() -> None:
     sequences, pace = [np.arange(5, dtype=np.int32), np.arange(5, 9, dtype=np.int32)], [np.arange(5), np.arange(10, 16)]
     steps = [np.zeros(5, dtype=np.uint8), np.zeros(6, dtype=np.uint8)]
-    moved = OrderJitter(sequences, steps, 5.0, torch.device("cpu"), pace).jittered(np.random.default_rng(0)).numpy()
+    moved = OrderJitter(sequences, steps, 5.0, torch.device("cpu"), pace).jittered(np.random.default_rng(0)).items.numpy()
     assert timed_items.unpack_gaps(moved).tolist() == [0, 1, 2, 3, 4, 10, 11, 12, 13]
     assert sorted(timed_items.unpack_items(moved)[:5].tolist()) == [0, 1, 2, 3, 4]
     assert timed_items.unpack_items(moved).tolist() != list(range(9))

@@ -154,7 +154,7 @@ def popularity(data: TrainingData, _rank: int, _seed: int) -> RetrieverFactory:
     """Popularity (Ji et al. 2020), of all time, within a window or with a half-life."""
 
     def make(hyperparameters: Hyperparameters) -> Retriever:
-        counts = Popularity(**hyperparameters).fit(data.sequences, data.num_items, data.times_us).counts
+        counts = Popularity(**hyperparameters).fit(data.sequences, data.num_items, data.weights, data.times_us).counts
         return Retriever(vectors=np.log1p(counts)[:, None].astype(np.float32), encoder=ConstantEncoder())
 
     return make
@@ -162,7 +162,7 @@ def popularity(data: TrainingData, _rank: int, _seed: int) -> RetrieverFactory:
 
 def item_knn(data: TrainingData, rank: int, seed: int) -> RetrieverFactory:
     """Item-kNN with cosine similarity (Sarwar et al. 2001), as a rank-R factorisation."""
-    interactions = binary_user_item(data.sequences, data.num_items)
+    interactions = binary_user_item(data.sequences, data.num_items, data.weights)
     columns, power = top_singular_vectors(interactions @ sparse.diags(1 / np.sqrt(_degrees(interactions, 0))), rank, seed)
     return lambda _: _linear_retriever(columns, power, np.zeros((data.num_items, 0)), np.zeros(0), np.ones(data.num_items))
 
@@ -172,7 +172,7 @@ def ease(data: TrainingData, rank: int, seed: int) -> RetrieverFactory:
 
     With Gram matrix V G Vᵀ the inverse is P = I/λ - V diag(G / λ(G + λ)) Vᵀ; the weights are -P / diag(P), by column.
     """
-    columns, power = top_singular_vectors(binary_user_item(data.sequences, data.num_items), rank, seed)
+    columns, power = top_singular_vectors(binary_user_item(data.sequences, data.num_items, data.weights), rank, seed)
 
     def make(hyperparameters: Hyperparameters) -> Retriever:
         ridge = hyperparameters["regularisation"]
@@ -185,7 +185,7 @@ def ease(data: TrainingData, rank: int, seed: int) -> RetrieverFactory:
 
 def gf_cf(data: TrainingData, rank: int, seed: int) -> RetrieverFactory:
     """GF-CF (Shen et al. 2021): linear filter and ideal low-pass filter, from the same singular vectors."""
-    interactions = binary_user_item(data.sequences, data.num_items)
+    interactions = binary_user_item(data.sequences, data.num_items, data.weights)
     root_item_degree = np.sqrt(_degrees(interactions, 0))
     smoothed = sparse.diags(1 / np.sqrt(_degrees(interactions, 1))) @ interactions @ sparse.diags(1 / root_item_degree)
     columns, power = top_singular_vectors(smoothed, rank, seed)
@@ -201,7 +201,7 @@ def gf_cf(data: TrainingData, rank: int, seed: int) -> RetrieverFactory:
 
 def cooccurrence(data: TrainingData, rank: int, seed: int) -> RetrieverFactory:
     """Co-occurrence within a window, as a rank-R factorisation of the affinity matrix."""
-    model = CoOccurrence().fit(data.sequences, data.num_items)
+    model = CoOccurrence().fit(data.sequences, data.num_items, data.weights)
     affinity = model.affinity.astype(np.float64)
     if data.num_items <= DENSE_SOLVER_LIMIT:
         left, strength, right = np.linalg.svd(affinity.toarray())
@@ -221,7 +221,7 @@ def ials(data: TrainingData, rank: int, seed: int) -> RetrieverFactory:
         model = IALS(
             dim=rank, unobserved_weight=hyperparameters["unobserved_weight"], regularisation=hyperparameters["regularisation"], seed=seed
         )
-        model.fit(data.sequences, data.num_items)
+        model.fit(data.sequences, data.num_items, data.weights)
         return Retriever(vectors=model.items, encoder=FoldIn(model))
 
     return make
@@ -241,7 +241,7 @@ def dan_ease(data: TrainingData, rank: int, _seed: int) -> RetrieverFactory:
     """DAN-EASE (Park et al. 2025), as a neighbour table of `rank` neighbours per item."""
 
     def make(hyperparameters: Hyperparameters) -> Retriever:
-        model = NormalisedEASE(**hyperparameters, device=data.device).fit(data.sequences, data.num_items)
+        model = NormalisedEASE(**hyperparameters, device=data.device).fit(data.sequences, data.num_items, data.weights)
         return _neighbour_retriever(model.neighbours(rank), data)({})
 
     return make
@@ -270,7 +270,7 @@ FAMILIES: Mapping[str, tuple[Family, tuple[Hyperparameters, ...]]] = {
 
 def _neighbour_retriever(neighbours: NeighbourTable, data: TrainingData) -> RetrieverFactory:
     """A retriever scored by a neighbour table, with popularity as a tie break."""
-    counts = Popularity().fit(data.sequences, data.num_items).counts
+    counts = Popularity().fit(data.sequences, data.num_items, data.weights).counts
     tie_break = POPULARITY_TIE_BREAK * np.log1p(counts)[:, None].astype(np.float32)
     return lambda _: Retriever(vectors=tie_break, encoder=ConstantEncoder(), neighbours=neighbours)
 

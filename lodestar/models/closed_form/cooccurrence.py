@@ -14,7 +14,7 @@ from scipy import sparse
 from lodestar.bundle.neighbours import DECAY, RECENT, NeighbourTable, top_k
 from lodestar.data.split.ragged_array import RaggedArray, from_lists
 from lodestar.models.closed_form import blocked_counts
-from lodestar.models.closed_form.counts import Counts, Pairs, Sequences, cooccurrence_counts
+from lodestar.models.closed_form.counts import Counts, Pairs, Sequences, Weights, cooccurrence_counts
 from lodestar.schema.arrays import Float32, Floats
 
 
@@ -33,27 +33,27 @@ class CoOccurrence:
     recent: int = RECENT
     decay: float = DECAY
 
-    def fit(self, sequences: Sequences, num_items: int) -> Self:
-        """Fit `affinity` on one sequence per user.
+    def fit(self, sequences: Sequences, num_items: int, weights: Weights = ()) -> Self:
+        """Fit `affinity` on one sequence per user, whose interactions may have weights.
 
         In a large data set only the top neighbours of each item are kept (see `blocked_counts`), and `kept` is a note that says so.
         """
         ragged = from_lists(sequences)
         is_large = len(ragged.flat()) * self.window > blocked_counts.MAX_PAIRS
-        self.affinity = self._blocked_affinity(ragged, num_items) if is_large else self._full_affinity(ragged, num_items)
+        self.affinity = (self._blocked_affinity if is_large else self._full_affinity)(ragged, num_items, weights)
         self.kept = blocked_counts.TRUNCATION_NOTE if is_large else ""
         return self
 
-    def _full_affinity(self, sequences: RaggedArray[np.int32], num_items: int) -> Counts:
-        ahead = cooccurrence_counts(sequences, num_items, self.window)
+    def _full_affinity(self, sequences: RaggedArray[np.int32], num_items: int, weights: Weights) -> Counts:
+        ahead = cooccurrence_counts(sequences, num_items, self.window, weights)
         pairs = ahead + self.backward * ahead.T
         seen_degree = np.maximum(np.asarray(pairs.sum(axis=1)).ravel(), 1)
         candidate_degree = np.maximum(np.asarray(pairs.sum(axis=0)).ravel(), 1)
         return sparse.diags(seen_degree**-self.seen_damping) @ pairs @ sparse.diags(candidate_degree**-self.candidate_damping)
 
-    def _blocked_affinity(self, sequences: RaggedArray[np.int32], num_items: int) -> Counts:
+    def _blocked_affinity(self, sequences: RaggedArray[np.int32], num_items: int, weights: Weights) -> Counts:
         """Affinity truncated to the top neighbours, in blocks of rows."""
-        pairs = Pairs.of(sequences, self.window)
+        pairs = Pairs.of(sequences, self.window, weights)
         leads, follows = pairs.degrees(num_items)
         seen_degree, candidate_degree = (
             np.maximum(own + self.backward * other, 1).astype(np.float32) for own, other in ((leads, follows), (follows, leads))
@@ -64,7 +64,7 @@ class CoOccurrence:
             counted = pairs.rows(first, last, num_items, ahead=True) + self.backward * pairs.rows(first, last, num_items, ahead=False)
             return (sparse.diags(seen_degree[first:last] ** -self.seen_damping) @ counted @ candidate).tocsr()
 
-        return blocked_counts.compute_by_ranges(leads + follows, rows)
+        return blocked_counts.compute_by_ranges(leads + follows if pairs.roots is None else pairs.numbers(num_items), rows)
 
     def neighbours(self, most: int, weight: float) -> NeighbourTable:
         """The `most` largest affinities of each item as a neighbour table; ties are broken by catalogue order."""

@@ -14,7 +14,7 @@ from lodestar.bundle.neighbours import ALL, NeighbourTable, quantise
 from lodestar.config import Device
 from lodestar.errors import ConfigError
 from lodestar.models.closed_form import memory
-from lodestar.models.closed_form.counts import Sequences, binary_user_item
+from lodestar.models.closed_form.counts import Sequences, Weights, binary_user_item
 from lodestar.models.closed_form.ease import DENSE_MATRIX_REMEDY, bytes_needed, inverse, products
 from lodestar.schema.arrays import Float32, Floats
 
@@ -37,7 +37,7 @@ class NormalisedEASE:
     popularity_power: float = 0.125
     device: Device = "cpu"
 
-    def fit(self, sequences: Sequences, num_items: int) -> Self:
+    def fit(self, sequences: Sequences, num_items: int, interaction_weights: Weights = ()) -> Self:
         """Fit `weights` [items, items] on one sequence per user.
 
         ConfigError E186 for a catalogue too large for a dense item-item matrix, EnvironmentFault E185 if its memory is not free.
@@ -46,7 +46,7 @@ class NormalisedEASE:
             message = f"dan_ease needs a dense item-item matrix: {num_items:,} items are more than {MAX_CATALOGUE_SIZE:,}"
             raise ConfigError(f"{message}; use the recipe sasrec, gsasrec or gf_cf", code="E186")
         memory.require(bytes_needed(num_items), f"dan_ease of {num_items:,} items", DENSE_MATRIX_REMEDY)
-        interactions = binary_user_item(sequences, num_items)
+        interactions = binary_user_item(sequences, num_items, interaction_weights)
         user_degree, item_degree = (np.maximum(np.asarray(interactions.sum(axis=axis), dtype=np.float32).ravel(), 1) for axis in (1, 0))
         normalised = (
             (sparse.diags(user_degree**-self.user_power) @ interactions @ sparse.diags(item_degree**-self.item_power))

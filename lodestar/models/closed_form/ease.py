@@ -11,7 +11,7 @@ import numpy as np
 from lodestar.config import Device
 from lodestar.errors import ConfigError, EnvironmentFault
 from lodestar.models.closed_form import memory
-from lodestar.models.closed_form.counts import Counts, Sequences, user_item
+from lodestar.models.closed_form.counts import Counts, Sequences, Weights, user_item
 from lodestar.schema.arrays import Float32, Floats
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ class EASE:
     regularisation: float = 100.0
     device: Device = "cpu"
 
-    def fit(self, sequences: Sequences, num_items: int) -> Self:
+    def fit(self, sequences: Sequences, num_items: int, interaction_weights: Weights = ()) -> Self:
         """Fit `weights` [items, items] on one sequence per user; EnvironmentFault E185 if the memory for it is not free."""
         memory.require(bytes_needed(num_items), f"EASE of {num_items:,} items", DENSE_MATRIX_REMEDY)
-        interactions = user_item(sequences, num_items)
+        interactions = user_item(sequences, num_items, interaction_weights)
         gram = products(interactions)
         gram[np.diag_indices(num_items)] += self.regularisation
         precision = inverse(gram, self.device)

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from scipy import linalg
 
-from lodestar.models.closed_form.counts import Counts, Sequences, binary_user_item
+from lodestar.models.closed_form.counts import Counts, Sequences, Weights, binary_user_item
 from lodestar.schema.arrays import Float32, Floats
 
 
@@ -30,9 +30,9 @@ class IALS:
     epochs: int = 10
     seed: int = 0
 
-    def fit(self, sequences: Sequences, num_items: int) -> Self:
-        """Fit item vectors `items` [items, dim] on one sequence per user, in `epochs` alternations."""
-        interactions = binary_user_item(sequences, num_items)
+    def fit(self, sequences: Sequences, num_items: int, weights: Weights = ()) -> Self:
+        """Fit item vectors `items` [items, dim] on one sequence per user, in `epochs` alternations; weights are confidences (Hu et al.)."""
+        interactions = binary_user_item(sequences, num_items, weights)
         by_item = interactions.T.tocsr()
         rng = np.random.default_rng(self.seed)
         self.items: Floats = (rng.standard_normal((num_items, self.dim)) / self.dim).astype(np.float32)
@@ -51,12 +51,14 @@ class IALS:
         """Vectors of one side given the other side's, [rows, D]: one ridge regression for each row of `interactions`."""
         gram = self.unobserved_weight * (other_side.T @ other_side)
         vectors = np.zeros((interactions.shape[0], other_side.shape[1]), dtype=np.float32)
-        diagonal = np.diag_indices(other_side.shape[1])
+        diagonal, is_binary = np.diag_indices(other_side.shape[1]), bool((interactions.data == 1).all())
         for row in range(interactions.shape[0]):
-            observed_KD = other_side[interactions.indices[interactions.indptr[row] : interactions.indptr[row + 1]]]
+            entries = slice(interactions.indptr[row], interactions.indptr[row + 1])
+            observed_KD = other_side[interactions.indices[entries]]
             if len(observed_KD) == 0:
                 continue
-            normal = gram + observed_KD.T @ observed_KD
+            confident_KD = observed_KD if is_binary else observed_KD * interactions.data[entries, None]
+            normal = gram + confident_KD.T @ observed_KD
             normal[diagonal] += self.regularisation * (len(observed_KD) + self.unobserved_weight * len(other_side))
-            vectors[row] = linalg.lapack.sposv(normal, observed_KD.sum(axis=0))[1]
+            vectors[row] = linalg.lapack.sposv(normal, confident_KD.sum(axis=0))[1]
         return vectors

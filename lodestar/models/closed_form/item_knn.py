@@ -13,7 +13,7 @@ from scipy import sparse
 from lodestar.bundle.neighbours import ALL, NeighbourTable, top_k
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.models.closed_form import blocked_counts
-from lodestar.models.closed_form.counts import Counts, Sequences, binary_user_item, user_item
+from lodestar.models.closed_form.counts import Counts, Sequences, Weights, binary_user_item, user_item
 from lodestar.schema.arrays import Float32, Floats
 
 MAX_HISTORY = 500  # latest items of a user that count in a large data set: the number of pairs grows with its square
@@ -26,16 +26,19 @@ class ItemKNN:
 
     similarity: Similarity = "cosine"
 
-    def fit(self, sequences: Sequences, num_items: int) -> Self:
-        """Fit item-item similarities on one sequence per user.
+    def fit(self, sequences: Sequences, num_items: int, weights: Weights = ()) -> Self:
+        """Fit item-item similarities on one sequence per user; only the cosine can use weights of the interactions.
 
         In a large data set only the top neighbours of each item are kept (see `blocked_counts`), and `kept` is a note that says so.
         """
         interactions = from_lists(sequences)
         is_large = int((interactions.lengths.astype(np.float64) ** 2).sum()) > blocked_counts.MAX_PAIRS
         if is_large:
-            interactions = replace(interactions, start=np.maximum(interactions.start, interactions.end - MAX_HISTORY))
-        counts = user_item(interactions, num_items) if self.similarity == "cosine" else binary_user_item(interactions, num_items)
+            starts = np.maximum(interactions.start, interactions.end - MAX_HISTORY)
+            if len(weights):
+                weights = from_lists(weights).head(interactions.lengths).skip(starts - interactions.start)
+            interactions = replace(interactions, start=starts)
+        counts = user_item(interactions, num_items, weights) if self.similarity == "cosine" else binary_user_item(interactions, num_items)
         self.similarities = _blocked_similarity(counts, self.similarity) if is_large else _similarity(counts, 0, num_items, self.similarity)
         self.kept = blocked_counts.TRUNCATION_NOTE if is_large else ""
         return self

@@ -7,13 +7,13 @@ Recent interactions may count more, or alone: Ji, Sun, Zhang and Li, "A Re-visit
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.data.split.ragged_array import from_lists
-from lodestar.models.closed_form.counts import Sequences
+from lodestar.models.closed_form.counts import Sequences, Weights, flat_weights
 from lodestar.schema.arrays import Float32, Floats, Int64, Longs
 from lodestar.schema.time_units import DAY_US
 
@@ -32,17 +32,18 @@ class Popularity:
     window_days: float = math.inf
     half_life_days: float = math.inf
 
-    def fit(self, sequences: Sequences, num_items: int, times_us: Sequence[Int64[Longs, "_"]] = ()) -> Self:
+    def fit(
+        self, sequences: Sequences, num_items: int, interaction_weights: Weights = (), times_us: Sequence[Int64[Longs, "_"]] = ()
+    ) -> Self:
         """Fit `counts` [items] on one sequence per user.
 
         `times_us` are timestamps (UTC µs) of each user's interactions, at least as many as items; used only with a window or half-life.
         """
         interactions = from_lists(sequences)
-        weights = (
-            None
-            if self.window_days == self.half_life_days == math.inf
-            else self._recency_weights(from_lists(times_us).head(interactions.lengths).flat())
-        )
+        weights: NDArray[np.floating[Any]] | None = flat_weights(sequences, interaction_weights)
+        if not self.window_days == self.half_life_days == math.inf:
+            recency = self._recency_weights(from_lists(times_us).head(interactions.lengths).flat())
+            weights = recency if weights is None else recency * weights
         self.counts = np.bincount(interactions.flat(), weights, minlength=num_items).astype(np.float32)
         return self
 

@@ -60,9 +60,9 @@ def fit_nonnegative_weights(
 
 
 def _sample_negatives(cases: EvalCases, case: int, num_items: int, rng: np.random.Generator) -> np.ndarray:
-    """Sample CANDIDATES items that are neither in the history nor relevant, with replacement, so that all cases have as many."""
+    """Sample CANDIDATES items that may be recommended and are not relevant, with replacement, so that all cases have as many."""
     is_negative = np.ones(num_items, dtype=bool)
-    is_negative[cases.history[case]] = is_negative[cases.relevant[case]] = False
+    is_negative[cases.excluded[case]] = is_negative[cases.relevant[case]] = False
     negatives = np.flatnonzero(is_negative)
     return negatives[rng.integers(0, len(negatives), CANDIDATES)] if len(negatives) else np.zeros(0, dtype=np.int64)
 

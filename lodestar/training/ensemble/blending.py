@@ -93,7 +93,11 @@ class BlendTraining:
 
         def refit(sequences: Sequences) -> Retriever:
             data = TrainingData(
-                sequences=sequences, times_us=self.split.times_us, num_items=self.num_items, device=self.recipe.train.device
+                sequences=sequences,
+                times_us=self.split.times_us,
+                num_items=self.num_items,
+                device=self.recipe.train.device,
+                weights=self.split.weights,
             )
             refitted: RetrieverFactory = FAMILIES[name][0](data, rank, seed)
             return refitted(hyperparameters)
@@ -102,7 +106,7 @@ class BlendTraining:
 
     def _neighbours(self, sequences: Sequences) -> NeighbourTable | None:
         num_neighbours = self.recipe.model.num_neighbours
-        return CoOccurrence().fit(sequences, self.num_items).neighbours(num_neighbours, 1.0) if num_neighbours else None
+        return CoOccurrence().fit(sequences, self.num_items, self.split.weights).neighbours(num_neighbours, 1.0) if num_neighbours else None
 
     def _fit_weights(self, parts: list[Retriever], neighbours: NeighbourTable | None) -> tuple[list[float], dict[str, float]]:
         """Blend weights, one for each component and the last for the neighbours, and the blend's validation metrics."""

@@ -20,7 +20,9 @@ def grid_search(name: str, split: Split, num_items: int, rank: int, recipe: Reci
     Without validation cases, the first hyperparameters of the grid and a quality of zeros.
     """
     fit, grid = FAMILIES[name][0], _grid(name, split.validation)
-    data = TrainingData(sequences=split.train, times_us=split.times_us, num_items=num_items, device=recipe.train.device)
+    data = TrainingData(
+        sequences=split.train, times_us=split.times_us, num_items=num_items, device=recipe.train.device, weights=split.weights
+    )
     make, best = fit(data, rank, recipe.train.seed), (grid[0], Quality(hit_rate=0.0, ndcg=0.0, accuracy=0.0))
     with Progress(f"tune {name}", len(grid)) as progress:
         for hyperparameters in grid if len(split.validation) else ():

@@ -5,7 +5,7 @@ Letters in shapes: W windows, B windows of one batch, T positions.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -13,27 +13,78 @@ import torch
 from torch import Tensor
 
 from lodestar.models.closed_form.counts import Sequences
-from lodestar.schema.arrays import Bool, Int, Int64, Longs
+from lodestar.schema.arrays import Bool, Float, Int, Int64, Longs
 
+NO_ITEM = -1
 LENGTH_JITTER = 20  # positions of noise in sorting by length, so that batches mix differently in each epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A left-padded batch: history int64 [B, T], its mask bool [B, T], and targets int64 [B, T]."""
+    """A left-padded batch: history int64 [B, T], its mask bool [B, T], and targets int64 [B, T].
+
+    `weight` are the weights of the history's items and the last target, None where all are 1. `refused` is an item that each row's user
+    refused, NO_ITEM for a user without one; None where nobody refused any.
+    """
 
     history: Int[Tensor, "batch time"]
     mask: Bool[Tensor, "batch time"]
     target: Int[Tensor, "batch time"]
+    weight: Float[Tensor, "batch time+1"] | None = None
+    refused: Int[Tensor, " batch"] | None = None
+
+    def items(self) -> Int[Tensor, " items"]:
+        """All item indices of the batch, sorted."""
+        refused = [] if self.refused is None else [self.refused[self.refused != NO_ITEM]]
+        found: Tensor = torch.unique(torch.cat([self.history[self.mask], self.target[self.mask], *refused]))
+        return found
 
     def remap_items(self, named: Int[Tensor, " named"]) -> Self:
         """The batch with item indices replaced by their indices in `named`, which is sorted and contains all of them."""
-        return type(self)(history=torch.searchsorted(named, self.history), mask=self.mask, target=torch.searchsorted(named, self.target))
+        refused = self.refused
+        if refused is not None:
+            refused = torch.where(refused == NO_ITEM, NO_ITEM, torch.searchsorted(named, refused))
+        history, target = torch.searchsorted(named, self.history), torch.searchsorted(named, self.target)
+        return replace(self, history=history, target=target, refused=refused)
 
     def part(self, rank: int, size: int) -> Self:
         """The share of worker `rank` of `size`: every `size`-th row."""
         rows = slice(rank, None, size)
-        return type(self)(history=self.history[rows], mask=self.mask[rows], target=self.target[rows])
+        return replace(
+            self,
+            history=self.history[rows],
+            mask=self.mask[rows],
+            target=self.target[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            refused=None if self.refused is None else self.refused[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingItems:
+    """Concatenated sequences of one epoch on one device: item indices, and what the rules of feedback say about them.
+
+    `weight` and `refused` (an item that the user of each position refused, NO_ITEM for none) are None where they say nothing.
+    """
+
+    items: Int[Tensor, " items"]
+    weight: Float[Tensor, " items"] | None = None
+    refused: Int[Tensor, " items"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def clone(self) -> Self:
+        """A copy in memory of its own."""
+        weight, refused = (None if part is None else part.clone() for part in (self.weight, self.refused))
+        return type(self)(items=self.items.clone(), weight=weight, refused=refused)
+
+    def copy_(self, other: Self) -> None:
+        """Copy another epoch's items into these tensors."""
+        self.items.copy_(other.items)
+        for mine, theirs in ((self.weight, other.weight), (self.refused, other.refused)):
+            if mine is not None and theirs is not None:
+                mine.copy_(theirs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +165,19 @@ def fixed_shape_batches(windows: Windows, batch_tokens: int, widths: Sequence[in
     return [plans[index] for index in rng.permutation(len(plans))]
 
 
-def gather_batch(items: Int[Tensor, " items"], begin_B: Int[Tensor, " batch"], count_B: Int[Tensor, " batch"], width: int) -> Batch:
-    """Gather the batch of windows with these begins and counts [B] from the concatenated `items`, on their device."""
+def gather_batch(sequences: TrainingItems, begin_B: Int[Tensor, " batch"], count_B: Int[Tensor, " batch"], width: int) -> Batch:
+    """Gather the batch of windows with these begins and counts [B] from the concatenated sequences, on their device."""
+    items, weight, refused = sequences.items, None, None
     offset_BT = torch.arange(width, device=items.device) - (width - count_B)[:, None]
     mask_BT = offset_BT >= 0
     source_BT = begin_B[:, None] + offset_BT.clamp_min(0)
     history_BT, target_BT = items[source_BT].long(), items[(source_BT + 1).clamp_max(len(items) - 1)].long()
-    return Batch(history=history_BT * mask_BT, mask=mask_BT, target=target_BT * mask_BT)
+    if sequences.weight is not None:
+        last_B1 = (begin_B + count_B)[:, None].clamp_max(len(items) - 1)
+        weight = sequences.weight[torch.cat([source_BT, last_B1], dim=1)]
+    if sequences.refused is not None:
+        refused = sequences.refused[begin_B]
+    return Batch(history=history_BT * mask_BT, mask=mask_BT, target=target_BT * mask_BT, weight=weight, refused=refused)
 
 
 def left_pad(sequences: Sequences) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:

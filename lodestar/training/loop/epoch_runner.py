@@ -11,9 +11,8 @@ from lodestar.config import Recipe
 from lodestar.errors import ConfigError
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
-from lodestar.schema.arrays import Int
 from lodestar.training.distributed.distributed import Group
-from lodestar.training.loop.batches import BatchPlan, Windows, bucket_batches, fixed_shape_batches, gather_batch
+from lodestar.training.loop.batches import BatchPlan, TrainingItems, Windows, bucket_batches, fixed_shape_batches, gather_batch
 from lodestar.training.loop.objective import Objective
 from lodestar.training.optimisation.cuda_graphs import CudaGraphStep, StepInputs
 from lodestar.training.optimisation.ema import WeightEMA
@@ -39,19 +38,19 @@ class EpochRunner:
         self.negatives = Negatives(rates, self.train, group.size)
         self.widths = [width for width in WIDTHS if width < recipe.model.max_length] + [recipe.model.max_length] if uses_cuda_graphs else []
         self._step = CudaGraphStep(self.step) if uses_cuda_graphs else self.step
-        self._items = torch.zeros(0, dtype=torch.int64, device=group.device)
+        self._sequences = TrainingItems(items=torch.zeros(0, dtype=torch.int64, device=group.device))
         self._total = torch.zeros((), dtype=torch.float64, device=group.device)
 
-    def epoch(self, items: Int[Tensor, " items"], windows: Windows, epochs_done: int, rng: np.random.Generator) -> tuple[float, int]:
+    def epoch(self, sequences: TrainingItems, windows: Windows, epochs_done: int, rng: np.random.Generator) -> tuple[float, int]:
         """Run one epoch; the mean loss per target in nats, and the number of targets. ConfigError if the loss is not finite.
 
-        `items` are the concatenated sequences, of the same length in each epoch; `windows` index them.
+        `sequences` are of the same length in each epoch; `windows` index them.
         """
         self.objective.train()
-        if self.widths and len(self._items) == len(items):
-            self._items.copy_(items)  # CUDA graphs read them at this address
+        if self.widths and len(self._sequences) == len(sequences):
+            self._sequences.copy_(sequences)  # CUDA graphs read them at this address
         else:
-            self._items = items.clone() if self.widths else items
+            self._sequences = sequences.clone() if self.widths else sequences
         self._total.zero_()
         plans = self._plan_batches(windows, rng)
         for index, (plan, inputs) in enumerate(zip(plans, self._step_inputs(plans, epochs_done << 32), strict=True)):
@@ -69,7 +68,7 @@ class EpochRunner:
     def step(self, inputs: StepInputs, width: int) -> None:
         """One training step on a batch of this width; the loss is the mean over the targets of all workers."""
         begin, count = inputs.windows
-        loss: Tensor = self.objective(gather_batch(self._items, begin, count, width), inputs.negatives, self.optimiser.rows)
+        loss: Tensor = self.objective(gather_batch(self._sequences, begin, count, width), inputs.negatives, self.optimiser.rows)
         (loss * (self.group.size / count.sum())).backward()
         self.optimiser.step(self.group)
         self.ema.update()

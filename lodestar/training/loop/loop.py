@@ -13,7 +13,7 @@ import torch
 
 from lodestar.bundle.timed_items import Seconds
 from lodestar.config import Recipe, TrainConfig
-from lodestar.models.closed_form.counts import Sequences
+from lodestar.models.closed_form.counts import Sequences, Weights
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.progress import Progress
 from lodestar.schema.arrays import Int64, UInt8
@@ -33,7 +33,8 @@ from lodestar.training.optimisation.optimiser import Optimiser
 class Stage:
     """Inputs of one training stage besides the model: sequences, number of epochs, validation (None for none) and epoch callback.
 
-    `gap_classes` has the class of the time gap before each item (see `order_jitter`); `gaps` the seconds, for time-aware models.
+    `gap_classes` has the class of the time gap before each item (see `order_jitter`); `gaps` the seconds, for time-aware models. `weights`
+    are how much each item says, and `refused` the items that users refused, by user; empty where they say nothing.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Stage:
     validate: Callable[[NextItemModel | ShardedItemTable], Quality] | None
     on_epoch_end: Callable[[TrainingState], None]
     gaps: Sequence[Int64[Seconds, "_"]] | None = None
+    weights: Weights = ()
+    refused: Sequences = ()
 
 
 def fit(model: NextItemModel, stage: Stage, recipe: Recipe, group: Group, state: TrainingState) -> TrainingState:
@@ -55,7 +58,7 @@ def fit(model: NextItemModel, stage: Stage, recipe: Recipe, group: Group, state:
     if state.epoch > 0:
         optimiser.load_state_dict(state.optimiser)
         ema.load_state_dict(state.ema)
-    order = OrderJitter(stage.sequences, stage.gap_classes, train.order_jitter, group.device, stage.gaps)
+    order = OrderJitter(stage.sequences, stage.gap_classes, train.order_jitter, group.device, stage.gaps, stage.weights, stage.refused)
     runner = EpochRunner(local.model, stage.sequences, optimiser, ema, recipe, group)
     with Progress(f"train {stage.name}", stage.last_epoch, state.epoch) as progress:
         while state.epoch < stage.last_epoch and not _has_stalled(state, train):

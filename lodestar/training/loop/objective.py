@@ -9,8 +9,8 @@ from lodestar.schema.arrays import Float, Int
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.rowwise_adagrad import RowwiseAdagradTable
 from lodestar.training.loop.batches import Batch
-from lodestar.training.optimisation.losses import gbce, sampled_softmax, softmax, softmax_chunk
-from lodestar.training.optimisation.negatives import PER_POSITION_LOSSES
+from lodestar.training.optimisation.losses import below_target, gbce, sampled_softmax, softmax, softmax_chunk
+from lodestar.training.optimisation.negatives import NEGATIVE_SHARES, PER_POSITION_LOSSES
 
 
 class Objective(nn.Module):
@@ -37,21 +37,32 @@ class Objective(nn.Module):
         log_rate_K = (self.get_buffer("rates")[negatives_K] * train.num_negatives).log()
         table = None
         if rows is not None:
-            batch_items = torch.unique(torch.cat([batch.history[batch.mask], batch.target[batch.mask], negatives_K]))
+            batch_items = torch.unique(torch.cat([batch.items(), negatives_K]))
             table = rows.gather(batch_items)
             batch, negatives_K = batch.remap_items(batch_items), torch.searchsorted(batch_items, negatives_K)
         local_batch = batch.part(self.group.rank, self.group.size)
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
             users_BTD, target_BT, counted_BT, items_ND = self.model(local_batch.history, local_batch.mask, local_batch.target, table)
         if self.is_shaped:
-            users_MD, target_M, weight_M = users_BTD.flatten(0, 1), target_BT.flatten(), counted_BT.flatten().float()
+            users_MD, target_M, counted_M = users_BTD.flatten(0, 1), target_BT.flatten(), counted_BT.flatten().float()
         else:
             users_MD, target_M = users_BTD[counted_BT], target_BT[counted_BT]
-            weight_M = torch.ones(len(target_M), device=device)
+            counted_M = torch.ones(len(target_M), device=device)
+        weight_M = counted_M
+        if local_batch.weight is not None:
+            weight_M = counted_M * self._of_positions(local_batch.weight[:, -target_BT.shape[1] :], counted_BT)
         loss = self._loss(users_MD.float(), target_M, items_ND, negatives_K, log_rate_K, weight_M)
+        if local_batch.refused is not None and train.loss != "softmax":
+            refused_M = self._of_positions(local_batch.refused[:, None].expand_as(target_BT), counted_BT)
+            share = NEGATIVE_SHARES[train.loss](len(negatives_K))
+            loss = loss + share * (below_target(users_MD.float(), items_ND, target_M, refused_M) * weight_M).sum()
         # A family may have fewer or more targets than the batch has positions (BERT4Rec): each batch counts by its positions.
-        scaled: Tensor = loss * (local_batch.mask.sum() / weight_M.sum().clamp_min(1))
+        scaled: Tensor = loss * (local_batch.mask.sum() / counted_M.sum().clamp_min(1))
         return scaled
+
+    def _of_positions(self, values_BT: Tensor, counted_BT: Tensor) -> Tensor:
+        """Values of the positions that predict, [M], in the order of the loss."""
+        return values_BT.flatten() if self.is_shaped else values_BT[counted_BT]
 
     def _loss(self, users_MD: Tensor, target_M: Tensor, items_ND: Tensor, negatives_K: Tensor, log_q_K: Tensor, weight_M: Tensor) -> Tensor:
         train = self.train_config

@@ -42,7 +42,10 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Seen and relevant items of a batch of cases, as (row, item) pairs on the scoring device; `ideal_dcg` per case."""
+    """Excluded and relevant items of a batch of cases, as (row, item) pairs on the scoring device; `ideal_dcg` per case.
+
+    Those of `seen` may not be recommended, by the rules of feedback.
+    """
 
     seen_row: Int[Tensor, " seen"]
     seen: Int[Tensor, " seen"]
@@ -53,7 +56,8 @@ class Targets:
     @classmethod
     def of(cls, cases: EvalCases, chosen: Int[NDArray[np.intp], " chosen"], device: torch.device | str = "cpu") -> Self:
         """The targets of the cases at these indices."""
-        seen_row, seen = _flat([cases.history[case] for case in chosen])
+        excluded = cases.excluded
+        seen_row, seen = _flat([excluded[case] for case in chosen])
         row, relevant = _flat([cases.relevant[case] for case in chosen])
         ideal_dcg_B = torch.from_numpy(ideal_dcg(np.array([len(cases.relevant[case]) for case in chosen], dtype=np.int64)))
         tensors = (values.to(device) for values in (seen_row, seen, row, relevant, ideal_dcg_B))

@@ -131,6 +131,20 @@ def bpr(
     return -functional.logsigmoid((users_MD * difference_MD).sum(dim=1)) * (negative_M != target_M)
 
 
+def below_target(
+    users_MD: Float[Tensor, "positions dim"],
+    items_ND: Float[Tensor, "items dim"],
+    target_M: Int[Tensor, " positions"],
+    refused_M: Int[Tensor, " positions"],
+) -> Float[Tensor, " positions"]:
+    """BPR of the target over an item that the user refused, 0 where that is negative (none) or the target itself.
+
+    Explicit negatives in a pairwise loss, as of Rendle et al., UAI 2009; sampled negatives rarely name what a user saw and did not want.
+    """
+    is_one = (refused_M >= 0) & (refused_M != target_M)
+    return bpr(users_MD, items_ND, target_M, torch.where(is_one, refused_M, target_M))
+
+
 class _ChunkedSoftmax(torch.autograd.Function):
     """Autograd function: loss and both gradients in one pass over chunks of rows."""
 

@@ -1,5 +1,7 @@
 """Negative sampling: uniform or by popularity, for a whole batch in one draw."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +14,13 @@ from lodestar.training.optimisation.losses import bce, bpr
 
 POPULARITY_POWER = 0.75  # between uniform (0) and proportional to popularity (1): Mikolov et al. 2013
 PER_POSITION_LOSSES = {"bce": bce, "bpr": bpr}  # one negative per position; other losses share `train.num_negatives`
+# Weight of a refused item in each loss by the number of shared negatives: as much as the target has there.
+NEGATIVE_SHARES: dict[str, Callable[[int], float]] = {
+    "bce": lambda _: 0.5,
+    "bpr": lambda _: 1.0,
+    "sampled_softmax": lambda _: 1.0,
+    "gbce": lambda count: 1 / (1 + count),
+}
 
 
 def sampling_probabilities(train: TrainConfig, sequences: Sequences, num_items: int) -> Float[Tensor, "{num_items}"]:

@@ -37,7 +37,9 @@ def fit_cold_start_popularity(interactions: Interactions, config: DataConfig) ->
 
 
 def _popularity(interactions: Interactions, hyperparameters: Mapping[str, float], chosen: NDArray[np.bool_]) -> Floats:
-    return Popularity(**hyperparameters).fit([interactions.item[chosen]], interactions.num_items, [interactions.time[chosen]]).counts
+    weights = [interactions.weight[chosen]] if len(interactions.weight) else []
+    fitted = Popularity(**hyperparameters).fit([interactions.item[chosen]], interactions.num_items, weights, [interactions.time[chosen]])
+    return fitted.counts
 
 
 def _ndcg(counts: Floats, interactions: Interactions, users: NDArray[np.int64]) -> float:

@@ -42,6 +42,8 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
         features=features.digest,
         metrics=dict(metrics),
         use_time_gaps=recipe.model.use_time_gaps,
+        feedback=features.rules.to_json(),
+        reads_filters=features.counts.filtered_users > 0 or not features.rules.filters_history,
         files={},
     )
     table = quantise(vectors, "fp32")

@@ -4,7 +4,7 @@ That model was not trained on the validation items. Letters in shapes: M cases, 
 D item inputs, F count features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,12 +52,7 @@ def retrieve_candidates(
     model.eval()
     device, num_items = model.items.weight.device, len(features.items)
     chosen = np.sort(np.random.default_rng(0).permutation(len(cases))[:MAX_CASES])
-    cases = EvalCases(
-        user=cases.user[chosen],
-        history=[cases.history[case] for case in chosen],
-        relevant=[cases.relevant[case] for case in chosen],
-        cutoff_us=cases.cutoff_us[chosen],
-    )
+    cases = replace(cases.select(chosen), time=())
     is_inactive, items, scores = torch.from_numpy(~features.items.is_active), [], []
     for start in range(0, len(cases), batch_size := rows_at_once(num_items, device)):
         histories = cases.history[start : start + batch_size]
@@ -66,8 +61,8 @@ def retrieve_candidates(
         if neighbours is not None:
             neighbours.add_to(scores_BN.numpy(), histories)
         scores_BN[:, is_inactive] = -torch.inf
-        for scores_N, seen in zip(scores_BN, histories, strict=True):
-            scores_N.numpy()[unpack_items(seen)] = -np.inf
+        for scores_N, excluded in zip(scores_BN, cases.excluded[start : start + batch_size], strict=True):
+            scores_N.numpy()[unpack_items(excluded)] = -np.inf
         best = scores_BN.topk(min(size, num_items), dim=1)
         items.append(best.indices.numpy())
         scores.append(best.values)
