@@ -44,6 +44,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     add_recipe(run, default=None, help="name of a recipe: see `lodestar recipes` (default: shop for the simulator, else sasrec)")
     add_option(run, "--output", type=Path, help=f"folder of the run, on this machine (default: {DEFAULT_OUTPUT})")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    run.add_argument("--force", action="store_true", help="release the model even if the quality gate refuses it, marked as forced")
     run.add_argument("--no-cache", action="store_true", help="run all steps, without cached results")
     run.add_argument("--cluster", action="store_true", help="submit to a Kubeflow Pipelines server instead")
     _add_compilation(run)
@@ -106,6 +107,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
         "overrides": json.loads(overrides),
         "destination": options.destination or "",
         "service": options.service or "",
+        **({"force": True} if options.force else {}),
     }
     if options.cluster:
         from cli.cluster import check, check_cron

@@ -55,18 +55,19 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
     evaluation = json.loads((outputs["evaluation"] / "evaluation.json").read_text())
     for name, source in ((REPORT, outputs["report"]), (CARD, outputs["card"]), (INGESTED, outputs["ingested"])):
         storage.put(source.read_bytes(), str(output / name))
-    passes, online = evaluation["verdict"]["passes"], output / ONLINE_STORE
+    verdict, online = {"is_forced": False, **evaluation["verdict"]}, output / ONLINE_STORE
+    is_released = verdict["passes"] or verdict["is_forced"]
     return {
-        "verdict": evaluation["verdict"],
+        "verdict": verdict,
         "metrics": {name: _metrics(model) for name, model in evaluation["models"].items()},
         "protocol": evaluation["protocol"],
         "digest": evaluation["bundle"]["digest"],
         "report": str(output / REPORT),
         "model_card": str(output / CARD),
         "cost": json.loads((outputs["bundle"] / COST).read_text()),
-        "bundle": str(output / BUNDLE) if passes else None,
-        "online_store": str(online) if passes and online.is_file() else None,
-        "still_current": None if passes else current_bundle(output) or None,
+        "bundle": str(output / BUNDLE) if is_released else None,
+        "online_store": str(online) if is_released and online.is_file() else None,
+        "still_current": None if is_released else current_bundle(output) or None,
         "example_user": _example_user(outputs["features"]),
     }
 
@@ -105,9 +106,9 @@ def _next_commands(result: Result) -> list[list[str]]:
 
 
 def gate_failure(result: Result) -> GateFailed | None:
-    """The error of a model that failed the quality gate; None if it passed."""
+    """The error of a model that failed the quality gate; None if it passed, or was released by force."""
     verdict, current = result["verdict"], result["still_current"]
-    if verdict["passes"]:
+    if verdict["passes"] or verdict["is_forced"]:
         return None
     folder = Path(result["report"]).parent / CURRENT
     previous = f" {folder} still has the previous release, bundle {current}." if current else ""
@@ -140,6 +141,8 @@ def _facts(result: Result) -> Table:
     facts.add_row("Training", _cost(result["cost"]))
     if result["cost"]["warning"]:
         facts.add_row("Warning", Text(one_line(result["cost"]["warning"])), style="yellow")
+    if result["verdict"]["is_forced"]:
+        facts.add_row("Forced", Text(f"released although the gate failed: {one_line(result['verdict']['reason'])}"), style="yellow")
     return facts
 
 

@@ -57,6 +57,7 @@ def _run_in_workspace(body: Callable[..., Any], options: Mapping[str, str]) -> i
 def _run(body: Callable[..., Any], options: Mapping[str, str], work: Path) -> None:
     """Run a step's body; inputs in S3 are downloaded to `work`, after the outputs have been checked."""
     kinds = {name: _annotation(body, name) for name in inspect.signature(body).parameters}
+    options = {name: value for name, value in options.items() if value is not None}  # the others keep their defaults
     outputs = {name: _output(kinds[name], name, value) for name, value in options.items() if is_artifact_wrapped_in_Output(kinds[name])}
     values = {name: outputs.get(name) or _value(kinds[name], value, work / name) for name, value in options.items()}
     task_configs = {name: dsl.TaskConfig() for name, kind in kinds.items() if kind is dsl.TaskConfig}
@@ -71,13 +72,15 @@ def _add_step(commands: "argparse._SubParsersAction[Parser]", name: str) -> None
     summary, _, described = text.partition("\n\nArgs:\n")
     lines = (line.strip().partition(": ") for line in described.splitlines())
     meanings = {argument: meaning for argument, _, meaning in lines}
-    kinds = {argument: _annotation(body, argument) for argument in inspect.signature(body).parameters}
+    parameters = inspect.signature(body).parameters
+    kinds = {argument: _annotation(body, argument) for argument in parameters}
     given = {argument: kind for argument, kind in kinds.items() if kind is not dsl.TaskConfig}  # a Pipelines backend fills it
     example = command([*PROGRAM.split(), name, *(word for argument, kind in given.items() for word in _example(argument, kind))])
     step = commands.add_parser(name, help=summary.splitlines()[0], description=summary, epilog=ADDRESSES, examples=[example])
     for argument, kind in given.items():
         meaning = meanings.get(argument, "").replace("%", "%%")
-        step.add_argument(f"--{argument}", required=True, metavar=_metavar(kind), help=meaning.rstrip("."))
+        is_required = parameters[argument].default is inspect.Parameter.empty
+        step.add_argument(f"--{argument}", required=is_required, metavar=_metavar(kind), help=meaning.rstrip("."))
 
 
 def _metavar(kind: Any) -> str:

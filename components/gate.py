@@ -10,7 +10,7 @@ from components.images.image import image_reference
 @exec_python
 @dsl.component(base_image=image_reference("launcher"), install_kfp_package=False)
 def gate(evaluation: Input[Artifact], verdict: Output[Markdown]) -> bool:
-    """Quality gate: true if no baseline has a higher NDCG@10 than the model.
+    """Quality gate: true if no baseline has a higher NDCG@10 than the model, or its release is forced.
 
     Args:
         evaluation: Evaluation that evaluate wrote.
@@ -24,4 +24,4 @@ def gate(evaluation: Input[Artifact], verdict: Output[Markdown]) -> bool:
     with step("gate", inputs=(evaluation,), outputs=(verdict,)):
         found = read_verdict(Path(evaluation.path))
         Path(verdict.path).write_text(found.markdown())
-        return found.passes
+        return found.releases

@@ -237,6 +237,11 @@ class Recipe:
         require(not (is_rowwise and uses_text), "rowwise_adagrad does not support use_text", self.model.use_text)
         require(not (is_rowwise and self.model.hash_buckets), "rowwise_adagrad does not support hash_buckets", self.model.hash_buckets)
 
+    @property
+    def knows_validation(self) -> bool:
+        """Whether the final model is fitted on training and validation items: closed-form families always, others by refit."""
+        return self.train.refit or self.model.family in CLOSED_FORM_FAMILIES
+
     def for_family(self, family: str) -> Self:
         """The recipe of one component of a blend: this one with `family`, without neighbours, with text where the family needs it."""
         words = family in TEXT_FAMILIES

@@ -1,6 +1,7 @@
 """`python -m serving`: the predictor, which serves recommendations from a bundle, as `lodestar serve` and under KServe."""
 
 import argparse
+import logging
 import os
 import string
 import sys
@@ -68,13 +69,19 @@ def application(options: argparse.Namespace, load: Load) -> "App":
 
     # Resolved once, so that all files are of one release even if another becomes current.
     loaded = bundle.load(storage.ensure_local(options.bundle, temporary_folder("bundles")).resolve())
+    if (forced := loaded.root / bundle.FORCED).is_file():
+        logging.getLogger(__name__).warning("bundle %s was released by force, as the quality gate refused it: %s", loaded.digest, forced)
     recommender = Recommender(loaded)
     metrics = Metrics(options.model_name, loaded.digest, options.arm)
     load.refused = metrics.refused
     predictor = Predictor(
         recommender=recommender,
         features=feature_client.connect(
-            options.online_store, os.environ.get("REDIS_PASSWORD"), gaps=loaded.info.use_time_gaps, generation=loaded.info.features
+            options.online_store,
+            os.environ.get("REDIS_PASSWORD"),
+            gaps=loaded.info.use_time_gaps,
+            filters=loaded.info.reads_filters,
+            generation=loaded.info.features,
         ),
         metrics=metrics,
         log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,

@@ -12,8 +12,8 @@ from lodestar import schema
 from lodestar.engine.recommender import Recommendation
 from lodestar.schema import ranker_inputs
 from lodestar.schema.arrays import Float32, Floats
-from serving.features.feature_client import UserHistory
 from serving.features.packed_reader import Numbers
+from serving.features.user_history import UserHistory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,8 +14,9 @@ import numpy as np
 from lodestar.engine.recommender import POPULAR, Candidates, Recommendation, Recommender
 from lodestar.schema import ranker_inputs
 from serving.feature_log import FeatureLogRow, RankerCounts, RecommendResponse
-from serving.features.feature_client import UNKNOWN_USER, Features, GenerationMissing, Histories, StoreUnavailable, UserHistory
+from serving.features.feature_client import Features, GenerationMissing, Histories, StoreUnavailable
 from serving.features.item_count_cache import ItemCountCache
+from serving.features.user_history import UNKNOWN_USER, UserHistory
 from serving.impressions import FileLog, ImpressionList, S3Log, feature_hash
 from serving.metrics import Metrics
 from serving.requests import RecommendRequest
@@ -134,7 +135,7 @@ class Predictor:
 
     def _candidates(self, queries: Sequence[RecommendRequest], histories: Histories) -> list[Candidates]:
         return [
-            self.recommender.candidates(history.items, query.k, query.exclude, history.gaps_s)
+            self.recommender.candidates(history.items, query.k, query.exclude, history.gaps_s, history.filtered)
             for query, history in zip(queries, histories, strict=True)
         ]
 

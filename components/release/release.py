@@ -1,13 +1,19 @@
 """Release of a bundle with its online features as one generation, to a folder or to S3 and Redis."""
 
+import json
+import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from components.execution.step import has_redis
 from components.release.local_release import release_locally
-from lodestar.bundle.bundle import load
+from lodestar.bundle.bundle import FORCED, load
 from lodestar.errors import DataError
 from lodestar.io import storage
+from lodestar.io.private_folders import workspace
 from lodestar.io.run_order import parse_started_at
 from lodestar.progress import log_event
 from lodestar.schema.store_keys import GENERATION
@@ -16,8 +22,10 @@ from lodestar.schema.time_units import EPOCH, SECOND_US
 NAME = re.compile(r"[0-9a-f]{16}")
 
 
-def release(bundle: Path, features: Path, destination: str, started_at: str) -> str:
+def release(bundle: Path, features: Path, destination: str, started_at: str, forced: str = "") -> str:
     """Publish a bundle and materialise its features; returns the bundle's immutable address, empty without a destination.
+
+    A bundle that is released by force is published with the gate's reason against it, `forced`, in the file FORCED.
 
     Online rows are written first and the bundle's pointer last: after an interruption the previous generation stays in service, and the
     same call completes the release. `started_at` is the run's start time (ISO 8601). Raises EnvironmentFault E565 if a run that started
@@ -27,6 +35,10 @@ def release(bundle: Path, features: Path, destination: str, started_at: str) -> 
     if not destination:
         return ""
     check_generation(loaded.info.features, features)
+    if forced:
+        log_event("forced", digest=loaded.digest, reason=forced)
+        with _with_reason(bundle, forced) as marked:
+            return release(marked, features, destination, started_at)
     is_remote = storage.is_remote(destination)
     if is_remote:
         storage.refuse_older(bundle, destination, started_at)
@@ -41,6 +53,23 @@ def release(bundle: Path, features: Path, destination: str, started_at: str) -> 
         log_event("online", generation=loaded.info.features, current=materialise.make_current(features, started_us))
     log_event("released", address=address, digest=loaded.digest, generation=loaded.info.features)
     return address
+
+
+@contextmanager
+def _with_reason(bundle: Path, reason: str) -> Iterator[Path]:
+    """A temporary copy of a bundle that says why its release had to be forced; files are hard links where the file system has them."""
+    with workspace() as folder:
+        copy = Path(folder) / bundle.name
+        shutil.copytree(bundle, copy, copy_function=_link)
+        (copy / FORCED).write_text(json.dumps({"reason": reason}) + "\n")
+        yield copy
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 def check_generation(trained_on: str, features: Path) -> None:

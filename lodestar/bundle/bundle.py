@@ -18,6 +18,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,13 @@ from lodestar.bundle.ratings import Ratings
 from lodestar.errors import DataError, SchemaMismatch, shorten
 from lodestar.io import npz
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.schema import feedback
 from lodestar.schema.arrays import Float32, Floats
+from lodestar.schema.feedback import BINARY, Feedback
 
 INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"
 EPOCHS_LOG = "epochs.jsonl"  # a line for each epoch of training; outside the digest too
+FORCED = "forced.json"  # the quality gate's verdict, where a bundle was released by force; outside the digest too
 COST = "cost.json"  # time, threads and workers of training; in the bundle's folder, but not covered by its digest
 FILES = frozenset({ENCODER, TABLE, ITEMS, NEIGHBOURS, ranker.GRAPH, ranker.ROWS, ratings.FILE})
 MAX_INFO_BYTES = 1 << 20
@@ -51,7 +55,8 @@ class BundleInfo:
     """Metadata of a bundle (bundle.json); `features` is the digest of the feature set it was trained on, `files` maps names to sha256.
 
     `inputs` lists the features that it needs (see `lodestar.bundle.feature_needs`), the ranker's in input order. With `use_time_gaps`, the
-    encoder's input has `dim + 1` columns; the last is the seconds since the previous item.
+    encoder's input has `dim + 1` columns; the last is the seconds since the previous item. `feedback` are the rules of feedback as JSON
+    values, by which serving filters; with `reads_filters`, more than the items of a history is filtered.
     """
 
     family: str
@@ -64,9 +69,16 @@ class BundleInfo:
     features: str
     metrics: dict[str, float]
     use_time_gaps: bool = False
+    feedback: dict[str, Any] = field(default_factory=BINARY.to_json)
+    reads_filters: bool = False
     schema_hash: str = schema.HASH
     inputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     files: dict[str, str]
+
+    @cached_property
+    def rules(self) -> Feedback:
+        """The rules of feedback that the model was trained by."""
+        return feedback.from_json(self.feedback)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +128,9 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     names = [ENCODER, TABLE, ITEMS, *(name for name, part in parts.items() if part is not None)]
     files = {name: _sha256(folder / name) for name in names}
     inputs = feature_needs.required_features(
-        use_time_gaps=info.use_time_gaps, counts=ranker_model.counts if ranker_model is not None else ()
+        use_time_gaps=info.use_time_gaps,
+        reads_filters=info.reads_filters,
+        counts=ranker_model.counts if ranker_model is not None else (),
     )
     folder.joinpath(INFO).write_bytes(_sealed({**asdict(info), "inputs": inputs, "files": files}))
 
@@ -136,6 +150,8 @@ def load(root: Path) -> Bundle:
         raise SchemaMismatch(f"bundle {root} was made for schema {values.get('schema_hash')}, this version has {schema.HASH}")
     if "inputs" not in values:
         raise SchemaMismatch(f"bundle {root} does not name the features it needs")
+    # Bundles from before there were rules were trained by these.
+    values = {"feedback": BINARY.to_json(), "reads_filters": False, **values}
     checks.check_info(root / INFO, values)
     info = BundleInfo(**values)
     counts = feature_needs.count_names(str(root), info.inputs)

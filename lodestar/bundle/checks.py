@@ -20,6 +20,7 @@ from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
 from lodestar.errors import DataError, Location, shorten
 from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.schema import feedback
 from lodestar.schema.arrays import Num, Shaped
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_feedback(value: Any) -> bool:
+    try:
+        feedback.from_json(value)
+    except (TypeError, ValueError, AttributeError):
+        return False
+    return True
+
+
 def _is_list_of_features(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(one, dict) and _is_text(one.get("view")) and _is_text(one.get("name")) for one in value
@@ -75,6 +84,8 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "features": _is_text,
     "metrics": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
     "use_time_gaps": lambda value: isinstance(value, bool),
+    "feedback": _is_feedback,
+    "reads_filters": lambda value: isinstance(value, bool),
     "schema_hash": _is_text,
     "inputs": lambda value: (
         isinstance(value, dict)

@@ -12,6 +12,7 @@ from lodestar.schema.features import (
     RECENT_GAPS_S,
     RECENT_ITEMS,
     USER_ACTIVITY_VIEW,
+    USER_FILTER_VIEW,
     USER_SEQUENCE_VIEW,
     VIEWS,
     Count,
@@ -38,12 +39,19 @@ class RequiredFeature:
 RequiredFeatures = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def required_features(*, use_time_gaps: bool, counts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Requirements as stored in bundle.json: the history sequences, and the ranker's count features (of `ranker_inputs.NAMES`) in order."""
+def required_features(*, use_time_gaps: bool, reads_filters: bool, counts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Requirements as stored in bundle.json: the history sequences with the user's filters if those are read, and the count features.
+
+    Those are the ranker's (of `ranker_inputs.NAMES`), in order.
+    """
     sequences = (RECENT_ITEMS, RECENT_GAPS_S) if use_time_gaps else (RECENT_ITEMS,)
+    filters = [feature.name for feature in VIEWS[USER_FILTER_VIEW].features] if reads_filters else []
     declared = _declared()
     return {
-        HISTORY: [_to_json(declared[USER_SEQUENCE_VIEW, name]) for name in sequences],
+        HISTORY: [
+            *(_to_json(declared[USER_SEQUENCE_VIEW, name]) for name in sequences),
+            *(_to_json(declared[USER_FILTER_VIEW, name]) for name in filters),
+        ],
         COUNTS: [_to_json(next(required for required in declared.values() if required.name == name)) for name in counts],
     }
 
@@ -69,7 +77,7 @@ def count_names(bundle: str, named: RequiredFeatures) -> tuple[str, ...]:
 
 def _declared() -> dict[tuple[str, str], RequiredFeature]:
     """All features that a bundle may need, by view and name."""
-    views = (USER_SEQUENCE_VIEW, USER_ACTIVITY_VIEW, ITEM_STATS_VIEW)
+    views = (USER_SEQUENCE_VIEW, USER_FILTER_VIEW, USER_ACTIVITY_VIEW, ITEM_STATS_VIEW)
     features = {(view, feature.name): _required_feature(view, feature) for view in views for feature in VIEWS[view].features}
     cross = RequiredFeature(
         view=CROSS_VIEW,

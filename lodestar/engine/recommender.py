@@ -1,9 +1,11 @@
 """Recommender: the online path without HTTP. Encodes a history, scores all items, filters, retrieves candidates and reranks them.
 
-Items of the history and inactive items are filtered out; a bundle's ranker then reorders the candidates by current count features.
+Inactive items, and what the rules of feedback do not recommend again, are filtered out; a bundle's ranker then reorders the candidates by
+current count features.
 Evaluation and serving use the same object, so the evaluated model is the deployed one. Shapes: B histories, N items, D width, C candidates.
 """
 
+import time
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
 from lodestar.engine.onnx_probe import probe
 from lodestar.engine.onnx_runtime import session
 from lodestar.engine.reranker import Reranker
+from lodestar.engine.user_filter import NO_FILTER, UserFilter
 from lodestar.errors import DataError
 from lodestar.schema.arrays import Float32, Floats, Int, Integers
 
@@ -62,6 +65,7 @@ class Recommender:
         self._session = session(bundle.graph, threads)
         self._row = bundle.items.rows()
         self._inactive = np.flatnonzero(~bundle.items.is_active)
+        self._rules = bundle.info.rules
         # Warm up with a short history first: the runtime plans memory by its first input, and short ones take 15 % longer after a long one.
         for length in (min(TYPICAL_LENGTH, bundle.info.max_length), bundle.info.max_length):
             self._personal_scores([np.arange(length) % len(bundle.items)])
@@ -87,19 +91,31 @@ class Recommender:
         return users_BD
 
     def recommend(self, history: Sequence[str], k: int, exclude: Collection[str] = ()) -> list[Recommendation]:
-        """Top-k active items by retrieval, without items of the history (ids, oldest first) or of `exclude`; unknown ids are ignored."""
+        """Top-k active items by retrieval for a history (ids, oldest first), without items of `exclude`; unknown ids are ignored."""
         return self.to_recommendations(self.candidates(history, k, exclude))
 
-    def candidates(self, history: Sequence[str], k: int, exclude: Collection[str] = (), gaps_s: Sequence[float] = ()) -> Candidates:
-        """Retrieval: the candidates of a history, as many as the ranker reorders or k if more.
+    def candidates(
+        self,
+        history: Sequence[str],
+        k: int,
+        exclude: Collection[str] = (),
+        gaps_s: Sequence[float] = (),
+        user_filter: UserFilter = NO_FILTER,
+    ) -> Candidates:
+        """Retrieval: the candidates of a history, as many as the ranker reorders or k if more, without those of `user_filter`.
 
-        `gaps_s` are the seconds since the previous item, one per id of the history, or empty.
+        `gaps_s` are the seconds since the previous item, one per id of the history, or empty. Where all that was seen is never recommended
+        again, no item of the history is.
         """
         history_rows = self._rows(history)
         has_gaps = self.bundle.info.use_time_gaps and len(gaps_s)
         packed = self._with_time_gaps(history, gaps_s) if has_gaps else history_rows
         scores_N = self._personal_scores([packed])[0] if len(history_rows) else self.bundle.popularity.copy()
-        scores_N[self._inactive] = scores_N[history_rows] = scores_N[self._rows(exclude)] = -np.inf
+        scores_N[self._inactive] = scores_N[self._rows(exclude)] = -np.inf
+        if self._rules.filters_history:
+            scores_N[history_rows] = -np.inf
+        if user_filter is not NO_FILTER:
+            scores_N[user_filter.rows(self._rules, self._row, time.time_ns() // 1000)] = -np.inf
         rows = top_k(scores_N, max(k, self.num_candidates) if len(history_rows) else k)
         return Candidates(history_rows, rows, scores_N[rows], k)
 

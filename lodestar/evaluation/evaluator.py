@@ -1,6 +1,6 @@
 """Evaluator: the bundle and every baseline rank the same test cases once; all metrics are computed from these rankings."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.metrics.ndcg import CUTOFF
 from lodestar.models.closed_form.baselines import BASELINES
 from lodestar.progress import Progress
+from lodestar.recipes import TRIAL_RECIPES
 from lodestar.schema.arrays import Doubles
 
 INTERACTIONS = "interactions"
@@ -31,11 +32,15 @@ INTERACTIONS = "interactions"
 class Evaluator:
     """Full-catalogue evaluation of a `bundle`, of the `uncompressed` bundle that it was made from and of every baseline.
 
+    Baselines are fitted on the interactions that the model was. With `force`, or a recipe for trying the pipeline, a model that fails the
+    gate is released all the same.
+
     Raises DataError E204 if there is no test case, EnvironmentFault E185 if a baseline needs more memory than is free.
     """
 
-    def __init__(self, features: FeatureSet, bundle: Bundle, uncompressed: Bundle, recipe: Recipe) -> None:
+    def __init__(self, features: FeatureSet, bundle: Bundle, uncompressed: Bundle, recipe: Recipe, *, force: bool = False) -> None:
         self.features, self.bundle, self.uncompressed, self.recipe = features, bundle, uncompressed, recipe
+        self.is_trial = force or recipe.name in TRIAL_RECIPES
         whole, num_items = features.split(recipe.data), len(features.items)
         self.num_users = len(whole.test)
         few = (
@@ -47,6 +52,7 @@ class Evaluator:
         if len(self.split.test) == 0:
             raise DataError("E204", "no user has both a history and a test item", remedy="Provide more events, or raise data.test_share.")
         self.known = self.split.before_test
+        self.fitted_on = self.split.before_test if recipe.knows_validation else self.split.train
         self.popularity = np.bincount(self.known.flat(), minlength=len(features.items))
         self.cutoffs = tuple(sorted({*recipe.evaluation.cutoffs, CUTOFF}))
         self.hyperparameters: dict[str, str] = {}
@@ -59,6 +65,7 @@ class Evaluator:
         baselines = {name: value for name, value in quality.items() if name not in BUNDLES}
         best_baseline = max(baselines, key=lambda name: baselines[name])
         config = self.recipe.evaluation
+        found = verdict(quality[MODEL], baselines, self.skipped, quality.get(UNCOMPRESSED), itself=self.bundle.info.family)
         _, _, ahead = paired_intervals(values[MODEL], values[best_baseline], config.bootstrap_samples, config.seed)
         return Evaluation(
             protocol=self._protocol(),
@@ -70,7 +77,7 @@ class Evaluator:
             best_baseline=best_baseline,
             differences=ahead,
             slices=self._slices(values[MODEL], values[best_baseline]),
-            verdict=verdict(quality[MODEL], baselines, self.skipped, quality.get(UNCOMPRESSED)),
+            verdict=replace(found, is_forced=self.is_trial and not found.passes),
             rating_errors=rating_errors.errors(self.bundle.ratings, self.features, self.recipe),
         )
 
@@ -92,7 +99,7 @@ class Evaluator:
         with Progress("evaluate", total) as progress:
             rankings = {name: self._rank_by_bundle(bundle, progress) for name, bundle in bundles.items()}
             for name in names:
-                fitted = fitted_baselines.fit_baseline(name, self.split, num_items, progress, self.recipe.train.device)
+                fitted = fitted_baselines.fit_baseline(name, self.split, self.fitted_on, num_items, progress, self.recipe.train.device)
                 rankings[name] = fitted.rank(cases, num_items, self.cutoffs[-1], progress)
                 self.hyperparameters[name] = fitted.hyperparameters
         return rankings
@@ -146,7 +153,9 @@ class Evaluator:
             cutoffs=self.cutoffs,
             samples=config.bootstrap_samples,
             seed=config.seed,
-            refit=self.recipe.train.refit,
+            refit=self.recipe.knows_validation,
+            feedback=self.features.rules.to_json(),
+            counts=asdict(self.features.counts),
         )
 
 

@@ -1,4 +1,4 @@
-"""Baselines of an evaluation: each is fitted on all interactions before the test; EASE's regularisation is tuned on the validation set."""
+"""Baselines of an evaluation: each is fitted on what the model was; EASE's regularisation is tuned on the validation set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from lodestar.evaluation.metrics import Ranking, Score, ndcg, rank, rank_shared
 from lodestar.metrics.ndcg import CUTOFF
 from lodestar.models.closed_form import ease, memory
 from lodestar.models.closed_form.baselines import BASELINES
+from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.closed_form.ease import EASE
 from lodestar.models.closed_form.popularity import Popularity
 from lodestar.progress import Progress, log_event
@@ -53,16 +54,18 @@ def num_tuning_cases(split: Split, names: Sequence[str]) -> int:
     return len(split.validation) * len(ease.REGULARISATIONS) if EASE_NAME in names else 0
 
 
-def fit_baseline(name: str, split: Split, num_items: int, progress: Progress, device: Device) -> FittedBaseline:
-    """Fit a baseline of `BASELINES` on the interactions before the test, after tuning EASE on the validation set."""
+def fit_baseline(  # what it is fitted on, and how
+    name: str, split: Split, known: Sequences, num_items: int, progress: Progress, device: Device
+) -> FittedBaseline:
+    """Fit a baseline of `BASELINES` on the interactions `known`, of the training set or before the test; EASE is tuned on validation."""
     if name == EASE_NAME:
         chosen, solved = "", f"solved on {ease.solver(device, num_items).type}"
         tuned = EASE(device=device)
         if len(split.validation):
             tuned.regularisation = _tune_regularisation(split, num_items, progress, device)
             chosen = f"regularisation {tuned.regularisation:g}, chosen on the validation set; "
-        return FittedBaseline(score=tuned.fit(split.before_test, num_items).score, hyperparameters=chosen + solved)
-    model = BASELINES[name]().fit(split.before_test, num_items)
+        return FittedBaseline(score=tuned.fit(known, num_items, split.weights).score, hyperparameters=chosen + solved)
+    model = BASELINES[name]().fit(known, num_items, split.weights)
     shared = model.counts if isinstance(model, Popularity) else None
     return FittedBaseline(score=model.score, shared=shared, hyperparameters=getattr(model, "kept", ""))
 
@@ -71,7 +74,7 @@ def _tune_regularisation(split: Split, num_items: int, progress: Progress, devic
     """EASE's regularisation with the highest NDCG@10 on the validation set."""
     quality = {}
     for regularisation in ease.REGULARISATIONS:
-        model = EASE(regularisation=regularisation, device=device).fit(split.train, num_items)
+        model = EASE(regularisation=regularisation, device=device).fit(split.train, num_items, split.weights)
         ranking = rank(model.score, split.validation, num_items, CUTOFF, progress)
         quality[regularisation] = float(np.mean(ndcg(ranking, CUTOFF)))
         log_event("tuned", model=EASE_NAME, regularisation=regularisation, ndcg_at_10=round(quality[regularisation], 5))

@@ -1,6 +1,7 @@
 """Quality gate: a model passes only if no baseline has a higher NDCG@10.
 
-It reads evaluation.json alone, so it runs where no model can be loaded.
+It reads evaluation.json alone, so it runs where no model can be loaded. A model that fails is released all the same where that is asked for
+or its recipe is for trying the pipeline: its release is forced, and says so.
 """
 
 import json
@@ -19,14 +20,21 @@ KEEP_WHOLE = """--overrides '{"compression": {"max_ndcg_drop": 0}}'"""
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether the model passes the gate, and the reason as a sentence."""
+    """Whether the model passes the gate, the reason as a sentence, and whether it is released (`is_forced`) although it fails."""
 
     passes: bool
     reason: str
+    is_forced: bool = False
+
+    @property
+    def releases(self) -> bool:
+        """Whether the model is released."""
+        return self.passes or self.is_forced
 
     def markdown(self) -> str:
         """The verdict as a line of Markdown."""
-        return f"**Gate {'passed' if self.passes else 'failed'}.** {self.reason}\n"
+        forced = " **It is released all the same, by force.**" if self.is_forced else ""
+        return f"**Gate {'passed' if self.passes else 'failed'}.** {self.reason}{forced}\n"
 
 
 def read_verdict(evaluation: Path) -> Verdict:
@@ -41,22 +49,40 @@ def read_verdict(evaluation: Path) -> Verdict:
         models, skipped = content["models"], [str(name) for name in content.get("skipped", {})]
         figures = {name: float(model["metrics"][PRIMARY_METRIC]["value"]) for name, model in models.items()}
         baselines = {name: value for name, value in figures.items() if name not in BUNDLES}
-        found = verdict(figures[MODEL], baselines, skipped, figures.get(UNCOMPRESSED))
+        itself = str(content.get("bundle", {}).get("family", ""))
+        is_forced = bool(content.get("verdict", {}).get("is_forced", False))
+        found = verdict(figures[MODEL], baselines, skipped, figures.get(UNCOMPRESSED), itself=itself)
+        found = replace(found, is_forced=is_forced and not found.passes)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             "E153", f"{file} is not a complete evaluation ({error!r})", remedy="Evaluate the bundle first: `lodestar step evaluate`."
         ) from error
-    log_event("verdict", passes=found.passes, reason=found.reason, **figures)
+    log_event("verdict", passes=found.passes, is_forced=found.is_forced, reason=found.reason, **figures)
     return found
 
 
-def verdict(model: float, baselines: Mapping[str, float], left_out: Collection[str] = (), uncompressed: float | None = None) -> Verdict:
+def forced_reason(evaluation: Path) -> str:
+    """The gate's reason against a bundle that is released by force; empty for every other. DataError E153 as of `read_verdict`."""
+    found = read_verdict(evaluation)
+    return found.reason if found.is_forced else ""
+
+
+def verdict(
+    model: float,
+    baselines: Mapping[str, float],
+    left_out: Collection[str] = (),
+    uncompressed: float | None = None,
+    *,
+    itself: str = "",
+) -> Verdict:
     """Gate on point estimates of NDCG@10: fails if any baseline is higher, or if there is no baseline.
+
+    A model of the family `itself` is not compared with the baseline of that name: it is that one, factorised and compressed.
 
     The reason names the baselines that were skipped (`left_out`). If the `uncompressed` model would pass, it says so, with the override
     that keeps it uncompressed.
     """
-    found = _compare(model, baselines, uncompressed)
+    found = _compare(model, {name: value for name, value in baselines.items() if name != itself}, uncompressed)
     names = ", ".join(map(title, sorted(left_out)))
     return replace(found, reason=f"{found.reason} Skipped baselines: {names}.") if names else found
 

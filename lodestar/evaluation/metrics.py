@@ -1,6 +1,6 @@
 """Ranking metrics on the full catalogue: NDCG, hit rate, recall, MRR, MAP, novelty, coverage and Gini.
 
-Items of the history are excluded, and ties count against the model.
+Items that may not be recommended (by the rules of feedback: seen or refused ones) are excluded, and ties count against the model.
 Items are never sampled for the ranking: sampled metrics order models differently (Krichene & Rendle, "On Sampled Metrics for Item
 Recommendation", KDD 2020). Shapes: C cases, R relevant items of all cases concatenated, N items, K positions of a list.
 """
@@ -44,14 +44,15 @@ class Ranking:
 def rank(score: Score, cases: EvalCases, num_items: int, length: int, progress: Progress, reorder: Reorder | None = None) -> Ranking:
     """Full ranking: the rank of each relevant item among all items, and the top `length`; NaN scores rank last.
 
-    `reorder` (a reranker) gets scores in which items of the history are -inf.
+    `reorder` (a reranker) gets scores in which items that may not be recommended are -inf.
     """
     at_once = max(1, SCORES_AT_ONCE // num_items)
     ranks: list[NDArray[np.int64]] = []
     top_CK = np.full((len(cases), length), NO_ITEM, dtype=np.int64)
     for start in range(0, len(cases), at_once):
-        histories, relevant = cases.history[start : start + at_once], cases.relevant[start : start + at_once]
-        scores_CN = mask_seen(score(histories), histories)
+        part = slice(start, start + at_once)
+        histories, relevant = cases.history[part], cases.relevant[part]
+        scores_CN = mask_excluded(score(histories), cases.excluded[part])
         if reorder is not None:
             reorder(start, scores_CN)
         ranks.append(_ranks(scores_CN, relevant))
@@ -68,8 +69,8 @@ def rank_shared(scores_N: Float32[Floats, " items"], cases: EvalCases, length: i
     order, ascending = np.argsort(-scores_N, kind="stable"), np.sort(scores_N)
     top_CK = np.full((len(cases), length), NO_ITEM, dtype=np.int64)
     ranks: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-    for case, (history, relevant) in enumerate(zip(cases.history, cases.relevant, strict=True)):
-        seen = np.unique(unpack_items(history))
+    for case, (excluded, relevant) in enumerate(zip(cases.excluded, cases.relevant, strict=True)):
+        seen = np.unique(unpack_items(excluded))
         top = order[: length + len(seen)]
         top = top[~np.isin(top, seen)][:length]
         top_CK[case, : len(top)] = top
@@ -159,11 +160,11 @@ def gini(shown_N: Int64[Longs, " items"]) -> float:
     return float(((2 * order_N - len(shown_N) - 1) * np.sort(shown_N)).sum() / (len(shown_N) * total)) if total else 0.0
 
 
-def mask_seen(scores_CN: Float32[Floats, "cases items"], histories: Sequences) -> Float32[Floats, "cases items"]:
-    """Scores [C, N] with -inf for the items of each history and for NaN."""
-    case = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+def mask_excluded(scores_CN: Float32[Floats, "cases items"], excluded: Sequences) -> Float32[Floats, "cases items"]:
+    """Scores [C, N] with -inf for the items that may not be recommended in each case, and for NaN."""
+    case = np.repeat(np.arange(len(excluded)), [len(items) for items in excluded])
     masked_CN = np.where(np.isnan(scores_CN), -np.inf, scores_CN).astype(np.float32, copy=False)
-    masked_CN[case, unpack_items(np.concatenate(histories))] = -np.inf
+    masked_CN[case, unpack_items(np.concatenate(excluded))] = -np.inf
     return masked_CN
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lodestar import schema
 from lodestar.data.split.splits import EvalCases
 from lodestar.engine.recommender import Recommender, top_k
-from lodestar.evaluation.metrics import SCORES_AT_ONCE, Reorder, mask_seen
+from lodestar.evaluation.metrics import SCORES_AT_ONCE, Reorder, mask_excluded
 from lodestar.features.asof import historical_counts
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.schema import ranker_inputs
@@ -69,5 +69,6 @@ def _with_many_cutoffs(model: Recommender, features: FeatureSet, cases: EvalCase
 def _candidates(model: Recommender, cases: EvalCases, part: range, at_once: int) -> Iterator[NDArray[np.intp]]:
     cases = cases.with_time_gaps() if model.bundle.info.use_time_gaps else cases
     for start in range(part.start, part.stop, at_once):
-        histories = cases.history[start : min(start + at_once, part.stop)]
-        yield from (top_k(scores_N, model.num_candidates) for scores_N in mask_seen(model.scores(histories), histories))
+        rows = slice(start, min(start + at_once, part.stop))
+        scores_CN = mask_excluded(model.scores(cases.history[rows]), cases.excluded[rows])
+        yield from (top_k(scores_N, model.num_candidates) for scores_N in scores_CN)

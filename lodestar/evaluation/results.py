@@ -1,7 +1,8 @@
 """The result of an evaluation (evaluation.json): metrics with intervals, the protocol, slices and the gate's verdict."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from lodestar.config import Recipe
 from lodestar.evaluation.gate import PRIMARY_METRIC, Verdict
@@ -16,7 +17,8 @@ HEADLINE_METRICS = ("hr_at_10", "ndcg_at_10")
 class Protocol:
     """Evaluation protocol: the split, and `users` test users sampled from `eligible_users` eligible ones.
 
-    `left_out` counts users with a test item but no history (cold start); `refit`: the model was also trained on the validation items.
+    `left_out` counts users with a test item but no history (cold start); `refit`: the model was also trained on the validation items, and
+    so were the baselines. `feedback` are the rules of feedback as JSON values, `counts` what they made of the log's events.
     """
 
     split: str
@@ -30,6 +32,8 @@ class Protocol:
     samples: int
     seed: int
     refit: bool
+    feedback: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def recipients(self) -> str:

@@ -13,16 +13,18 @@ from lodestar.evaluation.report.report import page
 from lodestar.evaluation.results import Evaluation
 from lodestar.features.batch import feature_set
 from lodestar.io import storage
-from lodestar.progress import activity
+from lodestar.progress import activity, log_event
 
 REPORT, CARD, HEADLINE = "report.html", "model_card.md", "headline.json"
 
 
-def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, uncompressed: Path | None = None) -> Evaluation:
+def evaluate(
+    features: Path, bundle: Path, target: Path, recipe: Recipe, *, uncompressed: Path | None = None, force: bool = False
+) -> Evaluation:
     """Evaluate a bundle; publish evaluation.json, headline.json, report.html and model_card.md in the folder `target`.
 
-    `uncompressed` is the bundle before compression, evaluated on the same cases. Raises UsageError if a bundle was trained on other
-    features, UsageError E301 where `target` is something else than an evaluation.
+    `uncompressed` is the bundle before compression, evaluated on the same cases. With `force` a bundle that fails the gate is released all
+    the same. Raises UsageError if a bundle was trained on other features, UsageError E301 where `target` is something else than an evaluation.
     """
     storage.refuse_other_folder(target, EVALUATION)
     found, loaded = feature_set.load(features), bundles.load(bundle)
@@ -30,8 +32,10 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, unco
     for one in (loaded, loaded_uncompressed):
         if one.info.features != found.digest:
             raise UsageError(f"{one.root} was trained on features {one.info.features}, {features} holds {found.digest}")
-    evaluator = Evaluator(found, loaded, loaded_uncompressed, recipe)
+    evaluator = Evaluator(found, loaded, loaded_uncompressed, recipe, force=force)
     evaluation = evaluator.evaluation()
+    if evaluation.verdict.is_forced:
+        log_event("forced", digest=loaded.digest, reason=evaluation.verdict.reason)
     with storage.publish_folder(target) as folder, activity("writing the report"):
         folder.joinpath(EVALUATION).write_text(evaluation.to_json())
         folder.joinpath(HEADLINE).write_text(json.dumps(evaluation.headline(), indent=2, sort_keys=True) + "\n")

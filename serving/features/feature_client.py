@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.schema.packed import Layout, from_json, known_us, signature_of
+from lodestar.schema.packed import Layout, from_json, signature_of
 from lodestar.schema.ranker_inputs import ITEM_COUNTS, USER_COUNTS
 from lodestar.schema.store_keys import KEPT_S, generation_table, layouts_table, rows_key, rows_table
 from lodestar.schema.time_units import HOUR_S
 from serving.features.packed_reader import NoGeneration, Numbers, PackedView, decode_numbers
 from serving.features.redis import TIMEOUT_S, Redis, RedisAddress
+from serving.features.user_history import UNKNOWN_USER, PackedRow, UserHistory, user_history
 
 MAX_KEYS = 10_000  # per SELECT of SQLite
 RENEW_S, RETRY_S = float(HOUR_S), 60.0  # how often the TTL of a generation in Redis is extended, and when again after a failure
@@ -29,20 +30,8 @@ SQLITE, REDIS, NONE = "sqlite:", ("redis://", "rediss://"), "none"
 logger = logging.getLogger(__name__)
 
 
-class UserHistory(NamedTuple):
-    """A user's recent items, oldest first, and the time (UTC µs) at which they became known; 0 for an unknown user.
-
-    `gaps_s` are the seconds since the previous item, if they were requested.
-    """
-
-    items: tuple[str, ...]
-    known_us: int
-    gaps_s: tuple[float, ...] = ()
-
-
 Histories = list[UserHistory]
 Counts = tuple[Numbers, Numbers]
-UNKNOWN_USER = UserHistory((), 0)
 
 
 class StoreUnavailable(Exception):
@@ -66,20 +55,21 @@ class Features(Protocol):
         """Close connections."""
 
 
-def connect(address: str, password: str | None = None, *, gaps: bool = False, generation: str = "") -> Features:
+def connect(address: str, password: str | None = None, *, gaps: bool = False, filters: bool = False, generation: str = "") -> Features:
     """The client of the store at `sqlite:PATH`, `redis://HOST:PORT/DB`, or `none`; the password is for a Redis address without one.
 
-    With `gaps`, histories include the time gaps between items. Only rows of `generation` are read, the bundle's `info.features`; if it is
-    empty, rows of a store without a published generation. UsageError for another address.
+    With `gaps`, histories include the time gaps between items, with `filters` what is not recommended to the user. Only rows of
+    `generation`, the bundle's `info.features`, are read; if it is empty, rows of a store without a published one. UsageError for another
+    address.
     """
     names = (schema.RECENT_ITEMS, schema.RECENT_GAPS_S) if gaps else (schema.RECENT_ITEMS,)
     if address == NONE:
         return NoFeatures()
     if address.startswith(SQLITE):
-        return SqliteFeatures(Path(address.removeprefix(SQLITE)), names, generation)
+        return SqliteFeatures(Path(address.removeprefix(SQLITE)), names, generation, filters=filters)
     if address.startswith(REDIS):
         try:
-            return RedisFeatures(Redis(RedisAddress.parse(address, password)), names, generation)
+            return RedisFeatures(Redis(RedisAddress.parse(address, password)), names, generation, filters=filters)
         except ValueError as error:
             raise UsageError(f"--online-store takes redis://HOST:PORT/DB, and this is not one: {error}") from error
     raise UsageError(f"--online-store takes sqlite:PATH, redis://HOST:PORT or none, not {address!r}")
@@ -107,9 +97,10 @@ class SqliteFeatures:
     EnvironmentFault E504 if the file does not exist or is no online store, E551 if it is of another generation from the start.
     """
 
-    def __init__(self, path: Path, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "") -> None:
-        self._path, self._names, self._generation = path, names, generation
-        self._query = f'SELECT row FROM "{rows_table(schema.FEAST_PROJECT, schema.USER_SEQUENCE_VIEW)}" WHERE entity = ?'
+    def __init__(self, path: Path, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "", *, filters: bool = False) -> None:
+        self._path, self._names, self._generation, self._filters = path, names, generation, filters
+        tables = (rows_table(schema.FEAST_PROJECT, view) for view in (schema.USER_SEQUENCE_VIEW, schema.USER_FILTER_VIEW))
+        self._query, self._filter_query = (f'SELECT row FROM "{table}" WHERE entity = ?' for table in tables)
         self._layouts: dict[bytes, Layout] = {}
         self._database: sqlite3.Connection | None = None
         self._opened_file: tuple[int, int] | None = None
@@ -122,7 +113,7 @@ class SqliteFeatures:
             raise EnvironmentFault("E504", f"there is no online store at {path} ({error})", remedy=remedy) from error
 
     async def histories(self, users: Sequence[str]) -> Histories:
-        """One SELECT for each user, on the event loop; an empty history without a row or past its TTL.
+        """One SELECT for each user and view, on the event loop; an empty history without a row or past its TTL.
 
         StoreUnavailable if the file or a row cannot be read.
         """
@@ -180,14 +171,18 @@ class SqliteFeatures:
         return found.st_dev, found.st_ino
 
     def _history(self, database: sqlite3.Connection, user: str) -> UserHistory:
-        found = database.execute(self._query, (user.encode(),)).fetchone()
+        sequence = self._row(database, self._query, user)
+        filters = self._row(database, self._filter_query, user) if self._filters else None
+        return user_history(sequence, filters, self._names, reads_filters=self._filters)
+
+    def _row(self, database: sqlite3.Connection, query: str, user: str) -> PackedRow | None:
+        """A user's row of a view with its layout, None without one or past its TTL."""
+        found = database.execute(query, (user.encode(),)).fetchone()
         if found is None:
-            return UNKNOWN_USER
+            return None
         (row,) = found
         layout = self._layout(database, row)
-        if layout.is_expired(row, time.time_ns() // 1000):
-            return UNKNOWN_USER
-        return _user_history(layout, row, self._names)
+        return None if layout.is_expired(row, time.time_ns() // 1000) else (layout, row)
 
     def _numbers(self, database: sqlite3.Connection, view: str, entities: Sequence[str], names: Sequence[str]) -> Numbers:
         """Counts of each entity, in the order of `entities`, which may contain duplicates."""
@@ -219,22 +214,27 @@ class RedisFeatures:
     While it is open it extends the TTL of its generation once an hour (`feature_repo.stores.generations`).
     """
 
-    def __init__(self, redis: Redis, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "") -> None:
-        self._redis, self._names, self._generation = redis, names, generation
-        views = (schema.USER_SEQUENCE_VIEW, schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW)
-        self._sequences, self._activity, self._stats = (PackedView(redis, view, generation) for view in views)
+    def __init__(self, redis: Redis, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "", *, filters: bool = False) -> None:
+        self._redis, self._names, self._generation, self._filters = redis, names, generation, filters
+        views = (schema.USER_SEQUENCE_VIEW, schema.USER_FILTER_VIEW, schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW)
+        self._sequences, self._user_filters, self._activity, self._stats = (PackedView(redis, view, generation) for view in views)
         self._ttl_task: asyncio.Task[None] | None = None
 
     async def histories(self, users: Sequence[str]) -> Histories:
-        """One HMGET for all users, within TIMEOUT_S; the first call starts the task that extends the TTL of the generation.
+        """One HMGET for all users, and one for their filters; the first call starts the task that extends the TTL of the generation.
 
         GenerationMissing if the generation is not complete in Redis, StoreUnavailable if Redis fails or does not answer in time.
         """
         if self._ttl_task is None and self._generation:
             self._ttl_task = asyncio.get_running_loop().create_task(self._extend_ttl())
         try:
-            rows = await self._sequences.rows(users)
-            return [UNKNOWN_USER if row is None else _user_history(self._sequences.layout(row), row, self._names) for row in rows]
+            if not self._filters:
+                return [user_history(self._sequences.with_layout(row), None, self._names) for row in await self._sequences.rows(users)]
+            rows, filters = await asyncio.gather(self._sequences.rows(users), self._user_filters.rows(users))
+            return [
+                user_history(self._sequences.with_layout(row), self._user_filters.with_layout(of), self._names, reads_filters=True)
+                for row, of in zip(rows, filters, strict=True)
+            ]
         except NoGeneration as error:
             raise GenerationMissing(str(error)) from error
         except (OSError, ValueError) as error:
@@ -281,9 +281,3 @@ def _generation_of(database: sqlite3.Connection) -> str:
         return ""
     found = database.execute(f'SELECT generation FROM "{table}"').fetchone()
     return str(found[0]) if found else ""
-
-
-def _user_history(layout: Layout, row: bytes, names: Sequence[str]) -> UserHistory:
-    """A history from a row's features `names`: items and, if requested, time gaps."""
-    items, *gaps_s = (tuple(layout.value(row, name) or ()) for name in names)
-    return UserHistory(items, known_us(row), *gaps_s)

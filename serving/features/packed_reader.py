@@ -41,6 +41,10 @@ class PackedView:
         """Numeric features of each entity, decoded together."""
         return decode_numbers(self._layouts, await self.rows(entities), names)
 
+    def with_layout(self, row: Row) -> tuple[Layout, bytes] | None:
+        """A row that was read, with its layout; None without a row."""
+        return None if row is None else (self.layout(row), row)
+
     def layout(self, row: bytes) -> Layout:
         """The layout of a row that was read."""
         return self._layouts[signature_of(row)]

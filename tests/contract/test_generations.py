@@ -218,7 +218,7 @@ def test_a_push_reaches_what_is_live_and_the_next_request(
     release(*before, destination, FIRST)
     release(*after, destination, SECOND)
     now = datetime.now(UTC)
-    row = {schema.RECENT_ITEMS: ["i9"], schema.RECENT_TYPES: ["view"], schema.RECENT_GAPS_S: [0.0]}
+    row = {schema.RECENT_ITEMS: ["i9"], schema.RECENT_TYPES: ["view"], schema.RECENT_GAPS_S: [0.0], schema.REFUSED_ITEMS: None}
     pushed = pd.DataFrame([{schema.USER_ID: "u2", **row, schema.FEATURE_TIME: now, schema.KNOWN_TIME: now}])
     with feast(after.features, tmp_path) as opened:
         opened.push(push.name(schema.USER_SEQUENCE_VIEW), pushed)

@@ -17,7 +17,8 @@ from feature_repo import store
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.store_keys import rows_table
-from serving.features.feature_client import UNKNOWN_USER, Features, Histories, StoreUnavailable, UserHistory, connect
+from serving.features.feature_client import Features, Histories, StoreUnavailable, connect
+from serving.features.user_history import UNKNOWN_USER, UserHistory
 from tests.contract.conftest import StartRedis, free_port, generation_of, publish
 from tests.unit.test_features import built
 

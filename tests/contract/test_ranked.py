@@ -144,7 +144,7 @@ def test_a_case_is_ordered_by_what_was_known_at_its_cutoff(is_one_cutoff: bool, 
     cases = found.split(chosen().data).test
     timestamp = np.full(len(cases), cases.cutoff_us.min(), dtype=np.int64) if is_one_cutoff else cases.cutoff_us
     cases = replace(cases, cutoff_us=timestamp)
-    scores = metrics.mask_seen(model.scores(cases.history), cases.history)
+    scores = metrics.mask_excluded(model.scores(cases.history), cases.history)
     ordered, reorder = scores.copy(), reordering(model, found, cases)
     assert reorder is not None
     for start in (0, 16, 32):

@@ -29,7 +29,8 @@ from lodestar import schema
 from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
 from lodestar.schema.store_keys import rows_key
-from serving.features.feature_client import StoreUnavailable, UserHistory, connect
+from serving.features.feature_client import StoreUnavailable, connect
+from serving.features.user_history import UserHistory
 from tests.contract.generation_harness import USERS, Made, expected, made
 from tests.drills.drills import Figures
 

@@ -17,8 +17,9 @@ from lodestar.engine.recommender import Recommender
 from lodestar.schema.ranker_inputs import ITEM_COUNTS, USER_COUNTS
 from serving import request_queue
 from serving.app import MAX_BODY_BYTES, App
-from serving.features.feature_client import UNKNOWN_USER, Counts, Histories, StoreUnavailable, UserHistory
+from serving.features.feature_client import Counts, Histories, StoreUnavailable
 from serving.features.packed_reader import Numbers
+from serving.features.user_history import UNKNOWN_USER, UserHistory
 from serving.http.connection_limits import Load
 from serving.impressions import FileLog
 from serving.metrics import Metrics

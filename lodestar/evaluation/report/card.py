@@ -9,6 +9,7 @@ import re
 from lodestar.evaluation.gate import PRIMARY_METRIC
 from lodestar.evaluation.intervals import Interval
 from lodestar.evaluation.metric_titles import metric_title, title
+from lodestar.evaluation.report import feedback_text
 from lodestar.evaluation.results import Evaluation
 from lodestar.evaluation.slices import Slice
 from lodestar.process.safe_text import one_line
@@ -48,24 +49,20 @@ def _use() -> str:
 def _data(evaluation: Evaluation) -> str:
     found = evaluation.protocol
     return (
-        f"{found.interactions:,} interactions with {found.items:,} items; a repeated interaction with an item counts once, the first. "
-        f"Split: {SPLITS[found.split]}."
+        f"{found.interactions:,} interactions with {found.items:,} items. Split: {SPLITS[found.split]}.\n\n"
+        f"{feedback_text.rules(found.feedback)} {feedback_text.counts(found.counts)}"
     )
 
 
 def _protocol(evaluation: Evaluation) -> str:
     found = evaluation.protocol
-    refit = (
-        "The model was refitted on the same interactions."
-        if found.refit
-        else "The model was trained on the training set only, without the validation set."
-    )
+    fitted_on = "all interactions before the test" if found.refit else "the training set only, without the validation set"
     sampled = f", sampled from {found.eligible_users:,} (the intervals include this)" if found.eligible_users > found.users else ""
     return (
-        f"Full ranking of all items except the user's history, ties against the model, on the {found.part} set: {found.users:,} users "
+        f"Full ranking of the items that serving would let pass, ties against the model, on the {found.part} set: {found.users:,} users "
         f"({found.left_out:,} cold-start users without a history left out){sampled}. "
         "The exported bundle is evaluated through the serving code, and the uncompressed one on the same cases. "
-        f"Baselines are fitted on all interactions before the test. {refit} "
+        f"The model and the baselines are fitted on {fitted_on}. "
         f"Intervals: 95 %, percentile bootstrap over users, {found.samples:,} samples, seed {found.seed}."
     )
 
