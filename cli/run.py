@@ -100,7 +100,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
     if is_simulated(address.path):
         SimulatorConfig.parse(address.path)
     recipe = options.recipe or ("shop" if is_simulated(address.path) else "sasrec")
-    parameters = {
+    parameters: dict[str, Any] = {
         "data": str(address),
         "quarantine": options.quarantine,
         "recipe": recipe,

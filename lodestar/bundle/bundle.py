@@ -151,7 +151,7 @@ def load(root: Path) -> Bundle:
     if "inputs" not in values:
         raise SchemaMismatch(f"bundle {root} does not name the features it needs")
     # Bundles from before there were rules were trained by these.
-    values = {"feedback": BINARY.to_json(), "reads_filters": False, **values}
+    values = dict[str, Any]({"feedback": BINARY.to_json(), "reads_filters": False, **values})
     checks.check_info(root / INFO, values)
     info = BundleInfo(**values)
     counts = feature_needs.count_names(str(root), info.inputs)

@@ -120,8 +120,8 @@ def built(events: Sequence[Event], rules: Feedback, withdrawn: Sequence[str] = (
 def filter_of(row: dict[str, Any] | None) -> UserFilter:
     if row is None:
         return UserFilter()
-    content = [row[name] or b"" for name in (schema.FILTERED_ITEMS, schema.RESTING_ITEMS, schema.RESTING_UNTIL)]
-    return UserFilter(*(np.frombuffer(part, dtype=kind) for part, kind in zip(content, ("<u4", "<u4", "<i8"), strict=True)))
+    forever, resting, until = (row[name] or b"" for name in (schema.FILTERED_ITEMS, schema.RESTING_ITEMS, schema.RESTING_UNTIL))
+    return UserFilter(np.frombuffer(forever, "<u4"), np.frombuffer(resting, "<u4"), np.frombuffer(until, "<i8"))
 
 
 SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

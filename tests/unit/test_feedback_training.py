@@ -1,15 +1,17 @@
 """What the rules of feedback change in training: weights count in closed forms and losses, and refused items are negatives."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.data.split.splits import split
-from lodestar.models.closed_form.baselines import BASELINES
-from lodestar.models.closed_form.closed_form_retrievers import FAMILIES
+from lodestar.models.closed_form.baselines import BASELINES, Baseline
+from lodestar.models.closed_form.closed_form_retrievers import FAMILIES, Retriever
 from lodestar.models.closed_form.counts import Pairs, TrainingData, cooccurrence_counts, user_item
 from lodestar.models.closed_form.dan_ease import NormalisedEASE
 from lodestar.models.closed_form.ials import IALS
@@ -40,13 +42,13 @@ LOG = sequences([0, 1], [0, 2], [0, 1], [0, 2], [3, 4], [4, 3])
 BOUGHT = weights([1, 1], [1, 5], [1, 1], [1, 5], [1, 1], [1, 1])
 
 
-def models():  # type: ignore[no-untyped-def]
+def models() -> Iterator[Callable[[], Baseline]]:
     yield from (BASELINES[name] for name in ("cooccurrence", "ease"))
     yield lambda: NormalisedEASE(popularity_power=0.5)
 
 
 @pytest.mark.parametrize("make", [*models()])
-def test_what_was_bought_is_ahead_of_what_was_viewed_as_often(make) -> None:  # type: ignore[no-untyped-def]
+def test_what_was_bought_is_ahead_of_what_was_viewed_as_often(make: Callable[[], Baseline]) -> None:
     asked = sequences([0])
     (plain,), (weighted,) = make().fit(LOG, 5).score(asked), make().fit(LOG, 5, BOUGHT).score(asked)
     assert plain[2] == pytest.approx(plain[1], rel=0.05)
@@ -77,9 +79,9 @@ def test_a_family_that_can_uses_weights(name: str) -> None:
         factory(replace(data, weights=given), 4, 0)(grid[0]) for given in ((), BOUGHT, weights(*([1.0] * len(row) for row in LOG)))
     )
 
-    def scores(model):  # type: ignore[no-untyped-def]
+    def scores(model: Retriever) -> NDArray[np.float32]:
         table = torch.from_numpy(model.vectors)
-        found = (model.encoder(table[None, [0]], torch.ones(1, 1, dtype=torch.bool)) @ table.T).detach().numpy()
+        found: NDArray[np.float32] = (model.encoder(table[None, [0]], torch.ones(1, 1, dtype=torch.bool)) @ table.T).detach().numpy()
         if model.neighbours is not None:
             model.neighbours.add_to(found, sequences([0]))
         return found

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from lodestar.models.closed_form.counts import Sequences, binary_user_item
+from lodestar.models.closed_form.counts import Sequences, Weights, binary_user_item
 from lodestar.schema.arrays import Float32, Floats
 
 
@@ -26,9 +26,9 @@ class GFCF:
     ideal_weight: float = 1.0
     seed: int = 0
 
-    def fit(self, sequences: Sequences, num_items: int) -> Self:
-        """Fit on one sequence per user, of item indices below `num_items`."""
-        interactions = binary_user_item(sequences, num_items)
+    def fit(self, sequences: Sequences, num_items: int, weights: Weights = ()) -> Self:
+        """Fit on one sequence per user, of item indices below `num_items`, whose interactions may have weights."""
+        interactions = binary_user_item(sequences, num_items, weights)
         root_user_degree, of_item = (np.maximum(np.asarray(interactions.sum(axis=axis)).ravel(), 1) ** 0.5 for axis in (1, 0))
         self.smoothed = (sparse.diags(1 / root_user_degree) @ interactions @ sparse.diags(1 / of_item)).tocsr().astype(np.float32)
         self.of_item = of_item.astype(np.float32)
