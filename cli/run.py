@@ -107,7 +107,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
         "overrides": json.loads(overrides),
         "destination": options.destination or "",
         "service": options.service or "",
-        **({"force": True} if options.force else {}),
+        "force": options.force,
     }
     if options.cluster:
         from cli.cluster import check, check_cron

@@ -2,27 +2,32 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from lodestar.bundle.catalogue import Catalogue
+from lodestar.config import DataConfig
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.data.split.splits import split
+from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.models.closed_form.baselines import BASELINES, Baseline
 from lodestar.models.closed_form.closed_form_retrievers import FAMILIES, Retriever
 from lodestar.models.closed_form.counts import Pairs, TrainingData, cooccurrence_counts, user_item
 from lodestar.models.closed_form.dan_ease import NormalisedEASE
 from lodestar.models.closed_form.ials import IALS
 from lodestar.models.encoders.next_item import NextItemModel
-from lodestar.schema.feedback import Feedback
+from lodestar.schema.feedback import BINARY, Feedback
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.loop.batches import NO_ITEM, TrainingItems, gather_batch
 from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.loop.loop import fit
 from lodestar.training.loop.order_jitter import OrderJitter
 from lodestar.training.optimisation.losses import below_target
+from lodestar.training.publish.refused_items import mostly_refused
 from tests.factories import events, interactions, items
 from tests.unit.test_loop import NUM_ITEMS, short, stage
 
@@ -186,3 +191,19 @@ def test_a_target_of_more_weight_is_learned_more(loss: str) -> None:
     fit(model, given, recipe, Group(), TrainingState(stage="search"))
     scores = model.eval().scores(torch.tensor([[0]]), torch.ones(1, 1, dtype=torch.bool))[0]
     assert scores[2] > scores[1]
+
+
+def test_what_most_users_refuse_is_recommended_to_nobody_whoever_refused_it() -> None:
+    """Four refusals without a like are enough; with as many likes they are not; who liked nothing counts too."""
+    rated = [(f"critic{user}", "hated", "1") for user in range(4)]
+    rated += [(f"u{user}", "good", "5") for user in range(6)]
+    rated += [(f"u{user}", "flop", "1") for user in range(4)]
+    rated += [(f"u{user}", "few", "1") for user in range(3)]
+    rated += [(f"u{user}", "split", "1" if user % 2 else "5") for user in range(6)]
+    names = ("good", "flop", "few", "split", "hated")
+    plain = events(*((user, item, place) for place, (user, item, _) in enumerate(rated)), event_type="rating")
+    log = plain.set_column(plain.schema.get_field_index("rating"), "rating", [[float(rating) for *_, rating in rated]])
+    catalogue = Catalogue(ids=list(names), titles=list(names), categories=[""] * 5, is_active=np.ones(5, dtype=np.bool_))
+    for rules, expected in ((Feedback(), [False, True, False, False, True]), (BINARY, [False] * 5)):
+        found = FeatureSet(root=Path(), interactions=interactions(log, items(*names), rules), items=catalogue, digest="", rules=rules)
+        assert mostly_refused(found, DataConfig(split="time", test_share=0.01, validation_share=0.01)).tolist() == expected

@@ -22,13 +22,16 @@ from lodestar.schema.arrays import Bool, Flags, Float32, Floats, Int32, Int64, I
 class FilterEvents:
     """Events that filter an item without being an interaction, in parallel, sorted by user, then time (UTC µs).
 
-    They are users' refusals (`refused`), and events that made an item seen.
+    They are users' refusals (`refused`), and events that made an item seen. `other_item` and `other_time` are the refusals of users who
+    have no interaction.
     """
 
     user: Int32[Ints, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     item: Int32[Ints, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     time: Int64[Longs, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     refused: Bool[Flags, " events"] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    other_item: Int32[Ints, " others"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    other_time: Int64[Longs, " others"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.user)

@@ -23,6 +23,7 @@ NUMBERS = {schema.USER_ID: "user_row", schema.ITEM_ID: "item_row", schema.QUERY:
 PARTITION_KEYS = {FEEDBACK: (schema.USER_ID, schema.ITEM_ID), SEARCHES: (schema.QUERY,)}
 TYPES = tuple(sorted({*schema.POSITIVE, schema.EventType.SEARCH}))
 REFUSED, NEUTRAL = len(TYPES), len(TYPES) + 1  # in place of the type of an event that is not positive
+NOT_POSITIVE = 1 << 62  # added to the position of an event that is not positive, so that it comes later than all that are
 COLUMNS = [("time", "i8"), ("known", "i8"), ("type", "u1")]  # UTC µs, and an index into TYPES, REFUSED or NEUTRAL
 Rows = NDArray[np.void]  # of `row_dtype`
 
@@ -63,7 +64,7 @@ def _positioned_dtype(entities: Sequence[str]) -> np.dtype[np.void]:
 
 def _numbering_sql(entity: str, events_view: str) -> str:
     number = f"(row_number() OVER (ORDER BY file_row_number) - 1)::INTEGER AS {NUMBERS[entity]}"
-    first = f"min(file_row_number + CASE {SIGN} WHEN 1 THEN 0 ELSE {1 << 62} END) AS file_row_number"
+    first = f"min(file_row_number + CASE {SIGN} WHEN 1 THEN 0 ELSE {NOT_POSITIVE} END) AS file_row_number"
     counts = f"{first}, count(*) FILTER ({SIGN} = 1) AS events, count(*) AS all_events"
     entity_counts = f"SELECT {entity}, {counts} FROM {events_view} GROUP BY {entity}"
     if entity == schema.ITEM_ID:

@@ -121,6 +121,7 @@ def load(root: Path) -> FeatureSet:
 def interactions_from(columns: Arrays, users: list[str], items: list[str]) -> Interactions:
     """Interactions of the arrays in sequences.npz."""
     filters = {name: columns[f"filter_{name}"] for name in ("user", "item", "time", "refused") if f"filter_{name}" in columns}
+    filters |= {f"other_{name}": columns[f"other_refused_{name}"] for name in ("item", "time") if f"other_refused_{name}" in columns}
     named = {name: columns[name] for name in ("user", "item", "time", "weight", "seen") if name in columns}
     return Interactions(users=users, items=items, **named, filters=FilterEvents(**filters))
 

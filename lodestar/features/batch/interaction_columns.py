@@ -29,6 +29,8 @@ OPTIONAL_DTYPES = {
     "filter_item": np.int32,
     "filter_time": np.int64,
     "filter_refused": np.bool_,
+    "other_refused_item": np.int32,
+    "other_refused_time": np.int64,
 }
 
 
@@ -48,10 +50,12 @@ class InteractionColumns:
     def append(self, events: UserEvents, users: Any) -> None:
         """Add the interactions of further users; `users` are all ids by number, and items are numbered as in the catalogue."""
         kept, self.counts = events.kept, self.counts + events.counts
-        if len(kept) == 0:
-            return
         starts = np.flatnonzero(np.diff(kept[USER], prepend=-1))
         numbers = kept[USER][starts]
+        others = events.filters[(events.filters["type"] == REFUSED) & ~np.isin(events.filters[USER], numbers)]
+        self._append({"other_refused_item": others[ITEM], "other_refused_time": others["time"]})
+        if len(kept) == 0:
+            return
         user = (self.num_users + np.repeat(np.arange(len(starts)), np.diff(starts, append=len(kept)))).astype(np.int32)
         self._append({"user": user, "item": kept[ITEM], "time": kept["time"]})
         if self._is_weighted:

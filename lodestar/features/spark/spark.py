@@ -212,12 +212,12 @@ class _Spark:
         return counts.get(1, 0), counts.get(-1, 0), counts.get(0, 0)
 
     def interactions(self) -> "DataFrame":
-        """Interactions of each user and what filters beside them, users in the order of their first positive event."""
+        """Interactions of each user and what filters beside them, users in the order of their first positive event, others last."""
         shape = ", ".join(f"{name} {kind}" for name, kind in INTERACTION_COLUMNS.items())
         rows = self.by_entity(schema.USER_ID, [schema.USER_ID, schema.ITEM_ID]).mapInArrow(
             spark_mappers.interaction_rows(self.rules.feedback), shape
         )
-        return rows.where(f"{FIRST} < {np.iinfo(np.int64).max}").orderBy(FIRST, NTH)
+        return rows.orderBy(FIRST, NTH)
 
     def embeddings(self, view: str) -> "DataFrame":
         """Rows of an embedding view."""

@@ -146,7 +146,7 @@ def filter_rows(rules: Feedback) -> Mapper:
 def interaction_rows(rules: Feedback) -> Mapper:
     """Mapper from all events of users to those that are interactions (IS_KEPT) or filter beside them
 
-    FIRST is the position of the user's first positive event, the largest number for a user without one; NTH the order of rows.
+    FIRST is the position of the user's first positive event, later than all for a user without one; NTH the order of rows.
     """
 
     def interactions_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -154,7 +154,8 @@ def interaction_rows(rules: Feedback) -> Mapper:
             rows, users, items = _rows(table)
             first_position = np.full(len(users), np.iinfo(np.int64).max)
             is_positive = rows["type"] < len(event_partitions.TYPES)
-            np.minimum.at(first_position, rows[USER][is_positive], table[FILE_ROW_NUMBER].to_numpy()[is_positive])
+            position = table[FILE_ROW_NUMBER].to_numpy() + np.where(is_positive, 0, event_partitions.NOT_POSITIVE)
+            np.minimum.at(first_position, rows[USER], position)
             events = sequences.select(rows, rules)
             found = np.concatenate([events.kept, events.filters])
             is_kept = np.arange(len(found)) < len(events.kept)

@@ -1,6 +1,7 @@
 """Write a trained model's bundle: item table, encoder, cold-start list, neighbours, ranker and ratings, for all families."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -11,10 +12,12 @@ from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.bundle.ranker import Ranker
 from lodestar.config import Recipe
 from lodestar.features.batch.feature_set import FeatureSet
+from lodestar.progress import log_event
 from lodestar.schema.arrays import Float32, Floats
 from lodestar.training import rating_stage
 from lodestar.training.publish import cold_start
 from lodestar.training.publish.export import graph_bytes
+from lodestar.training.publish.refused_items import mostly_refused
 
 
 def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
@@ -29,7 +32,8 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
 ) -> None:
     """Write a bundle into `folder` from item `vectors` float32 [items, D], their `encoder`, and optional neighbours and ranker.
 
-    The cold-start list is computed here, ratings are trained here if the recipe has them; `metrics` go into the bundle's description.
+    Items that most users refuse are written as inactive. The cold-start list is computed here, ratings are trained here if the recipe has
+    them; `metrics` go into the bundle's description.
     """
     info = bundle.BundleInfo(
         family=recipe.model.family,
@@ -50,4 +54,8 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
     graph = graph_bytes(encoder, info.dim + info.use_time_gaps)
     ratings = rating_stage.train_ratings(features, recipe)
     popularity = cold_start.fit_cold_start_popularity(features.interactions, recipe.data)
-    bundle.write(folder, info, graph, table, features.items, popularity, neighbours, ranker, ratings)
+    is_refused = mostly_refused(features, recipe.data)
+    if is_refused.any():
+        log_event("mostly refused", items=int(is_refused.sum()))
+    items = replace(features.items, is_active=features.items.is_active & ~is_refused)
+    bundle.write(folder, info, graph, table, items, popularity, neighbours, ranker, ratings)
