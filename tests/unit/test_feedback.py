@@ -35,8 +35,8 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Declare:
     """Let data declare rules, as a declaration beside them does."""
 
     def declared(rules: Feedback | None) -> None:
-        def resolved(*arguments: object) -> DataSet:
-            return replace(resolve_tables(*arguments), feedback=rules)  # type: ignore[arg-type]
+        def resolved(*arguments: Any, **options: Any) -> DataSet:
+            return replace(resolve_tables(*arguments, **options), feedback=rules)
 
         monkeypatch.setattr(ingesting, "resolve_tables", resolved)
 
