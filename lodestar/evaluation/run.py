@@ -24,7 +24,7 @@ def evaluate(
     """Evaluate a bundle; publish evaluation.json, headline.json, report.html and model_card.md in the folder `target`.
 
     `uncompressed` is the bundle before compression, evaluated on the same cases. With `force` a bundle that fails the gate is released all
-    the same. Raises UsageError if a bundle was trained on other features, UsageError E301 where `target` is something else than an evaluation.
+    the same. Raises UsageError if a bundle was trained on other features, E301 where `target` is something else than an evaluation.
     """
     storage.refuse_other_folder(target, EVALUATION)
     found, loaded = feature_set.load(features), bundles.load(bundle)
