@@ -22,7 +22,7 @@ Open = Callable[[], Sequence[Source]]
 class DataSet:
     """Tables of a data set, by name: functions that open a table's sources, which are read one after another.
 
-    `order_only`: there is an order but no times. `feedback`: the declared rules of what is learnt, None for the defaults. `outliers`: the
+    `order_only`: there is an order but no times. `feedback`: the declared rules of feedback, None for the defaults. `outliers`: the
     declared rules for events with extreme values, by column.
     `snapshot` keeps the files of an ingested folder while this object lives. `notes` are for the ingest report, on files that are not read.
     """
