@@ -238,8 +238,8 @@ class Declaration(ReadingForm, CellForm):
 
     `event_type` is the type of every event; `event_types` maps values to the contract's types, or to `ignore`. `order` names the columns
     that order a user's events where there are no times, or is `row`, or `file` where the rows of all users are in one order. `rating_scale`
-    is the lowest and the highest rating. `arms` are those of experiments in impressions. `reader` names code of Lodestar that reads the files instead, where no
-    declaration can.
+    is the lowest and the highest rating. `arms` are those of experiments in impressions. `reader` names code of Lodestar that reads the
+    files instead, where no declaration can.
     """
 
     about: About = About()
