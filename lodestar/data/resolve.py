@@ -1,6 +1,7 @@
 """Resolve a path to tables: files of events, a folder of the contract's tables, or the folder of a public data set."""
 
 import json
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,15 +13,18 @@ from lodestar.data.address import Address
 from lodestar.data.contract import row_errors
 from lodestar.data.contract.rules import CellOptions
 from lodestar.data.dataset import DataSet, Open
-from lodestar.data.datasets.datasets import find
-from lodestar.data.declaration.declared_dataset import open_declared
+from lodestar.data.datasets.datasets import open_dataset
+from lodestar.data.datasets.recognition import Recognised, data_files, recognise
 from lodestar.data.declaration.model import FILE as DECLARATION
 from lodestar.data.declaration.model import Declaration
 from lodestar.data.declaration.parse import read as read_declaration
+from lodestar.data.declaration.recognition import has_contract_columns
+from lodestar.data.declaration.relations import options_of
 from lodestar.data.describe.description import Given
 from lodestar.data.describe.plain import described_dataset
 from lodestar.data.files import Files, find_files
 from lodestar.data.readers import collector_parts, table_files
+from lodestar.data.readers.options import PYTHON_LITERAL
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.simulator.simulator import NAME as SIMULATOR
@@ -28,9 +32,13 @@ from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, sim
 from lodestar.data.tables import manifest
 from lodestar.errors import DataError, Location, UsageError
 from lodestar.io import storage
+from lodestar.process.safe_text import command
+from lodestar.process.suggestions import shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+INTERACTIONS = "interactions"  # the other name of events
 
 
 def resolve_tables(
@@ -43,7 +51,7 @@ def resolve_tables(
 ) -> DataSet:
     """Resolve a path to the tables to read, events first; a wildcard names several files of events.
 
-    Files for which `is_ingested` holds are skipped; a public data set is skipped only if all its files are. `mapping` is column names,
+    Files for which `is_ingested` holds are skipped; of a public dataset that code reads, only all at once. `mapping` is column names,
     ours to theirs, `time_zone` the zone of times without an offset, `address` the path as it was given, if `path` is a copy of what is
     there. Of files in another shape than the contract's what is sure is used. UsageError where there is nothing to read, where a mapping
     applies to no table, and for a zone beside a declaration; DataError for what a person must decide.
@@ -55,12 +63,13 @@ def resolve_tables(
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
     if snapshot and snapshot.manifest:
         return _ingested_tables(snapshot, mapping, is_ingested, time_zone)
-    found = _files_or_dataset(path, mapping)
-    if isinstance(found, DataSet):
+    found = find_files(path)
+    if known := _recognised(found, mapping):
         if time_zone:
             raise UsageError(f"{Path(path).name} is a known data set whose times are known; leave --time-zone out")
-        is_known = [is_ingested(path) for path in found.paths]
-        return replace(found, tables={}) if all(is_known) else found
+        return _open_known(known, found, address or path, is_ingested)
+    if found.is_folder and not found.named and not found.others:
+        raise _nothing(found.root)
     _check_mapping(found.named if found.has_events else schema.TABLES, mapping)
     new = {name: kept for name, paths in found.named.items() if (kept := tuple(path for path in paths if not is_ingested(path)))}
     notes = tuple(collector_parts.misplaced_parts(found.root)) if found.is_folder else ()
@@ -86,8 +95,10 @@ def input_paths(path: str, mapping: Mapping[str, str], address: str) -> tuple[Pa
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
     if snapshot and snapshot.manifest:
         return _ingested_tables(snapshot, mapping, lambda _: False, "").paths
-    found = _files_or_dataset(path, mapping)
-    return found.paths if isinstance(found, DataSet) else (*(path for paths in found.named.values() for path in paths), *found.others)
+    found = find_files(path)
+    if known := _recognised(found, mapping):
+        return _open_known(known, found, address, lambda _: False).paths
+    return (*(path for paths in found.named.values() for path in paths), *found.others)
 
 
 def _ingested_tables(
@@ -108,17 +119,39 @@ def _ingested_tables(
     )
 
 
-def _files_or_dataset(path: str, mapping: Mapping[str, str]) -> Files | DataSet:
-    """The files at a path, or the public data set that they are; UsageError where there is nothing to read."""
-    found = find_files(path)
-    if not found.is_folder or found.has_events:
-        return found
-    dataset = find(found.root)
-    if dataset and mapping:
+def _recognised(found: Files, mapping: Mapping[str, str]) -> Recognised | None:
+    """The public dataset that files are, None for the contract's own tables and for what is not known.
+
+    UsageError for a mapping beside a known dataset; beside files of events it says what they are.
+    """
+    events = found.named.get(schema.EVENTS.name, ())
+    if events and (mapping or has_contract_columns(events[0])):
+        return None
+    known = recognise(found.root, data_files(found.root) if found.is_folder else list(events))
+    if known and mapping:
         raise UsageError(f"{found.root.name} is a known data set whose columns are known; leave --map out")
-    if not dataset and not found.named and not found.others:
-        raise _nothing(found.root)
-    return dataset or found
+    return known
+
+
+def _open_known(known: Recognised, found: Files, address: str, is_ingested: Callable[[Path], bool]) -> DataSet:
+    """The tables of a known dataset, with notes on what it was recognised by and which files are not read.
+
+    DataError E175 where its events are Python dictionaries, which are only read where a person declares them.
+    """
+    root = found.root
+    describe = command(["lodestar", "data", "describe", address])
+    title = known.declaration.about.title
+    if any(options_of(source, known.declaration).format == PYTHON_LITERAL for source in known.declaration.events):
+        message = f"the lines are Python dictionaries, and not JSON objects; the files are recognised as {title}"
+        target = DECLARATION if storage.is_remote(address) else shlex.quote(str(root / DECLARATION))
+        remedy = f'Declare format = "{PYTHON_LITERAL}", as `{describe} > {target}` writes it.'
+        raise DataError("E175", message, remedy=remedy, place=Location(file=known.used[0], line=1))
+    dataset = open_dataset(known.declaration, root, "", is_ingested)
+    others = [file for file in (data_files(root) if found.is_folder else []) if file not in dataset.paths]
+    notes = [f"recognised as {title} by {shortened(known.used)}; its declaration: {describe}"]
+    if others:
+        notes.append(f"files that are not read: {shortened([file.relative_to(root).as_posix() for file in others])}")
+    return replace(dataset, notes=(*notes, *dataset.notes))
 
 
 def _nothing(folder: Path) -> UsageError:
@@ -168,7 +201,7 @@ def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Pat
         ours, theirs = next(iter(mapping.items()))
         raise UsageError(f"{file.name} declares the columns; leave --map out, and write there: events.{ours} = {json.dumps(theirs)}")
     declaration = read_declaration(file)
-    dataset = open_declared(declaration, _folder(declaration, file, address), file.name, is_ingested)
+    dataset = open_dataset(declaration, _folder(declaration, file, address), file.name, is_ingested)
     if not is_ingested(file) and any(is_ingested(path) for path in dataset.paths):
         raise DataError(
             "E145",
