@@ -32,10 +32,13 @@ def first_interactions(database: Any) -> Iterator[Rows]:
 def first_of_each(events: Rows) -> Rows:
     """First event of each user on each item, sorted by user and time; `events` are in the order of the log."""
     user, item = event_partitions.NUMBERS[schema.USER_ID], event_partitions.NUMBERS[schema.ITEM_ID]
-    rows = events[np.lexsort((events["time"], events[user]))]
+    by_time = np.argsort(events["time"], kind="stable")
+    rows = events.take(by_time[event_partitions.sort_by_number(events[user][by_time])])
     pair = rows[user].astype(np.int64) * (int(rows[item].max(initial=0)) + 1) + rows[item]
+    is_first = np.zeros(len(rows), dtype=np.bool_)
     # `unique` returns the first index of each pair, which is the earliest: the rows are sorted by time.
-    return rows[np.sort(np.unique(pair, return_index=True)[1])]
+    is_first[np.unique(pair, return_index=True)[1]] = True
+    return rows.compress(is_first)
 
 
 def tables(database: Any) -> Iterator["pa.Table"]:

@@ -131,7 +131,7 @@ def sweep(
         firsts.append(first)
         first += 2 * len(group.hours)
     packed = np.concatenate(steps)
-    packed.sort()
+    packed.sort(kind="stable")
     kind, at = (packed & KINDS).astype(np.int8), packed >> KIND_BITS
     last = np.flatnonzero(np.append(at[1:] != at[:-1], True)) if len(at) else np.zeros(0, dtype=np.intp)
     counts = []
@@ -160,7 +160,7 @@ def _pack(key: Hours, hour: Hours, kind: Hours | int, bits: int) -> Hours:
 
 def _groups(key: Hours) -> Iterator[Hours]:
     """Row indices of blocks of keys, small enough that their steps stay in the CPU cache."""
-    order = np.argsort(key, kind="stable")
+    order = event_partitions.sort_by_number(key)
     starts = np.flatnonzero(np.diff(key[order], prepend=-1))
     first = starts[np.searchsorted(starts, np.arange(0, len(key), EVENTS_AT_ONCE)).clip(max=len(starts) - 1)]
     yield from (order[start:end] for start, end in pairwise([*np.unique(np.append(0, first)), len(key)]))
