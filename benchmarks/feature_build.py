@@ -31,7 +31,7 @@ from lodestar import schema
 from lodestar.data.tables import tables
 from lodestar.features.asof import asof
 from lodestar.features.asof.history import FeatureSource
-from lodestar.features.batch import build, duckdb_views, event_partitions, windows
+from lodestar.features.batch import duckdb_views, event_partitions, sequences, windows
 from lodestar.schema.time_units import HOUR_US
 
 SIZE, ROUNDS = 100_000, 3
@@ -123,7 +123,9 @@ def ours(folder: Path) -> Sequence[Part]:
 
     def history() -> None:
         with duckdb_views.connect(tables.Tables(root=folder), spill_near=out) as database:
-            build.write_sequences(database, out / f"{SEQUENCES}.parquet")
+            with pq.ParquetWriter(out / f"{SEQUENCES}.parquet", sequences.ROWS, compression="zstd") as writer:
+                for table in sequences.tables(database):
+                    writer.write_table(table)
             for view in views:
                 windows.count(database, view)
                 timestamp = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"

@@ -43,11 +43,9 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))
         database = stack.enter_context(connect(tables, spill_near=folder))  # leftovers of a killed process are removed by the next one
-        progress = stack.enter_context(Progress("build features", 4 + len(schema.VIEWS)))
+        progress = stack.enter_context(Progress("build features", 3 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
         end_us = _save_interactions(database, tables, folder, recipe)
-        progress.advance()
-        write_sequences(database, _file(folder, schema.USER_SEQUENCE_VIEW))
         progress.advance()
         scale = build_count_tables(database, end_us)
         progress.advance()
@@ -64,8 +62,13 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
 
 
 def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Recipe) -> int:
-    """Write the interactions for training; returns the training cutoff (UTC µs)."""
-    with tempfile.TemporaryDirectory(dir=folder) as work:
+    """Write the interactions for training and the user sequence view, in one pass; returns the training cutoff (UTC µs)."""
+    users, items = (event_partitions.names(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as work,
+        # Past DuckDB, which would hold the lists of many users in memory.
+        pq.ParquetWriter(_file(folder, schema.USER_SEQUENCE_VIEW), sequences.ROWS, compression="zstd") as sequence_view,
+    ):
         names = {"user": event_partitions.NUMBERS[schema.USER_ID], "item": event_partitions.NUMBERS[schema.ITEM_ID], "time": "time"}
         columns = {name: AppendOnlyArray(Path(work, name), np.int64 if name == "time" else np.int32) for name in names}
         end_us = 0
@@ -73,18 +76,11 @@ def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Reci
             for name, column in names.items():
                 columns[name].append(interactions[column])
             end_us = max(end_us, last_trained(interactions[names["user"]], interactions["time"]))
-        users = event_partitions.names(database, schema.USER_ID)
-        items = database.execute(f"SELECT count(*) FROM {event_partitions.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
-        check_counts(len(users), items, len(columns["time"]), recipe.data)
+            sequence_view.write_table(sequences.recent(interactions, users, items))
+        num_items = database.execute(f"SELECT count(*) FROM {event_partitions.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
+        check_counts(len(users), num_items, len(columns["time"]), recipe.data)
         feature_set.save_columns(columns, users, catalogue(tables.items()), folder)
         return training_end(columns["time"].blocks, end_us, recipe.data)
-
-
-def write_sequences(database: Any, file: Path) -> None:
-    """Write the user sequence view to Parquet in batches, as DuckDB would hold the lists of many users in memory."""
-    with pq.ParquetWriter(file, sequences.ROWS, compression="zstd") as writer:
-        for table in sequences.tables(database):
-            writer.write_table(table)
 
 
 def build_count_tables(database: Any, end_us: int) -> dict[str, float]:
