@@ -6,12 +6,12 @@ the valid count, and the number of rows grows with events, not with users times 
 
 import json
 import tempfile
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lodestar import schema
@@ -20,7 +20,7 @@ from lodestar.config import Recipe
 from lodestar.data.split.interactions import check_counts
 from lodestar.data.split.splits import last_trained, training_end
 from lodestar.data.tables.tables import Tables
-from lodestar.features.batch import event_partitions, feature_set, generation, labels, lineage, ratings_table, sequences, windows
+from lodestar.features.batch import count_tables, event_partitions, feature_set, generation, labels, lineage, ratings_table, sequences
 from lodestar.features.batch.duckdb_views import connect
 from lodestar.features.text import content
 from lodestar.io import storage
@@ -43,17 +43,16 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))
         database = stack.enter_context(connect(tables, spill_near=folder))  # leftovers of a killed process are removed by the next one
-        progress = stack.enter_context(Progress("build features", 3 + len(schema.VIEWS)))
+        progress = stack.enter_context(Progress("build features", 2 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
         end_us = _save_interactions(database, tables, folder, recipe)
         progress.advance()
-        scale = build_count_tables(database, end_us)
-        progress.advance()
+        scale = _save_counts(database, folder, end_us, progress)
         has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
         label_query = labels.LabelQuery(has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows)
         database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(label_query)}")
         other_tables = {labels.TABLE: labels.query(label_query), RATINGS: ratings_table.query()}
-        for name, query in (views(database, scale) | other_tables).items():
+        for name, query in (views(database) | other_tables).items():
             _save(database, query, folder, name)
             progress.advance()
         (folder / feature_set.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
@@ -67,7 +66,7 @@ def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Reci
     with (
         tempfile.TemporaryDirectory(dir=folder) as work,
         # Past DuckDB, which would hold the lists of many users in memory.
-        pq.ParquetWriter(_file(folder, schema.USER_SEQUENCE_VIEW), sequences.ROWS, compression="zstd") as sequence_view,
+        view_writer(_file(folder, schema.USER_SEQUENCE_VIEW), sequences.ROWS) as writer,
     ):
         names = {"user": event_partitions.NUMBERS[schema.USER_ID], "item": event_partitions.NUMBERS[schema.ITEM_ID], "time": "time"}
         columns = {name: AppendOnlyArray(Path(work, name), np.int64 if name == "time" else np.int32) for name in names}
@@ -76,27 +75,37 @@ def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Reci
             for name, column in names.items():
                 columns[name].append(interactions[column])
             end_us = max(end_us, last_trained(interactions[names["user"]], interactions["time"]))
-            sequence_view.write_table(sequences.recent(interactions, users, items))
+            writer.write_table(sequences.recent(interactions, users, items))
         num_items = database.execute(f"SELECT count(*) FROM {event_partitions.NAMES[schema.ITEM_ID]} WHERE events > 0").fetchone()[0]
         check_counts(len(users), num_items, len(columns["time"]), recipe.data)
         feature_set.save_columns(columns, users, catalogue(tables.items()), folder)
         return training_end(columns["time"].blocks, end_us, recipe.data)
 
 
-def build_count_tables(database: Any, end_us: int) -> dict[str, float]:
-    """Create the count tables of all views; returns the scale of each count, its maximum up to `end_us` (UTC µs)."""
+def _save_counts(database: Any, folder: Path, end_us: int, progress: Progress) -> dict[str, float]:
+    """Write the views of counts; returns the scale of each count, its maximum up to `end_us` (UTC µs)."""
     scale: dict[str, float] = {}
     for view in schema.COUNT_VIEWS:
-        windows.count(database, view)
-        scale |= windows.fit_scale(database, view, end_us)
+        ids = event_partitions.names(database, view.entity)
+        shape = count_tables.rows_schema(view)
+        with tempfile.TemporaryDirectory(dir=folder) as work, view_writer(_file(folder, view.name), shape) as writer:
+            counts = count_tables.count(database, view, end_us, Path(work, view.name))
+            for rows in count_tables.scaled_rows(counts, ids, counts.scale):
+                writer.write_table(rows)
+        scale |= counts.scale
+        progress.advance()
     return scale
 
 
-def views(database: Any, scale: Mapping[str, float]) -> dict[str, str]:
-    """SQL of every view except the user sequences, by name, entity column first; requires the count tables."""
-    queries = {view.name: windows.scaled_rows(view, scale) for view in schema.COUNT_VIEWS}
-    queries |= {name: content.rows(database, name) for name in content.VIEWS}
-    return queries | column_view_queries()
+def view_writer(file: Path, shape: pa.Schema) -> pq.ParquetWriter:
+    """Parquet writer of a view's tables. A row group's column is one page, compressed as a whole: as small as DuckDB's files."""
+    rows = count_tables.ROWS_AT_ONCE
+    return pq.ParquetWriter(file, shape, compression="zstd", compression_level=3, max_rows_per_page=rows)
+
+
+def views(database: Any) -> dict[str, str]:
+    """SQL of every view except counts and user sequences, by name, entity column first."""
+    return {name: content.rows(database, name) for name in content.VIEWS} | column_view_queries()
 
 
 def catalogue(items: Any) -> Catalogue:
