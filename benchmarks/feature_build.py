@@ -31,7 +31,7 @@ from lodestar import schema
 from lodestar.data.tables import tables
 from lodestar.features.asof import asof
 from lodestar.features.asof.history import FeatureSource
-from lodestar.features.batch import build, duckdb_views, event_partitions, sequences, windows
+from lodestar.features.batch import build, count_tables, duckdb_views, event_partitions, sequences
 from lodestar.schema.time_units import HOUR_US
 
 SIZE, ROUNDS = 100_000, 3
@@ -123,17 +123,17 @@ def ours(folder: Path) -> Sequence[Part]:
 
     def history() -> None:
         with duckdb_views.connect(tables.Tables(root=folder), spill_near=out) as database:
-            with pq.ParquetWriter(out / f"{SEQUENCES}.parquet", sequences.ROWS, compression="zstd") as writer:
+            with build.view_writer(out / f"{SEQUENCES}.parquet", sequences.ROWS) as writer:
                 for rows, _, _ in build.user_rows(database):
                     writer.write_table(rows)
             for view in views:
-                windows.count(database, view)
-                timestamp = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
-                names, number = event_partitions.NAMES[view.entity], event_partitions.NUMBERS[view.entity]
-                database.execute(f"""
-                    COPY (SELECT {view.entity}, {", ".join(COUNTS[view.entity])}, {timestamp}
-                    FROM {view.name} JOIN {names} ON entity = {number})
-                    TO '{out}/{view.name}.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+                columns = {view.entity: pa.string(), **dict.fromkeys(view.count_names, pa.int32()), schema.FEATURE_TIME: STAMP}
+                ids = event_partitions.names(database, view.entity)
+                with build.view_writer(out / f"{view.name}.parquet", pa.schema(columns)) as writer:
+                    for block in count_tables.count(database, view, 1 << 62, out / view.name).blocks():
+                        counted = [pa.array(block[name].astype(np.int32)) for name in view.count_names]
+                        ends = [ids.take(pa.array(block[count_tables.ENTITY])), count_tables.hour_starts(block[count_tables.HOUR])]
+                        writer.write_table(pa.table([ends[0], *counted, ends[1]], names=list(columns)))
 
     def join() -> None:
         histories = [

@@ -15,14 +15,17 @@ import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.tables.tables import Tables
-from lodestar.features.batch import build
+from lodestar.features.batch import build, count_tables, event_partitions
+from lodestar.features.batch.count_tables import RawCounts
 from lodestar.features.batch.duckdb_views import connect
+from lodestar.io.private_folders import workspace
 from lodestar.progress import Progress
 from lodestar.schema.time_units import SECOND_US
 
 # SQL of each view, by name, over a database's `positive`, `users` and `items`; the entity is the first column.
 Views = Callable[[Any], Mapping[str, str]]
 Row = dict[str, Any]
+COUNTS = "count_rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +88,17 @@ def sample_cutoffs(tables: Tables, count: int, seed: int = 0) -> list[int]:
 
 def _feature_views(whole: Any) -> Views:
     """The views of the feature build, with the scale of the whole log."""
-    scale = build.build_count_tables(whole, np.iinfo(np.int64).max)
+    scale: dict[str, float] = {}
 
     def views(database: Any) -> Mapping[str, str]:
-        if database is not whole:
-            build.build_count_tables(database, np.iinfo(np.int64).max)
-        return {**build.views(database, scale), **_user_views(database)}
+        with workspace() as folder:
+            for view in schema.COUNT_VIEWS:
+                counts = count_tables.count(database, view, np.iinfo(np.int64).max, folder / view.name)
+                if database is whole:
+                    scale.update(counts.scale)
+                _save_counts(database, counts, scale)
+        saved = {view.name: f"SELECT * FROM {view.name}" for view in schema.COUNT_VIEWS}
+        return {**saved, **build.views(database), **_user_views(database)}
 
     return views
 
@@ -104,6 +112,15 @@ def _user_views(database: Any) -> dict[str, str]:
     for name, tables in parts.items():
         database.register(f"{name}_rows", pa.concat_tables(tables))
     return {name: f"SELECT * FROM {name}_rows" for name in parts}
+
+
+def _save_counts(database: Any, counts: RawCounts, scale: Mapping[str, float]) -> None:
+    """Save a view's rows as a table of its name."""
+    ids = event_partitions.names(database, counts.view.entity)
+    batches = (batch for rows in count_tables.scaled_rows(counts, ids, scale) for batch in rows.to_batches())
+    database.register(COUNTS, pa.RecordBatchReader.from_batches(count_tables.rows_schema(counts.view), batches))
+    database.execute(f"CREATE TABLE {counts.view.name} AS SELECT * FROM {COUNTS}")
+    database.unregister(COUNTS)
 
 
 def _as_of(database: Any, query: str, cutoff_us: int) -> dict[str, Row]:

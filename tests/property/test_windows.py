@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from lodestar import schema
-from lodestar.features.batch import event_partitions, windows
+from lodestar.features.batch import count_tables, event_partitions, windows
 from lodestar.features.batch.feedback_events import FEEDBACK, SIGN
 from lodestar.features.batch.windows import StreamingCounter, scaled
 from lodestar.schema import View
@@ -53,12 +53,17 @@ def tables(events: Sequence[Event], declared: View = VIEW) -> tuple[list[Row], l
         database.execute("SET TimeZone = 'UTC'; CREATE TABLE items AS SELECT 'i' AS item_id, 0 AS file_row_number")
         database.register(FEEDBACK, pa.table(columns))
         event_partitions.partition_events(database, Path(folder), FEEDBACK)
-        windows.count(database, declared)
-        most = windows.fit_scale(database, declared, 1 << 62)
-        stamp = f"make_timestamptz(hour::BIGINT * {HOUR_US}) AS {schema.FEATURE_TIME}"
-        raw = f"SELECT {schema.USER_ID}, {declared.name}.*, {stamp} FROM {declared.name} JOIN user_rows ON entity = user_row ORDER BY hour"
-        counts, given = (database.execute(query).to_arrow_table().to_pylist() for query in (raw, windows.scaled_rows(declared, most)))
-    return counts, given, most
+        counted = count_tables.count(database, declared, 1 << 62, Path(folder, "counts"))
+        ids = event_partitions.names(database, schema.USER_ID)
+        given = [row for rows in count_tables.scaled_rows(counted, ids, counted.scale) for row in rows.to_pylist()]
+        counts = [row for block in counted.blocks() for row in pa.table(raw(block, ids)).to_pylist()]
+    return counts, given, dict(counted.scale)
+
+
+def raw(block: dict[str, Any], ids: pa.Array) -> dict[str, Any]:
+    """Columns of raw counts, with users by name and timestamps."""
+    hours = count_tables.hour_starts(block[count_tables.HOUR])
+    return {**block, schema.USER_ID: ids.take(pa.array(block[count_tables.ENTITY])), schema.FEATURE_TIME: hours}
 
 
 def as_of(rows: Sequence[Row], timestamp: int, declared: View = VIEW) -> dict[str, dict[str, float]]:
@@ -128,3 +133,11 @@ def test_windows_that_one_sort_cannot_tell_apart_are_refused() -> None:
     for hours in ([24, 1], [1, 1], list(range(1, 17))):
         with pytest.raises(ValueError, match="windows"):
             windows.sweep(some_hours, some_hours, some_hours, [windows.Windows(counts=all_of_them, hours=hours)])
+
+
+@given(counts=some.lists(some.integers(0, 30) | some.integers(0, 1 << 40)), highest=some.integers(1, 1 << 40))
+def test_a_column_is_scaled_as_each_of_its_rows(counts: list[int], highest: int) -> None:
+    """Both where the values are fewer than the rows and where they are not."""
+    narrow: type[np.integer[Any]] = np.uint8 if max(counts, default=0) < 256 else np.int64
+    expected = [scaled({"n": n}, {"n": float(highest)})["n"] for n in counts]
+    assert count_tables.scale_column(np.array(counts, dtype=narrow), float(highest)).tolist() == expected

@@ -6,7 +6,7 @@ the valid count, and the number of rows grows with events, not with users times 
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import Recipe
 from lodestar.data.tables.tables import Tables
 from lodestar.features.batch import (
+    count_tables,
     duckdb_views,
     event_partitions,
     feature_set,
@@ -29,7 +30,6 @@ from lodestar.features.batch import (
     ratings_table,
     sequences,
     user_filters,
-    windows,
 )
 from lodestar.features.batch.duckdb_views import connect
 from lodestar.features.batch.feature_set import FeedbackCounts
@@ -57,23 +57,19 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(storage.publish_folder(target))
         database = stack.enter_context(connect(tables, spill_near=folder))  # leftovers of a killed process are removed by the next one
-        progress = stack.enter_context(Progress("build features", 4 + len(schema.VIEWS)))
+        progress = stack.enter_context(Progress("build features", 1 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
         end_us, counts = _save_interactions(database, tables, folder, recipe)
-        progress.advance()
-        filtered_users, cut_users = write_user_rows(database, folder)
-        counts = replace(counts, filtered_users=filtered_users, cut_users=cut_users)
         feature_set.write_feedback(folder, duckdb_views.rules_of(database), counts)
         progress.advance()
-        scale = build_count_tables(database, end_us)
-        progress.advance()
+        scale = _save_counts(database, folder, end_us, progress)
         has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
         label_query = labels.LabelQuery(
             has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows, has_refusals=counts.negative > 0
         )
         database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(label_query)}")
         other_tables = {labels.TABLE: labels.query(label_query), RATINGS: ratings_table.query()}
-        for name, query in (views(database, scale) | other_tables).items():
+        for name, query in (views(database) | other_tables).items():
             _save(database, query, folder, name)
             progress.advance()
         (folder / feature_set.SCALERS).write_text(json.dumps(scale, indent=2, sort_keys=True) + "\n")
@@ -82,15 +78,27 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
 
 
 def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Recipe) -> tuple[int, FeedbackCounts]:
-    """Write the interactions for training; returns the training cutoff (UTC µs), and how many events are of which sign."""
-    users = event_partitions.names(database, schema.USER_ID)
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        columns = InteractionColumns(Path(work), duckdb_views.rules_of(database))
+    """Write the interactions for training and the views of user sequences and filters, in one pass over the events.
+
+    Returns the training cutoff (UTC µs), and how many events are of which sign.
+    """
+    users, items = (event_partitions.names(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
+    rules = duckdb_views.rules_of(database)
+    filtered, cut = 0, 0
+    with ExitStack() as stack:
+        work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
+        # Past DuckDB, which would hold the lists of many users in memory.
+        writers = [stack.enter_context(view_writer(_file(folder, name), of)) for name, of in USER_VIEWS.items()]
+        columns = InteractionColumns(Path(work), rules)
         for events in sequences.user_events(database):
             columns.append(events, users)
+            filters, is_cut = user_filters.rows(events, users, rules)
+            for writer, table in zip(writers, (sequences.recent(events, users, items), filters), strict=True):
+                writer.write_table(table)
+            filtered, cut = filtered + len(filters), cut + int(is_cut.sum())
         end_us = columns.save(catalogue(tables.items()), folder, recipe.data, lambda: dict(database.execute(types_query()).fetchall()))
     (withdrawn,) = database.execute(withdrawn_events_query()).fetchall()
-    return end_us, feedback_counts(columns, *withdrawn)
+    return end_us, replace(feedback_counts(columns, *withdrawn), filtered_users=filtered, cut_users=cut)
 
 
 def feedback_counts(columns: InteractionColumns, withdrawn_events: int, withdrawn_users: int) -> FeedbackCounts:
@@ -110,35 +118,30 @@ def user_rows(database: Any) -> Iterator[tuple["pa.Table", "pa.Table", Bool[Flag
         yield sequences.recent(events, users, items), filters, is_cut
 
 
-def write_user_rows(database: Any, folder: Path) -> tuple[int, int]:
-    """Write the views of user sequences and user filters to Parquet in batches, as DuckDB would hold the lists of many users in memory.
-
-    Returns the number of users with filtered items, and of users whose filtered items were cut.
-    """
-    filtered, cut = 0, 0
-    with ExitStack() as stack:
-        writers = [stack.enter_context(pq.ParquetWriter(_file(folder, name), of, compression="zstd")) for name, of in USER_VIEWS.items()]
-        for rows, filters, is_cut in user_rows(database):
-            for writer, table in zip(writers, (rows, filters), strict=True):
-                writer.write_table(table)
-            filtered, cut = filtered + len(filters), cut + int(is_cut.sum())
-    return filtered, cut
-
-
-def build_count_tables(database: Any, end_us: int) -> dict[str, float]:
-    """Create the count tables of all views; returns the scale of each count, its maximum up to `end_us` (UTC µs)."""
+def _save_counts(database: Any, folder: Path, end_us: int, progress: Progress) -> dict[str, float]:
+    """Write the views of counts; returns the scale of each count, its maximum up to `end_us` (UTC µs)."""
     scale: dict[str, float] = {}
     for view in schema.COUNT_VIEWS:
-        windows.count(database, view)
-        scale |= windows.fit_scale(database, view, end_us)
+        ids = event_partitions.names(database, view.entity)
+        shape = count_tables.rows_schema(view)
+        with tempfile.TemporaryDirectory(dir=folder) as work, view_writer(_file(folder, view.name), shape) as writer:
+            counts = count_tables.count(database, view, end_us, Path(work, view.name))
+            for rows in count_tables.scaled_rows(counts, ids, counts.scale):
+                writer.write_table(rows)
+        scale |= counts.scale
+        progress.advance()
     return scale
 
 
-def views(database: Any, scale: Mapping[str, float]) -> dict[str, str]:
-    """SQL of every view except user sequences and filters, by name, entity column first; requires the count tables."""
-    queries = {view.name: windows.scaled_rows(view, scale) for view in schema.COUNT_VIEWS}
-    queries |= {name: content.rows(database, name) for name in content.VIEWS}
-    return queries | column_view_queries()
+def view_writer(file: Path, shape: pa.Schema) -> pq.ParquetWriter:
+    """Parquet writer of a view's tables. A row group's column is one page, compressed as a whole: as small as DuckDB's files."""
+    rows = count_tables.ROWS_AT_ONCE
+    return pq.ParquetWriter(file, shape, compression="zstd", compression_level=3, max_rows_per_page=rows)
+
+
+def views(database: Any) -> dict[str, str]:
+    """SQL of every view except counts, user sequences and user filters, by name, entity column first."""
+    return {name: content.rows(database, name) for name in content.VIEWS} | column_view_queries()
 
 
 def catalogue(items: Any) -> Catalogue:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.features.batch.feedback_events import FEEDBACK, SEARCHES, SIGN
-from lodestar.schema.arrays import Shaped
+from lodestar.schema.arrays import Int, Int64, Integers, Longs, Shaped
 
 FILES = "partition_files"
 EVENTS_AT_ONCE, BATCH_ROWS = 600_000, 200_000
@@ -95,7 +95,16 @@ def _partition(rows: Rows, key: NDArray[np.int32], ranges: Mapping[Path, int]) -
     for file, start, end in zip(ranges, bounds[:-1], bounds[1:], strict=True):
         if start < end:
             with file.open("ab") as content:
-                content.write(rows[order[start:end]].tobytes())
+                content.write(rows.take(order[start:end]).tobytes())
+
+
+def sort_by_number(numbers: Int[Integers, " rows"]) -> Int64[Longs, " rows"]:
+    """Stable order of rows by their entity's number, 0 to 2³² - 1; rows of an entity keep their order."""
+    # numpy sorts 16-bit integers by radix, wider ones by comparison: five times slower where numbers are in no order.
+    offsets = (numbers - numbers.min(initial=np.iinfo(numbers.dtype).max)).astype(np.uint32)
+    order = np.argsort(offsets.astype(np.uint16), kind="stable")
+    high = (offsets >> 16).astype(np.uint16)
+    return order[np.argsort(high[order], kind="stable")] if high.any() else order
 
 
 def names(database: Any, entity: str, *, positive: bool = False) -> Any:
@@ -112,5 +121,5 @@ def chunks(database: Any, entity: str) -> Iterator[Shaped[Rows, "_"]]:
         if Path(file).is_file():
             rows = np.fromfile(file, dtype=_positioned_dtype(entities))
             if (np.diff(rows["file_row_number"]) < 0).any():
-                rows = rows[np.argsort(rows["file_row_number"])]
+                rows = rows.take(np.argsort(rows["file_row_number"], kind="stable"))
             yield rows[list(row_dtype(entities).names or ())]

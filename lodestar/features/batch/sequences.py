@@ -96,9 +96,12 @@ def makes_seen_by_type(rules: Feedback) -> Bool[Flags, " types"]:
 
 def first_of_each(events: Shaped[Rows, " events"]) -> Shaped[Rows, " interactions"]:
     """First event of each user on each item, sorted by user and time; `events` are in the order of the log."""
-    rows = events[np.lexsort((events["time"], events[USER]))]
+    by_time = np.argsort(events["time"], kind="stable")
+    rows = events.take(by_time[event_partitions.sort_by_number(events[USER][by_time])])
+    is_first = np.zeros(len(rows), dtype=np.bool_)
     # `unique` returns the first index of each pair, which is the earliest: the rows are sorted by time.
-    return rows[np.sort(np.unique(_pairs(rows), return_index=True)[1])]
+    is_first[np.unique(_pairs(rows), return_index=True)[1]] = True
+    return rows.compress(is_first)
 
 
 def _pairs(rows: Rows) -> Longs:

@@ -11,12 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar import schema
 from lodestar.features.batch import event_partitions
 from lodestar.schema import Count, EventType, View
 from lodestar.schema.arrays import Bool, Flags, Int, Int32, Int64, Ints, UInt8
@@ -25,7 +23,6 @@ from lodestar.schema.time_units import HOUR_US
 EVENTS_AT_ONCE = 200_000
 # The kind of a step: up, with the number of windows that have expired already, or down for one window.
 KIND_BITS, KINDS = 5, 31
-NEW_COUNTS = "new_counts"
 
 Hours = NDArray[np.int64]
 Counts = NDArray[np.int32] | NDArray[np.int64]  # 64 bits where counts are weighted
@@ -41,26 +38,6 @@ class Windows:
     def __post_init__(self) -> None:
         if list(self.hours) != sorted(set(self.hours)):
             raise ValueError(f"windows are of different lengths, the shortest first; got {list(self.hours)}")
-
-
-def count(database: Any, view: View) -> None:
-    """Create the table of a view's raw counts from the event partitions; rows are (entity, hour, counts), hours since 1970.
-
-    `entity` is the number of an id in `event_partitions.names`.
-    """
-    import pyarrow as pa
-
-    columns = ", ".join(f"{name} INTEGER" for name in view.count_names)
-    database.execute(f"CREATE TABLE {view.name} (entity INTEGER, hour INTEGER, {columns})")
-    for events in event_partitions.chunks(database, view.entity):
-        key = events[event_partitions.NUMBERS[view.entity]].astype(np.int64)
-        ends, enters = event_hours(events["time"], events["known"])
-        for rows in _groups(key):
-            keys, hours, counts = windowed_counts(view.counts, key[rows], ends[rows], enters[rows], events["type"][rows])
-            arrays = [pa.array(values.astype(np.int32, copy=False)) for values in (keys, hours, *counts)]
-            database.register(NEW_COUNTS, pa.table(arrays, names=["entity", "hour", *view.count_names]))
-            database.execute(f"INSERT INTO {view.name} SELECT * FROM {NEW_COUNTS}")
-            database.unregister(NEW_COUNTS)
 
 
 def event_hours(
@@ -132,7 +109,7 @@ def sweep(
         firsts.append(first)
         first += 2 * len(group.hours)
     packed = np.concatenate(steps)
-    packed.sort()
+    packed.sort(kind="stable")
     kind, at = (packed & KINDS).astype(np.int8), packed >> KIND_BITS
     last = np.flatnonzero(np.append(at[1:] != at[:-1], True)) if len(at) else np.zeros(0, dtype=np.intp)
     counts = []
@@ -159,28 +136,12 @@ def _pack(key: Hours, hour: Hours, kind: Hours | int, bits: int) -> Hours:
     return ((key << bits | hour) << KIND_BITS) | kind
 
 
-def _groups(key: Hours) -> Iterator[Hours]:
-    """Row indices of blocks of keys, small enough that their steps stay in the CPU cache."""
-    order = np.argsort(key, kind="stable")
+def groups(key: Hours) -> Iterator[Hours]:
+    """Row indices of blocks of whole keys, small enough that their steps stay in the CPU cache."""
+    order = event_partitions.sort_by_number(key)
     starts = np.flatnonzero(np.diff(key[order], prepend=-1))
     first = starts[np.searchsorted(starts, np.arange(0, len(key), EVENTS_AT_ONCE)).clip(max=len(starts) - 1)]
     yield from (order[start:end] for start, end in pairwise([*np.unique(np.append(0, first)), len(key)]))
-
-
-def fit_scale(database: Any, view: View, end_us: int) -> dict[str, float]:
-    """Fit the scale of a view's counts: the maximum of each up to `end_us` (UTC µs), at least 1."""
-    highest = ", ".join(f"coalesce(max({name}), 1)" for name in view.count_names)
-    row = database.execute(f"SELECT {highest} FROM {view.name} WHERE hour::BIGINT * {HOUR_US} <= {end_us}").fetchone()
-    return {name: max(1.0, float(value)) for name, value in zip(view.count_names, row, strict=True)}
-
-
-def scaled_rows(view: View, scale: Mapping[str, float]) -> str:
-    """SQL of a view's rows with counts scaled as in `scaled`; rows of an entity are adjacent and sorted by time."""
-    columns = ", ".join(f"least(1, ln(1 + {name}) / ln(1 + {scale[name]}))::FLOAT AS {name}" for name in view.count_names)
-    hour_start = f"make_timestamptz(hour::BIGINT * {HOUR_US})"
-    return f"""
-        SELECT {view.entity}, {columns}, {hour_start} AS {schema.FEATURE_TIME}, {hour_start} AS {schema.KNOWN_TIME}
-        FROM {view.name} JOIN {event_partitions.NAMES[view.entity]} ON entity = {event_partitions.NUMBERS[view.entity]}"""
 
 
 def scaled(counts: Mapping[str, int], scale: Mapping[str, float]) -> dict[str, np.float32]:

@@ -1,6 +1,5 @@
 """Mappers that Spark workers run on Arrow batches, with the same feature code as the DuckDB build."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import pyarrow.compute as pc
 
 from lodestar import schema
 from lodestar.features.asof.history import STAMP
-from lodestar.features.batch import duckdb_views, event_partitions, sequences, user_filters, windows
+from lodestar.features.batch import count_tables, duckdb_views, event_partitions, sequences, user_filters, windows
 from lodestar.features.batch.feedback_events import SIGN
 from lodestar.features.batch.sequences import ITEM, USER
 from lodestar.features.text import content
@@ -93,10 +92,7 @@ def scaler(view: View, scale: Mapping[str, float]) -> Mapper:
         for batch in batches:
             columns = [batch.column(view.entity)]
             for name in view.count_names:
-                counts = batch.column(name).to_numpy()
-                found, at = np.unique(counts, return_inverse=True)
-                shares = [min(1.0, math.log(1 + n) / math.log(1 + scale[name])) for n in found.tolist()]
-                columns.append(pa.array(np.array(shares, dtype=np.float32)[at]))
+                columns.append(pa.array(count_tables.scale_column(batch.column(name).to_numpy(), scale[name])))
             hour_start = pa.array(batch.column("hour").to_numpy().astype(np.int64) * HOUR_US).cast(STAMP)
             names = [view.entity, *view.count_names, schema.FEATURE_TIME, schema.KNOWN_TIME]
             yield pa.RecordBatch.from_arrays([*columns, hour_start, hour_start], names=names)
