@@ -25,6 +25,7 @@ from lodestar.io import storage
 from lodestar.process.parent_death import set_parent_death_signal
 from lodestar.progress import Progress
 from lodestar.training.distributed.distributed import Group
+from lodestar.training.distributed.local_workers import threads
 from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.stages import SEARCH, Training
 from lodestar.tuning.space import Choice, Range, Space, Value, overrides, space_of, with_values
@@ -153,7 +154,7 @@ def _run_trials(features: Path, recipe: Recipe, space: Space, folder: Path, tick
         set_parent_death_signal(parent.pid)
     with (folder / LOG).open("a") as log_file:
         os.dup2(log_file.fileno(), sys.stderr.fileno())
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // draws.processes))
+    torch.set_num_threads(threads(draws.processes))
     found = feature_set.load(features)
     study = _open_study(folder, recipe, found.digest, draws.seed(recipe))
     while _has_ticket(tickets):
