@@ -6,13 +6,13 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from lodestar.engine.recommender import POPULAR, Candidates, Recommendation, Recommender
-from lodestar.schema import ranker_inputs
+from lodestar.schema import ids, ranker_inputs
 from serving.feature_log import FeatureLogRow, RankerCounts, RecommendResponse
 from serving.features.feature_client import Features, GenerationMissing, Histories, StoreUnavailable
 from serving.features.item_count_cache import ItemCountCache
@@ -92,7 +92,7 @@ class Predictor:
         If the online store fails, lists fall back to the cold-start list, or without counts to the retrieval order.
         """
         started = time.perf_counter()
-        histories = await self._histories(queries)
+        queries, histories = await self._known(queries)
         candidates = await self._run_ranking(len(queries), self._candidates, queries, histories)
         counts: Sequence[RankerCounts | None] = [None] * len(queries)
         if self.recommender.reranker is not None and any(len(one.history_rows) for one in candidates):
@@ -115,15 +115,31 @@ class Predictor:
             if log is not None:
                 await asyncio.to_thread(log.close)
 
-    async def _histories(self, queries: Sequence[RecommendRequest]) -> Histories:
+    async def _known(self, queries: Sequence[RecommendRequest]) -> tuple[Sequence[RecommendRequest], Histories]:
+        """The queries and the histories of their users: of one that is not known as it is written, under the normal form of its id.
+
+        So `user=0.0` and `user=0` are one, and an id that was declared a text is still found as it is.
+        """
+        normal = {place: form for place, query in enumerate(queries) if (form := ids.normalise(query.user)) != query.user}
+        if not normal:
+            return queries, await self._histories([query.user for query in queries], len(queries))
+        found = list(await self._histories([*(query.user for query in queries), *normal.values()], len(queries)))
+        histories, others = found[: len(queries)], dict(zip(normal, found[len(queries) :], strict=True))
+        unknown = [place for place in normal if histories[place] is UNKNOWN_USER]
+        read = list(queries)
+        for place in unknown:
+            histories[place], read[place] = others[place], replace(queries[place], user=normal[place])
+        return read, histories
+
+    async def _histories(self, users: Sequence[str], num_lists: int) -> Histories:
         try:
-            histories = await self.features.histories([query.user for query in queries])
+            histories = await self.features.histories(users)
         except StoreUnavailable as error:
             self._store.begins(error)
-            self.metrics.fallbacks.inc(len(queries))
+            self.metrics.fallbacks.inc(num_lists)
             if isinstance(error, GenerationMissing):
-                self.metrics.generation_missing.inc(len(queries))
-            return [UNKNOWN_USER for _ in queries]
+                self.metrics.generation_missing.inc(num_lists)
+            return [UNKNOWN_USER for _ in users]
         self._store.ends()
         return histories
 

@@ -11,8 +11,10 @@ import orjson
 from lodestar import schema
 from lodestar.error_codes import http_status
 from lodestar.errors import shorten
+from lodestar.schema import ids
 
-USER, K, EXCLUDE, SURFACE = "user", "k", "exclude", "surface"
+USER, SESSION, K, EXCLUDE, SURFACE = "user", "session", "k", "exclude", "surface"
+FIELDS = (USER, SESSION, K, EXCLUDE, SURFACE)
 INSTANCES = "instances"
 DEFAULT_K, MAX_K = 10, 1000
 MAX_EXCLUDED, MAX_INSTANCES, MAX_FIELDS = 1000, 256, 16
@@ -44,14 +46,19 @@ class InvalidRequest(Exception):
 class RecommendRequest:
     """A request for the top `k` items for a user on a surface, without the excluded items."""
 
-    user: Annotated[str, "user id; an unknown one gets the cold-start list"]
+    user: Annotated[str, "user id; an unknown one gets the cold-start list; of a visitor without one, `session` in its place"]
     k: Annotated[int, f"length of the list, 1–{MAX_K:,}; shorter where fewer items are left"] = DEFAULT_K
-    exclude: Annotated[tuple[str, ...], f"ids of items to leave out, at most {MAX_EXCLUDED:,}; in a query separated by commas"] = ()
+    exclude: Annotated[
+        tuple[str, ...], f"ids of items to leave out, at most {MAX_EXCLUDED:,}; in a query separated by commas, or given several times"
+    ] = ()
     surface: Annotated[str, "where the list is shown, for the impression log: 1–32 letters, digits, _ and -"] = HOME
 
 
 def from_query(query: bytes) -> RecommendRequest:
-    """Decode `user=…&k=…&exclude=a,b&surface=home`, percent-encoded UTF-8; InvalidRequest E104 if not UTF-8, E173 for a field twice."""
+    """Decode `user=…&k=…&exclude=a,b&surface=home`, percent-encoded UTF-8; InvalidRequest E104 if not UTF-8, E173 for a field twice.
+
+    `exclude` may come several times: each is then one id, whatever commas it has.
+    """
     try:
         given = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except UnicodeDecodeError as error:
@@ -59,12 +66,13 @@ def from_query(query: bytes) -> RecommendRequest:
     except ValueError as error:
         raise InvalidRequest(TOO_MANY_VALUES, "", f"a query has at most {MAX_FIELDS} fields") from error
     values: dict[str, Any] = dict(given)
-    if len(values) < len(given):
-        raise InvalidRequest(KEY_TWICE, "", "a query names each field once")
+    excluded = [value for name, value in given if name == EXCLUDE]
+    if len(values) < len(given) - max(0, len(excluded) - 1):
+        raise InvalidRequest(KEY_TWICE, "", f"a query names each field once, but {EXCLUDE}")
     if K in values and (number := WHOLE_NUMBER.fullmatch(values[K])):
         values[K] = int(number[1] + number[2])
     if EXCLUDE in values:
-        values[EXCLUDE] = [item for item in values[EXCLUDE].split(",") if item]
+        values[EXCLUDE] = [item for item in (excluded if len(excluded) > 1 else excluded[0].split(",")) if item]
     return from_object(values, "")
 
 
@@ -130,14 +138,14 @@ def from_object(given: Any, path: str) -> RecommendRequest:
     if not isinstance(given, dict):
         raise InvalidRequest(WRONG_TYPE, path, f'an object such as {{"{USER}": "u1", "{K}": 10}} is needed')
     at = f"{path}." if path else ""
-    unknown = sorted(set(given) - {USER, K, EXCLUDE, SURFACE})
+    unknown = sorted(set(given) - {*FIELDS})
     if unknown:
         field = shorten(str(unknown[0]))
-        raise InvalidRequest(UNKNOWN_FIELD, at + field, f"there is no field {field!r}; there are {USER}, {K}, {EXCLUDE} and {SURFACE}")
-    if USER not in given:
-        raise InvalidRequest(MISSING, at + USER, f"{USER} is needed")
+        raise InvalidRequest(UNKNOWN_FIELD, at + field, f"there is no field {field!r}; there are {', '.join(FIELDS[:-1])} and {FIELDS[-1]}")
+    if (USER in given) == (SESSION in given):
+        raise InvalidRequest(MISSING, at + USER, f"{USER} is needed, or {SESSION} in its place")
     return RecommendRequest(
-        user=identifier(given[USER], at + USER),
+        user=identifier(given[USER], at + USER) if USER in given else ids.user_of_session(identifier(given[SESSION], at + SESSION)),
         k=check_k(given.get(K, DEFAULT_K), at + K),
         exclude=_excluded(given.get(EXCLUDE, ()), at + EXCLUDE),
         surface=_surface(given.get(SURFACE, HOME), at + SURFACE),
@@ -145,10 +153,10 @@ def from_object(given: Any, path: str) -> RecommendRequest:
 
 
 def identifier(value: Any, field: str) -> str:
-    """Check an id of 1–128 bytes; InvalidRequest E107 if it is not a text, E103 if it is empty or too long."""
+    """Check an id of 1–128 bytes; InvalidRequest E107 if it is not a text, E103 if it is empty, of spaces only, or too long."""
     if not isinstance(value, str):
         raise InvalidRequest(WRONG_TYPE, field, f"{field} is a text")
-    if not value:
+    if not value or not ids.normalise(value):
         raise InvalidRequest(INVALID_ID, field, f"{field} is empty")
     if len(value) > schema.MAX_ID_BYTES or len(value.encode()) > schema.MAX_ID_BYTES:
         raise InvalidRequest(INVALID_ID, field, f"{field} has at most {schema.MAX_ID_BYTES} bytes")
@@ -182,7 +190,7 @@ def _excluded(value: Any, field: str) -> tuple[str, ...]:
         raise InvalidRequest(WRONG_TYPE, field, f"{field} is a list of item ids")
     if len(value) > MAX_EXCLUDED:
         raise InvalidRequest(OUT_OF_RANGE, field, f"{field} names at most {MAX_EXCLUDED:,} items, got {len(value):,}")
-    return tuple(value)
+    return tuple(dict.fromkeys((*value, *map(ids.normalise, value))))
 
 
 def _surface(value: Any, field: str) -> str:

@@ -21,6 +21,7 @@ EXPONENT = r"-?[1-9]\.\d{1,14}E([7-9]|1[0-4])"
 # As C and spreadsheets write a large number: digits may have been cut off, so that several ids are one.
 SHORTENED = r"-?[1-9]\.\d{1,14}[eE]\+\d{1,3}"
 MAX_EXPONENT = 14
+SESSION_PREFIX = "session:"  # of the user that stands for a session
 _DECIMALS, _EXPONENT, _SHORTENED = (re.compile(pattern, re.ASCII) for pattern in (DECIMALS, EXPONENT, SHORTENED))
 
 
@@ -37,6 +38,11 @@ def normalise(text: str) -> str:
     if "." in plain and (_EXPONENT.fullmatch(plain) or _SHORTENED.fullmatch(plain)):
         return _without_exponent(plain)
     return plain
+
+
+def user_of_session(session: str) -> str:
+    """The user that stands for a session without one."""
+    return SESSION_PREFIX + normalise(session)
 
 
 def is_shortened(text: str) -> bool:

@@ -64,3 +64,32 @@ def test_a_log_that_cannot_be_written_costs_no_answer(served: Served, caplog: py
     assert [served.ask("GET", "/v1/recommend?user=u1").status_code for _ in range(2)] == [200, 200]
     assert "lodestar_lists_unlogged_total 2.0" in served.ask("GET", "/metrics").text
     assert caplog.text.count("the impression log fails") == 1
+
+
+@pytest.mark.parametrize("asked", ["user=5.0", "user=%205", "user=5", "user=5.000"])
+def test_a_user_is_known_however_its_id_is_written(asked: str, served: Served) -> None:
+    served.store.known["5"] = ("i1", "i2")
+    answer = served.ask("GET", f"/v1/recommend?{asked}").json()
+    assert (answer["retriever"], answer["user"]) == ("personal", "5")
+
+
+def test_an_id_that_was_declared_a_text_is_found_as_it_is(served: Served) -> None:
+    served.store.known |= {"5.0": ("i1", "i2"), "5": ("i3",)}
+    answers = served.ask("POST", "/v1/models/recommend:predict", json={"instances": ["5.0", "5", "5.00", "none"]}).json()["predictions"]
+    assert [(answer["user"], answer["retriever"]) for answer in answers] == [
+        ("5.0", "personal"),
+        ("5", "personal"),
+        ("5", "personal"),
+        ("none", "popular"),
+    ]
+
+
+def test_a_session_is_known_as_the_user_that_stands_for_it(served: Served) -> None:
+    served.store.known["session:s1"] = ("i1", "i2")
+    assert served.ask("GET", "/v1/recommend?session=s1").json()["retriever"] == "personal"
+
+
+def test_an_excluded_item_is_left_out_however_its_id_is_written(served: Served) -> None:
+    every = {item["item_id"] for item in served.ask("GET", "/v1/recommend?user=u1&k=100").json()["items"]}
+    left = {item["item_id"] for item in served.ask("GET", "/v1/recommend?user=u1&k=100&exclude=%20i5&exclude=i6").json()["items"]}
+    assert every - left == {"i5", "i6"}

@@ -17,6 +17,21 @@ def test_a_query_says_whom_how_many_and_what_not() -> None:
     assert from_query(b"user=u%C3%A9&k=3&exclude=a,b&surface=cart") == RecommendRequest(user="ué", k=3, exclude=("a", "b"), surface="cart")
 
 
+def test_an_id_with_a_comma_is_left_out_as_it_is() -> None:
+    assert from_query(b"user=u&exclude=a,b&exclude=c").exclude == ("a,b", "c")
+    assert from_query(b"user=u&exclude=a,b&exclude=").exclude == ("a,b",)
+    assert from_body(body({"user": "u", "exclude": ["a,b"]}))[0].exclude == ("a,b",)
+
+
+def test_items_are_left_out_under_both_forms_of_their_ids() -> None:
+    assert from_query(b"user=u&exclude=5.0,%206,7").exclude == ("5.0", " 6", "7", "5", "6")
+
+
+def test_a_session_stands_for_a_user() -> None:
+    assert from_query(b"session=%20s1").user == "session:s1"
+    assert from_body(body({"session": "5.0"}))[0].user == "session:5"
+
+
 def test_what_is_not_said_has_a_default() -> None:
     assert from_query(b"user=u1") == RecommendRequest(user="u1", k=DEFAULT_K, exclude=(), surface="home")
 
@@ -53,7 +68,10 @@ def test_instances_are_objects_or_plain_users() -> None:
         (b"user=u&exclude=" + b",".join([b"i"] * 1001), "E102", "exclude"),
         (b"user=u&surface=" + b"a" * 33, "E107", "surface"),
         (b"user=u&user=v", "E173", ""),
-        (b"user=u&exclude=a&exclude=b", "E173", ""),
+        (b"user=u&k=1&exclude=a&exclude=b&k=1", "E173", ""),
+        (b"user=%20%20", "E103", "user"),
+        (b"session=", "E103", "session"),
+        (b"user=u&session=s", "E101", "user"),
         (b"&".join([b"a=1"] * 20), "E442", ""),
     ],
 )

@@ -133,6 +133,14 @@ def test_an_optional_time_is_null_and_counted(tmp_path: Path) -> None:
     assert counted == {("E106", "created_at"): 3, ("E102", "available_to"): 1, ("E107", "available_to"): 1}
 
 
+def test_nothing_began_in_the_future(tmp_path: Path) -> None:
+    data(tmp_path, "2023-11-14T22:21:23Z")
+    (tmp_path / "items.csv").write_text("item_id,created_at\ni1,9999-12-31T00:00:00Z\ni2,2001-01-01T00:00:00Z\n")
+    report = ingest(str(tmp_path), tmp_path / "out")
+    assert [row["created_at"].year for row in Tables(root=tmp_path / "out").items().to_pylist()] == [2023, 2001]
+    assert [(one.code, one.count, one.places) for one in report.findings if one.places] == [("E105", 1, ("items.csv, line 2",))]
+
+
 def test_dates_alone_are_said_to_have_no_order_within_a_day(tmp_path: Path) -> None:
     notes = validate(f"{data(tmp_path / 'a', '2023-11-14', '2023-11-15')}?zone=UTC").tables["events"].notes
     assert notes == ("event_time has dates without a clock: the order within a day is not known",)

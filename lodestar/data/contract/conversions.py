@@ -16,6 +16,7 @@ from lodestar.data.contract.cells.texts import Cells, is_literal, is_odd, null_o
 from lodestar.data.contract.rules import (
     BAD_ID,
     IDS_CHANGED,
+    IN_FUTURE,
     KEY_TWICE,
     MINUS_ONE,
     NULL_TEXT,
@@ -98,7 +99,7 @@ def conversion(rule: ColumnRule, cells: Cells) -> Conversion:
         return _of_text(rule, cells)
     if pa.types.is_timestamp(cells.kind):
         value = f"epoch_us({name})"
-        return Conversion(value=value, fault=_fault(f"{name} IS NULL", rule, *_out_of_bounds(value, rule)))
+        return Conversion(value=value, fault=_fault(f"{name} IS NULL", rule, *_not_in_time(value, rule, cells)))
     if pa.types.is_floating(cells.kind) or pa.types.is_integer(cells.kind):
         return _bounded_conversion(f"nullif({name}, 'nan')" if pa.types.is_floating(cells.kind) else name, rule)
     return _nested_conversion(name, rule, cells.most_bytes)
@@ -165,7 +166,7 @@ def _text_conversion(text: str, rule: ColumnRule, cells: Cells) -> Conversion:
         return _number_conversion(f"nullif(regexp_replace({text}, '^{rules.NOT_A_NUMBER}$', ''), '')", rule)
     if rule.kind is schema.Kind.TIME:
         value, faults = times.value_and_faults(text, cells.form, cells.options.time_zone)
-        return Conversion(value=value, fault=_fault(f"{text} IS NULL", rule, *faults, *_out_of_bounds(value, rule)))
+        return Conversion(value=value, fault=_fault(f"{text} IS NULL", rule, *faults, *_not_in_time(value, rule, cells)))
     json = f"TRY_CAST({text} AS JSON)"
     if rule.kind is schema.Kind.STRING_MAP:
         return _pairs_conversion(text, json, rule, cells.most_bytes)
@@ -235,6 +236,12 @@ def _bounded_conversion(value: str, rule: ColumnRule, *cases: str) -> Conversion
     """The conversion of a number: E102 outside the column's bounds; a NaN is above them."""
     whens = (*cases, *_out_of_bounds(value, rule), f"WHEN {value} IS NULL THEN {_if_missing(rule)}")
     return Conversion(value=value, fault=f"CASE {' '.join(whens)} END")
+
+
+def _not_in_time(value: str, rule: ColumnRule, cells: Cells) -> list[str]:
+    """Cases of a time out of its bounds, or after now where it tells of the past."""
+    future = [f"WHEN {value} > {cells.latest_us} THEN '{IN_FUTURE}'"] if rule.is_past else []
+    return [*_out_of_bounds(value, rule), *future]
 
 
 def _out_of_bounds(value: str, rule: ColumnRule) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lodestar import schema
 from lodestar.data.contract.cells.sql import quoted
+from lodestar.schema.ids import SESSION_PREFIX
 
 EVENT_ID_DIGITS = 24  # hexadecimal: the probability of a collision among a billion rows is 1e-11
 SEPARATOR = "chr(31)"
@@ -44,7 +45,7 @@ _FIRST_EVENT = Rule(description="the first event that names it", sql=FIRST)
 _UPDATED = _same_as(schema.CREATED_AT, "created_at")
 _KNOWN = _same_as(schema.UPDATED_AT, "updated_at: history is known when it happened")
 _YES = "true"
-_SESSION = Rule(description="the session, where there is no user", sql=f"'session:' || {quoted(schema.SESSION_ID)}")
+_SESSION = Rule(description="the session, where there is no user", sql=f"'{SESSION_PREFIX}' || {quoted(schema.SESSION_ID)}")
 
 # In this order: a rule may use a column that an earlier one derived.
 RULES: dict[str, dict[str, Rule]] = {

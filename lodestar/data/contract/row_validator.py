@@ -171,7 +171,8 @@ class RowValidator:
     def _cells(self, source: Source, rule: ColumnRule, rows: "pa.Table") -> Cells:
         """What a batch has in a column; the form of times is that of the first batch with a value."""
         kind, options = rows.schema.field(rule.name).type, source.cells
-        cells = Cells(kind=kind, most_bytes=rules.MAX_SENT_BYTES if source.is_landed else rules.MAX_VALUE_BYTES, options=options)
+        most_bytes = rules.MAX_SENT_BYTES if source.is_landed else rules.MAX_VALUE_BYTES
+        cells = Cells(kind=kind, most_bytes=most_bytes, latest_us=self._now_us + rules.MAX_CLOCK_SKEW_US, options=options)
         if not pa.types.is_string(kind):
             return cells
         sought = [*null_texts(rule, options), MINUS_ONE_ID]

@@ -100,7 +100,7 @@ class ColumnRule:
     `missing` is the code of a row without a value, empty where none is needed; a value in the column `alternative` may stand for it.
     `is_derived`: a blank cell of a file is filled by `defaults`, and so is one that cannot be read, unless a guess may be wrong
     (`is_strict`). `low` and `high` are inclusive, None for no bound, times in µs since 1970; numbers are bounded to what a float keeps
-    exactly. `is_id`: values have the normal form of ids.
+    exactly. `is_id`: values have the normal form of ids. `is_past`: a time after now is a broken clock's, or a filler (E105).
     """
 
     name: str
@@ -113,6 +113,7 @@ class ColumnRule:
     is_derived: bool
     is_strict: bool
     is_id: bool
+    is_past: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +225,7 @@ def _column_rule(column: schema.Column, table: schema.Table) -> ColumnRule:
         is_derived=column.name in DERIVED[table.name],
         is_strict=column.name in _STRICT,
         is_id=column.kind is schema.Kind.ID or column.name in _REFERENCES,
+        is_past=column.name in {schema.CREATED_AT, schema.UPDATED_AT},
     )
 
 

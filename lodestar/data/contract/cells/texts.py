@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """What a batch has in a column: its Arrow type, the traits of texts, the form of times, the longest value (bytes), the options."""
+    """What a batch has in a column: its Arrow type, the traits of texts, the form of times; and what holds: options and limits.
+
+    A value has at most `most_bytes` bytes; a time of the past lies at `latest_us` (UTC µs) or before.
+    """
 
     kind: "pa.DataType"
     traits: Traits = field(default_factory=Traits)
     form: TimeForm = times.ISO
     most_bytes: int = rules.MAX_VALUE_BYTES
+    latest_us: int = rules.LATEST_US
     options: CellOptions = rules.DEFAULT_CELLS
 
 

@@ -31,6 +31,7 @@ class Finding:
 _UNREADABLE = {
     rules.OUT_OF_RANGE: "are out of range",
     rules.BAD_ID: "are no ids",
+    rules.IN_FUTURE: "lie in the future",
     rules.NAIVE: "are times without an offset, and no time zone is declared",
     rules.WRONG_TYPE: "have another type",
     rules.NO_TIME: "are numbers too small for a time",
