@@ -4,7 +4,6 @@ What takes all rows at once (the latest of a key, a file of properties, an order
 that memory does not grow with the rows. Every row that is left out is counted by its reason, and every row keeps its line number.
 """
 
-import html
 from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.data.declaration import forms, projection, relations
+from lodestar.data.declaration.expressions import HTML, ROW
 from lodestar.data.declaration.forms import identifier
-from lodestar.data.declaration.model import Declaration, TableSource
-from lodestar.data.declaration.projection import DROPPED, HTML, ORDER, RAW, ROW
+from lodestar.data.declaration.model import BY_FILE, Declaration, TableSource
+from lodestar.data.declaration.projection import DROPPED, ORDER, RAW
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.readers.table_files import partitions, with_partitions
@@ -32,7 +32,7 @@ from lodestar.io.private_folders import workspace
 MEMORY = "250MB"  # of the database; the rest spills to its folder
 BATCH_ROWS = 125_000
 EMPTY_LIST = "the list of the row is empty"
-OLDER = "an older row of the same key, or a property that is not read"
+OLDER = "another row of the same key, or a property that is not read"
 LOADED, PLACED = "loaded", "placed"
 
 
@@ -50,12 +50,17 @@ class DeclaredTable:
     @property
     def is_whole(self) -> bool:
         """Whether all rows are needed at once."""
-        return bool(self.source.key_value or self.source.latest != "" or self._is_ranked)
+        is_one = bool(self.source.key_value or self.source.latest != "" or self.source.distinct or self._is_ranked)
+        counts_on = self._order == (BY_FILE,) or any(column.numbered for column in self.source.column_sources.values())
+        return is_one or (len(self.paths) > 1 and counts_on)
+
+    @property
+    def _order(self) -> tuple[str | int, ...]:
+        return projection.order_of(self.declaration, self.source) if self.table is schema.EVENTS else ()
 
     @property
     def _is_ranked(self) -> bool:
-        order = projection.order_of(self.declaration, self.source)
-        return self.table is schema.EVENTS and bool(order) and projection.is_ranked(order)
+        return bool(self._order) and projection.is_ranked(self._order)
 
     def sources(self, is_wanted: Callable[[Path], bool] = lambda _: True) -> list[Source]:
         """One source for each wanted file, or one for all of them where all rows are needed at once."""
@@ -86,9 +91,9 @@ class DeclaredTable:
         return self._as_source(raw, state, batches, raw.names)
 
     def _as_source(self, raw: Source, state: "_State", batches: Callable[[], Iterator["pa.Table"]], names: Sequence[str]) -> Source:
-        joined = self._joined_names() if self.source.join else []
-        columns = self._columns([*names, *joined])
-        sources = projection.columns_of(self.declaration, self.source, self.table, [*names, *joined]).values()
+        known = [*names, *self._added_names()]
+        columns = self._columns(known)
+        sources = projection.columns_of(self.declaration, self.source, self.table, known).values()
         used = {
             names[one - 1] if isinstance(one, int) and one <= len(names) else one
             for one in projection.wanted_columns(self.declaration, self.source)
@@ -106,9 +111,9 @@ class DeclaredTable:
             cells=relations.cells_of(self.source, self.declaration),
         )
 
-    def _joined_names(self) -> list[str]:
-        """Names of the columns of joined files."""
-        found = []
+    def _added_names(self) -> list[str]:
+        """Names of the columns that a file's rows have beside its own: of joined files, and of elements."""
+        found = [self.source.explode.into] if self.source.explode and self.source.explode.into else []
         for join in self.source.join:
             for path in self.find(join.files)[:1]:
                 found += [join.prefix + name for name in read(path, (), relations.options_of(join, self.declaration)).names]
@@ -119,7 +124,7 @@ class DeclaredTable:
         """A DuckDB database with the joined files and trees."""
         with workspace() as folder, open_database(Path(folder, "declared.duckdb"), MEMORY) as database:
             database.execute("PRAGMA disable_checkpoint_on_shutdown")
-            database.create_function(HTML, html.unescape, ["VARCHAR"], "VARCHAR")
+            database.create_function(HTML, forms.text_of_html, ["VARCHAR"], "VARCHAR")
             relations.load_joins(database, self.source, self.find, self.declaration)
             relations.load_trees(database, self.source.column_sources, self.find, self.declaration)
             yield database
@@ -139,6 +144,8 @@ class DeclaredTable:
         types = projection.types_of(shape, known)
         joined = [name for name in known if name not in names]
         found = projection.project(self.declaration, self.source, self.table, file, [*names, *joined], types)
+        for name, text in found.numbered.items():
+            relations.number(database, name, text, relation)
         rows = database.execute(found.sql(relation)).to_arrow_table()
         database.unregister(RAW)
         state.passed = dict(found.passed)
@@ -187,7 +194,7 @@ class DeclaredTable:
     def _restructured(self, database: Any, names: Sequence[str], state: "_State") -> str:
         """SQL of the rows that are projected: one for each key, or all."""
         rows = f"SELECT * FROM {LOADED} ORDER BY {identifier(ROW)}"
-        if self.source.key_value is None and self.source.latest == "":
+        if self.source.key_value is None and self.source.latest == "" and not self.source.distinct:
             return rows
         sources = projection.columns_of(self.declaration, self.source, self.table, names)
         keys = [self._name(one, names) for one in projection.references(sources[key] for key in self.table.key if key in sources)]
@@ -201,8 +208,10 @@ class DeclaredTable:
             }
             properties = [name for name in dict.fromkeys(self._properties()) if name not in keys and name not in loaded]
             rows = relations.key_value_sql(LOADED, keys, self.source.key_value, properties, names)
+        elif self.source.distinct:
+            rows = relations.first_sql(LOADED, keys)
         else:
-            rows = relations.latest_sql(LOADED, keys, self._name(self.source.latest, names)) + f" ORDER BY {identifier(ROW)}"
+            rows = relations.latest_sql(LOADED, keys, self._name(self.source.latest, names))
         total, kept = database.execute(f"SELECT (SELECT count(*) FROM {LOADED}), (SELECT count(*) FROM ({rows}))").fetchone()
         state.left_out[OLDER] += total - kept
         return rows
