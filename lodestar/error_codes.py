@@ -68,6 +68,8 @@ CODES: dict[str, ErrorCode] = {
     "E143": ErrorCode(3, None, "A declaration names a column that a file does not have.", "Name one of the file's.", wordings=2),
     "E144": ErrorCode(3, None, "A declared join finds more than one row for a row.", "Join by a column whose values are unique there."),
     "E145": ErrorCode(3, None, "Files were ingested before, under another declaration.", "Ingest into a new folder with --output."),
+    "E146": ErrorCode(3, None, "Files look like more than one public dataset.",
+                      "Choose one: `lodestar data list NAME > dataset.toml`, beside the files."),
     "E150": ErrorCode(3, None, "A bundle or table was written for another schema.", "Retrain with this version, or roll back."),
     "E151": ErrorCode(3, None, "What an earlier step writes is missing.", "Run that step, or name its folder.", wordings=4),
     "E152": ErrorCode(3, None, "A folder is not a bundle.", "Give the folder that holds bundle.json."),

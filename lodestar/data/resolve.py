@@ -2,6 +2,7 @@
 
 import glob
 import json
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,12 +14,15 @@ from lodestar.data.address import Address
 from lodestar.data.contract import row_errors
 from lodestar.data.contract.rules import CellOptions
 from lodestar.data.dataset import DataSet
-from lodestar.data.datasets.datasets import find
-from lodestar.data.declaration.declared_dataset import open_declared
+from lodestar.data.datasets.datasets import open_dataset
+from lodestar.data.datasets.recognition import Recognised, data_files, recognise
 from lodestar.data.declaration.model import FILE as DECLARATION
 from lodestar.data.declaration.parse import read as read_declaration
+from lodestar.data.declaration.recognition import has_contract_columns
+from lodestar.data.declaration.relations import options_of
 from lodestar.data.readers import collector_parts, table_files
 from lodestar.data.readers.file_names import has_suffix, stem
+from lodestar.data.readers.options import PYTHON_LITERAL
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.simulator.simulator import NAME as SIMULATOR
@@ -26,31 +30,42 @@ from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, sim
 from lodestar.data.tables import manifest
 from lodestar.errors import DataError, Location, UsageError
 from lodestar.io import storage
+from lodestar.process.safe_text import command
+from lodestar.process.suggestions import shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+INTERACTIONS = "interactions"  # the other name of events
+
 
 def resolve_tables(
-    path: str, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool] = lambda _: False, *, time_zone: str = ""
+    path: str,
+    mapping: Mapping[str, str],
+    is_ingested: Callable[[Path], bool] = lambda _: False,
+    *,
+    time_zone: str = "",
+    address: str = "",
 ) -> DataSet:
     """Resolve a path to the tables to read, events first; a wildcard names several files of events.
 
-    Files for which `is_ingested` holds are skipped; a public data set is skipped only if all its files are. `mapping` is column names,
-    ours to theirs, `time_zone` the zone of times without an offset. UsageError where there is nothing to read, where a mapping applies to
-    no table, and for a zone beside a declaration.
+    Files for which `is_ingested` holds are skipped; of a public dataset that code reads, only all at once. `mapping` is column names, ours
+    to theirs, `time_zone` the zone of times without an offset, `address` the path as a person wrote it. UsageError where there is nothing
+    to read, where a mapping applies to no table, and for a zone beside a declaration.
     """
     if declared := _declared(Path(path), mapping, is_ingested):
         if time_zone:
             raise UsageError(f'a declaration says how times are read; leave --time-zone out, and write there: time_zone = "{time_zone}"')
         return declared
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
-    found = _find_paths(path, mapping, snapshot)
-    if isinstance(found, DataSet):
+    found = _find_paths(path, snapshot)
+    if not (snapshot and snapshot.manifest) and (known := _recognised(path, mapping, found)):
         if time_zone:
             raise UsageError(f"{Path(path).name} is a known data set whose times are known; leave --time-zone out")
-        is_known = [is_ingested(path) for path in found.paths]
-        return replace(found, tables={}) if all(is_known) else found
+        return _open_known(known, Path(path), address or path, is_ingested)
+    if not found:
+        remedy = f"name it {schema.EVENTS.name}.csv, .jsonl or .parquet there, or put such files into a folder {schema.EVENTS.name}/"
+        raise UsageError(f"{Path(path)} holds neither events nor a known data set: give a file of events, or {remedy}")
     _check_mapping(found, mapping)
     new_paths = {name: kept for name, paths in found.items() if (kept := [path for path in paths if not is_ingested(path)])}
     root = snapshot.folder.path if snapshot and snapshot.manifest else Path(path) if snapshot else _folder_above(path)
@@ -65,6 +80,43 @@ def resolve_tables(
         snapshot=snapshot,
         notes=tuple(collector_parts.misplaced_parts(root)) if snapshot and not snapshot.manifest else (),
     )
+
+
+def _recognised(path: str, mapping: Mapping[str, str], found: Mapping[str, Sequence[Path]]) -> Recognised | None:
+    """The public dataset at a path, None for the contract's own tables and for what is not known. `found` are the files by table.
+
+    UsageError for a mapping beside a known dataset; beside files of events it says what they are.
+    """
+    events = found.get(schema.EVENTS.name, ())
+    if events and (mapping or has_contract_columns(events[0])):
+        return None
+    folder = Path(path)
+    root = folder if folder.is_dir() else Path(events[0]).parent
+    known = recognise(root, data_files(root) if folder.is_dir() else list(events))
+    if known and mapping:
+        raise UsageError(f"{folder.name} is a known data set whose columns are known; leave --map out")
+    return known
+
+
+def _open_known(known: Recognised, path: Path, address: str, is_ingested: Callable[[Path], bool]) -> DataSet:
+    """The tables of a known dataset, with notes on what it was recognised by and which files are not read.
+
+    DataError E175 where its events are Python dictionaries, which are only read where a person declares them.
+    """
+    root = path if path.is_dir() else path.parent
+    describe = command(["lodestar", "data", "describe", address])
+    title = known.declaration.about.title
+    if any(options_of(source, known.declaration).format == PYTHON_LITERAL for source in known.declaration.events):
+        message = f"the lines are Python dictionaries, and not JSON objects; the files are recognised as {title}"
+        target = DECLARATION if storage.is_remote(address) else shlex.quote(str(root / DECLARATION))
+        remedy = f'Declare format = "{PYTHON_LITERAL}", as `{describe} > {target}` writes it.'
+        raise DataError("E175", message, remedy=remedy, place=Location(file=known.used[0], line=1))
+    dataset = open_dataset(known.declaration, root, "", is_ingested)
+    others = [file for file in (data_files(root) if path.is_dir() else []) if file not in dataset.paths]
+    notes = [f"recognised as {title} by {shortened(known.used)}; its declaration: {describe}"]
+    if others:
+        notes.append(f"files that are not read: {shortened([file.relative_to(root).as_posix() for file in others])}")
+    return replace(dataset, notes=(*notes, *dataset.notes))
 
 
 def local_path(address: Address, folder: Path, incoming: Path) -> str:
@@ -100,7 +152,7 @@ def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Pat
         ours, theirs = next(iter(mapping.items()))
         raise UsageError(f"{file.name} declares the columns; leave --map out, and write there: events.{ours} = {json.dumps(theirs)}")
     declaration = read_declaration(file)
-    dataset = open_declared(declaration, file.parent, file.name, is_ingested)
+    dataset = open_dataset(declaration, file.parent, file.name, is_ingested)
     if not is_ingested(file) and any(is_ingested(path) for path in dataset.paths):
         raise DataError(
             "E145",
@@ -111,8 +163,8 @@ def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Pat
     return replace(dataset, paths=(*dataset.paths, file))
 
 
-def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:
-    """The public data set at a path, or the paths of each table's files."""
+def _find_paths(path: str, snapshot: manifest.Snapshot | None) -> dict[str, list[Path]]:
+    """The paths of each table's files at a path; UsageError where there is no such path."""
     folder = Path(path)
     if not folder.exists() and glob.has_magic(path):
         paths = [file for file in map(Path, sorted(glob.glob(path, recursive=True))) if table_files.is_wanted(file, _folder_above(path))]
@@ -123,16 +175,7 @@ def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapsh
         return {schema.EVENTS.name: [folder]}
     if not folder.is_dir():
         raise UsageError(f"no file or folder {folder}; give a folder of tables, a data set's folder or files of events")
-    paths_by_table = _paths_by_table(folder, snapshot)
-    dataset = None if schema.EVENTS.name in paths_by_table else find(folder)
-    if dataset and mapping:
-        raise UsageError(f"{folder.name} is a known data set whose columns are known; leave --map out")
-    if not dataset and not paths_by_table:
-        raise UsageError(
-            f"{folder} holds neither events nor a known data set: give a file of events, or name it {schema.EVENTS.name}.csv, .jsonl or "
-            f".parquet there, or put such files into a folder {schema.EVENTS.name}/"
-        )
-    return dataset or paths_by_table
+    return _paths_by_table(folder, snapshot)
 
 
 def _paths_by_table(folder: Path, snapshot: manifest.Snapshot | None) -> dict[str, list[Path]]:
@@ -140,8 +183,11 @@ def _paths_by_table(folder: Path, snapshot: manifest.Snapshot | None) -> dict[st
     if snapshot and snapshot.manifest:
         root, listed = snapshot.folder.path, snapshot.manifest
         return {name: [root / part.path for part in parts] for name, parts in listed.parts.items() if listed.rows(schema.TABLES[name])}
-    if paths_by_table := {name: paths for name in schema.TABLES if (paths := table_files.files_of(folder, name))}:
-        return paths_by_table
+    found = {name: paths for name in schema.TABLES if (paths := table_files.files_of(folder, name))}
+    if schema.EVENTS.name not in found and (paths := table_files.files_of(folder, INTERACTIONS)):
+        found[schema.EVENTS.name] = paths
+    if found:
+        return found
     name = stem(folder.name)
     if name not in schema.TABLES and has_suffix(folder.name):  # Spark gives a folder the name of a file
         name = schema.EVENTS.name

@@ -1,11 +1,11 @@
 """Data version: a hash of the data at an address, which changes if and only if an ingest would read something else.
 
 For an object store it covers keys, sizes and ETags, so that nothing is downloaded; for files sizes, modification times and contents. Other
-files beside the data do not count.
+files beside the data do not count, but for objects below a prefix without a declaration or manifest, where contents decide what is read.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
+from lodestar.io.s3_objects import Stored
 
 DIGITS = 32
 
@@ -63,14 +64,29 @@ def _file_line(path: Path) -> str:
 
 
 def _object_lines(address: Address) -> Iterator[str]:
-    """A line for each object that an ingest would read, resolved over empty files with the names of the objects."""
+    """A line for each object that an ingest would read, resolved over empty files with the names of the objects.
+
+    What a known dataset or a plain folder is made of is known by its contents alone: then all objects count that are not hidden.
+    """
     with workspace() as folder:
         prefix, declaration = folder_of(address.path)
         root, listed = storage.listed(prefix, Path(folder))
-        for path, (source, _) in listed.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            if path.name in {manifest.FILE, DECLARATION, declaration}:
-                path.write_bytes(storage.get(source) or b"")
-        read = [listed[path] for path in resolve_tables(str(root / declaration), address.mapping).paths if path in listed]
+        if not declaration and root / manifest.FILE not in listed and root / DECLARATION not in listed:
+            read = [found for path, found in listed.items() if not _is_hidden(path.relative_to(folder))]
+        else:
+            read = [listed[path] for path in _declared_paths(root, declaration, listed, address) if path in listed]
         yield from sorted(f"{source} {stored.size} {stored.etag}" for source, stored in read)
+
+
+def _declared_paths(root: Path, declaration: str, listed: Mapping[Path, tuple[str, Stored]], address: Address) -> tuple[Path, ...]:
+    """The files that a declaration or a manifest names, of which only these two have their content."""
+    for path, (source, _) in listed.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        if path.name in {manifest.FILE, DECLARATION, declaration}:
+            path.write_bytes(storage.get(source) or b"")
+    return resolve_tables(str(root / declaration), address.mapping).paths
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)

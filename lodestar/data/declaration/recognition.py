@@ -15,8 +15,9 @@ from lodestar.data.declaration.model import Declaration, TableSource
 from lodestar.data.declaration.relations import EVERY, options_of
 from lodestar.data.readers import decompression
 from lodestar.data.readers.collector_parts import is_part
+from lodestar.data.readers.file_names import PARQUET_SUFFIXES
 from lodestar.data.readers.options import FROM_CONTENT, JSON_LINES, PYTHON_LITERAL, ReadOptions
-from lodestar.data.readers.readers import PARQUET_SUFFIXES, read
+from lodestar.data.readers.readers import read
 from lodestar.errors import LodestarError
 from lodestar.io.private_folders import workspace
 
@@ -53,7 +54,7 @@ class Heads:
         return self.read[key]
 
     def _of_copy(self, path: Path, options: ReadOptions) -> Head | None:
-        copy = self.folder / path.name.removesuffix(".gz")
+        copy = self.folder / decompression.without_suffix(path.name)
         copy.write_bytes(self.text(path))
         return _first_rows(copy, options)
 
