@@ -45,6 +45,7 @@ KNOWN = {
     "otto": Known(shops.otto, {"event_type": "add_to_cart"}, {}),
     "home-depot": Known(shops.home_depot, {"rating": 1.33, "query_text": "bracket 0"}, {"title": "Angle 11 ½ in."}),
     "open-bandit": Known(shops.open_bandit, {"event_type": "click"}, {"tags": ["aa", "bb2", "cc"]}),
+    "amazon-2014": Known(texts.amazon_2014, {"rating": 2.0}, {"title": "Girls' tutu 11", "category_path": ["Sports & Outdoors", "Dance"]}),
     "amazon-2018": Known(texts.amazon_2018, {"rating": 2.0}, {"title": "Tutu & Co 11", "price": 1003.17}),
     "yelp": Known(texts.yelp, {"rating": 2.0}, {"title": "Garaje 11", "tags": ["Mexican", "Burgers"]}),
     "goodreads": Known(texts.goodreads, {"event_type": "rating"}, {"title": "Poems 11 (Series, #1)", "language": "eng"}),
@@ -157,6 +158,12 @@ def test_two_datasets_that_fit_are_told_apart_or_refused(tmp_path: Path) -> None
         ingest(str(tmp_path), tmp_path / "tables")
     films.movielens_10m(tmp_path)
     assert described(tmp_path).name == "movielens-10m"
+
+
+def test_python_dictionaries_are_read_where_a_person_declares_them(tmp_path: Path) -> None:
+    texts.steam(tmp_path / "data")
+    with pytest.raises(DataError, match=r'E175 .* recognised as Steam. Declare format = "python-literal", as `lodestar data describe'):
+        ingest(str(tmp_path / "data"), tmp_path / "tables")
 
 
 def test_files_of_a_known_dataset_that_are_not_read_are_named(tmp_path: Path) -> None:
