@@ -208,7 +208,7 @@ class Outliers(Strict):
 
 
 class FeedbackSection(Strict):
-    """What a model is trained on: `positive` types or their weights, `negative` types, thresholds of ratings, `seen` types, repeats.
+    """What of the log trains a model: `positive` types or their weights, `negative` types, thresholds of ratings, `seen` types, repeats.
 
     With `protocol` binary all else has another default: every event is positive whatever its type or rating, of equal weight, and makes its
     item seen, as published protocols of evaluation have it.
