@@ -28,8 +28,9 @@ from lodestar.training.loop.loop import fit
 from lodestar.training.loop.order_jitter import OrderJitter
 from lodestar.training.optimisation.losses import below_target
 from lodestar.training.publish.refused_items import mostly_refused
+from tests.cycles import NUM_ITEMS
 from tests.factories import events, interactions, items
-from tests.unit.test_loop import NUM_ITEMS, short, stage
+from tests.unit.test_loop import short, stage
 
 USES_WEIGHTS = ("popularity", "item_knn", "cooccurrence", "ease", "gf_cf", "dan_ease", "ials")
 
