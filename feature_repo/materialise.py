@@ -21,7 +21,7 @@ from lodestar.schema.store_keys import GENERATION
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-EARLIEST = datetime.min.replace(tzinfo=UTC)  # 0001-01-01, the first moment that the contract has
+EARLIEST = datetime.min.replace(tzinfo=UTC)  # 0001-01-01, the earliest time that the contract has
 
 
 def materialise_sqlite(features: Path, folder: Path) -> None:
