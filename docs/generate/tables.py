@@ -3,8 +3,9 @@
 from docs.generate.markdown import code, paragraph, sentence, table
 from lodestar import schema
 from lodestar.data.contract.defaults import RULES, required_columns
-from lodestar.data.contract.row_errors import COLUMN_ALIASES, FORMS, KINDS
+from lodestar.data.contract.row_errors import FORMS, KINDS
 from lodestar.data.contract.rules import FIRST_YEAR
+from lodestar.schema import aliases
 
 INTRODUCTION = """Every column and event type of the data contract. `lodestar data validate` checks files against it, and `lodestar data
 ingest`, `lodestar run --data` and `lodestar collect` accept what it describes. A file is CSV, JSON Lines or Parquet, named for its table
@@ -30,8 +31,13 @@ def _kinds() -> str:
 
 
 def _aliases() -> str:
-    told = "A column that goes by another name is read with `--map OURS=THEIRS`. For these names the error message says so by itself:"
-    rows = [(code(ours), code(*theirs)) for ours, theirs in COLUMN_ALIASES.items()]
+    told = (
+        "A column of one of these names is read as the contract's where its values fit and no other column could be it, and the report "
+        "says so. Names are compared by their letters and digits alone: `visitor_id`, `visitorId` and `Visitor ID` are one. Any other name "
+        "is declared, or read with `--map OURS=THEIRS`."
+    )
+    found = aliases.COLUMN_ALIASES.items()
+    rows = [(code(f"{name}.{ours}"), code(*theirs)) for name, columns in found for ours, theirs in columns.items()]
     return f"### Column aliases\n\n{paragraph(told)}\n{table(('column', 'aliases'), rows)}"
 
 

@@ -1,4 +1,4 @@
-"""Row errors: one message per code, with a remedy that can be typed, column aliases and "did you mean"."""
+"""Row errors: one message per code, with a remedy that can be typed, and "did you mean"."""
 
 import difflib
 import json
@@ -12,6 +12,7 @@ from lodestar import schema
 from lodestar.data.contract import rules
 from lodestar.errors import DataError, Location
 from lodestar.process.suggestions import listed
+from lodestar.schema import aliases
 
 QUARANTINE_OPTION = " Or set bad rows aside with --quarantine."
 PLACEHOLDER = "THEIRS"
@@ -43,29 +44,12 @@ FORMS = {
     schema.Kind.FLOAT_LIST: f"Write {JSON_EXAMPLES[schema.Kind.FLOAT_LIST]}.",
     schema.Kind.STRING_MAP: f"Write {JSON_EXAMPLES[schema.Kind.STRING_MAP]}.",
 }
-# Column aliases of other people's files: an exact match here counts before a similar spelling.
-COLUMN_ALIASES = {
-    schema.USER_ID: ("user", "uid", "userid", "customer_id", "visitor_id", "member_id", "account_id", "reviewer_id"),
-    schema.ITEM_ID: ("item", "iid", "itemid", "product_id", "product", "sku", "asin", "movie_id", "article_id", "content_id"),
-    schema.EVENT_TYPE: ("event", "type", "action", "behavior", "behaviour", "event_name"),
-    schema.EVENT_TIME: ("timestamp", "ts", "time", "date", "datetime", "created_at", "event_timestamp", "occurred_at"),
-    schema.RATING: ("stars", "rate", "score", "overall"),
-}
 SHOWN_TYPES = 10
-# What other people's event types mean, as letters alone.
-EVENT_TYPE_ALIASES = {
-    **dict.fromkeys(("pv", "pageview", "viewitem", "detail", "impressionclick"), "view"),
-    **dict.fromkeys(("cart", "addtocart", "basket", "addtobasket"), "add_to_cart"),
-    **dict.fromkeys(("buy", "transaction", "order", "bought", "sale"), "purchase"),
-    **dict.fromkeys(("fav", "favorite", "favourite", "wishlist", "bookmark"), "like"),
-    **dict.fromkeys(("rate", "review", "stars"), "rating"),
-    **dict.fromkeys(("listen", "watch", "stream"), "play"),
-}
 
 
 def missing_column(file: str, column: str, names: Sequence[str], table: schema.Table = schema.EVENTS) -> DataError:
     """E101: a required column is missing; names the most likely column of the file, the --map option and the declaration's line for it."""
-    near = did_you_mean(column, names, "id" if (column,) == table.key else "")
+    near = did_you_mean(table, column, names)
     instead = f" or {schema.RATING}" if column == schema.EVENT_TYPE else ""
     hint = f", the nearest is {near!r}" if near else f"; the file has {', '.join(names) or 'no other columns'}"
     line = f"{table.name}.{column} = {json.dumps(near or PLACEHOLDER, ensure_ascii=False)}"
@@ -90,13 +74,11 @@ def _option(ours: str, theirs: str | None) -> str:
     return f"--map {shlex.quote(f'{ours}={theirs or PLACEHOLDER}')}"
 
 
-def did_you_mean(wanted: str, names: Sequence[str], alias: str = "") -> str | None:
-    """The name most likely meant by `wanted`: itself or an alias (ignoring case, spaces, dashes), else the nearest spelling, or None."""
-    plain = {name.casefold().replace(" ", "_").replace("-", "_"): name for name in reversed(names)}
-    joined = {name.replace("_", ""): meant for name, meant in plain.items()}
-    aliases = (wanted, *COLUMN_ALIASES.get(wanted, ()), *([alias] if alias else ()))
-    exact = next((joined[name.replace("_", "")] for name in aliases if name.replace("_", "") in joined), None)
-    alike = difflib.get_close_matches(wanted, list(plain), n=1, cutoff=0.6)
+def did_you_mean(table: schema.Table, wanted: str, names: Sequence[str]) -> str | None:
+    """The name most likely meant by a table's column: what others call it, else the nearest spelling, or None."""
+    plain = {aliases.plain_name(name): name for name in reversed(names)}
+    exact = next((plain[name] for name in aliases.names_of(table, wanted) if name in plain), None)
+    alike = difflib.get_close_matches(aliases.plain_name(wanted), list(plain), n=1, cutoff=0.6)
     return exact or (plain[alike[0]] if alike else None)
 
 
@@ -266,9 +248,8 @@ def _key(value: str) -> str:
 
 def _meant(value: str) -> str:
     """The event type that a value most likely means; a view where none is near."""
-    plain = value.casefold()
-    near = difflib.get_close_matches(plain, list(schema.EventType), n=1, cutoff=0.5)
-    return EVENT_TYPE_ALIASES.get(re.sub("[^a-z]", "", plain)) or str(near[0] if near else schema.EventType.VIEW)
+    near = difflib.get_close_matches(value.casefold(), list(schema.EventType), n=1, cutoff=0.5)
+    return str(aliases.near_event_type(value) or (near[0] if near else schema.EventType.VIEW))
 
 
 def _suggestion(value: str | None) -> str:
