@@ -257,11 +257,13 @@ Sources = Annotated[tuple[TableSource, ...], BeforeValidator(_as_sources)]
 class Declaration(ReadingForm, CellForm):
     """How the files of a folder become the contract's tables.
 
+    `folder` is where the files lie if not beside the declaration, seen from there; a bucket's declaration has its files beside it.
     `event_type` is the type of every event; `event_types` maps values to the contract's types, or to `ignore`. `order` names the columns
     that order a user's events where there are no times, or is `row`. `rating_scale` is the lowest and the highest rating, `arms` are the
     arms of experiments in impressions.
     """
 
+    folder: Text = ""
     about: About = About()
     recognise: Recognition | None = None
     event_type: Text = ""

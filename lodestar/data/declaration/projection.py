@@ -176,7 +176,7 @@ class _Context:
             steps = "".join('."' + step.replace('"', "") + '"' for step in path)
             return f"json_extract_string({self.text(head)}, {literal('$' + steps)})"
         name = self.name_of(column)
-        return _text(identifier(name), self.types[name])
+        return text_of(identifier(name), self.types[name])
 
     def is_passed(self, column: schema.Column, source: ColumnSource) -> bool:
         """Whether a column goes on as it is, with its type: nothing is said of its form."""
@@ -272,7 +272,7 @@ def tree_name(parents: Parents) -> str:
     return identifier(f"tree {' '.join(parents.files)}")
 
 
-def _text(column: str, kind: "pa.DataType") -> str:
+def text_of(column: str, kind: "pa.DataType") -> str:
     """SQL of the text of a column of a typed file."""
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column

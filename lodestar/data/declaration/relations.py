@@ -36,6 +36,7 @@ def cells_of(source: TableSource, declaration: Declaration) -> CellOptions:
     return CellOptions(
         null=tuple(dict.fromkeys((*source.null, *declaration.null))),
         id_type=source.id_type or declaration.id_type,
+        time_zone=source.time_zone or declaration.time_zone,
         rating_scale=(float(scale[0]), float(scale[1])) if scale else RATING_SCALE,
         arms=declaration.arms,
     )
@@ -149,19 +150,24 @@ def joined(source: TableSource, columns: Sequence[str], names: Sequence[str]) ->
         return f"(SELECT * FROM {query} ORDER BY {identifier(ROW)})" if source.join else query
     listed_in = _named(source.explode.column, names)
     text = identifier(listed_in)
-    elements = f"""
-        CASE WHEN starts_with(trim({text}), '[') AND json_valid({text})
-        THEN list_transform(from_json({text}, '["JSON"]'), lambda one: json_extract_string(one, '$'))
-        ELSE list_filter(string_split({text}, {literal(source.explode.separator)}), lambda one: trim(one) <> '') END"""
+    listed = elements(text, source.explode.separator)
     if source.explode.skip:
-        elements = f"({elements})[{source.explode.skip + 1}:]"
+        listed = f"({listed})[{source.explode.skip + 1}:]"
     without = "" if source.explode.into else f"{text}, "
     element = identifier(source.explode.into or listed_in)
     return f"""
         (SELECT * EXCLUDE ({without}{identifier(ELEMENT)}), {identifier(ELEMENT)}['one'] AS {element} FROM (
-            SELECT *, unnest(list_transform({elements}, lambda one, place: {{'one': one, 'place': place}})) AS {identifier(ELEMENT)}
+            SELECT *, unnest(list_transform({listed}, lambda one, place: {{'one': one, 'place': place}})) AS {identifier(ELEMENT)}
             FROM {query})
         ORDER BY {identifier(ROW)}, {identifier(ELEMENT)}['place'])"""
+
+
+def elements(text: str, separator: str) -> str:
+    """SQL of the elements of a list: of a JSON array, or between separators without empty ones."""
+    return f"""
+        CASE WHEN starts_with(trim({text}), '[') AND json_valid({text})
+        THEN list_transform(from_json({text}, '["JSON"]'), lambda one: json_extract_string(one, '$'))
+        ELSE list_filter(string_split({text}, {literal(separator)}), lambda one: trim(one) <> '') END"""
 
 
 def _theirs(join: Join) -> str:
