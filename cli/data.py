@@ -1,4 +1,4 @@
-"""`lodestar data`: validate, profile, ingest and download data."""
+"""`lodestar data`: describe, validate, profile, ingest and download data."""
 
 import argparse
 import sys
@@ -7,25 +7,44 @@ from pathlib import Path
 from lodestar.data.datasets.public_datasets import BY_HAND, ONLINE
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser, add_data, add_option, add_output
-from lodestar.process.safe_text import command, write_stdout
+from lodestar.process.safe_text import command, write_stderr, write_stdout
 
 COLUMNS = "event_time=ts"
 
 
 def add(commands: "argparse._SubParsersAction[Parser]") -> None:
-    """Add `lodestar data` with `validate`, `profile`, `ingest` and `fetch` to the command line's parsers.
+    """Add `lodestar data` with `describe`, `validate`, `profile`, `ingest` and `fetch` to the command line's parsers.
 
     Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
     """
     data = commands.add_parser(
         "data",
-        help="validate, profile, ingest and download data",
-        description="Validate, profile, ingest and download data.",
-        examples=["lodestar data validate --data clicks.csv", "lodestar data ingest --data clicks.csv --output shop/"],
+        help="describe, validate, profile, ingest and download data",
+        description="Describe, validate, profile, ingest and download data.",
+        examples=[
+            "lodestar data describe shop/ > dataset.toml",
+            "lodestar data validate --data clicks.csv",
+            "lodestar data ingest --data clicks.csv --output shop/",
+        ],
     )
     inner = data.add_subparsers(required=True, metavar="COMMAND")
-    for add_command in (_add_validate, _add_profile, _add_ingest, _add_fetch):
+    for add_command in (_add_describe, _add_validate, _add_profile, _add_ingest, _add_fetch):
         add_command(inner)
+
+
+def _add_describe(inner: "argparse._SubParsersAction[Parser]") -> None:
+    describe = inner.add_parser(
+        "describe",
+        help="write a declaration of other people's files",
+        description="Write a declaration of files (TOML) to standard output, from a sample of their rows: what is sure, each with its "
+        "reason, and what a person must decide, as lines to choose from. On standard error: ten rows of each table, as they would be "
+        "understood. Redirect it to dataset.toml, edit that, and give it as --data.",
+        examples=["lodestar data describe exports/", "lodestar data describe clicks.tsv --time-zone Europe/Paris"],
+    )
+    describe.add_argument("address", metavar="PATH", help="a file of events, a quoted wildcard of several, a folder, or an s3:// address")
+    for name in ("--map", "--time-zone"):
+        add_option(describe, name)
+    describe.set_defaults(command=_describe, doing="describing the data")
 
 
 def _add_validate(inner: "argparse._SubParsersAction[Parser]") -> None:
@@ -83,6 +102,20 @@ def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
     fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without a prompt")
     fetch.add_argument("--url", default="", metavar="URL", help="mirror of the same archive (default: the owners' site)")
     fetch.set_defaults(command=_fetch, resumes=True)
+
+
+def _describe(options: argparse.Namespace) -> int:
+    from lodestar.data.address import parse_address, parse_mapping
+    from lodestar.data.describe.describe_path import describe_path, folder_of_stdout
+
+    found = describe_path(parse_address(options.address, parse_mapping(options.map), options.time_zone), folder_of_stdout())
+    sys.stdout.write(found.text)
+    write_stderr(f"{found.preview}\n")
+    if found.num_decisions:
+        write_stderr(
+            f"{found.num_decisions} things are left to decide: see the beginning of the declaration. The first answer of each is shown.\n"
+        )
+    return 0
 
 
 def _validate(options: argparse.Namespace) -> int:

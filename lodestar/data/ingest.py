@@ -113,14 +113,16 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
 
     def is_ingested(path: Path) -> bool:
         try:
-            digests[path] = _digest(path)
+            if path not in digests:
+                digests[path] = _digest(path)
         except OSError as error:  # no permission, or it is gone
             if collector_parts.is_part(path):
                 return False  # reported where it is read; the next ingest tries it again
             raise damaged(path, error) from error
         return digests[path] in before.inputs
 
-    dataset = resolve_tables(local_path(address, folder, root / INCOMING), address.mapping, is_ingested, time_zone=address.time_zone)
+    path = local_path(address, folder, root / INCOMING)
+    dataset = resolve_tables(path, address.mapping, is_ingested, time_zone=address.time_zone, address=address.path)
     if before.parts and before.order_only != dataset.order_only:
         raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder")
     if before.parts:

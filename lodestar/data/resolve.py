@@ -1,6 +1,5 @@
 """Resolve a path to tables: files of events, a folder of the contract's tables, or the folder of a public data set."""
 
-import glob
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,13 +11,16 @@ from lodestar import schema
 from lodestar.data.address import Address
 from lodestar.data.contract import row_errors
 from lodestar.data.contract.rules import CellOptions
-from lodestar.data.dataset import DataSet
+from lodestar.data.dataset import DataSet, Open
 from lodestar.data.datasets.datasets import find
 from lodestar.data.declaration.declared_dataset import open_declared
 from lodestar.data.declaration.model import FILE as DECLARATION
+from lodestar.data.declaration.model import Declaration
 from lodestar.data.declaration.parse import read as read_declaration
+from lodestar.data.describe.description import Given
+from lodestar.data.describe.plain import described_dataset
+from lodestar.data.files import Files, find_files
 from lodestar.data.readers import collector_parts, table_files
-from lodestar.data.readers.file_names import has_suffix, stem
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.simulator.simulator import NAME as SIMULATOR
@@ -32,39 +34,104 @@ if TYPE_CHECKING:
 
 
 def resolve_tables(
-    path: str, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool] = lambda _: False, *, time_zone: str = ""
+    path: str,
+    mapping: Mapping[str, str],
+    is_ingested: Callable[[Path], bool] = lambda _: False,
+    *,
+    time_zone: str = "",
+    address: str = "",
 ) -> DataSet:
     """Resolve a path to the tables to read, events first; a wildcard names several files of events.
 
     Files for which `is_ingested` holds are skipped; a public data set is skipped only if all its files are. `mapping` is column names,
-    ours to theirs, `time_zone` the zone of times without an offset. UsageError where there is nothing to read, where a mapping applies to
-    no table, and for a zone beside a declaration.
+    ours to theirs, `time_zone` the zone of times without an offset, `address` the path as it was given, if `path` is a copy of what is
+    there. Of files in another shape than the contract's what is sure is used. UsageError where there is nothing to read, where a mapping
+    applies to no table, and for a zone beside a declaration; DataError for what a person must decide.
     """
-    if declared := _declared(Path(path), mapping, is_ingested):
+    if declared := _declared(Path(path), mapping, is_ingested, address):
         if time_zone:
             raise UsageError(f'a declaration says how times are read; leave --time-zone out, and write there: time_zone = "{time_zone}"')
         return declared
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
-    found = _find_paths(path, mapping, snapshot)
+    if snapshot and snapshot.manifest:
+        return _ingested_tables(snapshot, mapping, is_ingested, time_zone)
+    found = _files_or_dataset(path, mapping)
     if isinstance(found, DataSet):
         if time_zone:
             raise UsageError(f"{Path(path).name} is a known data set whose times are known; leave --time-zone out")
         is_known = [is_ingested(path) for path in found.paths]
         return replace(found, tables={}) if all(is_known) else found
-    _check_mapping(found, mapping)
-    new_paths = {name: kept for name, paths in found.items() if (kept := [path for path in paths if not is_ingested(path)])}
-    root = snapshot.folder.path if snapshot and snapshot.manifest else Path(path) if snapshot else _folder_above(path)
+    _check_mapping(found.named if found.has_events else schema.TABLES, mapping)
+    new = {name: kept for name, paths in found.named.items() if (kept := tuple(path for path in paths if not is_ingested(path)))}
+    notes = tuple(collector_parts.misplaced_parts(found.root)) if found.is_folder else ()
+    if new or found.others:
+        given = Given(mapping=mapping, time_zone=time_zone)
+        described = described_dataset(replace(found, named=new if found.has_events else found.named), given, is_ingested, address or path)
+        if described:
+            return replace(described, notes=(*notes, *described.notes))
+    if not found.named:
+        raise _nothing(found.root)
     return DataSet(
-        tables={
-            name: partial(_sources, root, new_paths[name], schema.TABLES[name], mapping, CellOptions(time_zone=time_zone))
-            for name in sorted(new_paths, key=lambda name: name != schema.EVENTS.name)
-        },
-        paths=tuple(path for paths in new_paths.values() for path in paths),
-        order_only=bool(snapshot and snapshot.manifest and snapshot.manifest.order_only),
-        feedback=snapshot.manifest.feedback if snapshot and snapshot.manifest else None,
+        tables=_tables(found.root, new, mapping, CellOptions(time_zone=time_zone)),
+        paths=tuple(path for paths in new.values() for path in paths),
         snapshot=snapshot,
-        notes=tuple(collector_parts.misplaced_parts(root)) if snapshot and not snapshot.manifest else (),
+        notes=notes,
     )
+
+
+def input_paths(path: str, mapping: Mapping[str, str], address: str) -> tuple[Path, ...]:
+    """The files at a path that an ingest may read, by names alone: a declaration's, a data set's, or all that may be tables."""
+    if declared := _declared(Path(path), mapping, lambda _: False, address):
+        return declared.paths
+    snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
+    if snapshot and snapshot.manifest:
+        return _ingested_tables(snapshot, mapping, lambda _: False, "").paths
+    found = _files_or_dataset(path, mapping)
+    return found.paths if isinstance(found, DataSet) else (*(path for paths in found.named.values() for path in paths), *found.others)
+
+
+def _ingested_tables(
+    snapshot: manifest.Snapshot, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool], time_zone: str
+) -> DataSet:
+    """The tables of an ingested folder."""
+    listed, root = snapshot.manifest, snapshot.folder.path
+    assert listed is not None
+    parts = {name: [root / part.path for part in parts] for name, parts in listed.parts.items() if listed.rows(schema.TABLES[name])}
+    _check_mapping(parts, mapping)
+    new = {name: kept for name, paths in parts.items() if (kept := [path for path in paths if not is_ingested(path)])}
+    return DataSet(
+        tables=_tables(root, new, mapping, CellOptions(time_zone=time_zone)),
+        paths=tuple(path for paths in new.values() for path in paths),
+        order_only=listed.order_only,
+        feedback=listed.feedback,
+        snapshot=snapshot,
+    )
+
+
+def _files_or_dataset(path: str, mapping: Mapping[str, str]) -> Files | DataSet:
+    """The files at a path, or the public data set that they are; UsageError where there is nothing to read."""
+    found = find_files(path)
+    if not found.is_folder or found.has_events:
+        return found
+    dataset = find(found.root)
+    if dataset and mapping:
+        raise UsageError(f"{found.root.name} is a known data set whose columns are known; leave --map out")
+    if not dataset and not found.named and not found.others:
+        raise _nothing(found.root)
+    return dataset or found
+
+
+def _nothing(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder} holds neither events nor a known data set: give a file of events, or name it {schema.EVENTS.name}.csv, .jsonl or "
+        f".parquet there, or put such files into a folder {schema.EVENTS.name}/"
+    )
+
+
+def _tables(root: Path, paths: Mapping[str, Sequence[Path]], mapping: Mapping[str, str], cells: CellOptions) -> dict[str, Open]:
+    """Functions that open the sources of each table, events first."""
+    ordered = sorted(paths, key=lambda name: name != schema.EVENTS.name)
+    return {name: partial(_sources, root, paths[name], schema.TABLES[name], mapping, cells) for name in ordered}
 
 
 def local_path(address: Address, folder: Path, incoming: Path) -> str:
@@ -88,19 +155,20 @@ def folder_of(path: str) -> tuple[str, str]:
     return (folder, name) if slash and name.endswith(".toml") else (path, "")
 
 
-def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool]) -> DataSet | None:
+def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Path], bool], address: str) -> DataSet | None:
     """The dataset that a declaration makes of its folder's files: of the file itself, or of the one in a folder; None without one.
 
-    UsageError for a mapping beside it; DataError E145 where its files were ingested before, under another declaration.
+    An empty declaration in a folder is none: a shell makes it before what writes it begins. UsageError for a mapping beside it; DataError
+    E145 where its files were ingested before, under another declaration.
     """
     file = path / DECLARATION if path.is_dir() else path
-    if file.suffix != ".toml" or not file.is_file() or (path.is_dir() and (path / manifest.FILE).is_file()):
+    if file.suffix != ".toml" or not file.is_file() or (path.is_dir() and ((path / manifest.FILE).is_file() or not file.stat().st_size)):
         return None
     if mapping:
         ours, theirs = next(iter(mapping.items()))
         raise UsageError(f"{file.name} declares the columns; leave --map out, and write there: events.{ours} = {json.dumps(theirs)}")
     declaration = read_declaration(file)
-    dataset = open_declared(declaration, file.parent, file.name, is_ingested)
+    dataset = open_declared(declaration, _folder(declaration, file, address), file.name, is_ingested)
     if not is_ingested(file) and any(is_ingested(path) for path in dataset.paths):
         raise DataError(
             "E145",
@@ -111,47 +179,15 @@ def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Pat
     return replace(dataset, paths=(*dataset.paths, file))
 
 
-def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:
-    """The public data set at a path, or the paths of each table's files."""
-    folder = Path(path)
-    if not folder.exists() and glob.has_magic(path):
-        paths = [file for file in map(Path, sorted(glob.glob(path, recursive=True))) if table_files.is_wanted(file, _folder_above(path))]
-        if not paths:
-            raise UsageError(f"no file matches {path}")
-        return {schema.EVENTS.name: paths}
-    if folder.is_file():
-        return {schema.EVENTS.name: [folder]}
+def _folder(declaration: Declaration, file: Path, address: str) -> Path:
+    """The folder of a declaration's files; DataError E142 where it is not there, or a bucket's declaration names another than its own."""
+    folder, place = file.parent / declaration.folder, Location(file=file.name, value=declaration.folder)
+    if declaration.folder and storage.is_remote(address):
+        remedy = "Put it beside the files, without `folder`."
+        raise DataError("E142", "a declaration in a bucket names another folder than its own", remedy=remedy, place=place)
     if not folder.is_dir():
-        raise UsageError(f"no file or folder {folder}; give a folder of tables, a data set's folder or files of events")
-    paths_by_table = _paths_by_table(folder, snapshot)
-    dataset = None if schema.EVENTS.name in paths_by_table else find(folder)
-    if dataset and mapping:
-        raise UsageError(f"{folder.name} is a known data set whose columns are known; leave --map out")
-    if not dataset and not paths_by_table:
-        raise UsageError(
-            f"{folder} holds neither events nor a known data set: give a file of events, or name it {schema.EVENTS.name}.csv, .jsonl or "
-            f".parquet there, or put such files into a folder {schema.EVENTS.name}/"
-        )
-    return dataset or paths_by_table
-
-
-def _paths_by_table(folder: Path, snapshot: manifest.Snapshot | None) -> dict[str, list[Path]]:
-    """Paths of each table's files in a folder of tables, or in a folder with a table's name."""
-    if snapshot and snapshot.manifest:
-        root, listed = snapshot.folder.path, snapshot.manifest
-        return {name: [root / part.path for part in parts] for name, parts in listed.parts.items() if listed.rows(schema.TABLES[name])}
-    if paths_by_table := {name: paths for name in schema.TABLES if (paths := table_files.files_of(folder, name))}:
-        return paths_by_table
-    name = stem(folder.name)
-    if name not in schema.TABLES and has_suffix(folder.name):  # Spark gives a folder the name of a file
-        name = schema.EVENTS.name
-    return {name: paths} if name in schema.TABLES and (paths := table_files.files_below(folder)) else {}
-
-
-def _folder_above(path: str) -> Path:
-    """The folder of a file; of a wildcard the one above its first part that is a pattern."""
-    folder = Path(path).parent
-    return next((above for above in (folder, *folder.parents) if not glob.has_magic(str(above))), folder)
+        raise DataError("E142", "there is no folder of the files", remedy="Correct `folder` in the declaration.", place=place)
+    return folder
 
 
 def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:

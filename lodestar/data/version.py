@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lodestar.data.address import Address, parse_address
 from lodestar.data.declaration.model import FILE as DECLARATION
-from lodestar.data.resolve import folder_of, resolve_tables
+from lodestar.data.resolve import folder_of, input_paths, resolve_tables
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest
 from lodestar.io import storage
@@ -72,5 +72,5 @@ def _object_lines(address: Address) -> Iterator[str]:
             path.touch()
             if path.name in {manifest.FILE, DECLARATION, declaration}:
                 path.write_bytes(storage.get(source) or b"")
-        read = [listed[path] for path in resolve_tables(str(root / declaration), address.mapping).paths if path in listed]
+        read = [listed[path] for path in input_paths(str(root / declaration), address.mapping, address.path) if path in listed]
         yield from sorted(f"{source} {stored.size} {stored.etag}" for source, stored in read)

@@ -116,7 +116,9 @@ OPTIONS: dict[str, Option] = {
         metavar="OURS=THEIRS", meaning="read column THEIRS as OURS (repeatable)", arguments=(("action", "append"), ("default", []))
     ),
     "--time-zone": Option(
-        metavar="ZONE", meaning="time zone of times that have no offset, such as UTC or Europe/Paris", arguments=(("default", ""),)
+        metavar="ZONE",
+        meaning="time zone of times that have no offset, such as UTC or Europe/Paris (default: none)",
+        arguments=(("default", ""),),
     ),
     "--quarantine": Option(meaning="drop rows with errors, list the first of each kind, and go on", arguments=(("action", "store_true"),)),
     "--recipe": Option(metavar="NAME", meaning="name of a recipe: see `lodestar recipes`"),

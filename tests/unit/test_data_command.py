@@ -43,9 +43,9 @@ def test_with_quarantine_the_first_five_of_each_code_are_listed(tmp_path: Path, 
 
 
 def test_columns_are_renamed(tmp_path: Path) -> None:
-    path = write(tmp_path, *GOOD, head="user_id,item_id,event_type,ts")
+    path = write(tmp_path, *GOOD, head="user_id,item_id,event_type,hour")
     assert validate(path) == 3
-    assert validate(path, "--map", "event_time=ts") == 0
+    assert validate(path, "--map", "event_time=hour") == 0
 
 
 def test_what_is_not_there_is_a_usage_error(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_an_unknown_event_type_lists_types_that_are_accepted(tmp_path: Path) -> 
     assert max(map(len, str(error).splitlines()[1:])) <= 80
 
 
-@pytest.mark.parametrize(("options", "column"), [((), "uid"), (("--map", "user_id=uidd"), "uid")])
+@pytest.mark.parametrize(("options", "column"), [((), "whoever"), (("--map", "user_id=uidd"), "uid")])
 def test_a_column_is_mapped_as_the_remedy_says(
     options: tuple[str, ...], column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,7 +35,8 @@ def find(folder: Path) -> DataSet | None:
     if logged is not None:
         return logged
     interactions = by_name(folder, INTERACTIONS)
-    return _sequences(interactions, by_name(folder, schema.ITEMS.name)) if interactions else None
+    is_ordered = interactions is not None and not {schema.EVENT_TIME, schema.EVENT_TYPE} & set(read(interactions, ()).names)
+    return _sequences(interactions, by_name(folder, schema.ITEMS.name)) if interactions and is_ordered else None
 
 
 def by_name(folder: Path, name: str) -> Path | None:

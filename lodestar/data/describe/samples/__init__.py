@@ -1,0 +1,1 @@
+"""Samples of files: bounded mirrors of them, their values, and how these can be read."""
