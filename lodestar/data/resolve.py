@@ -14,11 +14,10 @@ from lodestar.data.contract import row_errors
 from lodestar.data.contract.rules import CellOptions
 from lodestar.data.dataset import DataSet, Open
 from lodestar.data.datasets.datasets import open_dataset
-from lodestar.data.datasets.recognition import Recognised, data_files, recognise
+from lodestar.data.datasets.recognition import Recognised, data_files, recognise_files
 from lodestar.data.declaration.model import FILE as DECLARATION
 from lodestar.data.declaration.model import Declaration
 from lodestar.data.declaration.parse import read as read_declaration
-from lodestar.data.declaration.recognition import has_contract_columns
 from lodestar.data.declaration.relations import options_of
 from lodestar.data.describe.description import Given
 from lodestar.data.describe.plain import described_dataset
@@ -64,12 +63,8 @@ def resolve_tables(
     if snapshot and snapshot.manifest:
         return _ingested_tables(snapshot, mapping, is_ingested, time_zone)
     found = find_files(path)
-    if known := _recognised(found, mapping):
-        if time_zone:
-            raise UsageError(f"{Path(path).name} is a known data set whose times are known; leave --time-zone out")
+    if known := _recognised(found, mapping, time_zone):
         return _open_known(known, found, address or path, is_ingested)
-    if found.is_folder and not found.named and not found.others:
-        raise _nothing(found.root)
     _check_mapping(found.named if found.has_events else schema.TABLES, mapping)
     new = {name: kept for name, paths in found.named.items() if (kept := tuple(path for path in paths if not is_ingested(path)))}
     notes = tuple(collector_parts.misplaced_parts(found.root)) if found.is_folder else ()
@@ -89,16 +84,14 @@ def resolve_tables(
 
 
 def input_paths(path: str, mapping: Mapping[str, str], address: str) -> tuple[Path, ...]:
-    """The files at a path that an ingest may read, by names alone: a declaration's, a data set's, or all that may be tables."""
+    """The files at a path that an ingest may read, by names alone: a declaration's, or all that there are."""
     if declared := _declared(Path(path), mapping, lambda _: False, address):
         return declared.paths
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
     if snapshot and snapshot.manifest:
         return _ingested_tables(snapshot, mapping, lambda _: False, "").paths
     found = find_files(path)
-    if known := _recognised(found, mapping):
-        return _open_known(known, found, address, lambda _: False).paths
-    return (*(path for paths in found.named.values() for path in paths), *found.others)
+    return tuple(data_files(found.root)) if found.is_folder else found.named[schema.EVENTS.name]
 
 
 def _ingested_tables(
@@ -119,38 +112,37 @@ def _ingested_tables(
     )
 
 
-def _recognised(found: Files, mapping: Mapping[str, str]) -> Recognised | None:
+def _recognised(files: Files, mapping: Mapping[str, str], time_zone: str) -> Recognised | None:
     """The public dataset that files are, None for the contract's own tables and for what is not known.
 
-    UsageError for a mapping beside a known dataset; beside files of events it says what they are.
+    UsageError for a mapping or a time zone beside a known dataset; beside files of events a mapping says what they are.
     """
-    events = found.named.get(schema.EVENTS.name, ())
-    if events and (mapping or has_contract_columns(events[0])):
+    if files.has_events and mapping:
         return None
-    known = recognise(found.root, data_files(found.root) if found.is_folder else list(events))
+    known = recognise_files(files)
     if known and mapping:
-        raise UsageError(f"{found.root.name} is a known data set whose columns are known; leave --map out")
+        raise UsageError(f"{files.root.name} is a known data set whose columns are known; leave --map out")
+    if known and time_zone:
+        raise UsageError(f"{files.root.name} is a known data set whose times are known; leave --time-zone out")
     return known
 
 
-def _open_known(known: Recognised, found: Files, address: str, is_ingested: Callable[[Path], bool]) -> DataSet:
+def _open_known(known: Recognised, files: Files, address: str, is_ingested: Callable[[Path], bool]) -> DataSet:
     """The tables of a known dataset, with notes on what it was recognised by and which files are not read.
 
     DataError E175 where its events are Python dictionaries, which are only read where a person declares them.
     """
-    root = found.root
     describe = command(["lodestar", "data", "describe", address])
     title = known.declaration.about.title
     if any(options_of(source, known.declaration).format == PYTHON_LITERAL for source in known.declaration.events):
         message = f"the lines are Python dictionaries, and not JSON objects; the files are recognised as {title}"
-        target = DECLARATION if storage.is_remote(address) else shlex.quote(str(root / DECLARATION))
-        remedy = f'Declare format = "{PYTHON_LITERAL}", as `{describe} > {target}` writes it.'
+        remedy = f'Declare format = "{PYTHON_LITERAL}", as `{describe} > {DECLARATION}` writes it.'
         raise DataError("E175", message, remedy=remedy, place=Location(file=known.used[0], line=1))
-    dataset = open_dataset(known.declaration, root, "", is_ingested)
-    others = [file for file in (data_files(root) if found.is_folder else []) if file not in dataset.paths]
+    dataset = open_dataset(known.declaration, files.root, "", is_ingested)
+    others = [files.name_of(path) for path in (data_files(files.root) if files.is_folder else ()) if path not in dataset.paths]
     notes = [f"recognised as {title} by {shortened(known.used)}; its declaration: {describe}"]
     if others:
-        notes.append(f"files that are not read: {shortened([file.relative_to(root).as_posix() for file in others])}")
+        notes.append(f"files that are not read: {shortened(others)}")
     return replace(dataset, notes=(*notes, *dataset.notes))
 
 

@@ -71,10 +71,12 @@ def _object_lines(address: Address) -> Iterator[str]:
     with workspace() as folder:
         prefix, declaration = folder_of(address.path)
         root, listed = storage.listed(prefix, Path(folder))
-        if not declaration and root / manifest.FILE not in listed and root / DECLARATION not in listed:
-            read = [found for path, found in listed.items() if not _is_hidden(path.relative_to(folder))]
-        else:
-            read = [listed[path] for path in _declared_paths(root, declaration, listed, address) if path in listed]
+        for path, (source, _) in listed.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            if path.name in {manifest.FILE, DECLARATION, declaration}:
+                path.write_bytes(storage.get(source) or b"")
+        read = [listed[path] for path in input_paths(str(root / declaration), address.mapping, address.path) if path in listed]
         yield from sorted(f"{source} {stored.size} {stored.etag}" for source, stored in read)
 
 

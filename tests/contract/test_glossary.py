@@ -103,7 +103,7 @@ RIGHT = (
     Right("lesson", "*", r'"lesson"|`lesson`', "a type of items in the data contract"),
     Right("lesson", "lodestar/data/datasets/assistments.py", "LESSON", "that type of items"),
     Right("lesson", "lodestar/schema/aliases.py", "lessonid", "a name that others give to an item"),
-    Right("follower", "docs/reference/tables.md", "followerid", "a name that others give to a person of the social graph"),
+    Right("follower", "docs/reference/tables.md", "followerid", "that name"),
     Right("follower", "lodestar/schema/aliases.py", "followerid", "a name that others give to a person of the social graph"),
 )
 

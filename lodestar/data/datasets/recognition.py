@@ -13,10 +13,11 @@ from lodestar.data.datasets import catalogue
 from lodestar.data.datasets.datasets import READERS
 from lodestar.data.declaration.declared_dataset import matching_files, other_files, without_absent_files
 from lodestar.data.declaration.model import Declaration, TableSource
-from lodestar.data.declaration.recognition import Heads, fits, heads, with_header
+from lodestar.data.declaration.recognition import Heads, fits, has_contract_columns, heads, with_header
+from lodestar.data.files import Files
 from lodestar.errors import DataError, Location
 
-Files = tuple[str, ...]
+Names = tuple[str, ...]
 MAX_FILES = 50_000
 
 
@@ -29,8 +30,8 @@ class Recognised:
 
     name: str
     declaration: Declaration
-    used: Files
-    changed: Mapping[Files, str]
+    used: Names
+    changed: Mapping[Names, str]
 
     def text(self) -> str:
         """The text of the declaration, which names these files."""
@@ -38,6 +39,14 @@ class Recognised:
         for files, lines in self.changed.items():
             found = re.sub(rf"^files = {re.escape(_toml(files))}$", lines.replace("\\", r"\\"), found, flags=re.MULTILINE)
         return found
+
+
+def recognise_files(files: Files) -> Recognised | None:
+    """The public dataset that the files at a path are, None for the contract's own tables and for what is not known; E146 as there."""
+    events = files.named.get(schema.EVENTS.name, ())
+    if events and has_contract_columns(events[0]):
+        return None
+    return recognise(files.root, data_files(files.root) if files.is_folder else events)
 
 
 def recognise(root: Path, paths: Sequence[Path]) -> Recognised | None:
@@ -88,7 +97,7 @@ class _Candidate:
             )
         bound: dict[str, tuple[TableSource, ...]] = {}
         used: dict[Path, None] = {}
-        changed: dict[Files, str] = {}
+        changed: dict[Names, str] = {}
         for table in sorted(schema.TABLES.values(), key=lambda table: table is not schema.EVENTS):
             sources = []
             for source in declaration.sources(table):
@@ -130,10 +139,10 @@ class _Candidate:
         given = set(self.paths)
         return [path for path in matching_files(self.root, "", patterns) if path in given]
 
-    def _names(self, paths: Sequence[Path] | Mapping[Path, None]) -> Files:
+    def _names(self, paths: Sequence[Path] | Mapping[Path, None]) -> Names:
         return tuple(path.relative_to(self.root).as_posix() for path in paths)
 
 
-def _toml(files: Files) -> str:
+def _toml(files: Names) -> str:
     """Names as they are written in a declaration."""
     return json.dumps(files[0] if len(files) == 1 else files, ensure_ascii=False)

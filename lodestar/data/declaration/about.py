@@ -37,7 +37,8 @@ class Edition(Strict):
 class About(Strict):
     """What a dataset is: title, page of its owners, licence in a few words, terms of use, how to cite it, size, what it is good for.
 
-    Where there are several editions, by the name of `lodestar data fetch`, each has a title, a size and a download of its own.
+    Where there are several editions, by the name of `lodestar data fetch`, each has a title, a size and a download of its own. `files` are
+    those that code reads.
     """
 
     title: Text = ""
@@ -47,6 +48,7 @@ class About(Strict):
     citation: Text = ""
     size: Text = ""
     good_for: Text = ""
+    files: Several = ()
     download: Downloads = ()
     editions: dict[str, Edition] = {}
 

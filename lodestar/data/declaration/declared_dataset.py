@@ -127,6 +127,6 @@ def matching_files(root: Path, file: str, patterns: Sequence[str]) -> list[Path]
                 found.add(path)
             if len(found) > MAX_FILES:
                 raise DataError(
-                    "E142", f"more than {MAX_FILES:,} files match", remedy="Name fewer of them in `files`.", place=Location(file=file, value=pattern)
+                    "E142", f"more than {MAX_FILES:,} files match", remedy="Name fewer files.", place=Location(file=file, value=pattern)
                 )
     return sorted(found)

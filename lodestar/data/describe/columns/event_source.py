@@ -109,7 +109,8 @@ def _ratings(sample: FileSample, columns: Mapping[str, Choice]) -> Findings:
         )
     outside = [text for text in values.examples if _is_outside(text)]
     place = sample.place(choice.theirs, outside[0] if outside else None)
-    message = f"the ratings are not on the scale from 1 to 5: {found[0].reason}"
+    count = int(values.counts[[_is_outside(text) for text in values.examples]].sum())
+    message = f"the ratings are not on the scale from 1 to 5, in {count:,} rows: {found[0].reason}"
     return Findings(decisions=(Decision(code="E102", message=message, candidates=tuple(lines), place=place),))
 
 

@@ -64,7 +64,7 @@ def _is_missing(ours: str, chosen: Mapping[str, Choice], sample: FileSample) -> 
         return schema.RATING not in chosen
     if ours == schema.ITEM_ID and schema.EVENT_TYPE in chosen:
         kinds = {aliases.near_event_type(text) for text in sample.values(chosen[schema.EVENT_TYPE].theirs).examples}
-        return not kinds or None in kinds or bool(kinds & _NEEDS_ITEM)
+        return kinds <= {None, *_NEEDS_ITEM}  # searches name no item
     return True
 
 
