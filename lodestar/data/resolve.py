@@ -1,7 +1,6 @@
 """Resolve a path to tables: files of events, a folder of the contract's tables, or the folder of a public data set."""
 
 import json
-import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,8 +35,6 @@ from lodestar.process.suggestions import shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-INTERACTIONS = "interactions"  # the other name of events
 
 
 def resolve_tables(

@@ -5,7 +5,7 @@ files beside the data do not count, but for objects below a prefix without a dec
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from lodestar.data.simulator.simulator import is_simulated
 from lodestar.data.tables import manifest
 from lodestar.io import storage
 from lodestar.io.private_folders import workspace
-from lodestar.io.s3_objects import Stored
 
 DIGITS = 32
 
@@ -64,10 +63,7 @@ def _file_line(path: Path) -> str:
 
 
 def _object_lines(address: Address) -> Iterator[str]:
-    """A line for each object that an ingest would read, resolved over empty files with the names of the objects.
-
-    What a known dataset or a plain folder is made of is known by its contents alone: then all objects count that are not hidden.
-    """
+    """A line for each object that an ingest would read, resolved over empty files with the names of the objects."""
     with workspace() as folder:
         prefix, declaration = folder_of(address.path)
         root, listed = storage.listed(prefix, Path(folder))
@@ -78,17 +74,3 @@ def _object_lines(address: Address) -> Iterator[str]:
                 path.write_bytes(storage.get(source) or b"")
         read = [listed[path] for path in input_paths(str(root / declaration), address.mapping, address.path) if path in listed]
         yield from sorted(f"{source} {stored.size} {stored.etag}" for source, stored in read)
-
-
-def _declared_paths(root: Path, declaration: str, listed: Mapping[Path, tuple[str, Stored]], address: Address) -> tuple[Path, ...]:
-    """The files that a declaration or a manifest names, of which only these two have their content."""
-    for path, (source, _) in listed.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        if path.name in {manifest.FILE, DECLARATION, declaration}:
-            path.write_bytes(storage.get(source) or b"")
-    return input_paths(str(root / declaration), address.mapping, address.path)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
