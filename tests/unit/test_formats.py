@@ -81,6 +81,16 @@ def test_objects_of_json_keep_their_lines(tmp_path: Path) -> None:
     assert [(one.line, one.code) for one in found.malformed()] == [(6, "E109"), (6, "E173")]
 
 
+def test_objects_of_json_are_found_wherever_a_chunk_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = '[\n{"user_id": "é"}, 1234, "a",\n{"user_id": 12}, true\n]\n{"user_id": "u3"}'
+    for chunk_bytes in (1, 2, 3, 5, 8):
+        monkeypatch.setattr("lodestar.data.readers.decompression.CHUNK_BYTES", chunk_bytes)
+        found = source(tmp_path, content, "log.json")
+        assert found.read()["user_id"].to_pylist() == ["é", "12", "u3"]
+        assert list(found.lines([0, 1, 2])) == [2, 3, 5]
+        assert [(one.line, one.text) for one in found.malformed()] == [(2, "1234"), (2, '"a"'), (3, "true")]
+
+
 def test_the_order_of_objects_on_one_line_is_kept(tmp_path: Path) -> None:
     rows = [{"user_id": f"u{number * 7919 % 20_000}"} for number in range(20_000)]
     assert source(tmp_path, json.dumps(rows), "log.json").read().select(["user_id"]).to_pylist() == rows
