@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import CLOSED_PIPE
+from lodestar.exits import CLOSED_PIPE
 
 ROOT = Path(__file__).parents[2]
 EVENTS = "user_id,item_id,event_type,event_time\n" + "".join(f"u{n},i1,view,2026-01-01T00:00:0{n}Z\n" for n in range(6))
@@ -45,4 +45,4 @@ def test_a_stream_that_is_closed_takes_nothing(closed: str, tmp_path: Path) -> N
 def test_an_output_without_space_is_a_coded_error(tmp_path: Path) -> None:
     done = validate(tmp_path, ">/dev/full")
     assert done.returncode == 5
-    assert done.stderr.splitlines()[-1].startswith("lodestar: E506 an output cannot be written (No space left on device)")
+    assert done.stderr.splitlines()[-1].startswith("lodestar: E506 the output cannot be written (No space left on device)")
