@@ -185,3 +185,13 @@ def test_the_simulators_tables_pass_the_checks(tmp_path: Path) -> None:
     assert report.source == "simulator:users=60,items=40,events=1500,seed=1"
     assert report.tables["events"].rows_in == report.tables["events"].rows_kept > 0
     assert json.loads((tmp_path / "out" / manifest.FILE).read_text())["contract"] == schema.HASH
+
+
+def test_rows_are_kept_in_the_order_of_the_file(tmp_path: Path) -> None:
+    # Arrow reads a file in blocks of 4 MiB; threads must not insert a later one first.
+    rows = range(100_000)
+    lines = (f"u{row % 7},i{row},view,2026-01-01T00:00:00Z,{row} {'x' * 60}\n" for row in rows)
+    (tmp_path / "events.csv").write_text("user_id,item_id,event_type,event_time,query_text\n" + "".join(lines))
+    ingest(str(tmp_path / "events.csv"), tmp_path / "tables")
+    found = tables.Tables(root=tmp_path / "tables").events()["item_id"].to_pylist()
+    assert found == [f"i{row}" for row in rows]

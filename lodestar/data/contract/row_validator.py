@@ -81,6 +81,7 @@ class RowValidator:
             rows = rows.append_column(name + INEXACT, pa.array(flags))
         self.num_rows += len(batch)
         rows = rows.append_column(ROW, pa.array(np.arange(self._first, self.num_rows)))
+        rows = rows.combine_chunks()  # of several chunks, DuckDB's threads insert the one that is done first
         self._database.register(RAW, rows)
         self._database.execute(self._insert_sql(source, present, rows))
         self._database.unregister(RAW)
