@@ -1,26 +1,26 @@
-"""`lodestar data`: describe, validate, profile, ingest and download data."""
+"""`lodestar data`: describe, validate, profile, ingest, list and download data."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from lodestar.data.datasets.public_datasets import BY_HAND, ONLINE
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser, add_data, add_option, add_output
 from lodestar.process.safe_text import command, one_line, write_stderr, write_stdout
+from lodestar.process.suggestions import listed
 
 COLUMNS = "event_time=ts"
 
 
 def add(commands: "argparse._SubParsersAction[Parser]") -> None:
-    """Add `lodestar data` with `describe`, `validate`, `profile`, `ingest` and `fetch` to the command line's parsers.
+    """Add `lodestar data` with `describe`, `validate`, `profile`, `ingest`, `list` and `fetch` to the command line's parsers.
 
     Each sets `command` to a function from parsed options to the exit code; libraries are imported when it runs.
     """
     data = commands.add_parser(
         "data",
-        help="describe, validate, profile, ingest and download data",
-        description="Describe, validate, profile, ingest and download data.",
+        help="describe, validate, profile, ingest, list and download data",
+        description="Describe, validate, profile and ingest data; list and download public datasets.",
         examples=[
             "lodestar data describe shop/ > dataset.toml",
             "lodestar data validate --data clicks.csv",
@@ -28,7 +28,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
         ],
     )
     inner = data.add_subparsers(required=True, metavar="COMMAND")
-    for add_command in (_add_describe, _add_validate, _add_profile, _add_ingest, _add_fetch):
+    for add_command in (_add_describe, _add_validate, _add_profile, _add_ingest, _add_list, _add_fetch):
         add_command(inner)
 
 
@@ -87,17 +87,32 @@ def _add_ingest(inner: "argparse._SubParsersAction[Parser]") -> None:
     ingest.set_defaults(command=_ingest, doing="ingesting the data", resumes=True)
 
 
+def _add_list(inner: "argparse._SubParsersAction[Parser]") -> None:
+    names = inner.add_parser(
+        "list",
+        help="list the public datasets",
+        description=(
+            "List the public datasets that are recognised by their files: size, licence, and what each is good for. With a name, print "
+            "its declaration, which as dataset.toml beside the files says how they are read."
+        ),
+        examples=["lodestar data list", "lodestar data list movielens-1m"],
+    )
+    names.add_argument("name", nargs="?", default="", metavar="NAME", help="dataset whose declaration is printed")
+    names.set_defaults(command=_list)
+
+
 def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
     fetch = inner.add_parser(
         "fetch",
         help="download a public dataset",
         description=(
-            "Download a public dataset from its owners' site, checked against its checksum, into a folder that every command accepts as "
-            "data. The owners' terms are shown first. Prints the folder."
+            "Download a public dataset from its owners' site, checked against its checksum where one is known, into a folder that every "
+            "command accepts as data. The owners' terms are shown first. Of a dataset that needs an account it says where to get it. "
+            "Prints the folder."
         ),
         examples=["lodestar data fetch movielens-100k --accept-terms", "lodestar data fetch movielens-100k --output ml-100k"],
     )
-    fetch.add_argument("name", metavar="NAME", choices=[*ONLINE, *BY_HAND], help=f"one of {', '.join([*ONLINE, *BY_HAND])}")
+    fetch.add_argument("name", metavar="NAME", help="one that `lodestar data list` shows")
     add_option(fetch, "--output", type=Path, help="folder of the dataset (default: NAME)")
     fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without a prompt")
     fetch.add_argument("--url", default="", metavar="URL", help="mirror of the same archive (default: the owners' site)")
@@ -146,23 +161,30 @@ def _profile(options: argparse.Namespace) -> int:
     return 0
 
 
+def _list(options: argparse.Namespace) -> int:
+    from lodestar.data.datasets import catalogue
+
+    write_stdout(catalogue.text(options.name) if options.name else catalogue.listing())
+    return 0
+
+
 def _fetch(options: argparse.Namespace) -> int:
-    from lodestar.data.datasets.public_datasets import fetch
+    from lodestar.data.datasets import catalogue, downloads
     from lodestar.errors import UsageError
 
-    if options.name in BY_HAND:
-        found = BY_HAND[options.name]
-        raise UsageError(
-            f"{options.name} is available from its owners only, at {found.page} ({found.terms}). Put into a folder: {found.files}"
-        )
-    dataset, target = ONLINE[options.name], options.output or Path(options.name)
-    sys.stderr.write(f"{options.name}: {dataset.terms}\nCite: {dataset.citation}\n")
+    found, target = catalogue.offer(options.name), options.output or Path(options.name)
+    if not found.download:
+        where = f"available from its owners only, at {found.url} ({found.terms.rstrip('.')})" if found.url else "a form of many datasets"
+        raise UsageError(f"{found.name} is {where}. Put into a folder:\n{listed(found.files)}")
+    sys.stderr.write(f"{found.name}: {found.terms}\n" + (f"Cite: {found.citation}\n" if found.citation else ""))
     if not options.accept_terms:
         if not sys.stdin.isatty():
             raise UsageError("standard input is no terminal to agree to the terms on; add --accept-terms")
         if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
             raise UsageError("nothing is downloaded without agreement to the terms")
-    fetch(dataset, target, options.url)
+    arrived = downloads.fetch(found.name, target, options.url)
+    if said := downloads.unverified(arrived):
+        sys.stderr.write(f"{said}\n")
     sys.stderr.write(f"Next: {command(['lodestar', 'run', '--data', str(target)])}\n")
     write_stdout(f"{target}\n")
     return 0

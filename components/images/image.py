@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("lodestar", "components", "pipelines", "feature_repo", "serving", "cli")
-SOURCES = {".py", ".yaml", ".html", ".css"}  # all that packages are made of, so that a changed style changes the tag too
+SOURCES = {".py", ".yaml", ".toml", ".html", ".css"}  # all that packages are made of, so that a changed style changes the tag too
 REGISTRY = "localhost:5000"
 
 

@@ -14,6 +14,7 @@ from lodestar.errors import UsageError
 
 # Suffixes that data sets have beside those that say a format.
 OTHER_SUFFIXES = (".log", ".inter", ".user", ".item")
+INTERACTIONS = "interactions"  # the other name of events
 PLAIN_TEXT = (".txt", ".log")  # as a rule no data where others are
 MAX_OTHERS = 10_000
 _NOT_DATA = (manifest.FILE, tables.REPORT, DECLARATION)
@@ -55,6 +56,8 @@ def find_files(path: str) -> Files:
     if not folder.is_dir():
         raise UsageError(f"no file or folder {folder}; give a folder of tables, a data set's folder or files of events")
     named = {name: tuple(paths) for name in schema.TABLES if (paths := table_files.files_of(folder, name))}
+    if schema.EVENTS.name not in named and (paths := table_files.files_of(folder, INTERACTIONS)):
+        named[schema.EVENTS.name] = tuple(paths)
     if named:
         return Files(root=folder, named=named, others=_others(folder, named.values()), is_folder=True)
     name = stem(folder.name)

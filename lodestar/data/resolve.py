@@ -12,15 +12,17 @@ from lodestar.data.address import Address
 from lodestar.data.contract import row_errors
 from lodestar.data.contract.rules import CellOptions
 from lodestar.data.dataset import DataSet, Open
-from lodestar.data.datasets.datasets import find
-from lodestar.data.declaration.declared_dataset import open_declared
+from lodestar.data.datasets.datasets import open_dataset
+from lodestar.data.datasets.recognition import Recognised, data_files, recognise_files
 from lodestar.data.declaration.model import FILE as DECLARATION
 from lodestar.data.declaration.model import Declaration
 from lodestar.data.declaration.parse import read as read_declaration
+from lodestar.data.declaration.relations import options_of
 from lodestar.data.describe.description import Given
 from lodestar.data.describe.plain import described_dataset
 from lodestar.data.files import Files, find_files
 from lodestar.data.readers import collector_parts, table_files
+from lodestar.data.readers.options import PYTHON_LITERAL
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.simulator.simulator import NAME as SIMULATOR
@@ -28,6 +30,8 @@ from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated, sim
 from lodestar.data.tables import manifest
 from lodestar.errors import DataError, Location, UsageError
 from lodestar.io import storage
+from lodestar.process.safe_text import command
+from lodestar.process.suggestions import shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +47,7 @@ def resolve_tables(
 ) -> DataSet:
     """Resolve a path to the tables to read, events first; a wildcard names several files of events.
 
-    Files for which `is_ingested` holds are skipped; a public data set is skipped only if all its files are. `mapping` is column names,
+    Files for which `is_ingested` holds are skipped; of a public dataset that code reads, only all at once. `mapping` is column names,
     ours to theirs, `time_zone` the zone of times without an offset, `address` the path as it was given, if `path` is a copy of what is
     there. Of files in another shape than the contract's what is sure is used. UsageError where there is nothing to read, where a mapping
     applies to no table, and for a zone beside a declaration; DataError for what a person must decide.
@@ -55,12 +59,9 @@ def resolve_tables(
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
     if snapshot and snapshot.manifest:
         return _ingested_tables(snapshot, mapping, is_ingested, time_zone)
-    found = _files_or_dataset(path, mapping)
-    if isinstance(found, DataSet):
-        if time_zone:
-            raise UsageError(f"{Path(path).name} is a known data set whose times are known; leave --time-zone out")
-        is_known = [is_ingested(path) for path in found.paths]
-        return replace(found, tables={}) if all(is_known) else found
+    found = find_files(path)
+    if known := _recognised(found, mapping, time_zone):
+        return _open_known(known, found, address or path, is_ingested)
     _check_mapping(found.named if found.has_events else schema.TABLES, mapping)
     new = {name: kept for name, paths in found.named.items() if (kept := tuple(path for path in paths if not is_ingested(path)))}
     notes = tuple(collector_parts.misplaced_parts(found.root)) if found.is_folder else ()
@@ -80,14 +81,14 @@ def resolve_tables(
 
 
 def input_paths(path: str, mapping: Mapping[str, str], address: str) -> tuple[Path, ...]:
-    """The files at a path that an ingest may read, by names alone: a declaration's, a data set's, or all that may be tables."""
+    """The files at a path that an ingest may read, by names alone: a declaration's, or all that there are."""
     if declared := _declared(Path(path), mapping, lambda _: False, address):
         return declared.paths
     snapshot = manifest.snapshot(Path(path)) if Path(path).is_dir() else None
     if snapshot and snapshot.manifest:
         return _ingested_tables(snapshot, mapping, lambda _: False, "").paths
-    found = _files_or_dataset(path, mapping)
-    return found.paths if isinstance(found, DataSet) else (*(path for paths in found.named.values() for path in paths), *found.others)
+    found = find_files(path)
+    return tuple(data_files(found.root)) if found.is_folder else found.named[schema.EVENTS.name]
 
 
 def _ingested_tables(
@@ -108,17 +109,38 @@ def _ingested_tables(
     )
 
 
-def _files_or_dataset(path: str, mapping: Mapping[str, str]) -> Files | DataSet:
-    """The files at a path, or the public data set that they are; UsageError where there is nothing to read."""
-    found = find_files(path)
-    if not found.is_folder or found.has_events:
-        return found
-    dataset = find(found.root)
-    if dataset and mapping:
-        raise UsageError(f"{found.root.name} is a known data set whose columns are known; leave --map out")
-    if not dataset and not found.named and not found.others:
-        raise _nothing(found.root)
-    return dataset or found
+def _recognised(files: Files, mapping: Mapping[str, str], time_zone: str) -> Recognised | None:
+    """The public dataset that files are, None for the contract's own tables and for what is not known.
+
+    UsageError for a mapping or a time zone beside a known dataset; beside files of events a mapping says what they are.
+    """
+    if files.has_events and mapping:
+        return None
+    known = recognise_files(files)
+    if known and mapping:
+        raise UsageError(f"{files.root.name} is a known data set whose columns are known; leave --map out")
+    if known and time_zone:
+        raise UsageError(f"{files.root.name} is a known data set whose times are known; leave --time-zone out")
+    return known
+
+
+def _open_known(known: Recognised, files: Files, address: str, is_ingested: Callable[[Path], bool]) -> DataSet:
+    """The tables of a known dataset, with notes on what it was recognised by and which files are not read.
+
+    DataError E175 where its events are Python dictionaries, which are only read where a person declares them.
+    """
+    describe = command(["lodestar", "data", "describe", address])
+    title = known.declaration.about.title
+    if any(options_of(source, known.declaration).format == PYTHON_LITERAL for source in known.declaration.events):
+        message = f"the lines are Python dictionaries, and not JSON objects; the files are recognised as {title}"
+        remedy = f'Declare format = "{PYTHON_LITERAL}", as `{describe} > {DECLARATION}` writes it.'
+        raise DataError("E175", message, remedy=remedy, place=Location(file=known.used[0], line=1))
+    dataset = open_dataset(known.declaration, files.root, "", is_ingested)
+    others = [files.name_of(path) for path in (data_files(files.root) if files.is_folder else ()) if path not in dataset.paths]
+    notes = [f"recognised as {title} by {shortened(known.used)}; its declaration: {describe}"]
+    if others:
+        notes.append(f"files that are not read: {shortened(others)}")
+    return replace(dataset, notes=(*notes, *dataset.notes))
 
 
 def _nothing(folder: Path) -> UsageError:
@@ -168,7 +190,7 @@ def _declared(path: Path, mapping: Mapping[str, str], is_ingested: Callable[[Pat
         ours, theirs = next(iter(mapping.items()))
         raise UsageError(f"{file.name} declares the columns; leave --map out, and write there: events.{ours} = {json.dumps(theirs)}")
     declaration = read_declaration(file)
-    dataset = open_declared(declaration, _folder(declaration, file, address), file.name, is_ingested)
+    dataset = open_dataset(declaration, _folder(declaration, file, address), file.name, is_ingested)
     if not is_ingested(file) and any(is_ingested(path) for path in dataset.paths):
         raise DataError(
             "E145",

@@ -1,7 +1,7 @@
 """Data version: a hash of the data at an address, which changes if and only if an ingest would read something else.
 
 For an object store it covers keys, sizes and ETags, so that nothing is downloaded; for files sizes, modification times and contents. Other
-files beside the data do not count.
+files beside the data do not count, but for objects below a prefix without a declaration or manifest, where contents decide what is read.
 """
 
 import hashlib

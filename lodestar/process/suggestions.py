@@ -1,6 +1,6 @@
 """Messages about a name that is not known: the nearest that is, and all of them on lines that fit a terminal of 80 columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from textwrap import fill
 
@@ -27,3 +27,9 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 def listed(names: Iterable[str]) -> str:
     """Names separated by commas, on lines of at most `LIST_WIDTH` characters."""
     return fill(", ".join(names), LIST_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def shortened(names: Sequence[str], most: int = 6) -> str:
+    """The first names in words, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -127,7 +127,7 @@ def test_a_module_that_is_run_by_itself_is_called_as_the_command_is() -> None:
     [
         (["rn"], "lodestar: error: argument COMMAND: no choice 'rn'; did you mean run?"),
         (["data", "vlidate"], "lodestar data: error: argument COMMAND: no choice 'vlidate'; did you mean validate?"),
-        (["data", "fetch", "movielens"], "did you mean movielens-100k?"),
+        (["data", "fetsh", "movielens-1m"], "did you mean fetch?"),
         (["run", "--destnation", "x"], "lodestar run: error: unknown argument '--destnation'; did you mean --destination?"),
         (["serve", "--bundle", "b", "--prot=1"], "lodestar serve: error: unknown argument '--prot=1'; did you mean --port?"),
         (["recipes", "--zzzz"], "lodestar recipes: error: unknown argument '--zzzz'"),

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import json
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -12,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from lodestar.data.datasets import public_datasets
-from lodestar.errors import EnvironmentFault
+from lodestar.data.datasets import catalogue, downloads
+from lodestar.data.declaration.about import Download
+from lodestar.data.declaration.parse import parse
+from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io import download
 
 
@@ -26,14 +30,21 @@ def archive() -> bytes:
 
 
 CONTENT = archive()
-KNOWN = public_datasets.DownloadableDataset(
-    url="http://unused.invalid/",
-    size=len(CONTENT),
-    sha256=hashlib.sha256(CONTENT).hexdigest(),
-    members=("set/u.data", "set/README"),
-    terms="For reading only.",
-    citation="Someone, 1998.",
-)
+NAME, TERMS = "movielens-100k", "For reading only."
+
+
+def known(content: bytes, name: str, *members: str) -> Download:
+    """An archive of which all is known."""
+    return Download(url=f"http://unused.invalid/{name}", bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), members=members)
+
+
+KNOWN = known(CONTENT, "set.zip", "set/u.data", "set/README")
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, *downloads: Download) -> None:
+    """Offer these files in place of those of MovieLens-100K."""
+    found = replace(catalogue.offer(NAME), terms=TERMS, download=downloads)
+    monkeypatch.setattr(catalogue, "offer", lambda _: found)
 
 
 class Server(BaseHTTPRequestHandler):
@@ -54,6 +65,11 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(self.content[start : start + self.breaks_off])
         self.close_connection = True
 
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -62,7 +78,7 @@ class Server(BaseHTTPRequestHandler):
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(download, "PAUSE_S", 0.0)
     monkeypatch.setattr(Server, "asked", [])
-    monkeypatch.setitem(public_datasets.ONLINE, "movielens-100k", KNOWN)
+    offered(monkeypatch, KNOWN)
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/set.zip"
@@ -70,8 +86,11 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_what_breaks_off_goes_on_and_only_what_is_known_is_unpacked(address: str, tmp_path: Path) -> None:
-    public_datasets.fetch(KNOWN, tmp_path / "set", address)
-    assert {file.name: file.read_text() for file in (tmp_path / "set").iterdir()} == {"u.data": "1\t2\t3\t4\n" * 5000, "README": "terms"}
+    downloads.fetch(NAME, tmp_path / "set", address)
+    found = {file.name: file.read_text() for file in (tmp_path / "set").iterdir() if file.name != downloads.RECORD}
+    assert found == {"u.data": "1\t2\t3\t4\n" * 5000, "README": "terms"}
+    record = json.loads((tmp_path / "set" / downloads.RECORD).read_text())
+    assert record == [{"url": address, "bytes": len(CONTENT), "sha256": KNOWN.sha256, "is_verified": True}]
     assert Server.asked == [f"bytes={start}-" for start in range(0, len(CONTENT), Server.breaks_off)]
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
@@ -81,14 +100,14 @@ def test_a_server_that_knows_no_ranges_is_read_past_what_is_there(address: str, 
     part = tmp_path / f"..set.zip.{hashlib.sha256(KNOWN.sha256.encode()).hexdigest()[: download.TAG_DIGITS]}.part"
     part.write_bytes(CONTENT[:70])
     monkeypatch.setattr(Server, "breaks_off", len(CONTENT))
-    public_datasets.fetch(KNOWN, tmp_path / "set", address)
+    downloads.fetch(NAME, tmp_path / "set", address)
     assert (tmp_path / "set" / "README").read_text() == "terms"
 
 
 def test_another_archive_is_refused_and_nothing_is_left(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "content", CONTENT[::-1])
     with pytest.raises(EnvironmentFault, match="E511"):
-        public_datasets.fetch(KNOWN, tmp_path / "set", address)
+        downloads.fetch(NAME, tmp_path / "set", address)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,22 +118,74 @@ def test_a_member_that_is_a_link_is_not_unpacked(address: str, tmp_path: Path, m
         packed.writestr("set/u.data", "1")
         packed.writestr(link, "/etc/passwd")
     monkeypatch.setattr(Server, "content", content.getvalue())
-    known = replace(KNOWN, size=len(content.getvalue()), sha256=hashlib.sha256(content.getvalue()).hexdigest())
+    offered(monkeypatch, known(content.getvalue(), "set.zip", *KNOWN.members))
     with pytest.raises(EnvironmentFault, match="E562"):
-        public_datasets.fetch(known, tmp_path / "set", address)
+        downloads.fetch(NAME, tmp_path / "set", address)
     assert not (tmp_path / "set").exists()
+
+
+def test_a_file_that_an_archive_lacks_is_said(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered(monkeypatch, KNOWN.model_copy(update={"members": ("set/u.data", "set/u.item")}))
+    with pytest.raises(EnvironmentFault, match=r"E511 .* it has no set/u.item"):
+        downloads.fetch(NAME, tmp_path / "set", address)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_packed_tar_archive_is_unpacked_without_its_links(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as packed:
+        for name, text in (("set/plays.tsv", b"u\ta\n"), ("../../evil", b"never unpacked")):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            packed.addfile(member, io.BytesIO(text))
+        link = tarfile.TarInfo("set/README")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        packed.addfile(link)
+    monkeypatch.setattr(Server, "content", content.getvalue())
+    monkeypatch.setattr(Server, "breaks_off", 1 << 20)
+    offered(monkeypatch, known(content.getvalue(), "set.tar.gz", "set/plays.tsv"))
+    downloads.fetch(NAME, tmp_path / "set", address)
+    assert {file.name for file in (tmp_path / "set").iterdir()} == {"plays.tsv", downloads.RECORD}
+    offered(monkeypatch, known(content.getvalue(), "set.tar.gz", "set/plays.tsv", "set/README"))
+    with pytest.raises(EnvironmentFault, match="E562"):
+        downloads.fetch(NAME, tmp_path / "other", address)
+
+
+def test_what_is_no_archive_is_said(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "content", b"<html>moved</html>")
+    for name in ("set.zip", "set.tar.gz"):
+        offered(monkeypatch, Download(url=address.replace("set.zip", name), members=("set/u.data",)))
+        with pytest.raises(EnvironmentFault, match="E511"):
+            downloads.fetch(NAME, tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_without_a_known_checksum_are_resumed_recorded_and_said(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("reviews.json.gz", "meta.json.gz")
+    offered(monkeypatch, *(Download(url=address.replace("set.zip", name)) for name in names))
+    monkeypatch.setattr(Server, "breaks_off", len(CONTENT) // 2)
+    assert main(["data", "fetch", NAME, "--output", str(tmp_path / "set"), "--accept-terms"]) == 0
+    assert all((tmp_path / "set" / name).read_bytes() == CONTENT for name in names)
+    record = json.loads((tmp_path / "set" / downloads.RECORD).read_text())
+    assert {(one["bytes"], one["sha256"], one["is_verified"]) for one in record} == {(len(CONTENT), KNOWN.sha256, False)}
+    assert f"No checksum is known of these files; what came is recorded in {downloads.RECORD}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    with pytest.raises(UsageError, match="2 files, and --url names one"):
+        downloads.fetch(NAME, tmp_path / "set", address)
 
 
 def test_an_archive_that_has_moved_is_said(address: str, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"E515 .* returned 404"):
-        public_datasets.fetch(KNOWN, tmp_path / "set", address.replace("set.zip", "moved"))
+        downloads.fetch(NAME, tmp_path / "set", address.replace("set.zip", "moved"))
 
 
 def test_the_terms_are_shown_and_must_be_agreed_to(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["data", "fetch", "movielens-100k", "--output", str(tmp_path / "set"), "--url", address]
     assert main(command) == 2
     said = capsys.readouterr().err
-    assert KNOWN.terms in said
+    assert TERMS in said
     assert "--accept-terms" in said
     assert not (tmp_path / "set").exists()
     assert main([*command, "--accept-terms"]) == 0
@@ -123,8 +194,32 @@ def test_the_terms_are_shown_and_must_be_agreed_to(address: str, tmp_path: Path,
 
 
 def test_a_set_that_is_given_out_by_hand_says_where_and_how(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, found in public_datasets.BY_HAND.items():
-        assert main(["data", "fetch", name]) == 2
+    by_hand = [one for one in map(catalogue.offer, catalogue.names()) if not one.download]
+    assert {"retailrocket", "hm", "netflix-prize", "interactions"} <= {one.name for one in by_hand}
+    for one in by_hand:
+        assert main(["data", "fetch", one.name]) == 2
         said = capsys.readouterr().err
-        assert found.page in said
-        assert found.files in said
+        assert one.url in said
+        assert one.files
+        assert all(file in said for file in one.files)
+
+
+def test_all_datasets_are_listed_within_a_terminals_width(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= catalogue.WIDTH
+    assert [line.partition("  (")[0] for line in lines if not line.startswith(" ")] == list(catalogue.names())
+
+
+def test_the_declaration_of_a_listed_dataset_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list", "movielens-32m"]) == 0
+    assert parse(capsys.readouterr().out.encode()) == catalogue.declarations()["movielens-20m"]
+    assert main(["data", "list", "movielns"]) == 2
+    assert "did you mean movielens-1m?" in capsys.readouterr().err
+
+
+def test_owners_addresses_are_secure_or_have_a_checksum() -> None:
+    for one in map(catalogue.offer, catalogue.names()):
+        for found in one.download:
+            assert found.url.startswith("https://") or found.sha256, found.url
+            assert bool(found.members) == found.url.endswith((".zip", ".tar.gz")), found.url

@@ -69,9 +69,9 @@ def test_a_text_for_the_cache_changes_the_version_and_nothing_that_is_read(folde
 
 
 def test_a_known_data_set_of_which_a_file_is_missing_has_a_version(tmp_path: Path) -> None:
-    (tmp_path / "u.data").write_text("1\t2\t3\t4\n")
+    (tmp_path / "u.data").write_text("1\t2\t3\t881250949\n")
     before = data_version(str(tmp_path))
-    (tmp_path / "u.item").write_text("2|Two|||\n")
+    (tmp_path / "u.item").write_text(f"2|Two (1999)|||{'|0' * 19}\n")
     assert data_version(str(tmp_path)) != before
 
 

@@ -18,10 +18,10 @@ START = datetime(2000, 1, 1, tzinfo=UTC)
 def ratings(tmp_path: Path) -> Path:
     folder = tmp_path / "ratings"
     folder.mkdir()
-    (folder / "u.data").write_text("".join(f"{user}\t{user % 2 + 1}\t{user % 5 + 1}\t{1_000_000_000 + user}\n" for user in range(1, 7)))
-    (folder / "u.genre").write_text("odd|0\nDull|1\nLoud|2\n\n")
-    films = ["1|Café (1999)|01-Jan-1999||http://one|0|1|1", "2|Plain (1998)|01-Jan-1998|||1|0|0", "3|Unseen||||0|0|0"]
-    (folder / "u.item").write_bytes(("\n".join(films) + "\n").encode("latin1"))
+    (folder / "u.data").write_text("".join(f"{user}\t{user % 2 + 1}\t{user % 5 + 1}\t{800_000_000 + user}\n" for user in range(1, 7)))
+    films = [("1|Café (1999)|01-Jan-1999||http://one", {1, 18}), ("2|Plain (1998)|01-Jan-1998||", {0}), ("3|Unseen|||", ())]
+    lines = (f"{film}|{'|'.join(str(int(genre in genres)) for genre in range(19))}\n" for film, genres in films)
+    (folder / "u.item").write_bytes("".join(lines).encode("latin1"))
     return folder
 
 
@@ -29,13 +29,13 @@ def test_ratings_with_films_keep_titles_genres_and_times(ratings: Path, tmp_path
     report = ingest(str(ratings), tmp_path / "out")
     found = tables.Tables(root=tmp_path / "out")
     assert [(item["title"], item["category_path"], item["item_type"]) for item in found.items().to_pylist()] == [
-        ("Café (1999)", ["Dull", "Loud"], "video"),
-        ("Plain (1998)", ["odd"], "video"),
+        ("Café (1999)", ["Action", "Western"], "video"),
+        ("Plain (1998)", ["unknown"], "video"),
         ("Unseen", None, "video"),
     ]
     first = found.events().to_pylist()[0]
     assert (first["user_id"], first["item_id"], first["rating"], first["event_type"]) == ("1", "2", 2.0, "rating")
-    assert first["event_time"] == datetime(2001, 9, 9, 1, 46, 41, tzinfo=UTC)
+    assert first["event_time"] == datetime(1995, 5, 9, 6, 13, 21, tzinfo=UTC)
     assert not report.order_only
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from lodestar import schema
-from lodestar.data.declaration.parse import parse
+from lodestar.data.declaration.parse import feedback_of, parse
 from lodestar.data.ingest import append, ingest, validate
 from lodestar.data.tables.tables import Tables
 from lodestar.errors import DataError, UsageError
+from lodestar.schema.feedback import BINARY
 from tests.factories import declared_rows, write_files
 
 
@@ -70,3 +71,10 @@ def test_a_declaration_beside_the_data_is_found_and_its_change_is_not_overlooked
         append(str(data), tmp_path / "grown")
     with pytest.raises(UsageError, match=r'events\.user_id = "who"'):
         validate(str(data), mapping={"user_id": "who"})
+
+
+def test_a_protocol_that_counts_all_alike_is_one_line() -> None:
+    assert feedback_of(parse(b"feedback.protocol = 'binary'")) == BINARY
+    half_stars = feedback_of(parse(b"rating_scale = [0.5, 5]\nfeedback = { protocol = 'binary', consumption = 'repeat' }"))
+    assert half_stars is not None
+    assert (half_stars.rating_positive_from, half_stars.negative, half_stars.consumption) == (0.5, (), "repeat")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lodestar.data.contract.report import Report
-from lodestar.data.datasets import assistments, home_depot, open_bandit
+from lodestar.data.datasets import assistments, open_bandit
+from lodestar.data.declaration.sources import OLDER
 from lodestar.data.ingest import ingest
 from lodestar.data.tables.tables import Tables
 from lodestar.errors import DataError
@@ -25,8 +26,9 @@ def read(folder: Path, target: Path) -> tuple[Report, Tables]:
 
 @pytest.fixture
 def relevance(tmp_path: Path) -> Path:
-    rows = [f'{number},p{number % 3},"Title, {number % 3}",words {number // 2},{1 + number % 3}.33,{number % 4}' for number in range(12)]
-    packed(tmp_path / "set" / home_depot.FILE, "id,product_uid,product_title,search_term,relevance,fold", *rows)
+    given = ("1.33", "2.33", "3.0")
+    rows = [f'{row},p{row % 3},"Title, {row % 3}",words {row // 2},{given[row % 3]},{row % 4}' for row in range(12)]
+    packed(tmp_path / "set" / "query_title_relevance.csv.gz", "id,product_uid,product_title,search_term,relevance,fold", *rows)
     return tmp_path / "set"
 
 
@@ -36,9 +38,9 @@ def bandit(tmp_path: Path) -> Path:
     for policy, p in (("random", 0.25), ("bts", 0.1)):
         rows = [f"2019-11-24 00:0{row}:00.5+00:00,{row % 2},{row % 3 + 1},{int(row % 2 == 0)},{p},{people[row % 5]}" for row in range(10)]
         head = "timestamp,item_id,position,click,propensity_score,user_feature_0,user_feature_1,user_feature_2,user_feature_3"
-        packed(tmp_path / "set" / policy / open_bandit.FILE, head, *rows)
+        packed(tmp_path / "set" / policy / "impressions.csv.gz", head, *rows)
         context = ["item_id,item_feature_0,item_feature_1,item_feature_2,item_feature_3", "0,0.5,x,y,z", "1,0.1,x,y,w"]
-        packed(tmp_path / "set" / policy / open_bandit.CONTEXT, *context)
+        packed(tmp_path / "set" / policy / "item_context.csv.gz", *context)
     return tmp_path / "set"
 
 
@@ -48,7 +50,7 @@ def learners(tmp_path: Path) -> Path:
     for fold in (1, 2):
         lines = [line for learner in range(3) for line in (f"9,l{fold}{learner}", "7,8,8,9,8", "1,1,2,1,1", "0,1,1,0,1")]
         packed(tmp_path / "set" / f"fold{fold}.csv.gz", *lines)
-    packed(tmp_path / "set" / assistments.SKILLS, '{"Adding": 1, "Halves": 2}')
+    packed(tmp_path / "set" / "skill.json.gz", '{"Adding": 1, "Halves": 2}')
     return tmp_path / "set"
 
 
@@ -63,13 +65,15 @@ def test_a_rated_pair_is_a_rating_with_its_querys_text(relevance: Path, tmp_path
         "rating",
     )
     assert [item["title"] for item in found.items().to_pylist()] == ["Title, 0", "Title, 1", "Title, 2"]
-    assert report.tables["items"].dropped == {home_depot.REPEATED: 9}
+    assert report.tables["items"].dropped == {OLDER: 9}
     assert report.order_only
 
 
 def test_a_bad_product_is_named_by_its_own_line(tmp_path: Path) -> None:
     head = "id,product_uid,product_title,search_term,relevance,fold"
-    packed(tmp_path / "set" / home_depot.FILE, head, *(f"{row},p{row // 2},t,w{row},2,1" for row in range(10)), "10,,t,w,2,1")
+    packed(
+        tmp_path / "set" / "query_title_relevance.csv.gz", head, *(f"{row},p{row // 2},t,w{row},2,1" for row in range(10)), "10,,t,w,2,1"
+    )
     with pytest.raises(DataError, match="E103") as refused:
         ingest(str(tmp_path / "set"), tmp_path / "out")
     assert refused.value.place is not None

@@ -6,6 +6,7 @@ problems, the skills, the answers. There are no times, only an order.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from lodestar.data.dataset import DataSet, constant, single_file, times_from_ord
 from lodestar.data.readers.decompression import open_decompressed
 from lodestar.data.readers.source import Source, check_text, single_batch, unreadable
 
-SKILLS, PROBLEMS = "skill.json.gz", "problems.json.gz"
-FOLDS = "fold*.csv.gz"
+SKILLS = ("skill.json.gz", "skill.json")
+FOLDS = ("fold*.csv.gz", "fold*.csv")
+LEARNER = re.compile(rb"\d+,\w+\r?\n(\d+(,\d+)*\r?\n){3}")
+HEAD_BYTES = 1 << 20
 LESSON = "lesson"
 LINES_EACH = 4
 ANSWER_LINE = 3
@@ -29,11 +32,17 @@ Record = tuple[str, list[str], list[str], list[str]]
 
 def find(folder: Path) -> DataSet | None:
     """ASSISTments 2009 in a folder of its folds and skills, None where it is not there."""
-    folds = sorted(folder.glob(FOLDS))
-    if not folds or not (folder / SKILLS).is_file():
+    folds = next((found for pattern in FOLDS if (found := sorted(folder.glob(pattern)))), [])
+    skills = next((folder / name for name in SKILLS if (folder / name).is_file()), None)
+    if not folds or skills is None or not all(map(_begins_with_learner, folds)):
         return None
-    tables = {schema.EVENTS.name: single_file(_answers, folds), schema.ITEMS.name: single_file(_problems, folds, folder / SKILLS)}
-    return DataSet(tables=tables, paths=(*folds, folder / SKILLS), order_only=True)
+    tables = {schema.EVENTS.name: single_file(_answers, folds), schema.ITEMS.name: single_file(_problems, folds, skills)}
+    return DataSet(tables=tables, paths=(*folds, skills), order_only=True)
+
+
+def _begins_with_learner(fold: Path) -> bool:
+    with open_decompressed(fold) as content:
+        return LEARNER.match(content.read(HEAD_BYTES)) is not None
 
 
 def _answers(folds: list[Path]) -> Source:

@@ -1,11 +1,13 @@
 """Open Bandit reader: impressions of two policies on a fashion site, with propensities and clicks.
 
-Saito et al., "Open Bandit Dataset and Pipeline", NeurIPS 2021, arXiv:2008.07146. A folder holds one policy's log, or a folder per policy.
-There are no user ids, only four hashed features: people who share all four become one user. Every row is a request of its own.
+Saito et al., "Open Bandit Dataset and Pipeline", NeurIPS 2021, arXiv:2008.07146. A folder holds one policy's log, or a folder per policy,
+as POLICY/impressions.csv or, as it is published, POLICY/CAMPAIGN/CAMPAIGN.csv. There are no user ids, only four hashed features: people who
+share all four become one user. Every row is a request of its own.
 """
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,33 +16,70 @@ import pyarrow.compute as pc
 from lodestar import schema
 from lodestar.data.contract.rules import CellOptions
 from lodestar.data.dataset import DataSet, constant, single_file
+from lodestar.data.readers import decompression
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source, single_batch
 
-FILE, CONTEXT = "impressions.csv.gz", "item_context.csv.gz"
+IMPRESSIONS, CONTEXT = "impressions", "item_context"
+SUFFIXES = (".csv", ".csv.gz")
+LEVELS = ("", "*/", "*/*/")  # folders between the dataset's and that of a log
 TIME, CLICK, PROPENSITY = "timestamp", "click", "propensity_score"
 USER_FEATURES = tuple(f"user_feature_{number}" for number in range(4))
 ITEM_FEATURES = tuple(f"item_feature_{number}" for number in range(1, 4))
+NEEDED = {TIME, schema.ITEM_ID, schema.POSITION, CLICK, PROPENSITY, *USER_FEATURES}
 SURFACE, ANONYMOUS = "fashion", "anonymous"
+WHOLE = "all"  # the campaign with the items of the others
 DIGITS = 16
 NOT_CLICKED = "shown and not clicked: in the impressions"
 SHARED_USERS = "people are known by four hashed features; those who share all four are one user"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Log:
+    """One policy's impressions, and the features of the items."""
+
+    policy: str
+    campaign: str
+    file: Path
+    context: Path
+
+
 def find(folder: Path) -> DataSet | None:
-    """Open Bandit in a folder of one policy's log or of one folder per policy, None where it is not there."""
-    logs = [folder] if (folder / FILE).is_file() else sorted(path.parent for path in folder.glob(f"*/{FILE}"))
-    if not logs or not all((log / CONTEXT).is_file() for log in logs):
+    """Open Bandit in a folder of one policy's log or of one folder per policy, None where it is not there.
+
+    Items of several campaigns have the same numbers: one campaign is read, and said so.
+    """
+    found = [log for log in _logs(folder) if _has_columns(log.file)]
+    if not found:
         return None
+    campaigns = sorted({log.campaign for log in found})
+    campaign = WHOLE if WHOLE in campaigns else campaigns[0]
+    logs = [log for log in found if log.campaign == campaign]
     tables = {
         schema.EVENTS.name: lambda: [_clicks(log) for log in logs],
         schema.IMPRESSIONS.name: lambda: [_impressions(log) for log in logs],
         schema.ITEMS.name: single_file(_items, logs[0]),
     }
-    return DataSet(tables=tables, paths=tuple(log / name for log in logs for name in (FILE, CONTEXT)))
+    notes = (f"the campaign {campaign} is read, of {', '.join(campaigns)}",) if len(campaigns) > 1 else ()
+    return DataSet(tables=tables, paths=tuple(path for log in logs for path in (log.file, log.context)), notes=notes)
 
 
-def _clicks(log: Path) -> Source:
+def _logs(folder: Path) -> Iterator[_Log]:
+    """Logs below a folder, by the names of their files, that have their items' features beside them."""
+    for file in sorted(path for level in LEVELS for path in folder.glob(f"{level}*.csv*") if path.name.endswith(SUFFIXES)):
+        name, place = file.name.partition(".")[0], file.parent
+        context = next((place / f"{CONTEXT}{suffix}" for suffix in SUFFIXES if (place / f"{CONTEXT}{suffix}").is_file()), None)
+        if context and name in {IMPRESSIONS, place.name}:
+            policy = place.resolve() if name == IMPRESSIONS else place.resolve().parent
+            yield _Log(policy=policy.name, campaign=name, file=file, context=context)
+
+
+def _has_columns(file: Path) -> bool:
+    with decompression.open_decompressed(file) as content:
+        return set(content.readline().decode("utf8", "replace").strip().split(",")) >= NEEDED
+
+
+def _clicks(log: _Log) -> Source:
     """Click events, with the time of their impression, as the time of the click is not known."""
     impressions = _impressions(log)
     found = impressions.read()
@@ -61,21 +100,21 @@ def _clicks(log: Path) -> Source:
     )
 
 
-def _impressions(log: Path) -> Source:
+def _impressions(log: _Log) -> Source:
     """Impressions with propensities, and the column that says whether each was clicked."""
-    source = read(log / FILE, {TIME, schema.ITEM_ID, schema.POSITION, CLICK, PROPENSITY, *USER_FEATURES})
+    source = read(log.file, NEEDED)
     found = source.read()
     count = len(found)
     user_features = zip(*(found[name].to_pylist() for name in USER_FEATURES), strict=True)
     columns = {
-        schema.REQUEST_ID: pa.array([f"{log.name}-{row}" for row in range(count)], pa.string()),
+        schema.REQUEST_ID: pa.array([f"{log.policy}-{row}" for row in range(count)], pa.string()),
         schema.USER_ID: pa.array([_user_id(features) for features in user_features], pa.string()),
         schema.ITEM_ID: found[schema.ITEM_ID],
         schema.POSITION: found[schema.POSITION],
         schema.SHOWN_AT: found[TIME],
         schema.SURFACE: constant(SURFACE, count),
-        schema.MODEL_DIGEST: constant(log.name, count),
-        schema.ARM: constant(log.name, count),
+        schema.MODEL_DIGEST: constant(log.policy, count),
+        schema.ARM: constant(log.policy, count),
         schema.PROPENSITY: found[PROPENSITY],
         schema.FEATURE_HASH: constant(ANONYMOUS, count),
         CLICK: found[CLICK],
@@ -83,11 +122,11 @@ def _impressions(log: Path) -> Source:
     others = [name for name in source.names if name not in (*columns, TIME, PROPENSITY, *USER_FEATURES)]
     return replace(
         source,
-        file=f"{log.name}/{source.file}",
+        file=f"{log.policy}/{source.file}",
         names=(*columns, *others),
         columns=tuple(columns),
         batches=single_batch(pa.table(columns)),
-        cells=CellOptions(arms=(log.name,)),
+        cells=CellOptions(arms=(log.policy,)),
     )
 
 
@@ -95,8 +134,8 @@ def _user_id(features: tuple[str, ...]) -> str:
     return hashlib.sha256("|".join(features).encode()).hexdigest()[:DIGITS]
 
 
-def _items(log: Path) -> Source:
-    source = read(log / CONTEXT, {schema.ITEM_ID, *ITEM_FEATURES})
+def _items(log: _Log) -> Source:
+    source = read(log.context, {schema.ITEM_ID, *ITEM_FEATURES})
     found = source.read()
     tags = pc.binary_join_element_wise(*(found[name] for name in ITEM_FEATURES), "|")
     rows = found.select([schema.ITEM_ID]).append_column(schema.TAGS, tags)

@@ -4,6 +4,8 @@ Each function takes an SQL expression of text and returns one; what it cannot re
 code with the value that the file has. Nothing here runs: DuckDB evaluates the expressions over whole columns.
 """
 
+import html
+import json
 from collections.abc import Sequence
 
 from lodestar.data.contract import rules
@@ -88,6 +90,17 @@ def _units_us(text: str, unit: str) -> str:
     return f"""
         CASE WHEN NOT regexp_full_match({text}, {literal(_NUMBER_OF_UNITS)}) THEN NULL
         WHEN contains({text}, '.') THEN TRY_CAST({inexact} AS BIGINT) ELSE TRY_CAST({exact} AS BIGINT) END"""
+
+
+def text_of_html(text: str) -> str:
+    """A text with characters in place of HTML's entities, such as & for &amp;; of a JSON list in each of its texts."""
+    if not text.startswith("["):
+        return html.unescape(text)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return html.unescape(text)
+    return json.dumps([html.unescape(one) if isinstance(one, str) else one for one in found], ensure_ascii=False)
 
 
 def parts(text: str, separator: str) -> str:

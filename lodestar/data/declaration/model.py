@@ -7,9 +7,11 @@ options of `ColumnSource`, or "" for a column of the same name that is to be lef
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lodestar import schema
+from lodestar.data.declaration.about import About, Recognition
+from lodestar.data.declaration.strict import Names, Numbered, Several, SeveralColumns, Strict, Text, one_or_more
 from lodestar.data.readers.options import ReadOptions
 from lodestar.errors import ConfigError
 
@@ -17,27 +19,10 @@ FILE = "dataset.toml"
 LEFT_OUT = "ignore"  # in place of an event type: rows with this value are left out, and counted
 COLUMN_SOURCES = "column_sources"  # never written in a file
 BY_ROW = "row"  # in place of an order column: the order of the rows
-Names = tuple[str, ...]
-Text = Annotated[str, Field(max_length=1000)]
-Numbered = str | Annotated[int, Field(ge=1, le=100_000)]
+BY_FILE = "file"  # in place of an order column: the order of the rows over all users
 
 
-def _one_or_more(value: Any) -> Any:
-    """A single value in place of a list of one."""
-    return value if isinstance(value, tuple) else (value,)
-
-
-Several = Annotated[Names, BeforeValidator(_one_or_more)]
-SeveralColumns = Annotated[tuple[Numbered, ...], BeforeValidator(_one_or_more)]
-
-
-class _Strict(BaseModel):
-    """A value that cannot change, without unknown keys, whose types are as they were written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ReadingForm(_Strict):
+class ReadingForm(Strict):
     """How a file is read, as `lodestar.data.readers.options.ReadOptions` has it; what is not given is decided from the file."""
 
     format: Text = ""
@@ -56,7 +41,7 @@ class ReadingForm(_Strict):
         return self
 
 
-class CellForm(_Strict):
+class CellForm(Strict):
     """How values are written: texts that mean null, ids, numbers (`decimal`, `thousands`), and times.
 
     A number loses currency signs and percent signs where `decimal` or `thousands` is given. `time_format` is a format of strptime,
@@ -72,7 +57,7 @@ class CellForm(_Strict):
     time_unit: Literal["", "s", "ms", "us", "ns", "date"] = ""
 
 
-class Parents(_Strict):
+class Parents(Strict):
     """A file of a tree, by which a category becomes the path from its root: columns of a node and of its parent."""
 
     files: Several
@@ -91,8 +76,9 @@ class ColumnSource(CellForm):
     row       the row's number, with this text before it
 
     Then, in this order: `split` and `part` (the part from 1 of a text), `html` (entities such as &amp;), `values` (a map of values, others
-    as they are or `default`), `separator` (of a list), `parents` (a path in a tree), `multiply` and `clip` (numbers), `plus` (a column of
-    numbers in `plus_unit` that is added to a time).
+    as they are or `default`), `separator` (of a list), `parents` (a path in a tree), `digest` (16 hex digits of the text's SHA-256, for ids
+    of long texts), `numbered` (0, 1, 2, … in the order in which values first come), `prefix` (a text before it), `multiply` and `clip`
+    (numbers), `plus` (a column of numbers in `plus_unit` that is added to a time).
     """
 
     column: Numbered = ""
@@ -113,6 +99,8 @@ class ColumnSource(CellForm):
     clip: tuple[float | int, float | int] | None = None
     plus: Numbered = ""
     plus_unit: Literal["s", "ms", "us", "ns"] = "s"
+    digest: bool = False
+    numbered: bool = False
     prefix: Text = ""
     names: dict[str, "Column"] = {}
 
@@ -137,7 +125,7 @@ def _as_column(value: Any) -> Any:
 Column = Annotated[ColumnSource, BeforeValidator(_as_column)]
 
 
-class Explode(_Strict):
+class Explode(Strict):
     """A column that holds a list, which becomes a row for each element: JSON, or text with a separator (a space unless given).
 
     The element takes the column's place, or is a new column `into`; the first `skip` elements are left out.
@@ -150,14 +138,18 @@ class Explode(_Strict):
 
 
 class Join(ReadingForm):
-    """Another file whose columns are joined to each row by `on`, a column of both, or a pair of columns (ours, theirs)."""
+    """Another file whose columns are joined to each row by `on`, a column of both, or a pair of columns (ours, theirs).
+
+    One that is `optional` is left out where there is no such file.
+    """
 
     files: Several
     on: Numbered | tuple[Numbered, Numbered]
     prefix: Text = ""
+    optional: bool = False
 
 
-class KeyValue(_Strict):
+class KeyValue(Strict):
     """A file with a property a row: columns of the property's name and of its value; the latest by `latest` counts, the last without."""
 
     key: Numbered
@@ -172,17 +164,19 @@ def _as_explode(value: Any) -> Any:
 class TableSource(ReadingForm, CellForm):
     """A source of one table: files (names or wildcards below the dataset's folder), how they are read, and its columns.
 
-    `only` keeps rows with these values in a column. `latest` keeps, of rows with one key, the one with the greatest value there.
+    `only` keeps rows with these values in a column. Of rows with one key, `latest` keeps the one with the greatest value in a column,
+    `distinct` the first.
     """
 
     files: Several = ()
-    join: Annotated[tuple[Join, ...], BeforeValidator(_one_or_more)] = ()
+    join: Annotated[tuple[Join, ...], BeforeValidator(one_or_more)] = ()
     explode: Annotated[Explode | None, BeforeValidator(_as_explode)] = None
     only: dict[str, Several] = {}
     latest: Numbered = ""
+    distinct: bool = False
     key_value: KeyValue | None = None
     order: SeveralColumns = ()
-
+    recognise: Recognition | None = None
     column_sources: dict[str, Column] = {}
 
     @model_validator(mode="before")
@@ -195,7 +189,7 @@ class TableSource(ReadingForm, CellForm):
         return {**options, COLUMN_SOURCES: {key: one for key, one in value.items() if key not in options}}
 
 
-class Outliers(_Strict):
+class Outliers(Strict):
     """Bounds of a number column of events, or of `events_per_minute`, and the `rule` for what lies beyond: see `OutlierRule`."""
 
     low: float | int | None = None
@@ -213,9 +207,14 @@ class Outliers(_Strict):
         return self
 
 
-class FeedbackSection(_Strict):
-    """What of the log trains a model: `positive` types or their weights, `negative` types, thresholds of ratings, `seen` types, repeats."""
+class FeedbackSection(Strict):
+    """What of the log trains a model: `positive` types or their weights, `negative` types, thresholds of ratings, `seen` types, repeats.
 
+    With `protocol` binary all else has another default: every event is positive whatever its type or rating, of equal weight, and makes its
+    item seen, as published protocols of evaluation have it.
+    """
+
+    protocol: Literal["", "binary"] = ""
     domain: Text = ""
     positive: dict[str, float | int] | Names = ()
     negative: Names | None = None
@@ -224,26 +223,6 @@ class FeedbackSection(_Strict):
     seen: Names | None = None
     consumption: Literal["", "once", "repeat"] = ""
     repeat_gap_days: Annotated[float | int, Field(ge=0)] | None = None
-
-
-class About(_Strict):
-    """What a dataset is: title, address of its owner, licence, size in words, what it is good for, and the files that are read."""
-
-    title: Text = ""
-    url: Text = ""
-    licence: Text = ""
-    size: Text = ""
-    good_for: Text = ""
-    header: Text = ""
-
-
-class Recognition(_Strict):
-    """By what files are recognised as this dataset: wildcards that must match, columns of the first file, values of its columns."""
-
-    files: Several
-    columns: Names = ()
-    num_columns: Annotated[int, Field(ge=0)] = 0
-    values: dict[str, Several] = {}
 
 
 def _as_sources(value: Any) -> Any:
@@ -259,13 +238,14 @@ class Declaration(ReadingForm, CellForm):
 
     `folder` is where the files lie if not beside the declaration, seen from there; a bucket's declaration has its files beside it.
     `event_type` is the type of every event; `event_types` maps values to the contract's types, or to `ignore`. `order` names the columns
-    that order a user's events where there are no times, or is `row`. `rating_scale` is the lowest and the highest rating, `arms` are the
-    arms of experiments in impressions.
+    that order a user's events where there are no times, or is `row`, or `file` where the rows of all users are in one order. `rating_scale`
+    is the lowest and the highest rating, `arms` are the arms of experiments in impressions. `reader` names code of Lodestar that reads the
+    files instead, where no declaration can.
     """
 
     folder: Text = ""
     about: About = About()
-    recognise: Recognition | None = None
+    reader: Text = ""
     event_type: Text = ""
     event_types: dict[str, str] = {}
     order: SeveralColumns = ()

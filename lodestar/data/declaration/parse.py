@@ -13,7 +13,7 @@ from lodestar.data.declaration.model import COLUMN_SOURCES, LEFT_OUT, ColumnSour
 from lodestar.errors import DataError, Location, shorten
 from lodestar.process.suggestions import listed, suggestion
 from lodestar.schema.events import EventType
-from lodestar.schema.feedback import WEIGHTS, Feedback
+from lodestar.schema.feedback import BINARY, WEIGHTS, Feedback
 from lodestar.schema.time_units import DAY_US, SECOND_US
 
 MAX_BYTES = 1 << 20
@@ -69,8 +69,20 @@ def feedback_of(declaration: Declaration) -> Feedback | None:
         "rating_positive_from": section.rating_positive_from,
         "rating_negative_to": section.rating_negative_to,
     }
-    low, high = declaration.rating_scale or schema.RATING_SCALE
-    return Feedback.on_scale(float(low), float(high), **{name: value for name, value in given.items() if value is not None})
+    low, high = map(float, declaration.rating_scale or schema.RATING_SCALE)
+    defaults = _binary(low) if section.protocol else {}
+    return Feedback.on_scale(low, high, **defaults | {name: value for name, value in given.items() if value is not None})
+
+
+def _binary(low: float) -> dict[str, Any]:
+    """Fields of the rules by which every event counts alike, for ratings from `low`."""
+    return {
+        "positive": BINARY.positive,
+        "negative": BINARY.negative,
+        "seen": BINARY.seen,
+        "rating_positive_from": low,
+        "rating_negative_to": low - 1,
+    }
 
 
 def outlier_rules(declaration: Declaration) -> dict[str, OutlierRule]:

@@ -1,6 +1,6 @@
 """Projection of a file's rows onto a table of the contract, as SQL over one batch, and the columns that it needs."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,26 +8,23 @@ import pyarrow as pa
 
 from lodestar import schema
 from lodestar.data.declaration import forms
+from lodestar.data.declaration.expressions import ROW, Context
 from lodestar.data.declaration.forms import identifier, literal
-from lodestar.data.declaration.model import BY_ROW, LEFT_OUT, CellForm, ColumnSource, Declaration, Parents, TableSource
-from lodestar.errors import DataError, Location
-from lodestar.process.suggestions import listed, suggestion
+from lodestar.data.declaration.model import BY_FILE, BY_ROW, LEFT_OUT, ColumnSource, Declaration, TableSource
 
-RAW, ROW, DROPPED, ORDER = "raw", "source row", "left out", "order column"  # names with a space are no column's of the contract
-HTML = "text of html"  # function that DuckDB is given
-_LISTS = {schema.Kind.TEXT_LIST, schema.Kind.FLOAT_LIST}
-_NUMBERS = {schema.Kind.FLOAT, schema.Kind.INT}
+RAW, DROPPED, ORDER = "raw", "left out", "order column"  # names with a space are no column's of the contract
 
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
     """SQL of a table's columns over the relation `raw`: expressions by contract column, and reasons to leave a row out by condition.
 
-    `passed` are columns that keep the values and types of the file, by contract column.
+    `passed` are columns that keep the values and types of the file, by contract column; `numbered` texts that numbers stand for.
     """
 
     expressions: Mapping[str, str]
     passed: Mapping[str, str]
+    numbered: Mapping[str, str]
     dropped: Mapping[str, str] = field(default_factory=dict)
 
     def sql(self, relation: str = RAW) -> str:
@@ -40,7 +37,7 @@ class Projection:
 
 def columns_of(declaration: Declaration, source: TableSource, table: schema.Table, names: Collection[str]) -> dict[str, ColumnSource]:
     """Where each column of a table comes from in a file with these columns; one of the contract's own name needs no mention."""
-    columns = {name: column for name, column in source.column_sources.items() if not column.is_left_out}
+    columns = _present(source, names)
     used = {*references(columns.values()), *source.column_sources, *source.order, *declaration.order}
     columns |= {name: ColumnSource(column=name) for name in table.names if name in names and name not in used}
     if table is schema.EVENTS and declaration.event_type:
@@ -50,8 +47,28 @@ def columns_of(declaration: Declaration, source: TableSource, table: schema.Tabl
     return columns
 
 
+def _present(source: TableSource, names: Collection[str]) -> dict[str, ColumnSource]:
+    """The declared columns; where the source is recognised by others, without the columns that this file lacks."""
+    columns = {name: column for name, column in source.column_sources.items() if not column.is_left_out}
+    if source.recognise is None:
+        return columns
+    needed, count = source.recognise.columns, len(names)
+    has = lambda one: one <= count if isinstance(one, int) else one in names or one in needed or one.partition(".")[0] in names  # noqa: E731
+    found = {name: _without_absent(column, has) for name, column in columns.items()}
+    return {name: column for name, column in found.items() if not column.is_left_out or column.default}
+
+
+def _without_absent(source: ColumnSource, has: Callable[[str | int], bool]) -> ColumnSource:
+    """A column's source without the file's columns that are not there."""
+    kept: dict[str, Any] = {name: tuple(filter(has, getattr(source, name))) for name in ("first", "together", "flags")}
+    kept |= {name: one if (one := getattr(source, name)) == "" or has(one) else "" for name in ("column", "plus")}
+    inner = {name: _without_absent(column, has) for name, column in source.names.items()}
+    kept["names"] = {name: column for name, column in inner.items() if not column.is_left_out}
+    return source.model_copy(update=kept)
+
+
 def order_of(declaration: Declaration, source: TableSource) -> tuple[str | int, ...]:
-    """The columns that order a user's events in data without times, `row` for that of the rows; empty where there are times."""
+    """The columns that order a user's events in data without times, `row` or `file` for that of the rows; empty where there are times."""
     return source.order or declaration.order
 
 
@@ -63,7 +80,7 @@ def project(
     DataError E143 where a column that the declaration names is not in the file.
     """
     columns = columns_of(declaration, source, table, names)
-    context = _Context(declaration=declaration, source=source, file=file, names=names, types=types)
+    context = Context(declaration=declaration, source=source, file=file, names=names, types=types)
     expressions: dict[str, str] = {}
     passed: dict[str, str] = {}
     order = order_of(declaration, source) if table is schema.EVENTS else ()
@@ -75,7 +92,9 @@ def project(
             expressions[name] = identifier(passed[name])
         else:
             expressions[name] = context.expression(table.column(name), column)
-    return Projection(expressions=expressions, passed=passed, dropped=_dropped(context, table, columns, expressions))
+    numbered = {name: context.unnumbered(table.column(name), column) for name, column in columns.items() if column.numbered}
+    dropped = _dropped(context, table, columns, expressions)
+    return Projection(expressions=expressions, passed=passed, numbered=numbered, dropped=dropped)
 
 
 def is_ranked(order: Sequence[str | int]) -> bool:
@@ -83,8 +102,10 @@ def is_ranked(order: Sequence[str | int]) -> bool:
     return len(order) > 1 or order == (BY_ROW,)
 
 
-def _order_expressions(context: "_Context", order: Sequence[str | int]) -> dict[str, str]:
+def _order_expressions(context: "Context", order: Sequence[str | int]) -> dict[str, str]:
     """The time that stands for the position in a single column of whole numbers; several columns as they are, for ranks among them."""
+    if order == (BY_FILE,):
+        return {schema.EVENT_TIME: forms.order_time(identifier(ROW))}
     if not is_ranked(order):
         position = f"TRY_CAST({context.text(order[0])} AS BIGINT)"
         fits = f"{position} BETWEEN 0 AND {forms.MAX_ORDER}"
@@ -93,7 +114,7 @@ def _order_expressions(context: "_Context", order: Sequence[str | int]) -> dict[
 
 
 def _dropped(
-    context: "_Context", table: schema.Table, columns: Mapping[str, ColumnSource], expressions: Mapping[str, str]
+    context: "Context", table: schema.Table, columns: Mapping[str, ColumnSource], expressions: Mapping[str, str]
 ) -> dict[str, str]:
     """Conditions under which a row is left out, by reason."""
     found = {}
@@ -127,7 +148,7 @@ def wanted_columns(declaration: Declaration, source: TableSource) -> list[str | 
     if source.key_value:
         named += [source.key_value.key, source.key_value.value, source.key_value.latest]
     named += [join.on[0] if isinstance(join.on, tuple) else join.on for join in source.join]
-    return [one for one in dict.fromkeys(named) if one not in {"", BY_ROW}]
+    return [one for one in dict.fromkeys(named) if one not in {"", BY_ROW, BY_FILE}]
 
 
 def wanted(declaration: Declaration, source: TableSource, table: schema.Table) -> list[str | int]:
@@ -136,163 +157,7 @@ def wanted(declaration: Declaration, source: TableSource, table: schema.Table) -
     return list(dict.fromkeys([*table.names, *named, *(one.partition(".")[0] for one in named if isinstance(one, str))]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Context:
-    """What an expression depends on: the declaration, the table's source, all columns of the file, and the Arrow types of those read."""
-
-    declaration: Declaration
-    source: TableSource
-    file: str
-    names: Sequence[str]
-    types: Mapping[str, "pa.DataType"]
-
-    def form(self, column: CellForm) -> CellForm:
-        """The form of a column's cells: its own options, else the table's, else the declaration's."""
-        levels = (column, self.source, self.declaration)
-        merged: dict[str, Any] = {
-            name: next((one for level in levels if (one := getattr(level, name))), "") for name in CellForm.model_fields
-        }
-        merged["null"] = tuple(dict.fromkeys(text for level in levels for text in level.null))
-        return CellForm(**merged)
-
-    def name_of(self, column: str | int) -> str:
-        """The name in the file of a column that is given by name or number; DataError E143 where the file has none."""
-        if isinstance(column, int):
-            if column > len(self.names):
-                raise self._missing(f"column {column}", f"the file has {len(self.names)} columns", "")
-            return self.names[column - 1]
-        if column not in self.types:
-            raise self._missing(column, f"the file has:\n{listed(self.names)}", suggestion(column, self.names))
-        return column
-
-    def _missing(self, column: str, there: str, near: str) -> DataError:
-        message = f"the column that the declaration names is not in the file{near}; {there}"
-        return DataError("E143", message, remedy="Name one of these in the declaration.", place=Location(file=self.file, column=column))
-
-    def text(self, column: str | int) -> str:
-        """SQL of a column's text; of `outer.inner` the value in the JSON object `outer`."""
-        if isinstance(column, str) and column not in self.types and "." in column:
-            head, *path = column.split(".")
-            steps = "".join('."' + step.replace('"', "") + '"' for step in path)
-            return f"json_extract_string({self.text(head)}, {literal('$' + steps)})"
-        name = self.name_of(column)
-        return text_of(identifier(name), self.types[name])
-
-    def is_passed(self, column: schema.Column, source: ColumnSource) -> bool:
-        """Whether a column goes on as it is, with its type: nothing is said of its form."""
-        if source.column == "" or (isinstance(source.column, str) and source.column not in self.types):
-            return False
-        plain = source.model_copy(update={"column": ""}) == ColumnSource()
-        form = self.form(source)
-        needs: object = source.null or (column.name == schema.EVENT_TYPE and self.declaration.event_types)
-        if column.kind in _NUMBERS:
-            needs = needs or form.decimal or form.thousands
-        if column.kind is schema.Kind.TIME:
-            kind = self.types[self.name_of(source.column)]
-            needs = needs or form.time_format or form.time_unit or form.time_zone or (pa.types.is_timestamp(kind) and kind.tz is None)
-        return plain and not needs
-
-    def base(self, column: schema.Column, source: ColumnSource) -> str:
-        """SQL of a value's text before it is converted."""
-        if source.constant:
-            return literal(source.constant)
-        if source.row:
-            return f"{literal(source.row)} || {identifier(ROW)}"
-        if source.flags:
-            return forms.flags([str(one) for one in source.flags], [self.text(one) for one in source.flags])
-        if source.names:
-            pairs = ", ".join(f"{literal(name)}, {self.expression(_ATTRIBUTE, inner)}" for name, inner in source.names.items())
-            return f"json_merge_patch('{{}}', json_object({pairs}))::VARCHAR"
-        return self._together(column, source) if source.together else self._first(column, source)
-
-    def _first(self, column: schema.Column, source: ColumnSource) -> str:
-        is_whole = column is not _ATTRIBUTE and _is_whole(source)
-        cells = [self._cell(one, source, is_whole=is_whole) for one in source.first or (source.column,)]
-        return f"coalesce({', '.join(cells)})" if len(cells) > 1 else cells[0]
-
-    def _together(self, column: schema.Column, source: ColumnSource) -> str:
-        cells = ", ".join(self._cell(one, source) for one in source.together)
-        if column.kind in _LISTS:
-            return f"to_json(list_filter([{cells}], lambda one: one IS NOT NULL))::VARCHAR"
-        return f"nullif(concat_ws({literal(source.glue or ' ')}, {cells}), '')"
-
-    def _cell(self, column: str | int, source: ColumnSource, *, is_whole: bool = False) -> str:
-        """SQL of a cell's trimmed text, NULL where it is blank or a text that means null.
-
-        A cell that is a column's whole value keeps the texts that mean null in its table: the validator counts them.
-        """
-        text = f"nullif(trim({self.text(column)}), '')"
-        null = source.null if is_whole else self.form(source).null
-        return f"CASE WHEN {text} NOT IN ({', '.join(map(literal, null))}) THEN {text} END" if null else text
-
-    def expression(self, column: schema.Column, source: ColumnSource) -> str:
-        """SQL of a contract column's value, as text in the contract's form."""
-        text = self._mapped(column, source, self.part(column, source))
-        if source.separator:
-            text = forms.parts(text, source.separator)
-        if source.parents:
-            text = f"coalesce((SELECT path FROM {tree_name(source.parents)} WHERE node = {text}), {text})"
-        if source.prefix:
-            text = f"{literal(source.prefix)} || {text}"
-        return self._converted(column, source, text)
-
-    def part(self, column: schema.Column, source: ColumnSource) -> str:
-        """SQL of a value's text, or of the part of it that is meant."""
-        text = self.base(column, source)
-        if source.split:
-            text = f"nullif(trim(string_split({text}, {literal(source.split)})[{source.part}]), '')"
-        return f"CASE WHEN contains({text}, '&') THEN {identifier(HTML)}({text}) ELSE {text} END" if source.html else text
-
-    def _mapped(self, column: schema.Column, source: ColumnSource, text: str) -> str:
-        values = dict(source.values)
-        if column.name == schema.EVENT_TYPE and not source.constant:
-            values = {**self.declaration.event_types, **values}
-        if not values and not source.default:
-            return text
-        whens = " ".join(f"WHEN {literal(theirs)} THEN {literal(ours)}" for theirs, ours in values.items())
-        other = literal(source.default) if source.default else text
-        return f"CASE {text} {whens} ELSE {other} END" if whens else f"coalesce({text}, {other})"
-
-    def _converted(self, column: schema.Column, source: ColumnSource, text: str) -> str:
-        form = self.form(source)
-        if column.kind is schema.Kind.TIME:
-            return forms.time(text, form, self.text(source.plus) if source.plus else "", source.plus_unit)
-        if column.kind in _NUMBERS and (form.decimal or form.thousands):
-            text = forms.number(text, form)
-        if source.multiply is not None or source.clip is not None:
-            text = forms.scaled(text, source)
-        return text
-
-
-_ATTRIBUTE = schema.Column(name=schema.ATTRS, kind=schema.Kind.TEXT, description="one attribute")
-
-
-def tree_name(parents: Parents) -> str:
-    """Name of the DuckDB table that holds the paths of a tree's nodes."""
-    return identifier(f"tree {' '.join(parents.files)}")
-
-
-def text_of(column: str, kind: "pa.DataType") -> str:
-    """SQL of the text of a column of a typed file."""
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return column
-    if pa.types.is_timestamp(kind):
-        return (
-            f"strftime(timezone('UTC', {column}), '{forms.ISO_UTC}')" if kind.tz else f"strftime({column}::TIMESTAMP, '{forms.ISO_NAIVE}')"
-        )
-    if pa.types.is_nested(kind):
-        return f"to_json({column})::VARCHAR"
-    if pa.types.is_floating(kind):
-        return f"CASE WHEN {column} = floor({column}) AND abs({column}) < 1e15 THEN {column}::BIGINT::VARCHAR ELSE {column}::VARCHAR END"
-    return f"{column}::VARCHAR"
-
-
 def types_of(shape: "pa.Schema", names: Sequence[str]) -> dict[str, "pa.DataType"]:
     """Arrow types of columns, dictionaries as their values."""
     found = {name: shape.field(name).type for name in names}
     return {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in found.items()}
-
-
-def _is_whole(source: ColumnSource) -> bool:
-    """Whether a cell is the column's value, whatever its form, and nothing is made of it."""
-    return source.model_copy(update={"column": "", **CellForm().model_dump()}) == ColumnSource()

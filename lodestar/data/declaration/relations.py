@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from lodestar.data.contract.rules import RATING_SCALE, CellOptions
+from lodestar.data.declaration.expressions import ROW, numbers_name, tree_name
 from lodestar.data.declaration.forms import identifier, literal
 from lodestar.data.declaration.model import ColumnSource, Declaration, Join, KeyValue, ReadingForm, TableSource
-from lodestar.data.declaration.projection import RAW, ROW, tree_name
+from lodestar.data.declaration.projection import RAW
 from lodestar.data.readers.options import ReadOptions
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
@@ -80,7 +81,7 @@ def _load(database: Any, table: str, form: Any, paths: Sequence[Path], top: Any)
     columns: list[str] = []
     for path in paths:
         options = options_of(form, top)
-        source = read(path, _EVERY, options)
+        source = read(path, EVERY, options)
         for batch in source.batches():
             text = pa.table({name: _as_text(batch[name]) for name in source.columns})
             database.register("loading", text)
@@ -105,7 +106,7 @@ class _Every:
         return 0
 
 
-_EVERY = _Every()
+EVERY = _Every()
 
 
 def _as_text(values: "pa.ChunkedArray") -> "pa.ChunkedArray":
@@ -133,6 +134,17 @@ def load_trees(database: Any, columns: Mapping[str, ColumnSource], find: Find, t
                 SELECT walk.node, edges.parent, list_prepend(coalesce(edges.node, walk.parent), walk.path)
                 FROM walk LEFT JOIN edges ON walk.parent = edges.node WHERE walk.parent IS NOT NULL AND len(walk.path) < {MAX_DEPTH})
             SELECT node, to_json(path)::VARCHAR AS path FROM walk WHERE parent IS NULL""")
+
+
+def number(database: Any, column: str, text: str, relation: str) -> None:
+    """Number the values of a column that did not come before: 0, 1, 2, … in the order of the rows."""
+    table = numbers_name(column)
+    database.execute(f"CREATE TABLE IF NOT EXISTS {table} (value VARCHAR, number BIGINT)")
+    database.execute(f"""
+        INSERT INTO {table}
+        SELECT value, (SELECT count(*) FROM {table}) + row_number() OVER (ORDER BY row) - 1
+        FROM (SELECT {text} AS value, min({identifier(ROW)}) AS row FROM {relation} GROUP BY ALL)
+        WHERE value IS NOT NULL AND value NOT IN (SELECT value FROM {table})""")
 
 
 def joined(source: TableSource, columns: Sequence[str], names: Sequence[str]) -> str:
@@ -181,11 +193,18 @@ def _named(column: str | int, names: Sequence[str]) -> str:
 
 def latest_sql(table: str, key: Sequence[str], latest: str) -> str:
     """SQL of the row of each key with the greatest value in a column, as a number where it is one; the later row of equals."""
-    keys = ", ".join(f"trim({identifier(one)})" for one in key)
     value = identifier(latest)
-    return f"""
-        SELECT * FROM {table} QUALIFY row_number() OVER
-        (PARTITION BY {keys} ORDER BY TRY_CAST({value} AS DOUBLE) DESC NULLS LAST, {value} DESC NULLS LAST, {identifier(ROW)} DESC) = 1"""
+    return _one_row_sql(table, key, f"TRY_CAST({value} AS DOUBLE) DESC NULLS LAST, {value} DESC NULLS LAST, {identifier(ROW)} DESC")
+
+
+def first_sql(table: str, key: Sequence[str]) -> str:
+    """SQL of the first row of each key."""
+    return _one_row_sql(table, key, identifier(ROW))
+
+
+def _one_row_sql(table: str, key: Sequence[str], order: str) -> str:
+    keys = ", ".join(f"trim({identifier(one)})" for one in key)
+    return f"SELECT * FROM {table} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1 ORDER BY {identifier(ROW)}"
 
 
 def key_value_sql(table: str, keys: Sequence[str], form: KeyValue, properties: Sequence[str], names: Sequence[str]) -> str:

@@ -4,9 +4,8 @@ What takes all rows at once (the latest of a key, a file of properties, an order
 that memory does not grow with the rows. Every row that is left out is counted by its reason, and every row keeps its line number.
 """
 
-import html
-from collections import ChainMap, Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from lodestar import schema
 from lodestar.data.declaration import forms, projection, relations
+from lodestar.data.declaration.expressions import HTML, ROW
 from lodestar.data.declaration.forms import identifier
-from lodestar.data.declaration.model import Declaration, TableSource
-from lodestar.data.declaration.projection import DROPPED, HTML, ORDER, RAW, ROW
+from lodestar.data.declaration.kept_rows import KeptRows, chained_lines, numbered
+from lodestar.data.declaration.model import BY_FILE, Declaration, TableSource
+from lodestar.data.declaration.projection import ORDER, RAW
 from lodestar.data.readers.readers import read
 from lodestar.data.readers.source import Source
 from lodestar.data.readers.table_files import partitions, with_partitions
@@ -31,8 +31,7 @@ from lodestar.io.private_folders import workspace
 
 MEMORY = "250MB"  # of the database; the rest spills to its folder
 BATCH_ROWS = 125_000
-EMPTY_LIST = "the list of the row is empty"
-OLDER = "an older row of the same key, or a property that is not read"
+OLDER = "another row of the same key, or a property that is not read"
 LOADED, PLACED = "loaded", "placed"
 
 
@@ -50,12 +49,17 @@ class DeclaredTable:
     @property
     def is_whole(self) -> bool:
         """Whether all rows are needed at once."""
-        return bool(self.source.key_value or self.source.latest != "" or self._is_ranked)
+        is_one = bool(self.source.key_value or self.source.latest != "" or self.source.distinct or self._is_ranked)
+        counts_on = self._order == (BY_FILE,) or any(column.numbered for column in self.source.column_sources.values())
+        return is_one or (len(self.paths) > 1 and counts_on)
+
+    @property
+    def _order(self) -> tuple[str | int, ...]:
+        return projection.order_of(self.declaration, self.source) if self.table is schema.EVENTS else ()
 
     @property
     def _is_ranked(self) -> bool:
-        order = projection.order_of(self.declaration, self.source)
-        return self.table is schema.EVENTS and bool(order) and projection.is_ranked(order)
+        return bool(self._order) and projection.is_ranked(self._order)
 
     def sources(self, is_wanted: Callable[[Path], bool] = lambda _: True) -> list[Source]:
         """One source for each wanted file, or one for all of them where all rows are needed at once."""
@@ -81,14 +85,14 @@ class DeclaredTable:
 
     def _projected(self, raw: Source) -> Source:
         """A file's rows on the contract's columns."""
-        state = _State()
+        state = KeptRows()
         batches = partial(self._batches, raw, state)
         return self._as_source(raw, state, batches, raw.names)
 
-    def _as_source(self, raw: Source, state: "_State", batches: Callable[[], Iterator["pa.Table"]], names: Sequence[str]) -> Source:
-        joined = self._joined_names() if self.source.join else []
-        columns = self._columns([*names, *joined])
-        sources = projection.columns_of(self.declaration, self.source, self.table, [*names, *joined]).values()
+    def _as_source(self, raw: Source, state: KeptRows, batches: Callable[[], Iterator["pa.Table"]], names: Sequence[str]) -> Source:
+        known = [*names, *self._added_names()]
+        columns = self._columns(known)
+        sources = projection.columns_of(self.declaration, self.source, self.table, known).values()
         used = {
             names[one - 1] if isinstance(one, int) and one <= len(names) else one
             for one in projection.wanted_columns(self.declaration, self.source)
@@ -106,9 +110,9 @@ class DeclaredTable:
             cells=relations.cells_of(self.source, self.declaration),
         )
 
-    def _joined_names(self) -> list[str]:
-        """Names of the columns of joined files."""
-        found = []
+    def _added_names(self) -> list[str]:
+        """Names of the columns that a file's rows have beside its own: of joined files, and of elements."""
+        found = [self.source.explode.into] if self.source.explode and self.source.explode.into else []
         for join in self.source.join:
             for path in self.find(join.files)[:1]:
                 found += [join.prefix + name for name in read(path, (), relations.options_of(join, self.declaration)).names]
@@ -119,18 +123,18 @@ class DeclaredTable:
         """A DuckDB database with the joined files and trees."""
         with workspace() as folder, open_database(Path(folder, "declared.duckdb"), MEMORY) as database:
             database.execute("PRAGMA disable_checkpoint_on_shutdown")
-            database.create_function(HTML, html.unescape, ["VARCHAR"], "VARCHAR")
+            database.create_function(HTML, forms.text_of_html, ["VARCHAR"], "VARCHAR")
             relations.load_joins(database, self.source, self.find, self.declaration)
             relations.load_trees(database, self.source.column_sources, self.find, self.declaration)
             yield database
 
-    def _batches(self, raw: Source, state: "_State") -> Iterator["pa.Table"]:
+    def _batches(self, raw: Source, state: KeptRows) -> Iterator["pa.Table"]:
         state.clear()
         with self._database() as database:
-            for batch in _numbered(raw.batches()):
+            for batch in numbered(raw.batches()):
                 yield self._project(database, raw.file, raw.names, batch, state)
 
-    def _project(self, database: Any, file: str, names: Sequence[str], batch: "pa.Table", state: "_State") -> "pa.Table":
+    def _project(self, database: Any, file: str, names: Sequence[str], batch: "pa.Table", state: KeptRows) -> "pa.Table":
         """One batch on the contract's columns; the state learns which of its rows are kept."""
         database.register(RAW, batch)
         relation = relations.joined(self.source, batch.column_names, names)
@@ -139,6 +143,8 @@ class DeclaredTable:
         types = projection.types_of(shape, known)
         joined = [name for name in known if name not in names]
         found = projection.project(self.declaration, self.source, self.table, file, [*names, *joined], types)
+        for name, text in found.numbered.items():
+            relations.number(database, name, text, relation)
         rows = database.execute(found.sql(relation)).to_arrow_table()
         database.unregister(RAW)
         state.passed = dict(found.passed)
@@ -146,8 +152,8 @@ class DeclaredTable:
 
     def _whole(self, raw: Sequence[Source]) -> Source:
         """All files' rows as one source."""
-        state = _State()
-        first = replace(raw[0], file=relations.source_file(raw), lines=_chained_lines(raw, state.ends))
+        state = KeptRows()
+        first = replace(raw[0], file=relations.source_file(raw), lines=chained_lines(raw, state.ends))
         names = tuple(dict.fromkeys(name for one in raw for name in one.names))
         names = (*names, *self._properties()) if self.source.key_value else names
         return self._as_source(first, state, partial(self._whole_batches, raw, names, state), names)
@@ -156,7 +162,7 @@ class DeclaredTable:
         """Names of the properties of a key-value file that the declaration reads."""
         return [str(one) for one in projection.references(self.source.column_sources.values())]
 
-    def _whole_batches(self, raw: Sequence[Source], names: Sequence[str], state: "_State") -> Iterator["pa.Table"]:
+    def _whole_batches(self, raw: Sequence[Source], names: Sequence[str], state: KeptRows) -> Iterator["pa.Table"]:
         state.clear()
         with self._database() as database:
             if not self._load(database, raw, state.ends):
@@ -174,7 +180,7 @@ class DeclaredTable:
         start = 0
         exists = False
         for one in raw:
-            for batch in _numbered(one.batches(), start):
+            for batch in numbered(one.batches(), start):
                 database.register(RAW, batch)
                 if exists:
                     database.execute(f"INSERT INTO {LOADED} BY NAME SELECT * FROM {RAW}")
@@ -186,10 +192,10 @@ class DeclaredTable:
             ends.append(start)
         return exists
 
-    def _restructured(self, database: Any, names: Sequence[str], state: "_State") -> str:
+    def _restructured(self, database: Any, names: Sequence[str], state: KeptRows) -> str:
         """SQL of the rows that are projected: one for each key, or all."""
         rows = f"SELECT * FROM {LOADED} ORDER BY {identifier(ROW)}"
-        if self.source.key_value is None and self.source.latest == "":
+        if self.source.key_value is None and self.source.latest == "" and not self.source.distinct:
             return rows
         sources = projection.columns_of(self.declaration, self.source, self.table, names)
         keys = [self._name(one, names) for one in projection.references(sources[key] for key in self.table.key if key in sources)]
@@ -203,8 +209,10 @@ class DeclaredTable:
             }
             properties = [name for name in dict.fromkeys(self._properties()) if name not in keys and name not in loaded]
             rows = relations.key_value_sql(LOADED, keys, self.source.key_value, properties, names)
+        elif self.source.distinct:
+            rows = relations.first_sql(LOADED, keys)
         else:
-            rows = relations.latest_sql(LOADED, keys, self._name(self.source.latest, names)) + f" ORDER BY {identifier(ROW)}"
+            rows = relations.latest_sql(LOADED, keys, self._name(self.source.latest, names))
         total, kept = database.execute(f"SELECT (SELECT count(*) FROM {LOADED}), (SELECT count(*) FROM ({rows}))").fetchone()
         state.left_out[OLDER] += total - kept
         return rows
@@ -234,61 +242,3 @@ class DeclaredTable:
         query = f"SELECT {columns}, {times} FROM ranked ORDER BY {identifier(ROW)}"
         for batch in database.cursor().execute(query).to_arrow_reader(BATCH_ROWS):
             yield pa.Table.from_batches([batch])
-
-
-class _State:
-    """What reading a source found: reasons and counts of rows left out, and the file's row of each row that is kept.
-
-    `passed` are the file's columns that went on as they are, by contract column; `ends` the row numbers where files end.
-    """
-
-    def __init__(self) -> None:
-        self.left_out: Counter[str] = Counter()
-        self.passed: Mapping[str, str] = {}
-        self.ends: list[int] = []
-        self._rows: list[NDArray[np.int64]] = []
-
-    def clear(self) -> None:
-        """Forget what an earlier reading found."""
-        self.left_out.clear()
-        self.ends.clear()
-        self._rows.clear()
-
-    def keep(self, rows: "pa.Table", rows_before: int | None) -> "pa.Table":
-        """The kept rows of a projected batch, without the columns of the projection; `rows_before` is their number before an explosion."""
-        numbers, dropped = rows[ROW].to_numpy(), rows[DROPPED]
-        if rows_before is not None:
-            self.left_out[EMPTY_LIST] += rows_before - len(np.unique(numbers))
-        is_kept = dropped.is_null().to_numpy() if dropped.null_count < len(rows) else np.ones(len(rows), np.bool_)
-        if not is_kept.all():
-            for reason in dropped.filter(pa.array(~is_kept)).value_counts():
-                self.left_out[reason["values"].as_py()] += reason["counts"].as_py()
-            rows, numbers = rows.filter(pa.array(is_kept)), numbers[is_kept]
-        self._rows.append(numbers.astype(np.int64))
-        self.left_out += Counter()  # reasons without a row are none
-        return rows.drop_columns([ROW, DROPPED])
-
-    def lines(self, lines: Callable[[Iterable[int]], Iterable[int]], rows: Iterable[int]) -> Iterator[int]:
-        """The line of each row, in ascending order of the rows; several rows may come from one line."""
-        numbers = np.concatenate(self._rows)[list(rows)] if self._rows else np.zeros(0, np.int64)
-        distinct, index = np.unique(numbers, return_inverse=True)
-        found = list(lines(distinct.tolist()))
-        return (found[place] for place in index.tolist())
-
-
-def _numbered(batches: Iterable["pa.Table"], start: int = 0) -> Iterator["pa.Table"]:
-    """Batches with the numbers of their rows."""
-    for batch in batches:
-        yield batch.append_column(ROW, pa.array(np.arange(start, start + len(batch))))
-        start += len(batch)
-
-
-def _chained_lines(raw: Sequence[Source], ends: Sequence[int]) -> Callable[[Iterable[int]], Iterator[int]]:
-    """Line numbers of rows that are numbered across several files: of each within its own."""
-
-    def lines(rows: Iterable[int]) -> Iterator[int]:
-        numbers = list(rows)
-        for source, start, end in zip(raw, [0, *ends], ends, strict=False):
-            yield from source.lines([number - start for number in numbers if start <= number < end])
-
-    return lines

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lodestar import schema
-from lodestar.data.declaration.declared_dataset import open_declared
+from lodestar.data.datasets.datasets import open_dataset
 from lodestar.data.declaration.model import FILE, Declaration
 from lodestar.errors import DataError
 from lodestar.process.safe_text import one_line
@@ -17,7 +17,7 @@ _ZEROS = re.compile(r"\.0{6}Z$")  # of a time
 
 def preview(declaration: Declaration, folder: Path, rows: int = ROWS) -> str:
     """The first rows of each table that a declaration makes of the files below a folder."""
-    dataset = open_declared(declaration, folder, FILE)
+    dataset = open_dataset(declaration, folder, FILE)
     parts = []
     for name, sources in dataset.tables.items():
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lodestar.data.declaration import projection
+from lodestar.data.declaration import expressions, projection
 from lodestar.data.declaration.forms import identifier, literal
 from lodestar.data.declaration.relations import elements
 from lodestar.data.describe.samples.mirror import Mirrored
@@ -182,7 +182,7 @@ def as_texts(database: Any, rows: "pa.Table") -> "pa.Table":
     types = projection.types_of(rows.schema, rows.schema.names)
     if all(pa.types.is_string(kind) for kind in rows.schema.types):
         return rows
-    columns = ", ".join(f"{projection.text_of(identifier(name), kind)} AS {identifier(name)}" for name, kind in types.items())
+    columns = ", ".join(f"{expressions.text_of(identifier(name), kind)} AS {identifier(name)}" for name, kind in types.items())
     database.register("typed rows", rows)
     found: pa.Table = database.execute(f'SELECT {columns} FROM "typed rows"').to_arrow_table()
     database.unregister("typed rows")
