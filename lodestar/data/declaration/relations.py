@@ -191,20 +191,25 @@ def _named(column: str | int, names: Sequence[str]) -> str:
     return names[column - 1] if isinstance(column, int) else column
 
 
-def latest_sql(table: str, key: Sequence[str], latest: str) -> str:
-    """SQL of the row of each key with the greatest value in a column, as a number where it is one; the later row of equals."""
+def latest_sql(table: str, keys: Sequence[str], latest: str) -> str:
+    """SQL of the row of each key with the greatest value in a column, as a number where it is one; the later row of equals.
+
+    `keys` are expressions; a row without one of them is kept.
+    """
     value = identifier(latest)
-    return _one_row_sql(table, key, f"TRY_CAST({value} AS DOUBLE) DESC NULLS LAST, {value} DESC NULLS LAST, {identifier(ROW)} DESC")
+    return _one_row_sql(table, keys, f"TRY_CAST({value} AS DOUBLE) DESC NULLS LAST, {value} DESC NULLS LAST, {identifier(ROW)} DESC")
 
 
-def first_sql(table: str, key: Sequence[str]) -> str:
-    """SQL of the first row of each key."""
-    return _one_row_sql(table, key, identifier(ROW))
+def first_sql(table: str, keys: Sequence[str]) -> str:
+    """SQL of the first row of each key; `keys` are expressions, and a row without one of them is kept."""
+    return _one_row_sql(table, keys, identifier(ROW))
 
 
-def _one_row_sql(table: str, key: Sequence[str], order: str) -> str:
-    keys = ", ".join(f"trim({identifier(one)})" for one in key)
-    return f"SELECT * FROM {table} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1 ORDER BY {identifier(ROW)}"
+def _one_row_sql(table: str, keys: Sequence[str], order: str) -> str:
+    texts = [f"trim(({key})::VARCHAR)" for key in keys]
+    is_without = " OR ".join(f"{text} IS NULL" for text in texts)
+    by = f"PARTITION BY {', '.join(texts)} ORDER BY {order}"
+    return f"SELECT * FROM {table} QUALIFY row_number() OVER ({by}) = 1 OR {is_without} ORDER BY {identifier(ROW)}"
 
 
 def key_value_sql(table: str, keys: Sequence[str], form: KeyValue, properties: Sequence[str], names: Sequence[str]) -> str:
