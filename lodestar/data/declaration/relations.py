@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from lodestar import schema
+from lodestar.data.contract.cells.times import dates_note
 from lodestar.data.contract.rules import RATING_SCALE, CellOptions
 from lodestar.data.declaration.expressions import ROW, numbers_name, tree_name
 from lodestar.data.declaration.forms import identifier, literal
@@ -18,6 +20,7 @@ from lodestar.errors import DataError, Location
 from lodestar.process.suggestions import listed, suggestion
 
 ELEMENT = "source element"
+_CLOCKS = ("%H", "%I", "%X", "%c", "%s")
 MAX_DEPTH = 64  # of a tree; a cycle ends here
 Find = Callable[[Sequence[str]], list[Path]]
 
@@ -41,6 +44,15 @@ def cells_of(source: TableSource, declaration: Declaration) -> CellOptions:
         rating_scale=(float(scale[0]), float(scale[1])) if scale else RATING_SCALE,
         arms=declaration.arms,
     )
+
+
+def notes_of(source: TableSource, declaration: Declaration) -> tuple[str, ...]:
+    """What the report says of declared forms: event times that are dates without a clock."""
+    column = source.column_sources.get(schema.EVENT_TIME, ColumnSource())
+    levels = (column, source, declaration)
+    unit, form = (next((text for level in levels if (text := getattr(level, name))), "") for name in ("time_unit", "time_format"))
+    has_clock = unit != "date" and (not form or any(part in form for part in _CLOCKS))
+    return () if has_clock or column.plus else (dates_note(schema.EVENT_TIME),)
 
 
 def load_joins(database: Any, source: TableSource, find: Find, top: Any) -> list[str]:

@@ -108,6 +108,7 @@ class DeclaredTable:
             skipped_rows=ChainMap(state.left_out, raw.skipped_rows),  # type: ignore[arg-type]
             inexact=lambda name: raw.inexact(state.passed[name]) if name in state.passed else (),
             cells=relations.cells_of(self.source, self.declaration),
+            notes=(*raw.notes, *(relations.notes_of(self.source, self.declaration) if self.table is schema.EVENTS else ())),
         )
 
     def _added_names(self) -> list[str]:
