@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser, add_data, add_option, add_output
-from lodestar.process.safe_text import command, write_stderr, write_stdout
+from lodestar.process.safe_text import command, one_line, write_stderr, write_stdout
 from lodestar.process.suggestions import listed
 
 COLUMNS = "event_time=ts"
@@ -155,6 +155,7 @@ def _profile(options: argparse.Namespace) -> int:
         tables = Tables(root=Path(folder) / "tables")
         report = ingest(given_address(options), tables.root, quarantine=options.quarantine)
         content = page(profile(tables, report))
+        write_stderr("".join(f"{one_line(str(one))}\n" for one in report.findings))
     storage.put(content.encode(), str(options.output))
     write_stdout(f"{options.output}\n")
     return 0

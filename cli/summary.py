@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Collection
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from components.release.local_release import CURRENT, current_bundle
 from lodestar.bundle.bundle import COST
-from lodestar.errors import GateFailed
+from lodestar.errors import GateFailed, shorten
 from lodestar.evaluation.gate import PRIMARY_METRIC
 from lodestar.evaluation.metric_titles import BUNDLES, MODEL, metric_title
 from lodestar.evaluation.metric_titles import title as title_of
@@ -29,6 +30,7 @@ REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"
 BUNDLE, ONLINE_STORE = "current/bundle", "current/online/online.db"
 METRICS = ("hr_at_10", "ndcg_at_10", "mrr_at_10", "coverage_at_10")
 LABEL_WIDTH = 12
+SHOWN_FINDINGS, SHOWN_CHARACTERS = 8, 240
 
 Result = dict[str, Any]
 
@@ -67,6 +69,7 @@ def collect(outputs: dict[str, Path], output: Path) -> Result:
         "cost": json.loads((outputs["bundle"] / COST).read_text()),
         "bundle": str(output / BUNDLE) if is_released else None,
         "online_store": str(online) if is_released and online.is_file() else None,
+        "found_in_data": found_in_data(outputs["ingested"].read_text()),
         "still_current": None if is_released else current_bundle(output) or None,
         "example_user": _example_user(outputs["features"]),
     }
@@ -86,6 +89,8 @@ def render(result: Result) -> str:
             console.print(layout.caption, style="italic")
         console.print(_table(result, layout))
         console.print(_facts(result))
+        for line in _data_lines(result):
+            console.print(line, markup=False, soft_wrap=True)
         for label, key in (("Report", "report"), ("Model card", "model_card"), ("Bundle", "bundle")):
             if result[key]:
                 console.print(f"{label:{LABEL_WIDTH}}{one_line(result[key])}", markup=False, soft_wrap=True)
@@ -95,6 +100,21 @@ def render(result: Result) -> str:
                 console.print(f"  {command(words)}", soft_wrap=True, markup=False)
     lines = "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n")
     return f"\n{lines}" if is_terminal else f"{lines}\n{one_line(result['bundle'] or result['report'])}"
+
+
+def found_in_data(report: str) -> list[str]:
+    """What an ingest report in Markdown says that was dropped or found, a line each."""
+    sections = re.findall(r"^## (?:Dropped|Findings)\n\n((?:- .*\n)+)", report, flags=re.MULTILINE)
+    return [re.sub(r"\\([\\`\[\]<|])", r"\1", line.removeprefix("- ")) for section in sections for line in section.splitlines()]
+
+
+def _data_lines(result: Result) -> list[str]:
+    """The first lines of what was dropped or found in the data, and how many more the ingest report has."""
+    found = result.get("found_in_data", [])
+    lines = [shorten(one_line(line), SHOWN_CHARACTERS) for line in found[:SHOWN_FINDINGS]]
+    if len(found) > len(lines):
+        lines.append(f"{len(found) - len(lines):,} more in {INGESTED}")
+    return [f"{'' if number else 'Data':{LABEL_WIDTH}}{line}" for number, line in enumerate(lines)]
 
 
 def _next_commands(result: Result) -> list[list[str]]:

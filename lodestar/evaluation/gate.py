@@ -77,12 +77,15 @@ def verdict(
 ) -> Verdict:
     """Gate on point estimates of NDCG@10: fails if any baseline is higher, or if there is no baseline.
 
-    A model of the family `itself` is not compared with the baseline of that name: it is that one, factorised and compressed.
+    A model of the family `itself` is the baseline of that name, factorised: of that one, only what compression lost counts against it.
 
     The reason names the baselines that were skipped (`left_out`). If the `uncompressed` model would pass, it says so, with the override
     that keeps it uncompressed.
     """
-    found = _compare(model, {name: value for name, value in baselines.items() if name != itself}, uncompressed)
+    others = {name: value for name, value in baselines.items() if name != itself}
+    if itself in baselines and uncompressed is not None:
+        others[itself] = min(baselines[itself], uncompressed)
+    found = _compare(model, others, uncompressed)
     names = ", ".join(map(title, sorted(left_out)))
     return replace(found, reason=f"{found.reason} Skipped baselines: {names}.") if names else found
 

@@ -141,7 +141,7 @@ class Training:
             log_event("warm start", items=num_items, known_items=known)
         fitted_stage = self._only_new_events(stage, self.weights) if self.weights is not None and recipe.train.incremental else stage
         state = fit(model.to(master_device(recipe.train, self.group)), fitted_stage, recipe, self.group, state)
-        if recipe.model.use_text:
+        if recipe.model.use_text or recipe.model.hash_buckets:
             model.zero_unseen_items(stage.sequences)
         return Trained(
             model=model, neighbours=self._neighbours(stage, state), state=state, last_trained_us=self._last_event_us(stage.sequences)

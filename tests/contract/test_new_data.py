@@ -53,7 +53,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def parameters_of(data: Path) -> dict[str, Any]:
     texts = {"data": str(data), "recipe": "tiny", "destination": "", "service": ""}
-    return {**texts, "quarantine": False, "force": False, "overrides": {"train": {"epochs": 3}}}
+    return {**texts, "quarantine": False, "overrides": {"train": {"epochs": 3}}}
 
 
 def test_new_data_are_read_and_unchanged_data_are_not(pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,3 +111,11 @@ def test_a_file_that_a_person_names_must_be_there(tmp_path: Path, missing: str) 
     write_files(tmp_path, {"1.csv": "user_id\nu\n", "dataset.toml": f"[events]\nfiles = ['1.csv', '{missing}']"})
     with pytest.raises(DataError, match="E142"):
         declared_rows(tmp_path, "events")
+
+
+def test_rows_of_one_key_are_told_by_the_id_that_they_become(tmp_path: Path) -> None:
+    rows = ["m1\tThe Band\tu1", "m1\tTHE BAND\tu2", "\tOther\tu1", "\tOther\tu3", "\t\tu4"]
+    source = "files = 'plays.tsv'\ncolumns = ['id', 'name', 'user']\ndelimiter = \"\\t\"\nitem_id = { first = ['id', 'name'] }"
+    write_files(tmp_path, {"plays.tsv": "\n".join(rows) + "\n", "dataset.toml": f"[items]\n{source}\ntitle = 'name'\ndistinct = true"})
+    found = [(row["item_id"], row["title"]) for row in declared_rows(tmp_path, "items")]
+    assert found == [("m1", "The Band"), ("Other", "Other"), (None, "")]

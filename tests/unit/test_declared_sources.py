@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from lodestar.data.ingest import validate
 from lodestar.errors import DataError
+from tests.describing import ingested
 from tests.factories import declared_rows, write_files
 
 
@@ -50,9 +52,6 @@ def test_columns_by_name_number_and_path(tmp_path: Path) -> None:
         ("time_unit = 'date'\ntime_zone = 'UTC'", "20260131", "2026-01-31T00:00:00.000000Z"),
         ("time_format = '%d/%m/%Y %H:%M'\ntime_zone = 'Europe/Berlin'", "31/01/2026 12:30", "2026-01-31T11:30:00.000000Z"),
         ("time_format = '%a %b %d %H:%M:%S %z %Y'", "Fri Jul 08 13:00:00 -0700 2016", "2016-07-08T20:00:00.000000Z"),
-        ("time_zone = 'Europe/Berlin'", "2026-07-01 12:00:00", "2026-07-01T10:00:00.000000Z"),
-        ("time_zone = 'Europe/Berlin'", "2026-07-01T12:00:00Z", "2026-07-01T12:00:00Z"),
-        ("time_zone = 'UTC'", "1066-10-14", "1066-10-14T00:00:00.000000Z"),
         ("time_zone = 'UTC'", "no time", "no time"),
         ("time_unit = 's'", "no time", "no time"),
         ("time_format = '%d/%m/%Y'", "31/01/2026", "2026-01-31T00:00:00.000000"),
@@ -63,6 +62,30 @@ def test_times_in_declared_forms(tmp_path: Path, form: str, text: str, expected:
         tmp_path, {"events.csv": f"user_id,item_id,event_time\nu,i,{text}\n", "dataset.toml": f"{form}\n[events]\nfiles = 'events.csv'"}
     )
     assert [row["event_time"] for row in declared_rows(tmp_path, "events")] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("zone", "text", "expected"),
+    [
+        ("Europe/Berlin", "2026-07-01 12:00:00", datetime(2026, 7, 1, 10, tzinfo=UTC)),
+        ("Europe/Berlin", "2026-07-01T12:00:00Z", datetime(2026, 7, 1, 12, tzinfo=UTC)),
+        ("UTC", "1066-10-14", datetime(1066, 10, 14, tzinfo=UTC)),
+        ("America/New_York", "20260701", datetime(2026, 7, 1, 4, tzinfo=UTC)),
+        ("Asia/Kolkata", "31/01/2026 12:30", datetime(2026, 1, 31, 7, tzinfo=UTC)),
+    ],
+)
+def test_times_without_an_offset_are_read_in_the_declared_zone(tmp_path: Path, zone: str, text: str, expected: datetime) -> None:
+    rows = f"user_id,item_id,event_type,event_time\nu,i,view,{text}\n"
+    write_files(tmp_path, {"events.csv": rows, "dataset.toml": f"time_zone = '{zone}'\nevents.files = 'events.csv'"})
+    assert [row["event_time"] for row in ingested(tmp_path)] == [expected]
+
+
+@pytest.mark.parametrize("form", ["time_zone = 'UTC'", "time_format = '%Y-%m-%d'\ntime_zone = 'UTC'"])
+def test_dates_without_a_clock_are_said_to_have_no_order_within_a_day(tmp_path: Path, form: str) -> None:
+    rows = "user_id,item_id,event_type,event_time\n" + "".join(f"u{user},i,view,2026-01-0{user + 1}\n" for user in range(6))
+    write_files(tmp_path, {"events.csv": rows, "dataset.toml": f"{form}\nevents.files = 'events.csv'"})
+    notes = validate(str(tmp_path)).tables["events"].notes
+    assert any("the order within a day is not known" in note for note in notes)
 
 
 @pytest.mark.parametrize(

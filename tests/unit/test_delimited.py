@@ -111,6 +111,28 @@ def test_a_scan_of_quotes_agrees_with_a_parser(text: str, chunk_bytes: int) -> N
         assert scan.spans_lines == any(end in value for record in records for value in record for end in "\r\n")
 
 
+def test_values_over_several_lines_lie_across_the_blocks_that_are_parsed(tmp_path: Path) -> None:
+    long = "x\n" * 50_000
+    found = source(tmp_path, "user,item\n" + "".join(f'u{number},"{long}"\n' for number in range(90)))
+    assert found.read()["user"].to_pylist() == [f"u{number}" for number in range(90)]
+    assert list(found.lines([0, 89])) == [2, 2 + 89 * 50_001]
+
+
+def test_a_quote_that_swallows_rows_is_found_whatever_ends_a_line(tmp_path: Path) -> None:
+    for end in ("\n", "\r\n", "\r"):
+        with pytest.raises(DataError, match=r"E172 log\.csv, line 2, .*closes 2 lines later"):
+            source(tmp_path, f'user,item{end}1,"open{end}2,b{end}3,close"{end}').read()
+
+
+# The delimiter.
+
+
+def test_the_delimiter_is_the_one_that_splits_all_lines_alike(tmp_path: Path) -> None:
+    content = "1::Toys (1995)::Animation|Comedy|Children|Toys\n2::Heat (1995)::Crime\n"
+    found = source(tmp_path, content, columns=("user", "item", "note"))
+    assert cells(found) == [["1", "Toys (1995)", "Animation|Comedy|Children|Toys"], ["2", "Heat (1995)", "Crime"]]
+
+
 # Lines that are no rows.
 
 
@@ -172,6 +194,19 @@ def test_a_row_that_begins_like_a_comment_is_a_row(tmp_path: Path) -> None:
     found = source(tmp_path, "#u1,a\nu2,c\n# end\n", columns=("user", "item"))
     assert cells(found) == [["#u1", "a"], ["u2", "c"]]
     assert malformed(found) == [(3, "the row has 1 values where there are 2 columns")]
+
+
+def test_comments_before_rows_without_a_header_are_left_out(tmp_path: Path) -> None:
+    found = source(tmp_path, "# of today\n# by us\nu1,a\nu2,c\n", columns=("user", "item"))
+    assert cells(found) == [["u1", "a"], ["u2", "c"]]
+    assert malformed(found) == []
+    assert list(found.lines([0, 1])) == [3, 4]
+
+
+def test_a_first_row_without_values_is_a_row(tmp_path: Path) -> None:
+    found = source(tmp_path, "\n\t\nu1\ta\n", columns=("user", "item"), delimiter="\t")
+    assert cells(found) == [["", ""], ["u1", "a"]]
+    assert list(found.lines([0, 1])) == [2, 3]
 
 
 def test_a_wanted_column_that_comes_twice_is_refused(tmp_path: Path) -> None:

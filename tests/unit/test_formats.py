@@ -81,6 +81,16 @@ def test_objects_of_json_keep_their_lines(tmp_path: Path) -> None:
     assert [(one.line, one.code) for one in found.malformed()] == [(6, "E109"), (6, "E173")]
 
 
+def test_objects_of_json_are_found_wherever_a_chunk_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = '[\n{"user_id": "é"}, 1234, "a",\n{"user_id": 12}, true\n]\n{"user_id": "u3"}'
+    for chunk_bytes in (1, 2, 3, 5, 8):
+        monkeypatch.setattr("lodestar.data.readers.decompression.CHUNK_BYTES", chunk_bytes)
+        found = source(tmp_path, content, "log.json")
+        assert found.read()["user_id"].to_pylist() == ["é", "12", "u3"]
+        assert list(found.lines([0, 1, 2])) == [2, 3, 5]
+        assert [(one.line, one.text) for one in found.malformed()] == [(2, "1234"), (2, '"a"'), (3, "true")]
+
+
 def test_the_order_of_objects_on_one_line_is_kept(tmp_path: Path) -> None:
     rows = [{"user_id": f"u{number * 7919 % 20_000}"} for number in range(20_000)]
     assert source(tmp_path, json.dumps(rows), "log.json").read().select(["user_id"]).to_pylist() == rows
@@ -112,11 +122,11 @@ LITERALS = "".join(f"{row}\n" for row in ROWS)
 
 
 def test_python_dictionaries_are_read_where_declared(tmp_path: Path) -> None:
-    content = LITERALS + "\n{u'user_id': 3, 'early': False, 'none': None, 'tags': ['a', \"it's\"]}\n"
+    content = LITERALS + "\n \t\r\n{u'user_id': 3, 'early': False, 'none': None, 'tags': ['a', \"it's\"]}\n"
     found = source(tmp_path, gzip.compress(content.encode()), "log.json.gz", format="python-literal")
     assert set(found.names) == {"user_id", "item_id", "early", "none", "tags"}
     assert found.read().select(["user_id", "item_id"]).to_pylist() == [*ROWS, {"user_id": "3", "item_id": None}]
-    assert list(found.lines([0, 2])) == [1, 4]
+    assert list(found.lines([0, 2])) == [1, 5]
 
 
 def test_python_dictionaries_are_refused_with_the_line_that_declares_them(tmp_path: Path) -> None:
@@ -125,6 +135,7 @@ def test_python_dictionaries_are_refused_with_the_line_that_declares_them(tmp_pa
 
 
 BAD_LITERALS = [
+    "\x1f",
     *("open('/etc/passwd')", "{'a': open}", "{'a': 1}.keys()", "['a']", "{'a'", "{'a': b'c'}", "{b'a': 1}", "{'a': {1, 2}}"),
     *("{'a': 1e999}", "{'a': 1, 'a': 2}", "{'a': " + "-" * 50_000 + "1}", "{'a': " + "9" * 5000 + "}", "{'a': '\\ud800'}"),
     *("{'a': " + "[" * 250 + "]" * 250 + "}", "{'a': [" + "1," * (1 << 20) + "]}"),

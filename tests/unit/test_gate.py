@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lodestar.errors import DataError
-from lodestar.evaluation.gate import EVALUATION, read_verdict, verdict
+from lodestar.evaluation.gate import EVALUATION, forced_reason, read_verdict, verdict
 
 
 def evaluation(folder: Path, **figures: float) -> Path:
@@ -84,3 +84,27 @@ def test_the_gate_loads_no_model_library() -> None:
     code = f"import sys, lodestar.evaluation.gate; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]"
+
+
+def test_a_recipe_that_is_a_baseline_is_not_refused_for_equalling_itself() -> None:
+    """Factorised, and with the last 200 items of a history, it is a little below; what compression loses still counts."""
+    assert not verdict(0.0716, {"ease": 0.0723, "popularity": 0.04}).passes
+    assert verdict(0.0716, {"ease": 0.0723, "popularity": 0.04}, itself="ease").passes
+    assert verdict(0.0716, {"ease": 0.0723, "popularity": 0.04}, uncompressed=0.0716, itself="ease").passes
+    assert not verdict(0.0700, {"ease": 0.0723, "popularity": 0.04}, uncompressed=0.0716, itself="ease").passes
+    assert not verdict(0.0716, {"ease": 0.0723, "cooccurrence": 0.1}, itself="ease").passes
+
+
+def test_a_forced_release_says_so_and_an_unforced_one_does_not(tmp_path: Path) -> None:
+    file = evaluation(tmp_path, model=0.01, popularity=0.04) / EVALUATION
+    assert (read_verdict(tmp_path).releases, forced_reason(tmp_path)) == (False, "")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "verdict": {"is_forced": True}}))
+    found = read_verdict(tmp_path)
+    assert (found.passes, found.releases, forced_reason(tmp_path)) == (False, True, found.reason)
+    assert "by force" in found.markdown()
+
+
+def test_a_model_that_passes_is_not_forced(tmp_path: Path) -> None:
+    file = evaluation(tmp_path, model=0.1, popularity=0.04) / EVALUATION
+    file.write_text(json.dumps({**json.loads(file.read_text()), "verdict": {"is_forced": True}}))
+    assert (read_verdict(tmp_path).releases, forced_reason(tmp_path), read_verdict(tmp_path).is_forced) == (True, "", False)

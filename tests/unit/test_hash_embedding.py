@@ -57,6 +57,15 @@ def test_a_hashed_model_learns_is_served_and_goes_on_in_another_catalogue(tmp_pa
     assert first.item_id == "i6"
 
 
+def test_an_item_that_training_never_saw_has_no_vector_of_others(tmp_path: Path) -> None:
+    recipe = override(quick(epochs=2, item_init="random"), HASHED)
+    catalogue = [*OLD, "never"]
+    train(features(tmp_path / "features", catalogue, known()), tmp_path / "bundle", recipe, str(tmp_path / "checkpoints"))
+    made = bundle.load(tmp_path / "bundle")
+    vectors = made.table.vectors(np.arange(len(catalogue)))
+    assert [bool(np.abs(vectors[made.items.ids.index(item)]).max() > 0) for item in ("i3", "never")] == [True, False]
+
+
 def test_rows_that_move_by_themselves_are_not_hashed() -> None:
     with pytest.raises(ConfigError, match="hash_buckets"):
         override(quick(optimiser="rowwise_adagrad", loss="bce"), HASHED)

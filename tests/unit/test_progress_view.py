@@ -9,8 +9,10 @@ import pytest
 
 from cli.progress_view import CACHED, DONE, FAILED, RUNNING, RunView, structured
 from cli.run_eta import RunEta
-from cli.summary import METRICS, render
+from cli.summary import METRICS, found_in_data, render
 from components.execution.step_order import STEPS
+from lodestar.data.contract.findings.findings import Finding
+from lodestar.data.contract.report import Report, TableReport
 from serving.__main__ import parser as serve_parser
 
 
@@ -114,6 +116,7 @@ def result() -> dict[str, Any]:
     cost |= {"gpu_minutes": 0.0, "gpu_peak_memory_mib": 0.0, "warning": "442 interactions, fewer than 10,000: compare with the recipe ease"}
     figures = {name: {"value": 0.1, "low": 0.05, "high": 0.15} for name in METRICS[:-1]} | {METRICS[-1]: {"value": 0.8}}
     return {
+        "verdict": {"is_forced": False},
         "metrics": {"model": figures, "item_knn": figures},
         "protocol": {"items": 300, "users": 1000, "part": "test"},
         "cost": cost,
@@ -130,6 +133,21 @@ def test_the_result_says_what_training_cost_and_warns_of_too_few_data(result: di
     result["cost"] |= {"samples": 0, "gpu_minutes": 2.25, "gpu_peak_memory_mib": 900.0, "warning": ""}
     assert "1,200 MiB peak memory, 2.2 GPU minutes (900 MiB GPU memory)" in render(result)
     assert "Warning" not in render(result)
+
+
+def test_the_result_says_what_was_dropped_and_found_in_the_data(result: dict[str, Any]) -> None:
+    report = Report(
+        source="a.csv",
+        order_only=False,
+        findings=tuple(Finding(code="E114", table="events", column="device", count=3, message=f"3 [null|{number}]") for number in range(9)),
+        tables={"events": TableReport(rows_in=3, dropped={"E123": 2})},
+    )
+    found = found_in_data(report.markdown())
+    assert found == ["events: E123: 2", *(f"E114 events: 3 [null|{number}]" for number in range(9))]
+    said = render(result | {"found_in_data": found})
+    assert "Data        events: E123: 2\n            E114 events: 3 [null|0]\n" in said
+    assert "            2 more in ingest.md\n" in said
+    assert "Data " not in render(result | {"found_in_data": []})
 
 
 INTERVALS = {50: 0, 60: 0, 70: 2, 80: 6, 120: 6, 200: 6}

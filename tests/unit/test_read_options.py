@@ -58,6 +58,13 @@ def test_text_of_a_declared_encoding(encoding: str, text: str, tmp_path: Path) -
     assert list(found.lines([0, 1])) == [2, 4]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_wide_text_without_a_mark_is_read_in_the_order_of_its_zeros(encoding: str, order: str, tmp_path: Path) -> None:
+    found = source(tmp_path, "user,item\nu1,東\n".encode(f"{encoding}-{order}"), encoding=encoding)
+    assert found.read().to_pylist() == [{"user": "u1", "item": "東"}]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_byte_order_mark_says_the_encoding_whatever_is_declared(encoding: str, tmp_path: Path) -> None:
     content = "user,item\nu1,東\n".encode(encoding)

@@ -122,6 +122,23 @@ def test_a_file_that_is_not_there_is_a_coded_error(tmp_path: Path) -> None:
         read(tmp_path / "events.csv", WANTED)
 
 
+def test_parquet_with_fewer_rows_than_its_footer_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    content = as_parquet([{"user_id": f"u{number}"} for number in range(3)], ["user_id"])
+    footer = content.rindex(b"\x16\x06\x19\x1c")  # the number of rows, 3, before the list of row groups
+    path.write_bytes(content[: footer + 1] + b"\x0c" + content[footer + 2 :])
+    assert pq.ParquetFile(path).metadata.num_rows == 6
+    with pytest.raises(DataError, match=r"E108 events\.parquet: the file is damaged \(it has 3 rows, and 6 by its footer\)"):
+        read(path, WANTED).read()
+
+
+def test_parquet_without_a_wanted_column_is_no_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    path.write_bytes(as_parquet([{"other": "x"}], ["other"]))
+    found = read(path, WANTED)
+    assert (found.names, found.columns, found.read().num_columns) == (("other",), (), 0)
+
+
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_a_parquet_file_that_unpacks_to_much_is_read_in_pieces(tmp_path: Path, is_plain: bool) -> None:
     long, file = "x" * (1 << 20), tmp_path / "bomb.parquet"

@@ -67,6 +67,11 @@ def test_parts_without_a_suffix_are_read_and_others_are_not(tmp_path: Path) -> N
     assert files_below(tmp_path) == sorted(wanted)
 
 
+def test_a_folder_of_a_hidden_columns_value_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "events" / "_day=2026-01-01" / "part-0.csv")
+    assert files_of(tmp_path, "events") == [path]
+
+
 def test_a_table_that_comes_twice_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "events.csv")
     spark_folder(tmp_path, "events.parquet")

@@ -123,9 +123,7 @@ class RowValidator:
         """Notes on the forms of the source's times, one per column."""
         found = [(name, form) for (file, name), form in self._forms.items() if file == source.file]
         units = [f"{name} counts {form.epoch.name} since 1970" for name, form in found if form.epoch]
-        return units + [
-            f"{name} has dates without a clock: the order within a day is not known" for name, form in found if form.has_dates_only
-        ]
+        return units + [times.dates_note(name) for name, form in found if form.has_dates_only]
 
     def _count_cells(self, source: Source, batch: "pa.Table") -> None:
         found = self._database.execute(f"""

@@ -53,7 +53,8 @@ def _declared_tables(declaration: Declaration, root: Path, file: str) -> dict[st
                 find = partial(_find, root, file) if source.recognise is None else matches
                 found = find(source.files) if source.files else matches((f"{table.name}.*", f"{table.name}/**/*"))
                 if source.recognise and source.recognise.optional:
-                    found = [path for path in found if fits(declaration, source, path, beginnings)]
+                    # Of an object in a bucket the name alone is known.
+                    found = [path for path in found if not path.stat().st_size or fits(declaration, source, path, beginnings)]
                 elif not found:
                     raise _no_file(root, file, source.files or (f"{table.name}.*",))
                 if found:

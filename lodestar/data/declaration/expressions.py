@@ -73,7 +73,8 @@ class Context:
             needs = needs or form.decimal or form.thousands
         if column.kind is schema.Kind.TIME:
             kind = self.types[self.name_of(source.column)]
-            needs = needs or form.time_format or form.time_unit or form.time_zone or (pa.types.is_timestamp(kind) and kind.tz is None)
+            is_naive = pa.types.is_timestamp(kind) and kind.tz is None
+            needs = needs or form.time_format or form.time_unit or is_naive  # texts without an offset are read in the zone by the validator
         return plain and not needs
 
     def base(self, column: schema.Column, source: ColumnSource) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lodestar import schema
+from lodestar.data.contract.rules import MAX_LINE_BYTES
 from lodestar.data.declaration.about import Recognition
 from lodestar.data.declaration.model import Declaration, TableSource
 from lodestar.data.declaration.relations import EVERY, options_of
@@ -21,7 +22,7 @@ from lodestar.data.readers.readers import read
 from lodestar.errors import LodestarError
 from lodestar.io.private_folders import workspace
 
-HEAD_BYTES = 1 << 18
+HEAD_BYTES = 1 << 16
 MAX_MALFORMED = 0.05  # of the rows of a head
 
 Head = tuple[tuple[str, ...], "pa.Table"]  # all columns of a file, and its first rows
@@ -41,9 +42,10 @@ class Heads:
             try:
                 with decompression.open_decompressed(path) as content:
                     found = content.read(HEAD_BYTES)
+                    found += content.readline(MAX_LINE_BYTES)  # the rest of the last line
             except decompression.DECOMPRESSION_ERRORS:
                 found = b""
-            self.texts[path] = found[: found.rfind(b"\n") + 1] if len(found) == HEAD_BYTES else found
+            self.texts[path] = found
         return self.texts[path]
 
     def head(self, path: Path, options: ReadOptions) -> Head | None:
@@ -67,9 +69,9 @@ def heads() -> Iterator[Heads]:
 
 
 def fits(declaration: Declaration, source: TableSource, path: Path, beginnings: Heads) -> bool:
-    """Whether the beginning of a file is what the source is recognised by; an empty file, and where nothing is said, it is."""
+    """Whether the beginning of a file is what the source is recognised by; where nothing is said, it is."""
     recognition = source.recognise
-    if recognition is None or path.stat().st_size == 0:  # an object's name alone
+    if recognition is None:
         return True
     options = options_of(source, declaration)
     if not path.name.endswith(PARQUET_SUFFIXES) and not _may_fit(recognition, options, beginnings.text(path)):

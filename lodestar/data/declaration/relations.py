@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from lodestar import schema
+from lodestar.data.contract.cells.times import dates_note
 from lodestar.data.contract.rules import RATING_SCALE, CellOptions
 from lodestar.data.declaration.expressions import ROW, numbers_name, tree_name
 from lodestar.data.declaration.forms import identifier, literal
@@ -18,6 +20,7 @@ from lodestar.errors import DataError, Location
 from lodestar.process.suggestions import listed, suggestion
 
 ELEMENT = "source element"
+_CLOCKS = ("%H", "%I", "%X", "%c", "%s")
 MAX_DEPTH = 64  # of a tree; a cycle ends here
 Find = Callable[[Sequence[str]], list[Path]]
 
@@ -41,6 +44,15 @@ def cells_of(source: TableSource, declaration: Declaration) -> CellOptions:
         rating_scale=(float(scale[0]), float(scale[1])) if scale else RATING_SCALE,
         arms=declaration.arms,
     )
+
+
+def notes_of(source: TableSource, declaration: Declaration) -> tuple[str, ...]:
+    """What the report says of declared forms: event times that are dates without a clock."""
+    column = source.column_sources.get(schema.EVENT_TIME, ColumnSource())
+    levels = (column, source, declaration)
+    unit, form = (next((text for level in levels if (text := getattr(level, name))), "") for name in ("time_unit", "time_format"))
+    has_clock = unit != "date" and (not form or any(part in form for part in _CLOCKS))
+    return () if has_clock or column.plus else (dates_note(schema.EVENT_TIME),)
 
 
 def load_joins(database: Any, source: TableSource, find: Find, top: Any) -> list[str]:
@@ -191,20 +203,25 @@ def _named(column: str | int, names: Sequence[str]) -> str:
     return names[column - 1] if isinstance(column, int) else column
 
 
-def latest_sql(table: str, key: Sequence[str], latest: str) -> str:
-    """SQL of the row of each key with the greatest value in a column, as a number where it is one; the later row of equals."""
+def latest_sql(table: str, keys: Sequence[str], latest: str) -> str:
+    """SQL of the row of each key with the greatest value in a column, as a number where it is one; the later row of equals.
+
+    `keys` are expressions; a row without one of them is kept.
+    """
     value = identifier(latest)
-    return _one_row_sql(table, key, f"TRY_CAST({value} AS DOUBLE) DESC NULLS LAST, {value} DESC NULLS LAST, {identifier(ROW)} DESC")
+    return _one_row_sql(table, keys, f"TRY_CAST({value} AS DOUBLE) DESC NULLS LAST, {value} DESC NULLS LAST, {identifier(ROW)} DESC")
 
 
-def first_sql(table: str, key: Sequence[str]) -> str:
-    """SQL of the first row of each key."""
-    return _one_row_sql(table, key, identifier(ROW))
+def first_sql(table: str, keys: Sequence[str]) -> str:
+    """SQL of the first row of each key; `keys` are expressions, and a row without one of them is kept."""
+    return _one_row_sql(table, keys, identifier(ROW))
 
 
-def _one_row_sql(table: str, key: Sequence[str], order: str) -> str:
-    keys = ", ".join(f"trim({identifier(one)})" for one in key)
-    return f"SELECT * FROM {table} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1 ORDER BY {identifier(ROW)}"
+def _one_row_sql(table: str, keys: Sequence[str], order: str) -> str:
+    texts = [f"trim(({key})::VARCHAR)" for key in keys]
+    is_without = " OR ".join(f"{text} IS NULL" for text in texts)
+    by = f"PARTITION BY {', '.join(texts)} ORDER BY {order}"
+    return f"SELECT * FROM {table} QUALIFY row_number() OVER ({by}) = 1 OR {is_without} ORDER BY {identifier(ROW)}"
 
 
 def key_value_sql(table: str, keys: Sequence[str], form: KeyValue, properties: Sequence[str], names: Sequence[str]) -> str:

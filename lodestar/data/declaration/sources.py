@@ -49,7 +49,7 @@ class DeclaredTable:
     @property
     def is_whole(self) -> bool:
         """Whether all rows are needed at once."""
-        is_one = bool(self.source.key_value or self.source.latest != "" or self.source.distinct or self._is_ranked)
+        is_one = self._is_restructured or self._is_ranked
         counts_on = self._order == (BY_FILE,) or any(column.numbered for column in self.source.column_sources.values())
         return is_one or (len(self.paths) > 1 and counts_on)
 
@@ -108,6 +108,7 @@ class DeclaredTable:
             skipped_rows=ChainMap(state.left_out, raw.skipped_rows),  # type: ignore[arg-type]
             inexact=lambda name: raw.inexact(state.passed[name]) if name in state.passed else (),
             cells=relations.cells_of(self.source, self.declaration),
+            notes=(*raw.notes, *(relations.notes_of(self.source, self.declaration) if self.table is schema.EVENTS else ())),
         )
 
     def _added_names(self) -> list[str]:
@@ -165,55 +166,68 @@ class DeclaredTable:
     def _whole_batches(self, raw: Sequence[Source], names: Sequence[str], state: KeptRows) -> Iterator["pa.Table"]:
         state.clear()
         with self._database() as database:
-            self._load(database, raw, state.ends)
-            reader = database.cursor().execute(self._restructured(database, names, state)).to_arrow_reader(BATCH_ROWS)
-            batches = (pa.Table.from_batches([batch]) for batch in reader)
-            if not self._is_ranked:
-                for batch in batches:
-                    yield self._project(database, raw[0].file, names, batch, state)
-                return
-            yield from self._ranked(database, (self._project(database, raw[0].file, names, batch, state) for batch in batches))
+            found = self._restructured(database, raw, names, state) if self._is_restructured else self._chained(raw, state.ends)
+            projected = (self._project(database, raw[0].file, names, batch, state) for batch in found)
+            yield from self._ranked(database, projected) if self._is_ranked else projected
 
-    def _load(self, database: Any, raw: Sequence[Source], ends: list[int]) -> None:
-        """Load all files into one table, with row numbers across them; `ends` are the numbers after each file's last row."""
+    @property
+    def _is_restructured(self) -> bool:
+        """Whether of several rows one is kept, or made."""
+        return bool(self.source.key_value or self.source.latest != "" or self.source.distinct)
+
+    def _chained(self, raw: Sequence[Source], ends: list[int]) -> Iterator["pa.Table"]:
+        """The rows of all files, numbered across them; `ends` are the numbers after each file's last."""
         start = 0
-        exists = False
         for one in raw:
             for batch in numbered(one.batches(), start):
-                database.register(RAW, batch)
-                if exists:
-                    database.execute(f"INSERT INTO {LOADED} BY NAME SELECT * FROM {RAW}")
-                else:
-                    database.execute(f"CREATE TABLE {LOADED} AS SELECT * FROM {RAW}")
-                    exists = True
-                database.unregister(RAW)
                 start += len(batch)
+                yield batch
             ends.append(start)
 
-    def _restructured(self, database: Any, names: Sequence[str], state: KeptRows) -> str:
-        """SQL of the rows that are projected: one for each key, or all."""
-        rows = f"SELECT * FROM {LOADED} ORDER BY {identifier(ROW)}"
-        if self.source.key_value is None and self.source.latest == "" and not self.source.distinct:
-            return rows
-        sources = projection.columns_of(self.declaration, self.source, self.table, names)
-        keys = [self._name(one, names) for one in projection.references(sources[key] for key in self.table.key if key in sources)]
+    def _load(self, database: Any, batches: Iterable["pa.Table"]) -> bool:
+        """Load rows into one table; returns whether there is one."""
+        exists = False
+        for batch in batches:
+            database.register(RAW, batch)
+            query = f"INSERT INTO {LOADED} BY NAME" if exists else f"CREATE TABLE {LOADED} AS"
+            database.execute(f"{query} SELECT * FROM {RAW}")
+            database.unregister(RAW)
+            exists = True
+        return exists
+
+    def _restructured(self, database: Any, raw: Sequence[Source], names: Sequence[str], state: KeptRows) -> Iterator["pa.Table"]:
+        """One row for each key, of all files' rows."""
+        if not self._load(database, self._chained(raw, state.ends)):
+            return
+        shape = database.execute(f"SELECT * FROM {LOADED} LIMIT 0").to_arrow_table().schema
+        if self.source.key_value:
+            sources = projection.columns_of(self.declaration, self.source, self.table, names)
+            keys = [self._name(one, names) for one in projection.references(sources[key] for key in self.table.key if key in sources)]
+            properties = [name for name in dict.fromkeys(self._properties()) if name not in keys and name not in shape.names]
+            rows = relations.key_value_sql(LOADED, self._checked(keys), self.source.key_value, properties, names)
+        else:
+            keys = self._key_expressions(raw[0].file, names, shape)
+            latest = self._name(self.source.latest, names)
+            rows = relations.first_sql(LOADED, keys) if self.source.distinct else relations.latest_sql(LOADED, keys, latest)
+        total, kept = database.execute(f"SELECT (SELECT count(*) FROM {LOADED}), (SELECT count(*) FROM ({rows}))").fetchone()
+        state.left_out[OLDER] += total - kept
+        for batch in database.cursor().execute(rows).to_arrow_reader(BATCH_ROWS):
+            yield pa.Table.from_batches([batch])
+
+    def _key_expressions(self, file: str, names: Sequence[str], shape: "pa.Schema") -> list[str]:
+        """SQL of the values of the table's key."""
+        types = projection.types_of(shape, [name for name in shape.names if name != ROW])
+        source = self.source.model_copy(update={"join": ()})
+        found = projection.project(self.declaration, source, self.table, file, names, types).expressions
+        return self._checked([found[key] for key in self.table.key if key in found])
+
+    def _checked(self, keys: list[str]) -> list[str]:
+        """The keys; DataError E141 where there is none."""
         if not keys:
             message = f"{self.table.name}: rows without {' and '.join(self.table.key)} have no key to be the latest of"
             place = Location(file=", ".join(path.name for path in self.paths[:3]))
             raise DataError("E141", message, remedy="Declare where the key comes from, or leave `latest` out.", place=place)
-        if self.source.key_value:
-            loaded = {
-                name for (name,) in database.execute(f"SELECT column_name FROM duckdb_columns() WHERE table_name = '{LOADED}'").fetchall()
-            }
-            properties = [name for name in dict.fromkeys(self._properties()) if name not in keys and name not in loaded]
-            rows = relations.key_value_sql(LOADED, keys, self.source.key_value, properties, names)
-        elif self.source.distinct:
-            rows = relations.first_sql(LOADED, keys)
-        else:
-            rows = relations.latest_sql(LOADED, keys, self._name(self.source.latest, names))
-        total, kept = database.execute(f"SELECT (SELECT count(*) FROM {LOADED}), (SELECT count(*) FROM ({rows}))").fetchone()
-        state.left_out[OLDER] += total - kept
-        return rows
+        return keys
 
     def _name(self, column: str | int, names: Sequence[str]) -> str:
         return names[column - 1] if isinstance(column, int) else column

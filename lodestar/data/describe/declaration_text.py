@@ -1,6 +1,7 @@
 """A description as the text of a declaration: decisions first, as lines of comment of which a person chooses, then what is sure."""
 
 import glob
+import re
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -11,11 +12,15 @@ from lodestar.data.describe.toml_text import comment, line_text, value_text, wit
 
 MAX_EDITS = 3  # lines that a person edits at most; beyond it joins are written as they are guessed
 MAX_UNUSED = 50
+_LINE = re.compile(r", line \d+")  # of a sample, whose lines are not the file's
 
 
-def declaration_text(description: Description, title: str, *, folder: str = "", is_assumed: bool = False) -> str:
+def declaration_text(
+    description: Description, title: str, *, folder: str = "", problems: Sequence[str] = (), is_assumed: bool = False
+) -> str:
     """The declaration of what is described, called `title`; `folder` is where the files lie if not beside it.
 
+    `problems` are what the validator finds in the rows of the sample once the first candidate of each decision is declared.
     With `is_assumed` the first candidate of each decision is declared, as for a preview.
     """
     guessed = _guessed(description)
@@ -34,6 +39,9 @@ def declaration_text(description: Description, title: str, *, folder: str = "", 
     parts.append([*comment(_sure(description)), *_declared(description, guessed, is_assumed=is_assumed)])
     if optional:
         parts.append(["# If you like: remove the #.", *_decisions(optional, description, is_assumed=False)])
+    if problems:
+        shown = problems if description.share == 1 else [_LINE.sub("", one) for one in problems]
+        parts.append(["# In these rows:", *(line for one in shown for line in comment(one))])
     if description.unused:
         parts.append(
             ["# Not read:", *(line for name, reason in list(description.unused.items())[:50] for line in comment(f"{name}: {reason}"))]
@@ -48,7 +56,7 @@ def _guessed(description: Description) -> list[Decision]:
 
 def _head(description: Description, title: str) -> list[str]:
     share = (
-        "all rows"
+        "all there are"
         if description.share == 1
         else f"{description.share:.2%} of the largest file: its beginning, a piece of its middle, its end"
     )

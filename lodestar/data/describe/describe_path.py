@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lodestar.data.address import Address
-from lodestar.data.datasets.recognition import Recognised, recognise_files
+from lodestar.data.datasets.recognition import Recognised, data_files, recognise_files
 from lodestar.data.declaration.model import FILE
 from lodestar.data.declaration.parse import parse
-from lodestar.data.describe.declaration_text import declaration_text
+from lodestar.data.describe.declaration_text import MAX_UNUSED, declaration_text
 from lodestar.data.describe.description import Given, describe
 from lodestar.data.describe.preview import preview
 from lodestar.data.describe.samples.mirror import mirror
@@ -48,9 +48,9 @@ def describe_path(address: Address, target: Path | None) -> Described:
         if known := None if address.mapping or address.time_zone else recognise_files(files):
             return _known(known, files, "" if is_remote else _folder(files.root, target), folder / "sample")
         found = describe(files, Given(mapping=address.mapping, time_zone=address.time_zone), folder / "sample")
-        text = declaration_text(found, path, folder="" if is_remote else _folder(files.root, target))
-        assumed = parse(declaration_text(found, path, is_assumed=True).encode(), FILE)
-        return Described(text=text, preview=preview(assumed, folder / "sample"), num_decisions=len(found.needed))
+        seen = preview(parse(declaration_text(found, path, is_assumed=True).encode(), FILE), folder / "sample")
+        text = declaration_text(found, path, folder="" if is_remote else _folder(files.root, target), problems=seen.problems)
+        return Described(text=text, preview=seen.text, num_decisions=len(found.needed))
 
 
 def _known(known: Recognised, files: Files, where: str, folder: Path) -> Described:
@@ -59,7 +59,10 @@ def _known(known: Recognised, files: Files, where: str, folder: Path) -> Describ
     lines = [*head, *([line_text("folder", where)] if where else [])]
     for name in known.used:
         mirror(files.root / name, folder / name, head_only=True)
-    return Described(text="\n".join(lines) + f"\n\n{known.text()}", preview=preview(known.declaration, folder), num_decisions=0)
+    others = [files.name_of(path) for path in (data_files(files.root) if files.is_folder else ()) if files.name_of(path) not in known.used]
+    unused = [line for name in others[:MAX_UNUSED] for line in comment(f"{name}: it is not read")]
+    text = "\n".join([*lines, "", known.text(), *(["# Not read:", *unused, ""] if unused else [])])
+    return Described(text=text, preview=preview(known.declaration, folder).text, num_decisions=0)
 
 
 def _folder(root: Path, target: Path | None) -> str:

@@ -8,6 +8,7 @@ from lodestar.data.readers import decompression
 from lodestar.data.readers.source import checked_chunks, damaged
 
 UTF8 = "utf8"
+ENCODING_BYTES = 1 << 10  # of a text's start, to tell its encoding
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, UTF8),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -27,9 +28,17 @@ def read_start(path: Path, num_bytes: int) -> bytes:
 
 
 def encoding_of(start: bytes, declared: str = "") -> str:
-    """The encoding that the byte order mark at the start of a text gives, the declared one without a mark, UTF-8 without both."""
-    marked = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if start.startswith(mark)), declared or UTF8)
-    return UTF8 if codecs.lookup(marked).name == "utf-8" else marked
+    """The encoding that the byte order mark at the start of a text gives, the declared one without a mark, UTF-8 without both.
+
+    UTF-16 and UTF-32 without a mark have the order of bytes that the zeros in most texts tell.
+    """
+    marked = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if start.startswith(mark)), "")
+    name = codecs.lookup(marked or declared or UTF8).name
+    if name == "utf-8":
+        return UTF8
+    if not marked and name in {"utf-16", "utf-32"}:
+        return f"{name}-be" if start[0::2].count(0) > start[1::2].count(0) else f"{name}-le"
+    return marked or declared
 
 
 def decode_start(start: bytes, encoding: str) -> str:

@@ -95,6 +95,9 @@ def checked_chunks(path: Path, encoding: str) -> Iterator[bytes]:
     except UnicodeDecodeError as error:
         line = newlines + error.object.count(b"\n", 0, error.start) + 1
         raise _not_text(path, encoding, line, error) from error
+    except UnicodeError as error:  # UTF-16 or UTF-32 in an order of bytes that nothing tells
+        remedy = f'Declare encoding = "{encoding}-le", or another.'
+        raise DataError("E104", f"the text is not {encoding} ({error})", remedy=remedy, place=Location(file=path.name)) from error
     except decompression.DECOMPRESSION_ERRORS as error:
         raise damaged(path, error) from error
 

@@ -1,7 +1,8 @@
 """Hash embedding of items: an item vector is the sum of rows picked by hashes of its id, so the table's size is fixed.
 
 Svenstrup, Hansen and Winther, "Hash Embeddings for Efficient Word Representations", NIPS 2017, arXiv:1709.03933, without importance
-weights. Two items share a vector only if they share both rows. Items unseen in training have (untrained) vectors too.
+weights. Two items share a vector only if they share both rows. An item that training never saw would have the vectors of those with whom it
+shares rows: it gets none (`zero`).
 """
 
 import hashlib
@@ -27,13 +28,19 @@ class HashEmbedding(nn.Module):
         self.rows = nn.Embedding(num_rows, dim)
         nn.init.normal_(self.rows.weight, std=(NUM_HASHES * dim) ** -0.5)
         self.register_buffer("named", torch.from_numpy(hash_rows(ids, num_rows)), persistent=False)
+        self.register_buffer("is_seen", torch.ones(len(ids), 1), persistent=False)
 
     @property
     def weight(self) -> Float[Tensor, "items dim"]:
         """All items' vectors, computed from the rows (differentiable)."""
         rows_N2: Tensor = self.get_buffer("named")
-        summed_ND: Tensor = self.rows(rows_N2).sum(dim=1)
+        summed_ND: Tensor = self.rows(rows_N2).sum(dim=1) * self.get_buffer("is_seen")
         return summed_ND
+
+    @torch.no_grad()
+    def zero(self, has_interactions_N1: Float[Tensor, "items 1"]) -> None:
+        """Give items without interactions (0 in `has_interactions_N1`, else 1) the zero vector, instead of that of others."""
+        self.get_buffer("is_seen").copy_(has_interactions_N1)
 
     @torch.no_grad()
     def init_item_vectors(self, vectors_ND: Float[Tensor, "items dim"]) -> None:

@@ -100,15 +100,13 @@ class NextItemModel(nn.Module):
 
     @torch.no_grad()
     def zero_unseen_items(self, sequences: Sequences) -> None:
-        """Zero the id embeddings of items without training interactions, which are random; their text embeddings remain.
-
-        Hash embeddings are shared with other items and stay.
-        """
-        if isinstance(self.items, HashEmbedding):
-            return
+        """Zero the id embeddings of items without training interactions, which are random; their text embeddings remain."""
         has_interactions = torch.zeros(len(self.items.weight), 1)
         has_interactions[from_lists(sequences).flat()] = 1
-        self.items.weight *= has_interactions.to(self.items.weight.device)
+        if isinstance(self.items, HashEmbedding):
+            self.items.zero(has_interactions)
+        else:
+            self.items.weight *= has_interactions.to(self.items.weight.device)
 
     @torch.no_grad()
     def export_parts(self) -> tuple[Float[Tensor, "items columns"], nn.Module]:

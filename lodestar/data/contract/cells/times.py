@@ -50,6 +50,13 @@ class TimeForm:
 
 
 ISO = TimeForm()
+# Formats that are found without being declared, whatever the values.
+SURE_FORMATS = frozenset((*AWARE_FORMATS, *_OTHERS, *NAMED, *_COMPACT.values(), YEAR))
+
+
+def dates_note(name: str) -> str:
+    """What is said of a column of dates without a clock."""
+    return f"{name} has dates without a clock: the order within a day is not known"
 
 
 def find_form(database: Any, table: str, text: str, *, is_landed: bool) -> TimeForm | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lodestar import schema
 from lodestar.data.contract import rules
+from lodestar.data.contract.cells.times import SURE_FORMATS
 from lodestar.data.describe.columns.roles import Choice
 from lodestar.data.describe.findings import Decision, Line
 from lodestar.data.describe.samples.file_sample import FileSample
@@ -58,8 +59,7 @@ def _time_form(table: schema.Table, sample: FileSample, theirs: str) -> ColumnFo
     found = sample.times(theirs)
     if found is None or found.is_order:
         return ColumnForm(options={})
-    is_whole = sample.values(theirs).meant.share(rules.INTEGER) == 1
-    options, reasons = _time_options(found, is_whole=is_whole)
+    options, reasons = _time_options(found)
     needs_zone = found.needs_zone
     if needs_zone and _SAYS_UTC.search(theirs):
         options, needs_zone = {**options, "time_zone": UTC}, False
@@ -68,19 +68,12 @@ def _time_form(table: schema.Table, sample: FileSample, theirs: str) -> ColumnFo
     return ColumnForm(options=options, reasons=tuple(reasons), decisions=tuple(decisions), needs_zone=needs_zone)
 
 
-def _time_options(found: TimeReading, *, is_whole: bool) -> tuple[dict[str, object], list[str]]:
-    """What to declare of times that the contract does not read as they are."""
-    if found.others or (is_whole and found.unit in {"s", "ms", "us"}):
+def _time_options(found: TimeReading) -> tuple[dict[str, object], list[str]]:
+    """What to declare of times that the contract does not read as they are: a format, and the zone that it writes."""
+    if not found.form or found.others or found.form in SURE_FORMATS:
         return {}, []
-    if found.unit == "date":
-        return {"time_unit": "date"}, ["the digits are dates"]
-    if found.unit:
-        name = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[found.unit]
-        return {"time_unit": found.unit}, [f"the numbers are {name} since 1970"]
-    if found.form:
-        zone: dict[str, object] = {"time_zone": found.zone} if found.zone else {}
-        return {"time_format": found.form, **zone}, ["no other form reads all values"]
-    return {}, []
+    zone: dict[str, object] = {"time_zone": found.zone} if found.zone else {}
+    return {"time_format": found.form, **zone}, ["no other form reads all values"]
 
 
 def _day_or_month(table: schema.Table, sample: FileSample, theirs: str, found: TimeReading) -> Decision:

@@ -19,7 +19,7 @@ from lodestar.data.readers.options import CSV, ReadOptions
 from lodestar.data.readers.readers import read
 from lodestar.errors import Location
 
-MAX_ROWS = 60_000
+MAX_ROWS = 250_000  # more than a sample of text has
 MAX_NESTED = 40
 
 

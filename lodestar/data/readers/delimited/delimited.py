@@ -21,7 +21,7 @@ from lodestar.data.readers.delimited.first_line import looks_like_data, looks_li
 from lodestar.data.readers.delimited.quoting import TextScan, check_multiline, decide_quoting, scan
 from lodestar.data.readers.delimited.records import BYTE_ORDER_MARK, NUL, fault, records
 from lodestar.data.readers.delimited.text import open_text
-from lodestar.data.readers.encodings import UTF8, encoding_of, read_start
+from lodestar.data.readers.encodings import ENCODING_BYTES, UTF8, encoding_of, read_start
 from lodestar.data.readers.options import BACKSLASH, FROM_CONTENT, ReadOptions
 from lodestar.data.readers.source import Malformed, Source, unreadable
 from lodestar.errors import DataError, Location
@@ -64,7 +64,7 @@ def read_delimited(path: Path, wanted: Collection[str], options: ReadOptions = F
     for a quote that is not closed, E179 for a header that is data or data that are a header; while batches are read, E171 for a row that
     is too long and E172 for a quote that swallows rows.
     """
-    encoding = encoding_of(read_start(path, 4), options.encoding)
+    encoding = encoding_of(read_start(path, ENCODING_BYTES), options.encoding)
     dialect, rows = _sample(path, options, encoding)
     found = scan(path, dialect)
     resolve = None if options.quoting else lambda quoting: _sample(path, replace(options, quoting=quoting), encoding).dialect

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lodestar.data.contract import rules
 from lodestar.data.readers import decompression
 from lodestar.data.readers.collector_parts import MAX_PART_BYTES, is_part
-from lodestar.data.readers.encodings import UTF8, encoding_of, read_start
+from lodestar.data.readers.encodings import ENCODING_BYTES, UTF8, encoding_of, read_start
 from lodestar.data.readers.json_objects import lines
 from lodestar.data.readers.json_objects.documents import read_objects
 from lodestar.data.readers.json_objects.lines import SHOWN_BYTES, Block, OnMalformed
@@ -58,7 +58,7 @@ def read_json(path: Path, wanted: Collection[str], format: str = JSON_LINES, enc
     and is read up to where it is damaged.
     """
     is_landed = is_part(path)
-    blocks = _blocks(path, format, UTF8 if is_landed else encoding_of(read_start(path, 4), encoding))
+    blocks = _blocks(path, format, UTF8 if is_landed else encoding_of(read_start(path, ENCODING_BYTES), encoding))
     names = _names(blocks, wanted)
     if is_landed:
         names = tuple(dict.fromkeys((*wanted, *names)))

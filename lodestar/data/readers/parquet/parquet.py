@@ -41,14 +41,20 @@ def read_parquet(path: Path, wanted: Collection[str]) -> Source:
 
 
 def _batches(path: Path, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
+    found = 0
     try:
         with pq.ParquetFile(path) as file:
+            num_rows = file.metadata.num_rows
             is_risky = any(map(encodings.may_unpack_to_much, encodings.groups(file, columns)))
         if is_risky:
             _trial_read(path, columns)
-        yield from pieces(path, columns)
+        for piece in pieces(path, columns):
+            found += len(piece)
+            yield piece
     except UNREADABLE as error:
         raise unreadable(path, f"is damaged ({error})") from error
+    if columns and found != num_rows:
+        raise unreadable(path, f"is damaged (it has {found:,} rows, and {num_rows:,} by its footer)")
 
 
 def pieces(path: Path, columns: Sequence[str]) -> Iterator["pa.Table"]:
