@@ -8,14 +8,13 @@ import pytest
 
 from cli.main import main
 from lodestar.compression.run import compress
-from lodestar.data.datasets import public_datasets
+from lodestar.data.datasets import downloads
 from lodestar.data.ingest import ingest
 from lodestar.errors import UsageError
 from lodestar.evaluation.run import evaluate
 from lodestar.io import storage
 from lodestar.recipes import get_recipe
 from lodestar.training.run import train
-from tests.contract.test_fetch import KNOWN
 from tests.unit.test_features import built
 
 TINY, NONE = get_recipe("tiny"), Path("none")
@@ -25,7 +24,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "evaluation": lambda target: evaluate(NONE, NONE, target, TINY),
     "compressed bundle": lambda target: compress(NONE, NONE, target, TINY),
     "bundle": lambda target: train(built(target.parent, [("u", "i", 1)]), target, TINY, "none"),
-    "data set": lambda target: public_datasets.fetch(KNOWN, target),
+    "data set": lambda target: downloads.fetch("movielens-100k", target),
 }
 
 

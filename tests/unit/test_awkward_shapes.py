@@ -111,7 +111,7 @@ def test_a_name_a_category_and_a_brand_are_said_to_be_a_title_a_path_and_an_attr
 
 
 def test_given_times_are_used_where_a_folder_has_plain_interactions() -> None:
-    first = {}
+    first = dict[str, str]()
     for row in sorted(ingested(AWKWARD / "m01"), key=lambda row: row["event_time"]):
         first.setdefault(row["user_id"], row["item_id"])
         assert row["event_type"] == "view"
