@@ -18,6 +18,7 @@ from lodestar.process.safe_text import one_line, write_stderr, write_stdout
 from lodestar.progress import activity, is_interactive
 
 COMPILED = "pipeline.yaml"
+FORCE = '{"evaluation": {"force": true}}'  # what --force overrides
 LOCAL_OPTIONS = ("output", "json")
 CLUSTER_OPTIONS = ("endpoint", "namespace", "experiment", "run_name", "cron", "destination", "service")
 
@@ -95,7 +96,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
     from lodestar.recipes import merge_overrides
     from lodestar.training.distributed.local_workers import check_local_workers
 
-    overrides = merge_overrides(options.overrides)
+    overrides = merge_overrides([*options.overrides, FORCE] if options.force else options.overrides)
     address = parse_address(options.data, parse_mapping(options.map), options.time_zone)
     if is_simulated(address.path):
         SimulatorConfig.parse(address.path)
@@ -107,7 +108,6 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
         "overrides": json.loads(overrides),
         "destination": options.destination or "",
         "service": options.service or "",
-        "force": options.force,
     }
     if options.cluster:
         from cli.cluster import check, check_cron

@@ -21,7 +21,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - an artifact each
     metrics: Output[Metrics],
     report: Output[HTML],
     card: Output[Markdown],
-    force: bool = False,
 ) -> None:
     """Full-catalogue evaluation on the test set: metrics with intervals, slices, baselines and the gate's verdict.
 
@@ -35,7 +34,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - an artifact each
         metrics: Headline metrics, for the Pipelines UI.
         report: Evaluation report, one self-contained HTML page.
         card: Model card.
-        force: Release a bundle that fails the gate all the same; its card, its release and the log say so.
     """
     import shutil
     from pathlib import Path
@@ -46,7 +44,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - an artifact each
 
     with step("evaluate", inputs=(features, bundle, uncompressed), outputs=(evaluation, metrics, report, card)):
         loaded, before = load_recipe(recipe, overrides), Path(uncompressed.path)
-        result = evaluate(Path(features.path), Path(bundle.path), Path(evaluation.path), loaded, uncompressed=before, force=force)
+        result = evaluate(Path(features.path), Path(bundle.path), Path(evaluation.path), loaded, uncompressed=before)
         metrics.metadata.update(result.headline(), bundle=result.bundle.digest)
         # The metrics are also written as a file: the cache treats an output without a file as lost.
         for name, output in (("report.html", report), ("model_card.md", card), ("headline.json", metrics)):

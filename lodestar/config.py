@@ -185,7 +185,7 @@ class RatingsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Evaluation: cutoffs of the metrics, confidence intervals, and how many users are evaluated.
+    """Evaluation: cutoffs of the metrics, confidence intervals, how many users are evaluated, and whether the gate can refuse.
 
     With more pairs of user and item than `max_scores`, users are sampled, at least 1,000 (or all) of them. The top list at the largest
     cutoff is kept for each user and model: 8 kB at 1,000.
@@ -195,6 +195,7 @@ class EvaluationConfig:
     bootstrap_samples: Annotated[int, Bounds(low=1, high=1_000_000), "bootstrap samples of users for confidence intervals"] = 1000
     max_scores: Annotated[int, Bounds(low=1, high=10**15), "maximum number of scores of a model, one per user and item"] = 2_000_000_000
     seed: Annotated[Seed, "seed of the bootstrap and of the sample of users"] = 0
+    force: Annotated[bool, "release a model that the quality gate refuses; its card, its bundle and the log say so"] = False
 
     def __post_init__(self) -> None:
         constraints.check_fields(self)

@@ -59,14 +59,13 @@ def compile_to(target: Path, registry: str = REGISTRY, memory: Mapping[str, str]
 
 def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-untyped-def]
     @dsl.pipeline(name=PIPELINE, description="From behaviour logs to a released recommendation model.")
-    def recommend(  # noqa: PLR0913, PLR0917 - the run's parameters
+    def recommend(
         data: str = "simulator",
         quarantine: bool = False,
         recipe: str = "shop",
         overrides: dict[str, Any] = {},  # noqa: B006 - kfp writes the default into the file
         destination: str = "",
         service: str = "",
-        force: bool = False,
     ) -> Outputs:
         configure = partial(_configure, registry=registry, memory=memory)
         config = {"recipe": recipe, "overrides": overrides}
@@ -77,7 +76,7 @@ def _pipeline(registry: str, memory: Mapping[str, str]):  # type: ignore[no-unty
         features = configure(build_features(tables=tables.outputs["tables"], **config)).outputs["features"]
         uncompressed = configure(train(features=features, image=image_reference("train", registry), **config)).outputs["bundle"]
         bundle = configure(compress(features=features, uncompressed=uncompressed, **config)).outputs["bundle"]
-        evaluated = configure(evaluate(features=features, bundle=bundle, uncompressed=uncompressed, force=force, **config))
+        evaluated = configure(evaluate(features=features, bundle=bundle, uncompressed=uncompressed, **config))
         gated = configure(gate(evaluation=evaluated.outputs["evaluation"]))
         with dsl.If(gated.outputs["Output"] == True, name="better-than-every-baseline"):  # noqa: E712 - kfp builds a condition
             release = {"destination": destination, "service": service, "started_at": versioned.outputs["started_at"]}

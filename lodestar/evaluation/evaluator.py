@@ -23,7 +23,6 @@ from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.metrics.ndcg import CUTOFF
 from lodestar.models.closed_form.baselines import BASELINES
 from lodestar.progress import Progress
-from lodestar.recipes import TRIAL_RECIPES
 from lodestar.schema.arrays import Doubles
 
 INTERACTIONS = "interactions"
@@ -32,15 +31,14 @@ INTERACTIONS = "interactions"
 class Evaluator:
     """Full-catalogue evaluation of a `bundle`, of the `uncompressed` bundle that it was made from and of every baseline.
 
-    Baselines are fitted on the interactions that the model was. With `force`, or a recipe for trying the pipeline, a model that fails the
-    gate is released all the same.
+    Baselines are fitted on the interactions that the model was. With `evaluation.force` a model that fails the gate is released all the
+    same.
 
     Raises DataError E204 if there is no test case, EnvironmentFault E185 if a baseline needs more memory than is free.
     """
 
-    def __init__(self, features: FeatureSet, bundle: Bundle, uncompressed: Bundle, recipe: Recipe, *, force: bool = False) -> None:
+    def __init__(self, features: FeatureSet, bundle: Bundle, uncompressed: Bundle, recipe: Recipe) -> None:
         self.features, self.bundle, self.uncompressed, self.recipe = features, bundle, uncompressed, recipe
-        self.is_trial = force or recipe.name in TRIAL_RECIPES
         whole, num_items = features.split(recipe.data), len(features.items)
         self.num_users = len(whole.test)
         few = (
@@ -77,7 +75,7 @@ class Evaluator:
             best_baseline=best_baseline,
             differences=ahead,
             slices=self._slices(values[MODEL], values[best_baseline]),
-            verdict=replace(found, is_forced=self.is_trial and not found.passes),
+            verdict=replace(found, is_forced=config.force and not found.passes),
             rating_errors=rating_errors.errors(self.bundle.ratings, self.features, self.recipe),
         )
 

@@ -1,7 +1,7 @@
 """Quality gate: a model passes only if no baseline has a higher NDCG@10.
 
-It reads evaluation.json alone, so it runs where no model can be loaded. A model that fails is released all the same where that is asked for
-or its recipe is for trying the pipeline: its release is forced, and says so.
+It reads evaluation.json alone, so it runs where no model can be loaded. A model that fails is released all the same where the
+recipe asks for it (`evaluation.force`): its release is forced, and says so.
 """
 
 import json

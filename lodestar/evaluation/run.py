@@ -18,13 +18,11 @@ from lodestar.progress import activity, log_event
 REPORT, CARD, HEADLINE = "report.html", "model_card.md", "headline.json"
 
 
-def evaluate(
-    features: Path, bundle: Path, target: Path, recipe: Recipe, *, uncompressed: Path | None = None, force: bool = False
-) -> Evaluation:
+def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, uncompressed: Path | None = None) -> Evaluation:
     """Evaluate a bundle; publish evaluation.json, headline.json, report.html and model_card.md in the folder `target`.
 
-    `uncompressed` is the bundle before compression, evaluated on the same cases. With `force` a bundle that fails the gate is released all
-    the same. Raises UsageError if a bundle was trained on other features, E301 where `target` is something else than an evaluation.
+    `uncompressed` is the bundle before compression, evaluated on the same cases. Raises UsageError if a bundle was trained on other
+    features, E301 where `target` is something else than an evaluation.
     """
     storage.refuse_other_folder(target, EVALUATION)
     found, loaded = feature_set.load(features), bundles.load(bundle)
@@ -32,7 +30,7 @@ def evaluate(
     for one in (loaded, loaded_uncompressed):
         if one.info.features != found.digest:
             raise UsageError(f"{one.root} was trained on features {one.info.features}, {features} holds {found.digest}")
-    evaluator = Evaluator(found, loaded, loaded_uncompressed, recipe, force=force)
+    evaluator = Evaluator(found, loaded, loaded_uncompressed, recipe)
     evaluation = evaluator.evaluation()
     if evaluation.verdict.is_forced:
         log_event("forced", digest=loaded.digest, reason=evaluation.verdict.reason)

@@ -65,11 +65,11 @@ def test_compiling_twice_gives_the_same_bytes(compiled: Path, tmp_path: Path) ->
     assert (tmp_path / "again.yaml").read_bytes() == compiled.read_bytes()
 
 
-def test_there_are_at_most_seven_parameters_all_with_defaults(spec: dict[str, Any]) -> None:
+def test_there_are_at_most_six_parameters_all_with_defaults(spec: dict[str, Any]) -> None:
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     types = {name: parameter["parameterType"] for name, parameter in parameters.items()}
     texts = dict.fromkeys(("data", "recipe", "destination", "service"), "STRING")
-    assert types == texts | {"quarantine": "BOOLEAN", "force": "BOOLEAN", "overrides": "STRUCT"}
+    assert types == texts | {"quarantine": "BOOLEAN", "overrides": "STRUCT"}
     assert all("defaultValue" in parameter for parameter in parameters.values())
 
 

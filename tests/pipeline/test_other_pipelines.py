@@ -30,15 +30,7 @@ def ended(data: str, recipe: str, overrides: str, quarantine: bool, destination:
 @pytest.mark.parametrize(("signal_name", "advice"), [("SIGSEGV", "the same command resumes"), ("SIGKILL", "memory has run out")])
 def test_a_step_that_a_signal_ends_is_named_with_it(tmp_path: Path, signal_name: str, advice: str) -> None:
     compiler.Compiler().compile(ended, str(tmp_path / "ended.yaml"))
-    asked = {
-        "data": "simulator",
-        "recipe": signal_name,
-        "overrides": "{}",
-        "quarantine": False,
-        "force": False,
-        "destination": "",
-        "service": "",
-    }
+    asked = {"data": "simulator", "recipe": signal_name, "overrides": "{}", "quarantine": False, "destination": "", "service": ""}
     with pytest.raises(StepFailedError, match=rf"^E188 train was ended by the signal {signal_name}; .*{advice}") as failed:
         run(tmp_path / "ended.yaml", asked, tmp_path / "run")
     assert failed.value.exit_code == EnvironmentFault.exit_code
