@@ -184,4 +184,5 @@ def _result(user: str, folder: str) -> dict[str, Any]:
         "online_store": f"{folder}/online.db",
     }
     asked = {"items": 1, "users": 1, "part": "test"}
-    return {"metrics": {}, "protocol": asked, "cost": cost, "example_user": user, "verdict": {"passes": True, "reason": ""}, **paths}
+    verdict = {"passes": True, "is_forced": False, "reason": ""}
+    return {"metrics": {}, "protocol": asked, "cost": cost, "example_user": user, "verdict": verdict, **paths}
