@@ -85,6 +85,20 @@ def test_an_unchanged_run_takes_every_step_from_the_cache(finished: tuple[Path, 
     assert again.stderr.count("unchanged") >= 6
 
 
+def test_a_forced_run_releases_what_the_gate_refuses_and_says_so_everywhere(tmp_path: Path) -> None:
+    data, output = write(tmp_path / "events.csv", chains()), tmp_path / "out"
+    done = lodestar("run", "--data", data, "--recipe", "popularity", "--output", output, "--json", "--force")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["verdict"]["passes"], result["verdict"]["is_forced"]) == (False, True)
+    reason = result["verdict"]["reason"]
+    assert json.loads(Path(result["bundle"], "forced.json").read_text()) == {"reason": reason}
+    assert f"{reason} **It is released all the same, by force.**" in Path(result["model_card"]).read_text()
+    lines = map(str.strip, (output / "run.log").read_text().splitlines())
+    logged = [json.loads(line) for line in lines if line.startswith('{"lodestar": "forced"')]
+    assert {(entry["digest"], entry["reason"]) for entry in logged} == {(result["digest"], reason)}
+
+
 def _without_time(rows: list[Row]) -> list[Row]:
     return [{("hour" if name == "event_time" else name): value for name, value in row.items()} for row in rows]
 
