@@ -19,7 +19,8 @@ from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.store_keys import rows_table
 from serving.features.feature_client import Features, Histories, StoreUnavailable, connect
 from serving.features.user_history import UNKNOWN_USER, UserHistory
-from tests.contract.conftest import StartRedis, free_port, generation_of, publish
+from tests.contract.conftest import StartRedis, generation_of, publish
+from tests.ports import free_port
 from tests.unit.test_features import built
 
 USERS = ("u0", "ünïcode ✓", "x" * schema.MAX_ID_BYTES, "a,b=c", "%")

@@ -33,6 +33,7 @@ from serving.features.feature_client import StoreUnavailable, connect
 from serving.features.user_history import UserHistory
 from tests.contract.generation_harness import USERS, Made, expected, made
 from tests.drills.drills import Figures
+from tests.ports import free_port
 
 CONTENTS, BUCKET, REFUSED, LIMIT_S = 3, "s3://models", 7, 300
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -216,12 +217,6 @@ def servers() -> Iterator[int]:
         for process in processes:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:
