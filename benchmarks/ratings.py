@@ -23,6 +23,7 @@ from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.models.ratings.rating_factors import RatingFactors
 from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse
 from lodestar.schema.arrays import Doubles
+from lodestar.schema.time_units import SECOND_US
 
 NUM_USERS, NUM_ITEMS, SAMPLES = 943, 1682, 1000
 FIRST_YEAR, YEARS_AT_ONCE, YEAR_BINS, NUM_GENRES = 1930, 6, 12, 19
@@ -37,7 +38,7 @@ def fold(folder: Path, number: int) -> tuple[RatingTriples, RatingTriples]:
 
 def cells(rows: NDArray[np.int64]) -> RatingTriples:
     """Rating triples from rows of MovieLens' u.data [ratings, 4]: user, item (both from 1), value, UTC seconds."""
-    return RatingTriples(user=rows[:, 0] - 1, item=rows[:, 1] - 1, value=rows[:, 2].astype(np.float64), time_s=rows[:, 3])
+    return RatingTriples(user=rows[:, 0] - 1, item=rows[:, 1] - 1, value=rows[:, 2].astype(np.float64), time_us=rows[:, 3] * SECOND_US)
 
 
 def attributes(folder: Path) -> tuple[Doubles, Doubles]:

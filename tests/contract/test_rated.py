@@ -1,6 +1,7 @@
 """Ratings from the log to the answer: nothing of the test is trained on, and what is served beats biases where tastes differ."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from lodestar import schema
 from lodestar.bundle import bundle
-from lodestar.config import Recipe, override
+from lodestar.config import Recipe, Split, override
 from lodestar.data.split.splits import training_cutoffs
 from lodestar.data.tables import tables
 from lodestar.errors import DataError
@@ -26,7 +27,7 @@ from tests.factories import EPOCH_US, table
 from tests.unit.test_features import RECIPE, built
 
 USERS, ITEMS, SHARE = 60, 40, 0.5
-Row = tuple[str, str, float | None, int]
+Row = tuple[str, str, float | None, float]
 
 
 def chosen(**rate: Any) -> Recipe:
@@ -36,7 +37,7 @@ def chosen(**rate: Any) -> Recipe:
 
 def built_of(folder: Path, rows: list[Row]) -> Path:
     """Features of (user, item, rating, second)."""
-    timestamps = [EPOCH_US + second * SECOND_US for *_, second in rows]
+    timestamps = [EPOCH_US + round(second * SECOND_US) for *_, second in rows]
     events = table(
         schema.EVENTS,
         event_id=[f"e{number}" for number in range(len(rows))],
@@ -80,7 +81,26 @@ def test_the_last_rating_of_an_item_counts(tmp_path: Path) -> None:
     cells = ratings_table.read(found)
     names = [(found.interactions.users[user], found.items.ids[item]) for user, item in zip(cells.user, cells.item, strict=True)]
     assert list(zip(names, cells.value.tolist(), strict=True)) == [(("v", "i1"), 4.0), (("u", "i1"), 2.0), (("v", "i2"), 3.0)]
-    assert (cells.time_s - EPOCH_US // SECOND_US).tolist() == [30, 40, 50]
+    assert ((cells.time_us - EPOCH_US) // SECOND_US).tolist() == [30, 40, 50]
+
+
+def test_the_last_rating_of_an_item_within_one_second_counts(tmp_path: Path) -> None:
+    rows: list[Row] = [("u", "i1", 5.0, 10.2), ("u", "i1", 2.0, 10.7), ("u", "i2", 3.0, 10.9), ("v", "i1", 4.0, 10.4)]
+    cells = ratings_table.read(feature_set.load(built_of(tmp_path, rows)))
+    assert cells.value.tolist() == [4.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("split", ["leave_one_out", "time"])
+@pytest.mark.parametrize("fraction_s", [0, 0.5])
+def test_a_held_out_rating_stays_held_out_at_any_fraction_of_a_second(tmp_path: Path, split: Split, fraction_s: float) -> None:
+    rows: list[Row] = [(f"u{n % 12}", f"i{n // 12}", 1.0 + n % 5, 60 * n + fraction_s) for n in range(96)]
+    found = feature_set.load(built_of(tmp_path, rows))
+    config = replace(RECIPE.data, split=split)
+    train, test = ratings_table.train_test_ratings(found, config)
+    cases = found.split(config).test
+    held_out = {(user, item) for user, items in zip(cases.user.tolist(), cases.relevant, strict=True) for item in items.tolist()}
+    assert set(zip(test.user.tolist(), test.item.tolist(), strict=True)) == held_out
+    assert (len(train), len(test)) == {"leave_one_out": (84, 12), "time": (86, 10)}[split]
 
 
 def test_nothing_of_the_test_is_trained_on(features: Path) -> None:
@@ -90,7 +110,7 @@ def test_nothing_of_the_test_is_trained_on(features: Path) -> None:
     until = training_cutoffs(found.interactions.num_users, test, by_time=False)
     assert len(test) == USERS
     assert (len(known), len(of_test)) == (len(every) - USERS, USERS)
-    assert (known.time_s * SECOND_US < until[known.user]).all()
+    assert (known.time_us <= until[known.user]).all()
 
 
 def test_what_is_served_beats_biases_where_tastes_differ(features: Path, made: Path) -> None:

@@ -10,17 +10,18 @@ from lodestar.errors import DataError
 from lodestar.models.ratings import rating_factors
 from lodestar.models.ratings.rating_factors import RatingFactors, _wishart
 from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse, similarities
+from lodestar.schema.time_units import DAY_US
 
 NONE = np.nan
 
 
 def cells(rows: list[tuple[int, int, float]]) -> RatingTriples:
     user, item, value = (np.array(column) for column in zip(*rows, strict=True))
-    return RatingTriples(user=user, item=item, value=value.astype(float), time_s=np.zeros(len(rows), dtype=np.int64))
+    return RatingTriples(user=user, item=item, value=value.astype(float), time_us=np.zeros(len(rows), dtype=np.int64))
 
 
 def some(cells: RatingTriples, rows: np.ndarray) -> RatingTriples:
-    return RatingTriples(user=cells.user[rows], item=cells.item[rows], value=cells.value[rows], time_s=cells.time_s[rows])
+    return RatingTriples(user=cells.user[rows], item=cells.item[rows], value=cells.value[rows], time_us=cells.time_us[rows])
 
 
 def planted(seed: int = 0) -> tuple[RatingTriples, np.ndarray, np.ndarray]:
@@ -29,8 +30,8 @@ def planted(seed: int = 0) -> tuple[RatingTriples, np.ndarray, np.ndarray]:
     users, items = rng.normal(size=(40, 2)), rng.normal(size=(30, 2))
     user, item = np.nonzero(rng.random((40, 30)) < 0.5)
     value = 3 + 0.5 * rng.normal(size=40)[user] + (users[user] * items[item]).sum(axis=1) + 0.1 * rng.normal(size=len(user))
-    time_s = rng.integers(0, 30 * 86_400, len(user))
-    return RatingTriples(user=user, item=item, value=value, time_s=time_s), users[:, :1], items[:, :1]
+    time_us = rng.integers(0, 30 * DAY_US, len(user))
+    return RatingTriples(user=user, item=item, value=value, time_us=time_us), users[:, :1], items[:, :1]
 
 
 def test_similarities_by_hand() -> None:
@@ -73,7 +74,7 @@ def test_the_same_seed_gives_the_same_numbers_and_none_leaves_the_range_of_ratin
 def test_users_items_and_days_that_were_never_seen_are_predicted_too() -> None:
     known, users, items = planted()
     known_ratings = some(known, (known.user != 0) & (known.item != 0))
-    later = RatingTriples(user=np.array([0, 1]), item=np.array([1, 0]), value=np.zeros(2), time_s=np.full(2, 10**9))
+    later = RatingTriples(user=np.array([0, 1]), item=np.array([1, 0]), value=np.zeros(2), time_us=np.full(2, 10**9))
     found = RatingFactors(dim=2, burn_in=5, num_samples=10).fit(known_ratings, users, items).predict(later)
     assert np.isfinite(found).all()
 
@@ -108,7 +109,7 @@ def test_the_posterior_mean_predicts_what_the_samples_do_where_time_says_nothing
     everything = cells([(user, item, 3.0) for user in range(40) for item in range(30)])
     usual, (user_bias, item_bias), (user_vectors, item_vectors) = model.posterior_mean(90)
     found = usual + user_bias[everything.user] + item_bias[everything.item] + (user_vectors @ item_vectors.T).ravel()
-    years_later = replace(everything, time_s=np.full(len(everything), 10**9))
+    years_later = replace(everything, time_us=np.full(len(everything), 10**15))
     assert found.clip(model.lowest, model.highest) == pytest.approx(model.predict(years_later), abs=1e-5)
     _, _, (few, _) = model.posterior_mean(2)
     assert few.shape == (40, 2)

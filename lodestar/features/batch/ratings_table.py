@@ -14,7 +14,6 @@ from lodestar.features.asof.history import to_microseconds
 from lodestar.features.batch.feature_set import DATA, FeatureSet
 from lodestar.features.batch.feedback_events import RATED
 from lodestar.schema.store_keys import RATINGS
-from lodestar.schema.time_units import SECOND_US
 
 
 def query() -> str:
@@ -41,18 +40,18 @@ def read(features: FeatureSet) -> RatingTriples:
         pc.index_in(table[name], value_set=pa.array(ids, pa.string())).to_numpy().astype(np.int64)
         for name, ids in ((schema.USER_ID, interactions.users), (schema.ITEM_ID, interactions.items))
     )
-    time_s = to_microseconds(table[schema.EVENT_TIME]) // SECOND_US
+    time_us = to_microseconds(table[schema.EVENT_TIME])
     value = table[schema.RATING].to_numpy().astype(np.float64)
-    order = np.lexsort((value, time_s, item, user))
+    order = np.lexsort((value, time_us, item, user))
     is_last = np.append((np.diff(user[order]) != 0) | (np.diff(item[order]) != 0), True)[: len(order)]
     kept = order[is_last]
-    kept = kept[np.argsort(time_s[kept], kind="stable")]
-    return RatingTriples(user=user[kept], item=item[kept], value=value[kept], time_s=time_s[kept])
+    kept = kept[np.argsort(time_us[kept], kind="stable")]
+    return RatingTriples(user=user[kept], item=item[kept], value=value[kept], time_us=time_us[kept])
 
 
 def train_test_ratings(features: FeatureSet, config: DataConfig) -> tuple[RatingTriples, RatingTriples]:
-    """Ratings before and from the test cutoff: the time of each user's last item (leave-one-out), or the cutoff of the whole log."""
+    """Ratings until and after the test cutoff: just before each user's last item (leave-one-out), or before the test part of the log."""
     ratings, test = read(features), features.split(config).test
     cutoffs_us = training_cutoffs(features.interactions.num_users, test, by_time=config.split == "time")
-    is_train = ratings.time_s * SECOND_US < cutoffs_us[ratings.user]
+    is_train = ratings.time_us <= cutoffs_us[ratings.user]
     return ratings.part(is_train), ratings.part(~is_train)

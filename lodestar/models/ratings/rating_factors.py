@@ -18,9 +18,9 @@ from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.errors import DataError
 from lodestar.progress import Progress
 from lodestar.schema.arrays import Doubles, Float32, Float64, Floats, Int64, Longs
-from lodestar.schema.time_units import DAY_S
+from lodestar.schema.time_units import DAY_US
 
-FORTNIGHT_S = 14 * DAY_S
+FORTNIGHT_US = 14 * DAY_US
 NOISE_SHAPE = 4.0  # shape of the Gamma prior of users' noise precisions: larger pulls them together
 PRIOR_RATINGS = 2.0  # weight of the prior mean of factors, in pseudo-observations (beta of Normal-Wishart)
 THINNING = 2  # keep every second sample
@@ -204,7 +204,12 @@ class RatingFactors:
 def _keys(cells: RatingTriples) -> list[Longs]:
     """Bias group keys of each rating [M]: user, item, user and day, item and fortnight."""
     key_stride = np.int64(1) << 24
-    return [cells.user, cells.item, cells.user * key_stride + cells.time_s // DAY_S, cells.item * key_stride + cells.time_s // FORTNIGHT_S]
+    return [
+        cells.user,
+        cells.item,
+        cells.user * key_stride + cells.time_us // DAY_US,
+        cells.item * key_stride + cells.time_us // FORTNIGHT_US,
+    ]
 
 
 def _group_by_key(key: Longs) -> Groups:
