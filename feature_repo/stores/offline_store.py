@@ -25,8 +25,9 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feature_repo.stores.time_us import MICROSECOND, microseconds
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.features.asof import asof
-from lodestar.features.asof.history import NEVER, FeatureSource, between, to_microseconds
+from lodestar.features.asof.history import FeatureSource, between, to_microseconds
 from lodestar.schema.store_keys import GENERATION
+from lodestar.schema.time_units import NEVER
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 S3, ENDPOINT = "s3://", "AWS_ENDPOINT_URL"

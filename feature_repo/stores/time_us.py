@@ -4,10 +4,9 @@ from datetime import datetime, timedelta
 
 from feast.utils import make_tzaware
 
-from lodestar.schema.time_units import EPOCH
+from lodestar.schema.time_units import EPOCH, NEVER
 
 MICROSECOND = timedelta(microseconds=1)
-NEVER = -(2**63)  # before all times: the known time of a row without one
 
 
 def to_datetime(microseconds: int) -> datetime:

@@ -24,6 +24,7 @@ from lodestar.monitoring.skew_counts import Key, Values, rebuild_counts
 from lodestar.progress import Progress
 from lodestar.schema.arrays import Int64, Longs
 from lodestar.schema.feedback import Feedback
+from lodestar.schema.time_units import NEVER
 
 EMPTY_HISTORY = "nothing"
 
@@ -94,7 +95,7 @@ class Log:
     def since(self, last: timedelta) -> Int64[Longs, " rows"]:
         """Indices of the requests within `last` of the newest one."""
         shown_us = np.asarray(self.shown_us, dtype=np.int64)
-        return np.flatnonzero(shown_us >= shown_us.max(initial=0) - last // timedelta(microseconds=1))
+        return np.flatnonzero(shown_us.max(initial=NEVER) - shown_us <= last // timedelta(microseconds=1))
 
     def generations(self, last: timedelta) -> set[str]:
         """Feature generations of the requests within `last` of the newest one."""
@@ -171,7 +172,7 @@ def check_skew(log: Log, tables: Mapping[str, Tables], last: timedelta, scales: 
         different = _difference(vector, past, int(shown_at_us)) or _count_difference(vector, counts[vector.generation], int(shown_at_us))
         if different is not None:
             differences.append(Difference(request_id=log.request[request], user=vector.user, **different))
-        if vector.known_us:
+        if vector.items:
             ages_us.append(int(shown_at_us) - vector.known_us)
     ages = np.maximum(ages_us or [0], 0)
     return SkewReport(

@@ -15,7 +15,7 @@ from lodestar.schema.time_units import HOUR_US
 
 
 class Key(NamedTuple):
-    """Key of a served row of a view: entity, and the time at which the row became known (UTC µs; 0: there was no row)."""
+    """Key of a served row of a view: entity, and the time at which the row became known (UTC µs; NEVER: there was no row)."""
 
     view: str
     entity: str

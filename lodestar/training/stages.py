@@ -17,6 +17,7 @@ from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.item_text import words_of
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.progress import activity, log_event
+from lodestar.schema.time_units import NEVER
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.sharded_embedding import master_device, uses_row_sharding
 from lodestar.training.ensemble.neighbour_blend import choose_weight
@@ -182,7 +183,7 @@ class Training:
         )
 
     def _last_event_us(self, sequences: Sequences) -> int:
-        """The time (UTC µs) of the last event in the sequences, each a prefix of its user's history; 0 without any."""
+        """The time (UTC µs) of the last event in the sequences, each a prefix of its user's history; NEVER without any."""
         interactions, lengths = self.features.interactions, from_lists(sequences).lengths
         ends = interactions.bounds()[:-1] + lengths - 1
-        return int(interactions.time[ends[lengths > 0]].max(initial=0))
+        return int(interactions.time[ends[lengths > 0]].max(initial=NEVER))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.schema.ranker_inputs import ITEM_COUNTS
+from lodestar.schema.time_units import NEVER
 from serving.features.packed_reader import Numbers
 
 FRESH_S = 1.0
@@ -17,7 +18,7 @@ class ItemCountCache:
     """Counts of all items of a catalogue, by row of the item embedding table."""
 
     def __init__(self, num_items: int) -> None:
-        self._counts = Numbers(np.full((num_items, len(ITEM_COUNTS)), np.nan), np.zeros(num_items, dtype=np.int64))
+        self._counts = Numbers(np.full((num_items, len(ITEM_COUNTS)), np.nan), np.full(num_items, NEVER))
         self._read_s = np.full(num_items, -np.inf)
 
     def stale(self, rows: Rows) -> Rows:
@@ -29,5 +30,5 @@ class ItemCountCache:
         self._counts.values[rows], self._counts.known_us[rows], self._read_s[rows] = *counts, time.monotonic()
 
     def of(self, rows: Rows) -> Numbers:
-        """The cached counts of rows; NaN, known at 0, for rows that were never read."""
+        """The cached counts of rows; NaN, known NEVER, for rows that were never read."""
         return Numbers(self._counts.values[rows], self._counts.known_us[rows])

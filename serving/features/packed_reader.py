@@ -12,6 +12,7 @@ from lodestar import schema
 from lodestar.schema.arrays import Doubles, Float64, Int64, Longs
 from lodestar.schema.packed import NULL_BITMAP_OFFSET, NUMBERS, SIGNATURE, Layout, from_json, signature_of
 from lodestar.schema.store_keys import COMPLETE, STATE, layout_key, rows_key
+from lodestar.schema.time_units import NEVER
 from serving.features.redis import Command, Redis
 
 Row = bytes | None
@@ -79,7 +80,7 @@ class PackedView:
 
 
 class Numbers(NamedTuple):
-    """Numeric features, [rows, names], NaN if missing or not numeric, and UTC µs at which each row became known, 0 without a row."""
+    """Numeric features, [rows, names], NaN if missing or not numeric, and UTC µs at which each row became known, NEVER without a row."""
 
     values: Float64[Doubles, "rows names"]
     known_us: Int64[Longs, " rows"]
@@ -91,7 +92,7 @@ class Numbers(NamedTuple):
 
 def decode_numbers(layouts: Mapping[bytes, Layout], rows: Sequence[Row], names: Sequence[str]) -> Numbers:
     """Decode numeric features of packed rows, NaN without a row; ValueError if a row is truncated."""
-    found = Numbers(np.full((len(rows), len(names)), np.nan), np.zeros(len(rows), dtype=np.int64))
+    found = Numbers(np.full((len(rows), len(names)), np.nan), np.full(len(rows), NEVER))
     for signature in _signatures(rows):  # more than one while a view changes
         indices = [index for index, row in enumerate(rows) if row is not None and row.startswith(signature)]
         found.values[indices], found.known_us[indices] = _numbers(

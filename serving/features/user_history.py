@@ -9,13 +9,13 @@ import numpy as np
 from lodestar import schema
 from lodestar.engine.user_filter import NO_FILTER, NO_ITEMS, NO_TIMES, Pushed, UserFilter
 from lodestar.schema.packed import Layout, event_us, known_us
-from lodestar.schema.time_units import SECOND_US
+from lodestar.schema.time_units import NEVER, SECOND_US
 
 PackedRow = tuple[Layout, bytes]
 
 
 class UserHistory(NamedTuple):
-    """A user's recent items, oldest first, and the time (UTC µs) at which they became known; 0 for an unknown user.
+    """A user's recent items, oldest first, and the time (UTC µs) at which they became known; NEVER for an unknown user.
 
     `gaps_s` are the seconds since the previous item, if they were requested; `filtered` is what is not recommended to the user.
     """
@@ -26,7 +26,7 @@ class UserHistory(NamedTuple):
     filtered: UserFilter = NO_FILTER
 
 
-UNKNOWN_USER = UserHistory((), 0)
+UNKNOWN_USER = UserHistory((), NEVER)
 
 
 def user_history(
@@ -46,7 +46,7 @@ def user_history(
 
 def decode_filter(filters: PackedRow | None, sequence: PackedRow | None) -> UserFilter:
     """The filter of a user from its row, and from the user's sequence row where that became known later; ValueError if one is damaged."""
-    found, filtered_us = NO_FILTER, 0
+    found, filtered_us = NO_FILTER, NEVER
     if filters is not None:
         layout, row = filters
         filtered_us = known_us(row)

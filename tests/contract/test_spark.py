@@ -24,6 +24,7 @@ from lodestar.schema.store_keys import BUILT_FROM, GENERATION
 from tests.contract.conftest import ROOT
 from tests.contract.kustomize import OVERLAYS, rendered
 from tests.factories import EPOCH_US, table
+from tests.unit.test_early_logs import STARTS_US, write_log
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -88,6 +89,14 @@ def test_the_same_tables_come_row_for_row(tables: Path, session: "SparkSession",
     spark.build_features(tables, tmp_path / "spark", RECIPE, session)
     assert_equal(tmp_path / "spark", tmp_path / "one machine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one machine", "spark"]
+
+
+@pytest.mark.parametrize("start_us", [STARTS_US["1965"], STARTS_US["across 1970"]])
+def test_the_same_tables_come_of_a_log_before_1970(start_us: int, session: "SparkSession", tmp_path: Path) -> None:
+    tables = write_log(tmp_path / "tables", start_us)
+    build_features(tables, tmp_path / "one machine", RECIPE)
+    spark.build_features(tables, tmp_path / "spark", RECIPE, session)
+    assert_equal(tmp_path / "spark", tmp_path / "one machine")
 
 
 def test_spark_submit_runs_what_the_manifest_names(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from lodestar.errors import DataError, UsageError
 from lodestar.features.asof import asof
-from lodestar.features.asof.history import NEVER, FeatureSource, between, to_microseconds
-from lodestar.schema.time_units import HOUR_US
+from lodestar.features.asof.history import FeatureSource, between, to_microseconds
+from lodestar.schema.time_units import HOUR_US, NEVER
 
 STAMP = pa.timestamp("us", tz="UTC")
 

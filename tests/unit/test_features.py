@@ -22,9 +22,9 @@ RECIPE = Recipe(name="test", data=DataConfig(min_users=1, min_items=1, min_inter
 Rows = list[dict[str, Any]]
 
 
-def built(folder: Path, rows: list[tuple[str, str, int]], lag_s: int = 0, shown: pa.Table | None = None) -> Path:
-    """Features of (user, item, second) views that became known `lag_s` later."""
-    timestamps = [EPOCH_US + second * SECOND_US for _, _, second in rows]
+def built(folder: Path, rows: list[tuple[str, str, int]], lag_s: int = 0, shown: pa.Table | None = None, start_us: int = EPOCH_US) -> Path:
+    """Features of (user, item, second since `start_us`) views that became known `lag_s` later."""
+    timestamps = [start_us + second * SECOND_US for _, _, second in rows]
     events = table(
         schema.EVENTS,
         event_id=[f"e{number}" for number in range(len(rows))],
@@ -36,7 +36,7 @@ def built(folder: Path, rows: list[tuple[str, str, int]], lag_s: int = 0, shown:
         request_id=["r0"] * len(rows),
     )
     names = sorted({item for _, item, _ in rows})
-    about = {"created_at": [EPOCH_US] * len(names), "updated_at": [EPOCH_US] * len(names), "ingested_at": [EPOCH_US] * len(names)}
+    about = {name: [start_us] * len(names) for name in ("created_at", "updated_at", "ingested_at")}
     items = table(schema.ITEMS, item_id=names, title=[f"<{name}>" for name in names], **about)
     source = folder / "tables"
     source.mkdir()

@@ -17,7 +17,7 @@ from lodestar.features.batch import feature_set
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.recipes import get_recipe
-from lodestar.schema.time_units import SECOND_US
+from lodestar.schema.time_units import DAY_US, SECOND_US
 from lodestar.training.loop import weights
 from lodestar.training.loop.cost import data_sufficiency_warning
 from lodestar.training.run import train
@@ -26,8 +26,8 @@ from tests.cycles import cycles
 OLD = [f"i{row}" for row in range(12)]
 
 
-def features(folder: Path, items: list[str], sequences: Sequences) -> Path:
-    """Sequences of items by their number in OLD, a second between two of them, in a catalogue of any order."""
+def features(folder: Path, items: list[str], sequences: Sequences, start_us: int = 0) -> Path:
+    """Sequences of items by their number in OLD, a second between two of them from a time, in a catalogue of any order."""
     row = np.array([items.index(item) for item in OLD], dtype=np.int32)
     lengths = [len(sequence) for sequence in sequences]
     interactions = Interactions(
@@ -35,7 +35,7 @@ def features(folder: Path, items: list[str], sequences: Sequences) -> Path:
         items=items,
         user=np.repeat(np.arange(len(sequences), dtype=np.int32), lengths),
         item=row[np.concatenate(sequences)],
-        time=np.concatenate([np.arange(length, dtype=np.int64) * SECOND_US for length in lengths]),
+        time=np.concatenate([start_us + np.arange(length, dtype=np.int64) * SECOND_US for length in lengths]),
     )
     folder.mkdir()
     catalogue = Catalogue(ids=items, titles=items, categories=[""] * len(items), is_active=np.ones(len(items), dtype=bool))
@@ -93,6 +93,13 @@ def test_only_new_events_are_trained_on(first: Path, tmp_path: Path) -> None:
     assert samples["new"] == 5 * (38 - (23 - 10) - 1)  # all but the last two, from half a window before the first new one; one is no target
     assert samples["all"] == sum(len(items) - 3 for items in [*known(), *went_on])
     assert weights.load(str(tmp_path / "new")).last_trained_us == 37 * SECOND_US
+
+
+def test_the_last_trained_time_may_lie_before_1970(tmp_path: Path) -> None:
+    start_us = -10_000 * DAY_US
+    found = features(tmp_path / "features", OLD, known(), start_us)
+    train(found, tmp_path / "bundle", quick(epochs=1), str(tmp_path / "checkpoints"))
+    assert weights.load(str(tmp_path / "bundle")).last_trained_us == start_us + 22 * SECOND_US
 
 
 def test_nothing_new_teaches_nothing(first: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lodestar.data.split.ragged_array import RaggedArray, from_lists
 from lodestar.progress import log_event
 from lodestar.schema.arrays import Float32, Floats, Int, Int32, Int64, Integer, Ints, Longs
 from lodestar.schema.feedback import BINARY, Feedback
-from lodestar.schema.time_units import HOUR_US
+from lodestar.schema.time_units import HOUR_US, NEVER
 
 AT_ONCE = 1 << 20
 MIN_EVALUATED_USERS = 1_000  # sampled at least: a confidence interval of NDCG@10 is then some 0.03 wide
@@ -123,15 +123,15 @@ def training_end(blocks: Callable[[], Iterable[Int64[Longs, "_"]]], last_trained
 
 
 def last_trained(user: Int32[Ints, " interactions"], time: Int64[Longs, " interactions"]) -> int:
-    """Time (UTC µs) of the latest training interaction under leave-one-out; rows are sorted by user, then time. 0 without rows."""
+    """Time (UTC µs) of the latest training interaction under leave-one-out; rows are sorted by user, then time. NEVER without rows."""
     ends = np.append(np.flatnonzero(np.diff(user)), len(user) - 1) if len(user) else np.zeros(0, dtype=np.int64)
     lengths = np.diff(ends, prepend=-1)
     last = ends - np.where(lengths >= MIN_HISTORY, MIN_HISTORY - 1, 0)
-    return int(time[last].max(initial=0))
+    return int(time[last].max(initial=NEVER))
 
 
 def _time_quantile(blocks: Callable[[], Iterable[Longs]], share_after: float) -> int:
-    """The time with the given share of all times after it, found by counts per hour in a first pass; 0 without any."""
+    """The time with the given share of all times after it, found by counts per hour in a first pass; NEVER without any."""
     hours: Counter[int] = Counter()
     for block in blocks():
         found, counts = np.unique(block // HOUR_US, return_counts=True)
@@ -142,7 +142,7 @@ def _time_quantile(blocks: Callable[[], Iterable[Longs]], share_after: float) ->
             within = np.concatenate([block[block // HOUR_US == hour] for block in blocks()])
             return int(np.sort(within)[index])
         index -= hours[hour]
-    return 0
+    return NEVER
 
 
 def _leave_one_out(interactions: Interactions, rules: Feedback) -> Split:

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lodestar.errors import DataError, UsageError
-from lodestar.features.asof.history import NEVER, NONE, FeatureSource, take, to_microseconds
+from lodestar.features.asof.history import NONE, FeatureSource, take, to_microseconds
 from lodestar.schema.arrays import Int, Integers
+from lodestar.schema.time_units import NEVER
 
 PACKED_BITS = 63
 BATCH_ROWS = 65_536  # fits into a processor's cache
@@ -24,7 +25,7 @@ ROWS_AT_ONCE = 20_000
 
 
 def join(entity_rows: Any, time_column: str, sources: Sequence[FeatureSource], *, only_known: bool) -> Any:
-    """Append the sources' features to entity rows, as of each row's `time_column`; order is kept, null where no feature row is valid.
+    """Point-in-time join: append the sources' features as of each row's `time_column`; order is kept, null where no feature row is valid.
 
     `only_known` leaves out feature rows that became known after the timestamp; without it the known time only breaks ties of event time.
     DataError E107 where key types cannot be compared, UsageError where a feature has the name of a column of the entity rows.
@@ -32,7 +33,7 @@ def join(entity_rows: Any, time_column: str, sources: Sequence[FeatureSource], *
     timestamp_us = to_microseconds(entity_rows[time_column])
     for source in sources:
         if twice := set(source.features) & set(entity_rows.column_names):
-            raise UsageError(f"{sorted(twice)} are columns and features at once: rename the columns, or entity_row full feature names")
+            raise UsageError(f"{sorted(twice)} are columns and features at once: rename the columns, or request full feature names")
         entity, numbering = _number_entities(entity_rows, source)
         latest_rows = _LatestRows(entity, timestamp_us)
         oldest_us = max(latest_rows.first_us - source.ttl_us, NEVER) if source.ttl_us else NEVER

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from lodestar.errors import DataError
 from lodestar.schema.arrays import Int, Int64, Integers
+from lodestar.schema.time_units import NEVER
 
 STAMP = pa.timestamp("us", tz="UTC")  # type of the time columns of features
 NONE = -1  # position of a row that does not exist
-NEVER = int(np.iinfo(np.int64).min)  # a null timestamp: before every other
 
 
 @dataclass(frozen=True, kw_only=True)

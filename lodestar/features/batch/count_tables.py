@@ -1,6 +1,7 @@
 """Tables of windowed counts, past DuckDB: counts of one range of entities after another in a file, then scaled rows as Arrow tables.
 
-The scale is known once everything is counted, so counts wait in the file, each block in the narrowest integers that hold it.
+The scale is known once everything is counted, so counts wait in the file, each block in the narrowest unsigned integers that hold it,
+or in 64 bits where hours lie before 1970.
 """
 
 import math
@@ -66,7 +67,8 @@ def count(database: Any, view: View, end_us: int, file: Path) -> RawCounts:
 
 def _append(content: IO[bytes], columns: Sequence[Column]) -> None:
     for values in columns:
-        np.save(content, values.astype(np.min_scalar_type(values.max(initial=0))))
+        is_signed = values.min(initial=0) < 0
+        np.save(content, values.astype(np.int64 if is_signed else np.min_scalar_type(values.max(initial=0))))
 
 
 def scaled_rows(counts: RawCounts, ids: Any, scale: Mapping[str, float]) -> Iterator[pa.Table]:

@@ -19,6 +19,7 @@ from lodestar.features.batch.event_partitions import REFUSED, TYPES
 from lodestar.features.batch.sequences import ITEM, USER, UserEvents
 from lodestar.io.npz import AppendOnlyArray
 from lodestar.schema.feedback import Feedback
+from lodestar.schema.time_units import NEVER
 
 DTYPES = {"user": np.int32, "item": np.int32, "time": np.int64}
 # Empty where every interaction weighs the same, makes its item seen, and nothing filters beside them.
@@ -43,7 +44,7 @@ class InteractionColumns:
         self._weights = np.array([*(rules.positive.get(kind, 0.0) for kind in TYPES), 0.0, 0.0], dtype=np.float32)
         self._users: list[Any] = [pa.array([], pa.string())]
         self._has_events = np.zeros(0, dtype=np.bool_)
-        self._last_us = 0
+        self._last_us = NEVER
         self.num_users = 0
         self.counts = np.zeros(3, dtype=np.int64)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.models.closed_form.counts import Sequences, Weights, flat_weights
 from lodestar.schema.arrays import Float32, Floats, Int64, Longs
-from lodestar.schema.time_units import DAY_US
+from lodestar.schema.time_units import DAY_US, NEVER
 
 STALE_WEIGHT = 1e-6  # weight of interactions outside the window or fully decayed: items without recent ones keep their order
 # Hyperparameters of `Popularity`, beside none, that are searched on the validation set.
@@ -53,6 +53,6 @@ class Popularity:
 
     def _recency_weights(self, time_us: NDArray[np.int64]) -> NDArray[np.float64]:
         """Weight of each interaction by its age before the last one, [interactions]."""
-        age_days = (time_us.max(initial=0) - time_us) / DAY_US
+        age_days = (time_us.max(initial=NEVER) - time_us) / DAY_US
         weights: NDArray[np.float64] = np.where(age_days <= self.window_days, 0.5 ** (age_days / self.half_life_days), 0.0)
         return np.maximum(weights, STALE_WEIGHT)

@@ -16,13 +16,14 @@ from lodestar.metrics.ndcg import CUTOFF, ndcg
 from lodestar.models.closed_form.popularity import RECENCY_GRID, Popularity
 from lodestar.progress import log_event
 from lodestar.schema.arrays import Float32, Floats
+from lodestar.schema.time_units import NEVER
 
 MIN_USERS = 50  # new users needed for a choice; with fewer, popularity of all time is used
 
 
 def fit_cold_start_popularity(interactions: Interactions, config: DataConfig) -> Float32[Floats, " items"]:
     """Popularity of each item for cold-start users, float32 [items], with the window or half-life chosen on past new users."""
-    cutoff_us = training_end(lambda: [interactions.time], 0, replace(config, split="time"))
+    cutoff_us = training_end(lambda: [interactions.time], NEVER, replace(config, split="time"))
     first_U = interactions.time[interactions.bounds()[:-1]]
     new_users = np.flatnonzero(first_U >= cutoff_us)
     hyperparameters: Mapping[str, float] = {}
