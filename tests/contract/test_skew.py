@@ -43,7 +43,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(folder: Path, start_serving: StartServing, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """What a real process logs when users ask."""
-    log = tmp_path_factory.mktemp("log") / "feature-log.jsonl"
+    return logged(folder, start_serving, tmp_path_factory.mktemp("log") / "feature-log.jsonl")
+
+
+def logged(folder: Path, start_serving: StartServing, log: Path) -> list[Row]:
     online = folder / "features" / "online" / "online.db"
     made = small_bundle(log.with_name("bundle"), features=generation_of(folder / "features"))
     server = start_serving("--bundle", made, "--online-store", f"sqlite:{online}", "--feature-log", log)

@@ -22,7 +22,7 @@ def mostly_refused(features: FeatureSet, config: DataConfig) -> Bool[Flags, " it
     if len(others.other_item) == 0 and not others.refused.any():
         return np.zeros(count, dtype=np.bool_)
     split = features.split(config)
-    cutoff_us = int(split.test.cutoff_us.max(initial=0)) if config.split == "time" else np.iinfo(np.int64).max
+    cutoff_us = int(split.test.cutoff_us.max(initial=NEVER)) if config.split == "time" else np.iinfo(np.int64).max
     likes = np.bincount(split.before_test.flat(), minlength=count)
     refusals = np.bincount(others.other_item[others.other_time <= cutoff_us], minlength=count)
     if len(split.refused[1]):
