@@ -122,7 +122,7 @@ class Training:
         if trained.neighbours is None or len(cases) == 0:
             return replace(trained, neighbours=None)
         with activity("choosing the weight of the neighbours"):
-            weight, best = choose_weight(trained.model, trained.neighbours, cases, self.recipe.model.max_length)
+            weight, best = choose_weight(trained.model, trained.neighbours, cases, self.recipe.model.max_length, self.recipe.train.seed)
         trained.state.neighbours_weight, trained.state.best_ndcg = weight, best.ndcg
         log_event("neighbours", weight=weight, ndcg_at_10=best.ndcg)
         return replace(trained, neighbours=replace(trained.neighbours, weight=weight) if weight else None)

@@ -20,6 +20,7 @@ from lodestar.models.ranker.ranker import Ranker
 from lodestar.schema import ranker_inputs
 from lodestar.schema.store_keys import TRAINING_SET
 from lodestar.schema.time_units import SECOND_US
+from lodestar.training.ensemble import neighbour_blend
 from lodestar.training.ranker import ranker_blend, ranker_training
 from lodestar.training.ranker.ranker_blend import Shortlists
 from tests.factories import EPOCH_US
@@ -137,6 +138,17 @@ def test_a_rule_of_two_inputs_is_learned_and_the_same_seed_learns_the_same() -> 
     assert max(high[1::2].max(), low.max()) < -1
     np.testing.assert_array_equal(answers(model), answers(trained()))
     assert not np.array_equal(answers(model), answers(trained(seed=1)))
+
+
+def test_the_cases_that_weights_are_fitted_on_are_drawn_by_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranker_blend, "MAX_CASES", 10)
+    each = [np.array([case], dtype=np.int32) for case in range(50)]
+    cases = EvalCases(user=np.arange(50, dtype=np.int32), history=each, relevant=each, cutoff_us=np.arange(50))
+    first, again, other = (ranker_blend.sample_cases(cases, seed).user.tolist() for seed in (3, 3, 4))
+    assert first == again == sorted({*first})
+    assert (len(first), first == other) == (10, False)
+    orders = [np.concatenate([*neighbour_blend._batches(cases, 8, seed)]).tolist() for seed in (3, 3, 4)]
+    assert orders[0] == orders[1] != orders[2]
 
 
 class Fixed(torch.nn.Module):

@@ -19,12 +19,12 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0)  # grid, in units of the ratio
 
 
 @torch.no_grad()
-def choose_weight(model: NextItemModel, neighbours: NeighbourTable, cases: EvalCases, max_length: int) -> tuple[float, Quality]:
+def choose_weight(model: NextItemModel, neighbours: NeighbourTable, cases: EvalCases, max_length: int, seed: int) -> tuple[float, Quality]:
     """The neighbour weight with the best NDCG@10 on the cases, and the metrics with it; the grid includes 0. `neighbours` has weight 1."""
     num_items, device = model.items.num_embeddings, model.items.weight.device
     totals, unit = torch.zeros(len(SHARES), SUMS, dtype=torch.float64, device=device), 0.0
     model.eval()
-    for chosen in _batches(cases, rows_at_once(num_items, device)):
+    for chosen in _batches(cases, rows_at_once(num_items, device), seed):
         histories = [cases.history[case] for case in chosen]
         history, mask = left_pad([history[-max_length:] for history in histories])
         model_BN = model.scores(history.to(device), mask.to(device))
@@ -38,8 +38,8 @@ def choose_weight(model: NextItemModel, neighbours: NeighbourTable, cases: EvalC
     return SHARES[best] * unit, means(totals[best].cpu(), cases)
 
 
-def _batches(cases: EvalCases, size: int) -> Iterator[np.ndarray]:
-    """Batches of case indices in a fixed random order, since the first batch sets the unit of the grid."""
-    order = np.random.default_rng(0).permutation(len(cases))
+def _batches(cases: EvalCases, size: int, seed: int) -> Iterator[np.ndarray]:
+    """Batches of case indices in a random order, since the first batch sets the unit of the grid."""
+    order = np.random.default_rng(seed).permutation(len(cases))
     for start in range(0, len(order), max(1, size)):
         yield order[start : start + max(1, size)]

@@ -9,6 +9,7 @@ from lodestar.config import DataConfig
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.schema.arrays import Bool, Doubles, Flags, Float64, Int64, Longs
+from lodestar.schema.time_units import NEVER
 
 Z = 1.96  # of a 95 % interval
 

@@ -41,18 +41,22 @@ class Shortlists:
     is_relevant: Bool[Tensor, "cases candidates"]
 
 
+def sample_cases(cases: EvalCases, seed: int) -> EvalCases:
+    """Sample at most MAX_CASES cases, in their order; their events' times are not needed."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(cases))[:MAX_CASES])
+    return replace(cases.select(chosen), time=())
+
+
 @torch.no_grad()
 def retrieve_candidates(
     model: NextItemModel, neighbours: NeighbourTable | None, features: FeatureSet, cases: EvalCases, size: int, max_length: int
 ) -> Shortlists:
-    """Retrieve `size` candidates for at most MAX_CASES cases, without seen or inactive items.
+    """Retrieve `size` candidates for each case, without seen or inactive items.
 
     If there are fewer candidates, the rest of a row are such items with a score of -inf.
     """
     model.eval()
     device, num_items = model.items.weight.device, len(features.items)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(cases))[:MAX_CASES])
-    cases = replace(cases.select(chosen), time=())
     is_inactive, items, scores = torch.from_numpy(~features.items.is_active), [], []
     for start in range(0, len(cases), batch_size := rows_at_once(num_items, device)):
         histories = cases.history[start : start + batch_size]

@@ -61,7 +61,8 @@ class RankerTrainer:
         """Train a ranker of a model's candidates; its state for a checkpoint, empty if it does not raise NDCG@10 on the validation set."""
         features, config, vectors = self.features, self.recipe.rank, item_inputs(self.features, self.recipe)
         ranker = ranker_training.train_ranker(self.rows, features.interactions, vectors, config, self.recipe.train.seed)
-        lists = ranker_blend.retrieve_candidates(model, neighbours, features, self.cases, config.candidates, self.recipe.model.max_length)
+        cases = ranker_blend.sample_cases(self.cases, self.recipe.train.seed)
+        lists = ranker_blend.retrieve_candidates(model, neighbours, features, cases, config.candidates, self.recipe.model.max_length)
         weights, ndcg_without, ndcg_with = ranker_blend.fit_ranker_blend(ranker, vectors, lists, features, config.max_length)
         named_weights = {f"weight_of_{task}": weight for task, weight in zip(self.rows.tasks, weights, strict=True)}
         log_event("ranker", rows=len(self.rows), **named_weights, ndcg_at_10_without=ndcg_without, ndcg_at_10=ndcg_with)
