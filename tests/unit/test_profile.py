@@ -44,6 +44,14 @@ def test_it_counts_what_is_there(data: Path, tmp_path: Path) -> None:
     assert "tags" not in columns
 
 
+def test_days_before_1970_are_days_as_others_are(tmp_path: Path) -> None:
+    rows = [f"u{day},i{hour},view,{date}T{hour:02}:00:00Z,1" for day, date in enumerate(["1969-12-30", "1970-01-02"]) for hour in (1, 23)]
+    rows = [row.replace("u", f"u{number}") for number, row in enumerate(rows)]
+    rows += ["u2,i1,view,1969-12-31T12:00:00Z,1", "u2,i2,view,1970-01-01T12:00:00Z,1"]
+    (tmp_path / "events.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    assert looked_at(tmp_path / "events.csv", tmp_path).by_day.tolist() == [2, 1, 1, 2]
+
+
 def test_the_page_shows_no_id_and_escapes_what_it_shows(data: Path, tmp_path: Path) -> None:
     content = page(looked_at(data, tmp_path))
     assert content == page(looked_at(data, tmp_path / "again"))

@@ -18,7 +18,7 @@ from lodestar.evaluation.report.template import rendered
 from lodestar.features.batch.duckdb_views import viewed
 from lodestar.features.batch.feedback_events import POSITIVE
 from lodestar.schema.arrays import Doubles, Int64, Longs
-from lodestar.schema.time_units import DAY_US, SECOND_US
+from lodestar.schema.time_units import SECOND_US
 
 TEMPLATE = "profile.html"
 USERS_STYLE, ITEMS_STYLE = "model", "baseline"
@@ -79,7 +79,7 @@ def profile(tables: Tables, report: Report) -> Profile:
             first=first,
             last=last,
             median_lag_s=lag_s,
-            by_day=_histogram(database, f"{time} // {DAY_US} - (SELECT min({time}) // {DAY_US} FROM {POSITIVE})"),
+            by_day=_histogram(database, f"datediff('day', (SELECT min({schema.EVENT_TIME}) FROM {POSITIVE}), {schema.EVENT_TIME})"),
             by_hour=_histogram(database, f"hour({schema.EVENT_TIME})", 24),
             per_user=_per(database, schema.USER_ID),
             per_item=_per(database, schema.ITEM_ID),
