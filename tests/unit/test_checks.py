@@ -83,6 +83,11 @@ def test_a_missing_column_suggests_what_to_map(header: str, said: str, tmp_path:
     assert said in error.remedy
 
 
+def test_a_missing_column_names_all_columns_of_the_file(tmp_path: Path) -> None:
+    error = refused(written(tmp_path, "user_id,event_type,event_time,query_text", "u1,search,2025-06-01T12:00:00Z,lamp"))
+    assert "the column item_id is missing; the file has user_id, event_type, event_time, query_text" in str(error)
+
+
 @pytest.mark.parametrize(("rating", "code"), [("7", "E102"), ("0.4", "E102"), ("1e999", "E102"), ("five", "E107")])
 def test_a_rating_is_a_number_on_the_scale(rating: str, code: str, tmp_path: Path) -> None:
     error = refused(written(tmp_path, f"{HEADER},rating", f"{GOOD},", f"u1,i1,rating,2025-06-01T12:00:00Z,{rating}"))

@@ -188,10 +188,10 @@ def _missing_columns(table: schema.Table, sources: Sequence[Source]) -> list[Dat
     """E101 for each required column that files lack and that cannot be derived, with the first file that lacks it."""
     found: dict[str, DataError] = {}
     for source in sources:
-        others = [name for name in source.names if name not in source.columns]
+        unread = [name for name in source.names if name not in source.columns]
         for name in defaults.required_columns(table, source.columns):
             if name not in source.columns:
-                found.setdefault(name, row_errors.missing_column(source.file, name, others, table))
+                found.setdefault(name, row_errors.missing_column(source.file, name, source.names, unread, table))
     return list(found.values())
 
 

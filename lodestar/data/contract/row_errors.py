@@ -47,11 +47,14 @@ FORMS = {
 SHOWN_TYPES = 10
 
 
-def missing_column(file: str, column: str, names: Sequence[str], table: schema.Table = schema.EVENTS) -> DataError:
-    """E101: a required column is missing; names the most likely column of the file, the --map option and the declaration's line for it."""
-    near = did_you_mean(table, column, names)
+def missing_column(file: str, column: str, names: Sequence[str], unread: Sequence[str], table: schema.Table = schema.EVENTS) -> DataError:
+    """E101: a required column is missing; names the likeliest of the `unread` ones among the file's `names`.
+
+    The remedy has the --map option and the declaration's line for it.
+    """
+    near = did_you_mean(table, column, unread)
     instead = f" or {schema.RATING}" if column == schema.EVENT_TYPE else ""
-    hint = f", the nearest is {near!r}" if near else f"; the file has {', '.join(names) or 'no other columns'}"
+    hint = f", the nearest is {near!r}" if near else f"; the file has {', '.join(names) or 'no columns'}"
     line = f"{table.name}.{column} = {json.dumps(near or PLACEHOLDER, ensure_ascii=False)}"
     constant = f' If all events are of one type, declare it: event_type = "{schema.EventType.VIEW}".' if instead else ""
     return DataError(
