@@ -78,7 +78,8 @@ def _numbering_sql(entity: str, events_view: str) -> str:
 def _ranges(database: Any, entity: str, folder: Path) -> Mapping[Path, int]:
     """One file per range of entities, with the number of its first entity.
 
-    A range has about EVENTS_AT_ONCE events at most, or a single entity with more.
+    A range ends with the entity that fills another EVENTS_AT_ONCE events: it has fewer than two times as many, and more only by the events
+    of one entity.
     """
     counts = database.execute(f"SELECT all_events FROM {NAMES[entity]} ORDER BY {NUMBERS[entity]}").fetchnumpy()["all_events"]
     starts = np.flatnonzero(np.diff(np.cumsum(counts) // EVENTS_AT_ONCE, prepend=-1))

@@ -1,12 +1,15 @@
 """Labels for rankers: impressions with the events attributed to them; without impressions, interactions with sampled negatives.
 
-Each row has the time as of which its features must be known. Nothing after the training cutoff is used, for rows or labels: an impression
-needs a closed click window, and a label whose own attribution window is still open is null.
+Each row has the time as of which its features must be known. Nothing after the training cutoff is used, for rows or labels.
 
-    label      0 or 1, any positive event within half an hour, and no refusal by then
-    bought     0 or 1, a purchase within seven days
-    completed  0 or 1, a completion within sixty days
-    rating     the highest rating within seven days, null without one
+    column     of an impression, which needs a closed click window     of an interaction, or a sampled negative
+    label      0 or 1, any positive event within half an hour,         1, or 0 for a negative
+                and no refusal by then
+    bought     0 or 1, a purchase within seven days                    0 or 1, it is a purchase
+    completed  0 or 1, a completion within sixty days                  0 or 1, it is a completion
+    rating     the highest rating within seven days, else null         its rating, else null
+
+For an impression, `bought` and `completed` are null while their attribution windows are open at the cutoff; `rating` is what came by then.
 """
 
 from dataclasses import dataclass
