@@ -51,7 +51,8 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     _add_compilation(run)
     cluster = run.add_argument_group("with --cluster")
     cluster.add_argument("--endpoint", metavar="URL", help="the Pipelines server (default: from kfp's configuration)")
-    cluster.add_argument("--namespace", metavar="NAME", help="the profile's namespace, in multi-user Pipelines (default: none)")
+    meaning = f"{OPTIONS['--namespace'].meaning}: the profile's, in multi-user Pipelines (default: none)"
+    add_option(cluster, "--namespace", help=meaning)
     cluster.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
     cluster.add_argument("--run-name", metavar="NAME", help="name of the run (default: by the time)")
     meaning = (
@@ -75,8 +76,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
 def _add_compilation(parser: Parser) -> None:
     """Add what is compiled into the file."""
     add_option(parser, "--registry", help=f"{OPTIONS['--registry'].meaning} (default: localhost:5000)")
-    meaning = "memory of a step as a Kubernetes quantity, such as train=64Gi (repeatable; default: of the step)"
-    parser.add_argument("--memory", action="append", default=[], metavar="STEP=SIZE", help=meaning)
+    add_option(parser, "--memory")
 
 
 def _run(options: argparse.Namespace) -> int:

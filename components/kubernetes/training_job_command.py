@@ -14,7 +14,6 @@ PROGRAM = "lodestar training-job"
 OPTIONS = {  # by field: placeholder and meaning
     "kind": ("KIND", "PyTorchJob of the training-operator, or TrainJob of Kubeflow Trainer"),
     "name": ("NAME", "name of the job"),
-    "namespace": ("NAME", "namespace of the job"),
     "image": ("IMAGE", "container image of the role train"),
     "workers": ("N", "number of pods"),
     "min_workers": ("N", "number of pods that an elastic PyTorchJob continues with, 0 for a fixed number"),
@@ -30,7 +29,8 @@ OPTIONS = {  # by field: placeholder and meaning
 }
 # Fields that are options of other commands too, and those whose name is another option there.
 SHARED = {
-    name: f"--{name.replace('_', '-')}" for name in ("features", "features_digest", "checkpoints", "heartbeat", "recipe", "overrides")
+    name: f"--{name.replace('_', '-')}"
+    for name in ("namespace", "features", "features_digest", "checkpoints", "heartbeat", "recipe", "overrides")
 }
 SHARED["bundle"] = "--destination"
 RENAMED = {"memory": "--pod-memory", "memory_request": "--pod-memory-request"}

@@ -8,11 +8,13 @@ from cli.main import commands
 from docs.generate.markdown import code, paragraph, sentence, table
 from lodestar.process.command_line import Parser
 
-INTRODUCTION = """Every command of `lodestar` and its options, as `lodestar COMMAND --help` gives them. An option has the same name, form
-and meaning in every command. Records and progress go to standard error, results to standard output; where a command writes something,
-the last line of standard output is its path. Exit codes: 0 ok, 2 usage, 3 data, 4 gate failed, 5 environment."""
-STEPS = """The steps of the pipeline, as commands. Their options are the step's parameters and artifacts in the pipeline, all required; an
-artifact has one name where it is written and where it is read."""
+INTRODUCTION = """Every command of `lodestar` and its options, as `lodestar COMMAND --help` gives them. A shared option has the same name,
+form and meaning in every command; where it may be repeated, its meaning says so.
+Records and progress go to standard error, results to standard output; where a command writes something,
+the last line of standard output is its path. Exit codes: 0 ok, 2 usage, 3 data, 4 gate failed,
+5 environment; stopped by a signal: 129 the terminal was closed, 130 Ctrl-C, 141 nobody reads the output, 143 SIGTERM."""
+STEPS = """The steps of the pipeline, as commands. Their options are the step's parameters and artifacts in the pipeline, all required, and
+spelt as there, with underscores; an artifact has one name where it is written and where it is read."""
 STEP = "step "
 DEFAULT = re.compile(r"\s*\((?:(?P<more>[^()]*; )?default: (?P<default>.*)|(?P<required>required)|(?P<rest>[^()]*))\)$")
 

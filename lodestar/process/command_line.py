@@ -1,6 +1,7 @@
 """Command lines: one parser for all commands, and each option that several commands have, once, with its form and meaning.
 
-An option has the same name, form and meaning in every command: `--output` is what a command writes, `--features` a feature set.
+A shared option has the same name, form and meaning in every command: `--output` is what a command writes, `--features` a feature set.
+Options of a single command stand where its parser is built.
 """
 
 import argparse
@@ -134,6 +135,12 @@ OPTIONS: dict[str, Option] = {
     ),
     "--destination": Option(metavar="ADDRESS", meaning="where pods publish bundles: an s3:// address"),
     "--service": Option(metavar="NAME", meaning="InferenceService, as NAMESPACE/NAME, or NAME in the namespace lodestar"),
+    "--namespace": Option(metavar="NAME", meaning="Kubernetes namespace of what is created"),
+    "--memory": Option(
+        metavar="STEP=SIZE",
+        meaning="memory of a step as a Kubernetes quantity, such as train=64Gi (repeatable; default: of the step)",
+        arguments=(("action", "append"), ("default", [])),
+    ),
     "--seed": Option(metavar="N", meaning="seed of the random generator", arguments=(("type", int), ("default", 0))),
     "--registry": Option(metavar="HOST/PATH", meaning="registry of the container images"),
     "--feature-log": Option(metavar="PATH", meaning="log of the features of each response: a file, a folder or an s3:// address"),

@@ -12,7 +12,7 @@ import pytest
 
 from cli.main import FORWARDED, commands, main
 from components.kubernetes import manifests
-from lodestar.process.command_line import Parser, count, port
+from lodestar.process.command_line import OPTIONS, Parser, count, port
 from lodestar.training import __main__ as worker
 
 COMMANDS = commands()
@@ -43,6 +43,12 @@ def test_an_option_has_the_same_form_in_every_command() -> None:
     differing = {name: found for name, found in forms.items() if len({form[:2] for form in found}) > 1}
     assert differing == {}
     assert {name for name, found in forms.items() if len(found) > 1} == repeatable_too
+
+
+def test_an_option_of_several_commands_is_declared_once() -> None:
+    names = [action.option_strings[0] for command in ALL.values() for action in options(command)]
+    several = {name for name in names if names.count(name) > 1}
+    assert several - OPTIONS.keys() == set()
 
 
 def test_what_is_read_and_written_is_an_option_of_its_name() -> None:
