@@ -223,7 +223,7 @@ CODES: dict[str, ErrorCode] = {
     "E573": ErrorCode(5, None, "The canary is another bundle than this rollout's.", "See lodestar rollout status; nothing was changed."),
     "E574": ErrorCode(5, None, "An InferenceService has the name that a canary needs.",
                       "Give it another name, or the label of the message."),
-    "E575": ErrorCode(5, None, "The tables of a feature generation are not given.", "Name their folder with --features."),
+    "E575": ErrorCode(5, None, "The tables of a feature generation are not given.", "Name their folder with --tables."),
     "E576": ErrorCode(2, None, "A step run by hand writes to this machine alone.", "Give a local path, and copy it there afterwards."),
     "E580": ErrorCode(5, None, "A server did not end within its grace period.", "Nothing: its durable state is kept."),
     "E581": ErrorCode(2, None, "Other machines can reach a collector without a key.", "Set LODESTAR_COLLECT_KEY, or listen on 127.0.0.1."),

@@ -11,8 +11,9 @@ place, the value and a remedy that fits them, as in `lodestar: E106 events.csv, 
 
 STATUSES = """A command ends with the exit code: 0 is success, 2 an invalid command line, recipe or override, 3 data, 4 a gate or a
 test that failed (no code: the message names the metric), 5 the environment. A message without a code, exit code 2, says itself what to
-write instead. A row error of a collector or predictor is HTTP 422; codes that begin with E4 are of requests alone, and
-one with the number of an HTTP status has that status."""
+write instead. A command that a signal stops ends with 128 and its number: 129 (the terminal was closed), 130 (Ctrl-C), 141 (nobody
+reads the output any more) or 143 (SIGTERM). A row error of a collector or predictor is HTTP 422; codes that begin with E4 are of
+requests alone, and one with the number of an HTTP status has that status."""
 
 # Headings, by the first code below each.
 SECTIONS = {

@@ -8,7 +8,8 @@ from lodestar.schema.features import Count, Feature, View
 INTRODUCTION = """Every feature, as `lodestar/schema/features.py` declares it. [features.md](../features.md) says how a feature is added,
 built, tested and served."""
 
-COUNTS = """Counts are of positive feedback ([tables.md](tables.md#event-types)) where no event type is named. They change at whole hours,
+COUNTS = """Counts are of positive feedback ([tables.md](tables.md#event-types)) where no event type is named, and in
+`query_stats` of events whose search text is the query. They change at whole hours,
 and are scaled to 0–1: the logarithm of the count, as a share of the highest in training."""
 CROSS = """Computed on demand from the views above, with `lodestar/schema/crosses.py`; a missing value counts as 0."""
 KINDS = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "text": "text", "bytes": "bytes"}

@@ -45,10 +45,21 @@ VARIABLES: dict[str, EnvironmentVariable] = {
     f"{POD}NAMESPACE": EnvironmentVariable(description="namespace of the step's pod, set by the compiled pipeline"),
     PARENT: EnvironmentVariable(description="process of `lodestar run` with which its steps end, set by it"),
     "REDIS_PASSWORD": EnvironmentVariable(description="password of the predictor for Redis", is_secret=True),
-    "AWS_ENDPOINT_URL": EnvironmentVariable(description="address of an S3 server that is not Amazon's"),
+    "AWS_ENDPOINT_URL_S3": EnvironmentVariable(description="address of an S3 server that is not Amazon's; read before `AWS_ENDPOINT_URL`"),
+    "AWS_ENDPOINT_URL": EnvironmentVariable(description="the same, as every AWS tool reads it"),
     "AWS_ACCESS_KEY_ID": EnvironmentVariable(description="access key for S3, as every AWS tool reads it", is_secret=True),
     "AWS_SECRET_ACCESS_KEY": EnvironmentVariable(description="secret key for S3", is_secret=True),
     "OMP_NUM_THREADS": EnvironmentVariable(description="threads of training on a CPU; unset: the number of cores"),
-    "TMPDIR": EnvironmentVariable(description="folder of temporary files, below which every process has a private one"),
+    "TMPDIR": EnvironmentVariable(
+        description="folder of temporary files; below it an account has one private folder, and a run a workspace in it"
+    ),
+    "TERM": EnvironmentVariable(description="type of the terminal; `dumb`: no progress bars"),
     "NO_COLOR": EnvironmentVariable(description="set to anything: no colours on a terminal"),
+    "WORLD_SIZE": EnvironmentVariable(description="number of training workers; like the next five, set by torchrun in each of them"),
+    "RANK": EnvironmentVariable(description="number of the worker, from 0; worker 0 writes the bundle"),
+    "LOCAL_RANK": EnvironmentVariable(description="number of the worker on its machine, and of its GPU"),
+    "MASTER_ADDR": EnvironmentVariable(description="host at which the workers meet"),
+    "MASTER_PORT": EnvironmentVariable(description="port at which the workers meet"),
+    "TORCHELASTIC_USE_AGENT_STORE": EnvironmentVariable(description="`True`: the workers meet in a store of torchrun"),
+    "TORCHELASTIC_RESTART_COUNT": EnvironmentVariable(description="how often torchrun has restarted the workers, set by it"),
 }

@@ -84,7 +84,7 @@ RULES: dict[str, dict[str, Rule]] = {
     schema.RELATIONS.name: {
         schema.INGESTED_AT: _same_as(schema.VALID_FROM, "valid_from: history is known when it happened"),
     },
-    schema.GOALS.name: {schema.INGESTED_AT: _FIRST_EVENT},
+    schema.GOALS.name: {schema.INGESTED_AT: Rule(description="the user's first event", sql=FIRST)},
     schema.ERASURES.name: {schema.INGESTED_AT: _same_as(schema.REQUESTED_AT, "requested_at")},
 }
 

@@ -4,7 +4,7 @@ Each row has the time as of which its features must be known. Nothing after the 
 
     column     of an impression, which needs a closed click window     of an interaction, or a sampled negative
     label      0 or 1, any positive event within half an hour,         1, or 0 for a negative
-                and no refusal by then
+               and no refusal by then
     bought     0 or 1, a purchase within seven days                    0 or 1, it is a purchase
     completed  0 or 1, a completion within sixty days                  0 or 1, it is a completion
     rating     the highest rating within seven days, else null         its rating, else null
