@@ -49,7 +49,7 @@ check-all: check  ## what CI asks beside it, in minutes: mypy strict, and no rep
 	$(BIN)/mypy
 	$(BIN)/pylint $(CODE)
 
-docs: $(READY)  ## write docs/reference anew from the code
+docs: $(READY)  ## write docs/reference and the pictures of docs/architecture.md anew from the code
 	$(BIN)/python -m docs.generate
 
 bench: $(READY)  ## every benchmark at a small size: ours beside a named peer, as ratios
