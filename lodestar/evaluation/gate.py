@@ -53,7 +53,7 @@ def read_verdict(evaluation: Path) -> Verdict:
         is_forced = bool(content.get("verdict", {}).get("is_forced", False))
         found = verdict(figures[MODEL], baselines, skipped, figures.get(UNCOMPRESSED), itself=itself)
         found = replace(found, is_forced=is_forced and not found.passes)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             "E153", f"{file} is not a complete evaluation ({error!r})", remedy="Evaluate the bundle first: `lodestar step evaluate`."
         ) from error
