@@ -3,7 +3,6 @@
 import difflib
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -11,6 +10,7 @@ from pathlib import PurePath
 from lodestar import schema
 from lodestar.data.contract import rules
 from lodestar.errors import DataError, Location
+from lodestar.process.safe_text import quote
 from lodestar.process.suggestions import listed
 from lodestar.schema import aliases
 
@@ -74,7 +74,7 @@ def unmapped_column(file: str, ours: str, theirs: str, names: Sequence[str]) -> 
 
 
 def _option(ours: str, theirs: str | None) -> str:
-    return f"--map {shlex.quote(f'{ours}={theirs or PLACEHOLDER}')}"
+    return f"--map {quote(f'{ours}={theirs or PLACEHOLDER}')}"
 
 
 def did_you_mean(table: schema.Table, wanted: str, names: Sequence[str]) -> str | None:
@@ -106,8 +106,8 @@ def convert_text(file: str, unpack: str = "") -> str:
     `unpack` is the command that decompresses it, empty for plain text.
     """
     unpack = unpack or ("gzip -dc" if file.endswith(".gz") else "")
-    read = f"{unpack} {shlex.quote(file)} | iconv -f LATIN1 -t UTF-8" if unpack else f"iconv -f LATIN1 -t UTF-8 {shlex.quote(file)}"
-    target = shlex.quote(f"utf8-{PurePath(file).name.removesuffix('.gz')}")
+    read = f"{unpack} {quote(file)} | iconv -f LATIN1 -t UTF-8" if unpack else f"iconv -f LATIN1 -t UTF-8 {quote(file)}"
+    target = quote(f"utf8-{PurePath(file).name.removesuffix('.gz')}")
     return f'Declare encoding = "latin1", if it is Latin-1, or convert it: {read} > {target}'
 
 

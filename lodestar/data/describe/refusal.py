@@ -1,6 +1,5 @@
 """The refusal of files that a person must say more of: every decision at once, each with the line of a declaration that decides it."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from lodestar.data.describe.description import Description
 from lodestar.data.describe.findings import Decision, Line
 from lodestar.data.describe.toml_text import key_text, line_text, value_text
 from lodestar.errors import DataError, together
-from lodestar.process.safe_text import command
+from lodestar.process.safe_text import command, quote
 
 MAX_TYPES = 20
 
@@ -50,5 +49,5 @@ def _option(decision: Decision) -> list[str]:
     if line.key == "time_zone":
         return [f"or pass --time-zone {line.value}."]
     if line.table == schema.EVENTS.name and line.key in schema.EVENTS.names and isinstance(line.value, str):
-        return [f"or pass --map {shlex.quote(f'{line.key}={line.value}')}."]
+        return [f"or pass --map {quote(f'{line.key}={line.value}')}."]
     return []

@@ -1,12 +1,12 @@
 """Kinds of files that are not read, by their first bytes, each with the command or the step that makes a file of it that is."""
 
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 from lodestar.data.readers import decompression
 from lodestar.data.readers.file_names import stem
 from lodestar.errors import DataError, Location
+from lodestar.process.safe_text import quote
 
 PARQUET_MAGIC = b"PAR1"
 BEGINNING_BYTES = 1000
@@ -95,7 +95,7 @@ def not_read(path: Path, kind: Kind) -> DataError:
     file, new = str(path), stem(path.name).partition(".")[0]
     if command:  # a path within a quoted program
         file, new = (text.replace("\\", "\\\\").replace("'", "\\'") for text in (file, new))
-        remedy = before + command + shlex.quote(after.strip('"').replace("FILE", file).replace("NEW", new))
+        remedy = before + command + quote(after.strip('"').replace("FILE", file).replace("NEW", new))
     else:
-        remedy = kind.step.replace("FILE", shlex.quote(file)).replace("NEW", shlex.quote(new))
+        remedy = kind.step.replace("FILE", quote(file)).replace("NEW", quote(new))
     return DataError("E161", f"the file is {kind.name}, which is not read", remedy=remedy, place=Location(file=path.name))
