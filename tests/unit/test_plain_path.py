@@ -55,14 +55,14 @@ def test_what_is_sure_is_used_and_said(tmp_path: Path) -> None:
 
 def test_a_folder_of_foreign_names_is_read_as_tables_and_said(tmp_path: Path) -> None:
     files = {
-        "ratings.csv": log("userId,movieId,rating,timestamp", rated),
-        "movies.csv": "movieId,title,genres\n" + "".join(f"i{item},Film {item},Drama|War\n" for item in range(9)),
-        "links.csv": "movieId,imdbId\ni1,7\n",
+        "ratings.csv": log("customerId,productId,rating,timestamp", rated),
+        "products.csv": "productId,title,genres\n" + "".join(f"i{item},Film {item},Drama|War\n" for item in range(9)),
+        "links.csv": "productId,imdbId\ni1,7\n",
     }
     report = validate(str(write_files(tmp_path, files)))
     assert report.tables["events"].rows_kept == len(EVENTS)
     assert report.tables["items"].rows_kept == 9
-    assert {"found: ratings.csv: events", "found: movies.csv: items"} <= set(report.notes)
+    assert {"found: ratings.csv: events", "found: products.csv: items"} <= set(report.notes)
     assert any(note.startswith("links.csv is not read: ") for note in report.notes)
 
 
@@ -173,12 +173,12 @@ def test_a_declaration_may_lie_elsewhere_and_names_the_folder(tmp_path: Path) ->
 def test_the_version_of_described_data_follows_what_is_read(tmp_path: Path) -> None:
     write_files(
         tmp_path,
-        {"ratings.csv": log("userId,movieId,rating,timestamp", rated)},
+        {"ratings.csv": log("customerId,productId,rating,timestamp", rated)},
     )
     before = data_version(str(tmp_path))
     (tmp_path / "notes.md").write_text("a note")
     assert data_version(str(tmp_path)) == before
-    write_files(tmp_path, {"movies.csv": "movieId,title\ni1,Film\n"})
+    write_files(tmp_path, {"products.csv": "productId,title\ni1,Film\n"})
     assert data_version(str(tmp_path)) != before
 
 

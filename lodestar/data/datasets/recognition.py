@@ -19,6 +19,7 @@ from lodestar.errors import DataError, Location
 
 Names = tuple[str, ...]
 MAX_FILES = 50_000
+OF_FOLDERS = "interactions"  # the dataset of which the name of a file in a folder says what its rows are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,17 @@ class Recognised:
 
 
 def recognise_files(files: Files) -> Recognised | None:
-    """The public dataset that the files at a path are, None for the contract's own tables and for what is not known; E146 as there."""
+    """The public dataset that the files at a path are, None for the contract's own tables and for what is not known; E146 as there.
+
+    A lone file is never plain interactions: only a folder says by a file's name that all of its rows are.
+    """
     events = files.named.get(schema.EVENTS.name, ())
     if events and has_contract_columns(events[0]):
         return None
-    return recognise(files.root, data_files(files.root) if files.is_folder else events)
+    if files.is_folder:
+        return recognise(files.root, data_files(files.root))
+    found = recognise(files.root, events)
+    return None if found and found.name == OF_FOLDERS else found
 
 
 def recognise(root: Path, paths: Sequence[Path]) -> Recognised | None:
