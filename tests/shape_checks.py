@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 ROOMS = (
     "lodestar.bundle",
     "lodestar.compression",
+    "lodestar.data.contract.cells.traits",
     "lodestar.data.readers.json_objects.lines",
     "lodestar.data.simulator",
     "lodestar.data.split",

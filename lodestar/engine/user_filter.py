@@ -42,7 +42,7 @@ class UserFilter(NamedTuple):
     until_us: Int64[Longs, " resting"] = NO_TIMES
     pushed: Pushed = Pushed()
 
-    def rows(self, rules: Feedback, row_of: Mapping[str, int], now_us: int) -> NDArray[np.int64]:
+    def rows(self, rules: Feedback, row_of: Mapping[str, int], now_us: int) -> Int64[Longs, " excluded"]:
         """Rows of the item table that are not recommended at a time (UTC µs), in no order; `row_of` are rows by item id."""
         found: list[NDArray[np.integer]] = [self.forever]
         if len(self.resting):

@@ -47,7 +47,7 @@ def binary_user_item(sequences: Sequences, num_items: int, weights: Weights = ()
     return interactions
 
 
-def flat_weights(sequences: Sequences, weights: Weights) -> Floats | None:
+def flat_weights(sequences: Sequences, weights: Weights) -> Float32[Floats, " interactions"] | None:
     """The weights of all items of the sequences, concatenated; None where all are 1."""
     return from_lists(weights).head(from_lists(sequences).lengths).flat() if len(weights) else None
 
