@@ -84,8 +84,8 @@ def test_a_missing_column_suggests_what_to_map(header: str, said: str, tmp_path:
 
 
 def test_a_missing_column_names_all_columns_of_the_file(tmp_path: Path) -> None:
-    error = refused(written(tmp_path, "user_id,event_type,event_time,query_text", "u1,search,2025-06-01T12:00:00Z,lamp"))
-    assert "the column item_id is missing; the file has user_id, event_type, event_time, query_text" in str(error)
+    error = refused(written(tmp_path, "item_id,event_type,event_time,query_text", "i1,view,2025-06-01T12:00:00Z,lamp"))
+    assert "the column user_id is missing; the file has item_id, event_type, event_time, query_text" in str(error)
 
 
 @pytest.mark.parametrize(("rating", "code"), [("7", "E102"), ("0.4", "E102"), ("1e999", "E102"), ("five", "E107")])

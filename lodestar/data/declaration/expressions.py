@@ -1,5 +1,6 @@
 """SQL expressions of a contract column's values over the columns of a file, as a declaration says where they come from."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -167,6 +168,29 @@ def numbers_name(column: str) -> str:
 def tree_name(parents: Parents) -> str:
     """Name of the DuckDB table that holds the paths of a tree's nodes."""
     return identifier(f"tree {' '.join(parents.files)}")
+
+
+def maps_as_text(rows: "pa.Table") -> "pa.Table":
+    """Rows whose maps are the texts of JSON objects: DuckDB takes no map that has a key twice, or none, which is a row's fault."""
+    for index, field in enumerate(rows.schema):
+        if _holds_map(field.type):
+            rows = rows.set_column(index, field.name, json_texts(rows.column(index)))
+    return rows
+
+
+def json_texts(values: "pa.ChunkedArray") -> "pa.Array":
+    """Nested values as the texts of JSON."""
+    return pa.array([None if value is None else _json_text(value, values.type) for value in values.to_pylist()], pa.string())
+
+
+def _holds_map(kind: "pa.DataType") -> bool:
+    return bool(pa.types.is_map(kind)) or any(_holds_map(kind.field(index).type) for index in range(kind.num_fields))
+
+
+def _json_text(value: Any, kind: "pa.DataType") -> str:
+    if not pa.types.is_map(kind):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return "{" + ", ".join(f"{json.dumps(str(key))}: {json.dumps(held, ensure_ascii=False, default=str)}" for key, held in value) + "}"
 
 
 def text_of(column: str, kind: "pa.DataType") -> str:

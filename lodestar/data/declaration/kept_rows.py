@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lodestar.data.declaration.expressions import ROW
+from lodestar.data.declaration.expressions import ROW, maps_as_text
 from lodestar.data.declaration.projection import DROPPED
 from lodestar.data.readers.source import Source
 
@@ -55,8 +55,8 @@ class KeptRows:
 
 
 def numbered(batches: Iterable["pa.Table"], start: int = 0) -> Iterator["pa.Table"]:
-    """Batches with the numbers of their rows."""
-    for batch in batches:
+    """Batches with the numbers of their rows, and maps as text."""
+    for batch in map(maps_as_text, batches):
         yield batch.append_column(ROW, pa.array(np.arange(start, start + len(batch))))
         start += len(batch)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from lodestar import schema
 from lodestar.data.contract.cells.times import dates_note
 from lodestar.data.contract.rules import RATING_SCALE, CellOptions
-from lodestar.data.declaration.expressions import ROW, numbers_name, tree_name
+from lodestar.data.declaration.expressions import ROW, json_texts, numbers_name, tree_name
 from lodestar.data.declaration.forms import identifier, literal
 from lodestar.data.declaration.model import ColumnSource, Declaration, Join, KeyValue, ReadingForm, TableSource
 from lodestar.data.declaration.projection import RAW
@@ -121,7 +121,9 @@ class _Every:
 EVERY = _Every()
 
 
-def _as_text(values: "pa.ChunkedArray") -> "pa.ChunkedArray":
+def _as_text(values: "pa.ChunkedArray") -> Any:
+    if pa.types.is_nested(values.type):
+        return json_texts(values)
     return values if pa.types.is_string(values.type) else values.cast(pa.string())
 
 

@@ -179,6 +179,7 @@ class FileSample:
 
 def as_texts(database: Any, rows: "pa.Table") -> "pa.Table":
     """The rows with every value as the text that a declaration reads."""
+    rows = expressions.maps_as_text(rows)
     types = projection.types_of(rows.schema, rows.schema.names)
     if all(pa.types.is_string(kind) for kind in rows.schema.types):
         return rows
