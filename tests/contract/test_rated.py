@@ -93,7 +93,7 @@ def test_the_last_rating_of_an_item_within_one_second_counts(tmp_path: Path) -> 
 @pytest.mark.parametrize("split", ["leave_one_out", "time"])
 @pytest.mark.parametrize("fraction_s", [0, 0.5])
 def test_a_held_out_rating_stays_held_out_at_any_fraction_of_a_second(tmp_path: Path, split: Split, fraction_s: float) -> None:
-    rows: list[Row] = [(f"u{n % 12}", f"i{n // 12}", 1.0 + n % 5, 60 * n + fraction_s) for n in range(96)]
+    rows: list[Row] = [(f"u{n % 12}", f"i{n // 12}", 4.0 + n % 2, 60 * n + fraction_s) for n in range(96)]
     found = feature_set.load(built_of(tmp_path, rows))
     config = replace(RECIPE.data, split=split)
     train, test = ratings_table.train_test_ratings(found, config)
@@ -109,8 +109,11 @@ def test_nothing_of_the_test_is_trained_on(features: Path) -> None:
     test = found.split(asked.data).test
     until = training_cutoffs(found.interactions.num_users, test, by_time=False)
     assert len(test) == USERS
-    assert (len(known), len(of_test)) == (len(every) - USERS, USERS)
+    assert len(known) + len(of_test) == len(every)
     assert (known.time_us <= until[known.user]).all()
+    assert (of_test.time_us > until[of_test.user]).all()  # the last that each user likes, and what they refuse after it
+    held_out = {(user, item) for user, items in zip(test.user.tolist(), test.relevant, strict=True) for item in items.tolist()}
+    assert held_out <= set(zip(of_test.user.tolist(), of_test.item.tolist(), strict=True))
 
 
 def test_what_is_served_beats_biases_where_tastes_differ(features: Path, made: Path) -> None:
