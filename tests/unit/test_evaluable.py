@@ -3,12 +3,16 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from lodestar.config import DataConfig, Recipe, override
+from lodestar.data.ingest import ingest
 from lodestar.data.split.evaluable import check_evaluable
 from lodestar.errors import DataError
+from lodestar.features.batch.build import build_features
+from lodestar.recipes import get_recipe
 from lodestar.schema.feedback import BINARY
 from tests.factories import events, interactions, items
 
@@ -31,7 +35,15 @@ def test_three_interactions_of_one_user_are_enough() -> None:
 def test_one_event_each_is_refused_with_the_truth_that_nothing_helps() -> None:
     found = refusal(*((f"u{user}", "abcd"[user % 4], user) for user in range(20)))
     assert found.startswith("E204")
-    assert "of 20 users the most active has 1. No split helps: each user has one interaction" in found
+    assert "each user has one interaction. No split helps" in found
+
+
+def test_too_small_a_log_of_one_event_each_is_not_told_to_lower_the_minimum(tmp_path: Path) -> None:
+    rows = [f"u{user},i{user % 3},view,2026-01-0{user + 1}T00:00:00Z" for user in range(5)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,event_type,event_time", *rows]))
+    ingest(str(tmp_path / "events.csv"), tmp_path / "tables")
+    with pytest.raises(DataError, match=r"E204 .*No split helps"):
+        build_features(tmp_path / "tables", tmp_path / "features", get_recipe("sasrec"))
 
 
 @pytest.mark.parametrize("split", ["leave_one_out", "time"])

@@ -20,6 +20,7 @@ def check_evaluable(interactions: Interactions, config: DataConfig, rules: Feedb
         return
     lengths = np.diff(interactions.bounds())
     most = int(lengths.max(initial=0))
+    raise_if_none_returns(most)
     by_time = config.split == "time"
     reason = (
         f"no user has interactions both in the last {config.test_share:.0%} of the log's time span and before"
@@ -29,8 +30,16 @@ def check_evaluable(interactions: Interactions, config: DataConfig, rules: Feedb
     other = replace(config, split="leave_one_out" if by_time else "time")
     if len(split(interactions, other, rules).test):
         remedy = f"Split the log otherwise: {LEAVE_ONE_OUT if by_time else BY_TIME}."
-    elif most < MIN_HISTORY - 1:
-        remedy = "No split helps: each user has one interaction, and none can be predicted from it. Ingest a log in which users come back."
     else:
         remedy = "The other split finds none either. Ingest more events of the same users."
     raise DataError("E204", f"no user has both a history and a test item: {reason}", remedy=remedy)
+
+
+def raise_if_none_returns(most: int) -> None:
+    """DataError E204 if the most active user has `most` = 1 interaction: no split and no smaller minimum helps then."""
+    if most == 1:
+        raise DataError(
+            "E204",
+            "no user has both a history and a test item: each user has one interaction",
+            remedy="No split helps, as nothing can be predicted from one interaction. Ingest a log in which users come back.",
+        )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lodestar import schema
 from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import DataConfig
+from lodestar.data.split.evaluable import raise_if_none_returns
 from lodestar.data.split.interactions import check_counts
 from lodestar.data.split.splits import last_trained, training_end
 from lodestar.errors import DataError
@@ -45,6 +46,7 @@ class InteractionColumns:
         self._users: list[Any] = [pa.array([], pa.string())]
         self._has_events = np.zeros(0, dtype=np.bool_)
         self._last_us = NEVER
+        self._most = 0  # interactions of one user
         self.num_users = 0
         self.counts = np.zeros(3, dtype=np.int64)
 
@@ -67,6 +69,7 @@ class InteractionColumns:
         self._users.append(users.take(pa.array(numbers)))
         self._note_items(kept[ITEM])
         self._last_us = max(self._last_us, last_trained(user, kept["time"]))
+        self._most = max(self._most, int(np.diff(starts, append=len(kept)).max()))
         self.num_users += len(starts)
 
     @property
@@ -108,12 +111,16 @@ class InteractionColumns:
         """Write sequences.npz; returns the training cutoff (UTC µs).
 
         DataError E206, which names the log's event `types`, if no event is positive, E203 for fewer users, items or interactions than
-        `config` requires.
+        `config` requires, or E204 if they have one interaction each.
         """
         num_interactions = len(self._columns["item"])
         if num_interactions == 0 and (found := types()):
             raise _nothing_positive(self.rules, found)
-        check_counts(self.num_users, int(self._has_events.sum()), num_interactions, config)
+        try:
+            check_counts(self.num_users, int(self._has_events.sum()), num_interactions, config)
+        except DataError:
+            raise_if_none_returns(self._most)  # a smaller minimum would not help
+            raise
         feature_set.save_columns(self.filled, self.users, items, folder)
         return training_end(self._columns["time"].blocks, self._last_us, config)
 
