@@ -25,10 +25,10 @@ class Permission:
         return f"{self.verb} {name}{f'/{part}' if part else ''} in namespace {self.namespace}"
 
 
-def require_permissions(rights: Sequence[Permission], api: Any = None) -> None:
+def require_permissions(rights: Sequence[Permission], api: Any) -> None:
     """Raise EnvironmentFault E537 with the missing permissions, the account, and the command that grants them.
 
-    `api` is a kubernetes ApiClient, or None for the configured one. Every account may review its own access; if the review itself fails,
+    `api` is a kubernetes ApiClient. Every account may review its own access; if the review itself fails,
     the check passes, and the later request reports the error.
     """
     from kubernetes import client
@@ -43,7 +43,7 @@ def require_permissions(rights: Sequence[Permission], api: Any = None) -> None:
         raise EnvironmentFault("E537", message, remedy=f"Run `{GRANT}`, with that account among its subjects; nothing was changed.")
 
 
-def account(api: Any = None) -> str:
+def account(api: Any) -> str:
     """User name of this process at the API server, such as `system:serviceaccount:kubeflow:pipeline-runner`."""
     from kubernetes import client
     from urllib3.exceptions import HTTPError

@@ -12,7 +12,7 @@ from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
 from lodestar.process.termination import undo_on_termination
 from lodestar.progress import log_event
-from lodestar.training.distributed.heartbeat import TIMEOUT_S, WORKER, beat
+from lodestar.training.distributed.heartbeat import TIMEOUT_S, WORKER, beating
 from serving.rollout.api_errors import Unreachable
 
 PENDING_S, POLL_S = 900.0, 2.0
@@ -53,7 +53,8 @@ def follow(server: JobClient, job: TrainingJob, timeouts: FollowTimeouts | None 
     with undo_on_termination(lambda: _abandon(server, job)):
         try:
             start(server, job)
-            _JobWatcher(server, job, timeouts or FollowTimeouts()).wait()
+            with beating(job.heartbeat, BEAT_S):
+                _JobWatcher(server, job, timeouts or FollowTimeouts()).wait()
         except JobUnreachable as error:
             raise _delete_unreachable(server, job, error) from error
 
@@ -89,7 +90,7 @@ class _JobWatcher:
 
     def __init__(self, server: JobClient, job: TrainingJob, timeouts: FollowTimeouts) -> None:
         self._server, self._job, self._timeouts = server, job, timeouts
-        self._forwarder, self._due = _LogForwarder(server, job.name), 0.0
+        self._forwarder = _LogForwarder(server, job.name)
 
     def wait(self) -> None:
         deadline = time.monotonic() + self._timeouts.pending_s
@@ -120,7 +121,6 @@ class _JobWatcher:
         """Current state of the job; raises JobUnreachable if the API server fails for too long (a starting one also refuses requests)."""
         deadline = time.monotonic() + self._timeouts.unreachable_s
         while True:
-            self._beat()
             try:
                 return self._server.read(self._job.name)
             except EnvironmentFault as error:
@@ -130,12 +130,6 @@ class _JobWatcher:
                     raise JobUnreachable(str(error)) from error
                 log_event("warning", message=str(error))
             time.sleep(self._timeouts.poll_s)
-
-    def _beat(self) -> None:
-        """Write a heartbeat, which tells the job that a step watches it."""
-        if self._job.heartbeat and time.monotonic() >= self._due:
-            beat(self._job.heartbeat)
-            self._due = time.monotonic() + BEAT_S
 
     def _failed(self, reason: str) -> EnvironmentFault:
         first = root_cause(self._forwarder.failures.values())

@@ -8,15 +8,14 @@ from typing import Any, Protocol
 from components.kubernetes.access_review import Permission, require_permissions
 from components.kubernetes.worker_failures import WorkerPod, worker_pod
 from lodestar.errors import EnvironmentFault
-from serving.rollout.api_errors import BUSY, CONFLICT, NOT_FOUND, api_errors, load_config
+from serving.rollout.api_client import api_client
+from serving.rollout.api_errors import CONFLICT, NOT_FOUND, api_errors
 
 Object = dict[str, Any]
 
 # HTTP statuses when a log is not available: the container does not run yet, or its node does not respond.
 NO_LOG = (400, NOT_FOUND, 500, 502, 503, 504)
 LOG_S, LAST_LINES = 30, 200
-# A job is watched for hours: GET requests are retried for about a minute, so that a restart of the API server does not fail them.
-RETRIES, BACKOFF_S = 7, 0.5
 DELETE_TIMEOUT_S = 60.0
 AGAIN = "Run the same step again: it watches the job, or resumes from its last checkpoint."
 
@@ -87,13 +86,7 @@ class JobClient(Protocol):
 
 def connect(namespace: str, kind: str) -> JobClient:
     """API client with the pod's service account or the kubeconfig; raises EnvironmentFault E534 if neither is configured."""
-    from kubernetes import client
-    from urllib3 import Retry
-
-    load_config()
-    settings = client.Configuration.get_default_copy()
-    settings.retries = Retry(RETRIES, backoff_factor=BACKOFF_S, status_forcelist=BUSY, allowed_methods=("GET",), raise_on_status=False)
-    return KubernetesJobs(namespace, kind, client.ApiClient(settings))
+    return KubernetesJobs(namespace, kind, api_client())
 
 
 def permissions(namespace: str, kind: Kind) -> Sequence[Permission]:
@@ -121,7 +114,7 @@ class KubernetesJobs:
         """POST the job; False if its name exists (HTTP 409).
 
         Raises EnvironmentFault E539 or E598 if the namespace or the kind of job does not exist, E596 if it refuses; Unreachable (E597) if
-        it is busy or does not respond: a POST is not retried.
+        it is busy or does not respond; a POST is repeated only while the server refuses to begin it (HTTP 429).
         """
         with api_errors("the training job", CONFLICT, NOT_FOUND, again=AGAIN) as refused:
             self._objects.create_namespaced_custom_object(**self._coordinates, body=body)
@@ -130,7 +123,7 @@ class KubernetesJobs:
         return not refused
 
     def read(self, name: str) -> Object:
-        """GET the job, retried for about a minute.
+        """GET the job, repeated for about a minute (`serving.rollout.api_client`).
 
         Raises EnvironmentFault E538 if it does not exist, E596 if the server refuses, Unreachable (E597) if it does not respond.
         """

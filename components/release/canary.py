@@ -10,14 +10,13 @@ def check_rights(service: str) -> None:
     traffic cannot be split. A published bundle that cannot be rolled out would be half a release.
     """
     if service:
-        from serving.rollout.kserve_api import RIGHTS, connect, place
+        from serving.rollout.api_client import api_client
+        from serving.rollout.kserve_api import RIGHTS, place
         from serving.rollout.rollout import check_canary_mode
 
-        connect(service)
         namespace = place(service)[0]
-        require_permissions(
-            [Permission(verb=verb, resource=resource, namespace=namespace, group=group) for group, resource, verb in RIGHTS]
-        )
+        needed = [Permission(verb=verb, resource=resource, namespace=namespace, group=group) for group, resource, verb in RIGHTS]
+        require_permissions(needed, api_client())
         check_canary_mode(service)
 
 

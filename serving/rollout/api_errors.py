@@ -6,24 +6,13 @@ from contextlib import contextmanager
 
 from lodestar.errors import EnvironmentFault
 
-NOT_FOUND, CONFLICT = 404, 409
-BUSY = (429, 502, 503, 504)
+NOT_FOUND, CONFLICT, TOO_MANY_REQUESTS = 404, 409, 429
+BUSY = (TOO_MANY_REQUESTS, 502, 503, 504)
 AGAIN = "Run the same command again."
 
 
 class Unreachable(EnvironmentFault):
     """The API server is busy or does not respond (code E597); the request may be retried."""
-
-
-def load_config() -> None:
-    """Configure the kubernetes client with a pod's service account or the kubeconfig; EnvironmentFault E534 without either."""
-    from kubernetes import config
-
-    try:
-        config.load_config()
-    except config.ConfigException as error:
-        remedy = "Run it in a pod with a service account, or set KUBECONFIG."
-        raise EnvironmentFault("E534", f"no Kubernetes cluster is configured: {error}", remedy=remedy) from error
 
 
 @contextmanager

@@ -4,12 +4,13 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.progress import log_event
-from serving.rollout.api_errors import CONFLICT, NOT_FOUND, api_errors, load_config
+from serving.rollout.api_client import HURRIED, api_client
+from serving.rollout.api_errors import CONFLICT, NOT_FOUND, api_errors
 
 Object = dict[str, Any]
 
@@ -72,8 +73,7 @@ class ApiServer(Protocol):
 def connect(service: str) -> ApiServer:
     """The API server, by a pod's service account or the kubeconfig; EnvironmentFault E534 without either."""
     namespace, name = place(service)
-    load_config()
-    return Kubernetes(namespace=namespace, name=name)
+    return Kubernetes(namespace=namespace, name=name, api=api_client())
 
 
 def place(service: str) -> tuple[str, str]:
@@ -89,10 +89,11 @@ def place(service: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Kubernetes:
-    """The API server that the kubernetes client is configured for."""
+    """The API server that `api`, a kubernetes ApiClient, is configured for."""
 
     namespace: str
     name: str
+    api: Any
 
     def live(self) -> ServiceState:
         """GET both services and the route; a canary being deleted counts as none. EnvironmentFault E596 (refused) or E597 (no answer)."""
@@ -115,9 +116,10 @@ class Kubernetes:
 
     def undo(self, steps: list[Step]) -> None:
         """As `apply` with 8 s for each patch, since a terminated pod has 30 s; errors are logged as `rollout` events."""
+        hurried = replace(self, api=api_client(HURRIED))
         for step in steps:
             try:
-                self._apply(step, UNDO_S)
+                hurried._apply(step, UNDO_S)
             except LodestarError as error:
                 log_event("rollout", service=f"{self.namespace}/{self.name}", state="not undone", error=str(error))
 
@@ -139,7 +141,7 @@ class Kubernetes:
         """Send a patch; False on a conflict, if the object is no longer the version that the patch was made from."""
         from kubernetes import client
 
-        objects, resource = client.CustomObjectsApi(), self._resource(kind)
+        objects, resource = client.CustomObjectsApi(self.api), self._resource(kind)
         version = change["metadata"].get("resourceVersion")
         try:
             if _is_deletion(change):
@@ -171,7 +173,7 @@ class Kubernetes:
         from kubernetes import client
 
         label = f"serving.kserve.io/inferenceservice={name}"
-        return list(client.AppsV1Api().list_namespaced_deployment(self.namespace, label_selector=label).items)
+        return list(client.AppsV1Api(self.api).list_namespaced_deployment(self.namespace, label_selector=label).items)
 
     def _found(self, kind: str, name: str) -> Object | None:
         from kubernetes import client
@@ -186,7 +188,7 @@ class Kubernetes:
     def _read(self, kind: str, name: str) -> Object:
         from kubernetes import client
 
-        found = client.CustomObjectsApi().get_namespaced_custom_object(**self._resource(kind), name=name)
+        found = client.CustomObjectsApi(self.api).get_namespaced_custom_object(**self._resource(kind), name=name)
         return dict(found)
 
     def _resource(self, kind: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from kubernetes import client, config
 
 from components.release.canary import check_rights
 from lodestar.errors import EnvironmentFault
+from serving.rollout.api_client import api_client
 from serving.rollout.canary import CANDIDATE, canary, roll_back
 from serving.rollout.kserve_api import RIGHTS, Kubernetes
 from tests.cluster.steps import eventually, kubectl
@@ -69,8 +70,7 @@ def weights() -> list[list[tuple[str, int]]]:
 
 
 def test_its_own_entries_change_and_come_back_as_they_were(route: dict[str, Any]) -> None:
-    config.load_config()
-    api = Kubernetes(namespace=NAMESPACE, name=NAME)
+    api = Kubernetes(namespace=NAMESPACE, name=NAME, api=api_client())
     claim, _, share = canary("two-services", NEW, 10)
     before = copy.deepcopy(route["spec"])
     api.apply([claim, share])
@@ -86,8 +86,7 @@ def test_its_own_entries_change_and_come_back_as_they_were(route: dict[str, Any]
 
 
 def test_what_a_second_writer_changes_meanwhile_is_not_lost(route: dict[str, Any]) -> None:
-    config.load_config()
-    api = Kubernetes(namespace=NAMESPACE, name=NAME)
+    api = Kubernetes(namespace=NAMESPACE, name=NAME, api=api_client())
     claim, _, share = canary("two-services", NEW, 10)
     written = 20
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from kubernetes import client
 
 from components.kubernetes.access_review import Permission, require_permissions
 from lodestar.errors import EnvironmentFault
@@ -39,7 +40,7 @@ def reviewed(monkeypatch: pytest.MonkeyPatch, *allowed: str, status: int = 201) 
 def test_every_missing_right_is_named_with_account_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
     reviewed(monkeypatch)
     with pytest.raises(EnvironmentFault, match="E537") as refused:
-        require_permissions(NEEDED)
+        require_permissions(NEEDED, client.ApiClient())
     said = str(refused.value)
     assert "system:serviceaccount:kubeflow:pipeline-runner may not create pytorchjobs.kubeflow.org in namespace lodestar-training" in said
     assert "nor get pods/log in namespace lodestar-training" in said
@@ -49,12 +50,12 @@ def test_every_missing_right_is_named_with_account_and_command(monkeypatch: pyte
 def test_what_is_allowed_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     reviewed(monkeypatch, "create pytorchjobs")
     with pytest.raises(EnvironmentFault, match="may not get pods/log"):
-        require_permissions(NEEDED)
+        require_permissions(NEEDED, client.ApiClient())
     reviewed(monkeypatch, "create pytorchjobs", "get pods/log")
-    require_permissions(NEEDED)
+    require_permissions(NEEDED, client.ApiClient())
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_a_server_that_does_not_say_is_no_refusal(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     reviewed(monkeypatch, status=status)
-    require_permissions(NEEDED)
+    require_permissions(NEEDED, client.ApiClient())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components.kubernetes import launch
 from components.kubernetes.launch import TAIL_LINES, FollowTimeouts, follow, start
 from components.kubernetes.training_api import Object
 from components.kubernetes.training_job import TrainingJob
@@ -234,6 +235,19 @@ def test_a_terminated_launcher_takes_the_job_along() -> None:
         follow(server, job(), FollowTimeouts(poll_s=0.01))
     assert stopped.value.code == 128 + signal.SIGTERM
     assert server.deleted == ["train-1"]
+
+
+def test_a_job_hears_its_step_while_a_request_of_it_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = threading.Semaphore(0)
+
+    class Slow(Server):
+        def read(self, name: str) -> Object:
+            assert all(heard.acquire(timeout=10) for _ in range(3))
+            return super().read(name)
+
+    monkeypatch.setattr(launch, "BEAT_S", 0.01)
+    monkeypatch.setattr(storage, "put", lambda _content, _address: heard.release())
+    follow(Slow("Succeeded"), job(heartbeat="s3://b/alive"), AT_ONCE)
 
 
 def test_a_job_is_told_that_it_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:

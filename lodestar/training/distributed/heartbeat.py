@@ -17,6 +17,7 @@ from lodestar.io import storage
 from lodestar.progress import log_event
 
 TIMEOUT_S, POLL_S = 900.0, 60.0
+LAST_BEAT_S = 10.0
 WORKER = "worker "
 MAX_BYTES = 4096  # the size limit of a container's termination message in Kubernetes
 
@@ -49,6 +50,32 @@ def beat(address: str) -> None:
         storage.put(str(time.time_ns()).encode(), address)
     except (BotoCoreError, ClientError, LodestarError) as error:
         log_event("warning", message=f"{address} cannot be written: {error}")
+
+
+@contextmanager
+def beating(address: str, every_s: float) -> Iterator[None]:
+    """Inside the context, a thread of its own writes a heartbeat to `address` at once and every `every_s` seconds; none if it is empty.
+
+    A caller that waits for a slow server is alive all the same. On leaving, a heartbeat under way is waited for, at most LAST_BEAT_S.
+    """
+    if not address:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_beat_until, args=(ended, address, every_s), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(LAST_BEAT_S)
+
+
+def _beat_until(ended: threading.Event, address: str, every_s: float) -> None:
+    while True:
+        beat(address)
+        if ended.wait(every_s):
+            return
 
 
 def read(address: str) -> bytes | None:
