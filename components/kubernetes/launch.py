@@ -150,7 +150,7 @@ class _LogForwarder:
 
     def __init__(self, server: JobClient, name: str) -> None:
         self._server, self._name = server, name
-        self._last, self._emitted = "", set[str]()
+        self._last, self._num_at_last, self._emitted = "", 0, set[str]()
         self._kept: deque[str] = deque(maxlen=TAIL_LINES)
         self.failures: dict[tuple[str, object], WorkerFailure] = {}
 
@@ -173,9 +173,14 @@ class _LogForwarder:
         return "".join(f"\n  {line}" for line in self._kept)
 
     def _forward_log(self, log: str) -> None:
+        """Forward the lines after the last one; of lines with its timestamp, those beyond the number already forwarded."""
+        num_again = self._num_at_last
         for line in log.splitlines():
             stamp, _, text = line.partition(" ")
-            if stamp > self._last:
+            if stamp == self._last and num_again:
+                num_again -= 1
+            elif stamp >= self._last:
+                self._num_at_last = self._num_at_last + 1 if stamp == self._last else 1
                 self._last = stamp
                 self._emit(text)
 

@@ -7,13 +7,13 @@ import re
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from lodestar.process.termination import TERMINATED
 
-OUT_OF_MEMORY = "OOMKilled"
+OUT_OF_MEMORY, NODE_LOST = "OOMKilled", "ContainerStatusUnknown"
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)")
 KILLED = 137
 # The last line of a Python traceback (its first word ends like an exception's name), or our own error message.
@@ -32,9 +32,12 @@ CONSEQUENCE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Termination:
-    """One termination of a pod's container; `message` is its termination message: the error file, or the end of its log."""
+    """One termination of a pod's container; `message` is its termination message: the error file, or the end of its log.
 
-    at: datetime
+    `at` is None if it is not known, as of a container whose node was lost (reason ContainerStatusUnknown, exit code 137).
+    """
+
+    at: datetime | None
     exit_code: int
     reason: str
     message: str
@@ -62,12 +65,13 @@ class WorkerFailure:
 
     @property
     def is_out_of_memory(self) -> bool:
-        """Whether the worker ran out of memory: OOMKilled, or SIGKILL without an eviction, preemption or shutdown of its node.
+        """Whether the worker ran out of memory: OOMKilled, or SIGKILL without an eviction, preemption, shutdown or loss of its node.
 
         SIGKILL is the container's exit code 137, or torchrun's exit code -9 in the termination message.
         """
         was_killed = self.termination.exit_code == KILLED or _signal(self.termination.message) == signal.SIGKILL
-        return self.termination.reason == OUT_OF_MEMORY or (was_killed and not self.pod.reason)
+        is_lost = self.termination.reason == NODE_LOST
+        return self.termination.reason == OUT_OF_MEMORY or (was_killed and not self.pod.reason and not is_lost)
 
     def more_memory(self, asked: str) -> str:
         """Twice the pod's memory limit, or, without a limit, twice the request `asked`, as a Kubernetes quantity."""
@@ -89,8 +93,12 @@ class WorkerFailure:
 
 
 def root_cause(failures: Iterable[WorkerFailure]) -> WorkerFailure | None:
-    """The root cause: the earliest failure that is not a consequence of another worker's, else the earliest; None without failures."""
-    return min(failures, key=lambda failure: (_is_consequence(failure), failure.termination.at), default=None)
+    """The root cause: the earliest failure that is not a consequence of another worker's, else the earliest; None without failures.
+
+    A failure at an unknown time counts as the last one: a worker with an error of its own says more.
+    """
+    latest = datetime.max.replace(tzinfo=UTC)
+    return min(failures, key=lambda failure: (_is_consequence(failure), failure.termination.at or latest), default=None)
 
 
 def last_error_line(text: str) -> str:

@@ -94,6 +94,19 @@ def test_a_job_is_followed_to_success(capsys: pytest.CaptureFixture[str]) -> Non
     assert server.deleted == []
 
 
+def test_lines_of_one_moment_are_forwarded_once_each(capsys: pytest.CaptureFixture[str]) -> None:
+    class Writing(Server):
+        def log(self, pod: str, *, is_before: bool = False) -> str:
+            self.lines.append(f"2026-01-01T00:01:00Z same {len(self.lines) // 2}")
+            return super().log(pod, is_before=is_before)
+
+    server = Writing("Running", "Running", "Running", "Running", "Succeeded")
+    server.lines = []
+    follow(server, job(), AT_ONCE)
+    said = capsys.readouterr().err
+    assert [said.count(f"same {number}\n") for number in (0, 1, 2)] == [2, 2, 1]
+
+
 def test_a_job_whose_pods_are_gone_is_an_error_with_the_end_of_its_log() -> None:
     said = failure(Server("Running", "Failed"))
     assert said.startswith("E532")

@@ -42,6 +42,24 @@ def test_without_an_error_file_the_line_before_torchruns_page_is_quoted() -> Non
     assert "To enable traceback" not in said
 
 
+LOST = replace(
+    ended("The container could not be located when the pod was terminated", 137, reason="ContainerStatusUnknown"),
+    at=None,  # as the kubernetes client gives `finishedAt: null`
+)
+
+
+def test_a_container_whose_end_nobody_saw_is_no_riddle() -> None:
+    server = Server("Running", "Failed")
+    server.lines = []
+    server.found = [pod("train-1-master-0", LOST), pod("train-1-worker-0", LOST)]
+    said = failure(server)
+    assert "E532 training job train-1 failed: train-1-master-0: The container could not be located" in said
+    server.story = ["Running", "Failed"]
+    server.jobs.clear()
+    server.found = [pod("train-1-master-0", LOST), pod("train-1-worker-0", ended("worker 1: ValueError: item 7 has no vector"))]
+    assert "train-1-worker-0: worker 1: ValueError" in failure(server)
+
+
 @pytest.mark.parametrize(
     "end",
     [
