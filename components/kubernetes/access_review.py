@@ -12,17 +12,22 @@ GRANT = "kubectl apply -f manifests/overlays/pipelines/rights.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """A verb on a resource in a namespace; `resource` may have a subresource, such as `pods/log`; `group` is empty for the core API."""
+    """A verb on a resource in a namespace; `resource` may have a subresource, such as `pods/log`; `group` is empty for the core API.
+
+    `name` is that of the one object, or empty for all.
+    """
 
     verb: str
     resource: str
     namespace: str
     group: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         resource, _, part = self.resource.partition("/")
         name = f"{resource}.{self.group}" if self.group else resource
-        return f"{self.verb} {name}{f'/{part}' if part else ''} in namespace {self.namespace}"
+        kind = f"{name}/{part}" if part else name
+        return f"{self.verb} {kind}{f' {self.name}' if self.name else ''} in namespace {self.namespace}"
 
 
 def require_permissions(rights: Sequence[Permission], api: Any) -> None:
@@ -60,5 +65,6 @@ def _is_allowed(right: Permission, api: Any) -> bool:
 
     resource, _, subresource = right.resource.partition("/")
     attributes = {"verb": right.verb, "group": right.group, "resource": resource, "subresource": subresource, "namespace": right.namespace}
+    attributes |= {"name": right.name} if right.name else {}
     review = client.AuthorizationV1Api(api).create_self_subject_access_review({"spec": {"resourceAttributes": attributes}})
     return bool(review.status.allowed)

@@ -11,11 +11,21 @@ def check_rights(service: str) -> None:
     """
     if service:
         from serving.rollout.api_client import api_client
-        from serving.rollout.kserve_api import RIGHTS, place
+        from serving.rollout.kserve_api import PLURALS, RECORD, RIGHTS, place, record_name
         from serving.rollout.rollout import check_canary_mode
 
-        namespace = place(service)[0]
-        needed = [Permission(verb=verb, resource=resource, namespace=namespace, group=group) for group, resource, verb in RIGHTS]
+        namespace, name = place(service)
+        needed = [
+            # The Role grants the ConfigMap by its name; a creation has none yet.
+            Permission(
+                verb=verb,
+                resource=resource,
+                namespace=namespace,
+                group=group,
+                name=record_name(name) if resource == PLURALS[RECORD] and verb != "create" else "",
+            )
+            for group, resource, verb in RIGHTS
+        ]
         require_permissions(needed, api_client())
         check_canary_mode(service)
 

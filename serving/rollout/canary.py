@@ -1,4 +1,4 @@
-"""Canary modes: the steps that start, promote and roll back a canary in each of three modes, and the state of a rollout.
+"""Canary modes: the steps that start and promote a canary in each of three modes (`reversal` has those that take it back).
 
     two-services   a second InferenceService, and weights in the HTTPRoute NAME-split: any KServe with a Gateway
     standard       `spec.canary`: KServe from 0.21, whose own route has the weights
@@ -11,19 +11,29 @@ route records the candidate first, and each later step checks that it is still t
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import cast, get_args
 
 from lodestar.errors import EnvironmentFault, UsageError
 from serving.rollout import http_route as routes
-from serving.rollout.kserve_api import CANARY, KNATIVE, ROUTE, SERVICE, VERSIONS, Object, ServiceState, Step
+from serving.rollout.conditions import KNATIVE
+from serving.rollout.kserve_api import CANARY, SERVICE, Object, ServiceState, Step
+from serving.rollout.reversal import remove_canary, route_to_stable
+from serving.rollout.state import (
+    CANARY_OF,
+    STABLE,
+    CanaryMode,
+    annotate_route,
+    annotations,
+    args_of_arm,
+    backends,
+    identity,
+    is_own_canary,
+    mode,
+    patch_service,
+    state,
+)
 
-CanaryMode = Literal["two-services", "standard", "knative"]
-
-# Annotations: the mode that the service's owner requests; the bundle of the route's second backend; that of Knative's older revision.
-CANARY_MODE, CANDIDATE, STABLE = "lodestar/canary-mode", "lodestar/canary-bundle", "lodestar/stable-bundle"
-CANARY_OF = "lodestar/canary-of"
-MODE = "serving.kserve.io/deploymentMode"
-DELETE = {"$patch": "delete"}
+CANARY_MODE = "lodestar/canary-mode"  # annotation: the mode that the service's owner requests
 SHOWN_DIGITS = 8
 
 
@@ -34,16 +44,6 @@ class CanaryFacts:
     mode: str
     requested: str | None
     has_route: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class RolloutState:
-    """State of a rollout: the addresses of the stable bundle (empty: none yet) and of the candidate, and its percentage of the traffic."""
-
-    stable: str
-    candidate: str | None
-    percent: int
-    canary_mode: CanaryMode | None
 
 
 def detect(cluster: CanaryFacts) -> CanaryMode:
@@ -64,7 +64,7 @@ def detect(cluster: CanaryFacts) -> CanaryMode:
 
 def canary_mode_of(live: ServiceState) -> CanaryMode:
     """The canary mode of a service; errors as of `detect`."""
-    requested = _annotations(live.service).get(CANARY_MODE)
+    requested = annotations(live.service).get(CANARY_MODE)
     return detect(CanaryFacts(mode=mode(live.service), requested=requested, has_route=live.route is not None))
 
 
@@ -82,13 +82,11 @@ def canary(canary_mode: CanaryMode, candidate: str, percent: int) -> list[Step]:
         return [
             lambda live: _claim_route(live, candidate, percent),
             lambda live: _canary_service(live, _require_candidate(live, candidate)),
-            lambda live: _annotate_route(live, _require_candidate(live, candidate), _split_route(live, percent)),
+            lambda live: annotate_route(live, _require_candidate(live, candidate), _split_route(live, percent)),
         ]
     if canary_mode == "standard":
         return [
-            lambda live: _patch_service(
-                live, canary=[{"trafficPercent": percent, "predictor": _canary_predictor(live.service, candidate)}]
-            ),
+            lambda live: patch_service(live, canary=[{"trafficPercent": percent, "predictor": _canary_predictor(live.service, candidate)}]),
         ]
     return [lambda live: _patch_knative(live, candidate, percent)]
 
@@ -97,69 +95,24 @@ def promote(canary_mode: CanaryMode, candidate: str) -> list[Step]:
     """Steps that send all traffic to the candidate; EnvironmentFault E573 if the candidate is another one."""
     if canary_mode == "two-services":
         return [
-            lambda live: _patch_service(live, predictor={"model": {"storageUri": _require_candidate(live, candidate)}}),
-            *_route_to_stable(candidate),
+            lambda live: patch_service(live, predictor={"model": {"storageUri": _require_candidate(live, candidate)}}),
+            route_to_stable(candidate),
+            remove_canary,
         ]
     if canary_mode == "standard":
 
         def replace_stable(live: ServiceState) -> Object:
             _require_candidate(live, candidate)
             name = live.service["spec"]["canary"][0]["predictor"]["name"]
-            return _patch_service(live, predictor={"name": name, "model": {"storageUri": candidate}}, canary=None)
+            return patch_service(live, predictor={"name": name, "model": {"storageUri": candidate}}, canary=None)
 
         return [replace_stable]
-    return [lambda live: _patch_service(live, predictor={"canaryTrafficPercent": None}) if _require_candidate(live, candidate) else None]
-
-
-def roll_back(canary_mode: CanaryMode, candidate: str | None, stable: str) -> list[Step]:
-    """Steps that send all traffic to the bundle `stable` again, and remove `candidate` (None: any candidate).
-
-    A candidate of another rollout is kept.
-    """
-    if canary_mode == "two-services":
-        return _route_to_stable(candidate)
-    if canary_mode == "standard":
-        return [lambda live: _patch_service(live, canary=None) if _is_candidate(live, candidate) else None]
-    # The old revision keeps all traffic until a new one of the same bundle is ready: until then "latest" would be the candidate.
-    predictor = {"canaryTrafficPercent": 0, "model": {"storageUri": stable}}
-    return [
-        lambda live: _patch_service(live, predictor=predictor) if _is_candidate(live, candidate) else None,
-        lambda live: _patch_service(live, predictor={"canaryTrafficPercent": None}) if _bundle(live.service) == stable else None,
-    ]
+    return [lambda live: _promote_knative(live, candidate)]
 
 
 def replace_stable(candidate: str) -> list[Step]:
     """The step that makes the candidate the stable bundle, without a canary."""
-    return [lambda live: _patch_service(live, predictor={"model": {"storageUri": candidate}})]
-
-
-def restore_stable(candidate: str, stable: str) -> list[Step]:
-    """The step that undoes `replace_stable`: restores the bundle `stable`, or none, unless another rollout has replaced the candidate."""
-    return [
-        lambda live: (
-            _patch_service(live, predictor={"model": {"storageUri": stable or None}}) if _bundle(live.service) == candidate else None
-        ),
-    ]
-
-
-def state(live: ServiceState) -> RolloutState:
-    """The state of a rollout, read from the InferenceService and its route."""
-    annotations, percent = _annotations(live.service), live.service["spec"]["predictor"].get("canaryTrafficPercent")
-    bundle = _bundle(live.service)
-    for entry in live.service["spec"].get("canary", []):
-        candidate = entry["predictor"]["model"]["storageUri"]
-        return RolloutState(stable=bundle, candidate=candidate, percent=entry["trafficPercent"], canary_mode="standard")
-    if percent is not None and STABLE in annotations:
-        return RolloutState(stable=annotations[STABLE], candidate=bundle, percent=percent, canary_mode="knative")
-    if live.route is not None and CANDIDATE in _annotations(live.route):
-        percent = routes.canary_percent(live.route, _backends(live))
-        return RolloutState(stable=bundle, candidate=_annotations(live.route)[CANDIDATE], percent=percent, canary_mode="two-services")
-    return RolloutState(stable=bundle, candidate=None, percent=0, canary_mode=None)
-
-
-def mode(service: Object) -> str:
-    """KServe's deployment mode of a service, from its status or else its annotation."""
-    return str(service.get("status", {}).get("deploymentMode") or _annotations(service).get(MODE, ""))
+    return [lambda live: patch_service(live, predictor={"model": {"storageUri": candidate}})]
 
 
 def _require_candidate(live: ServiceState, candidate: str) -> str:
@@ -171,46 +124,27 @@ def _require_candidate(live: ServiceState, candidate: str) -> str:
     return candidate
 
 
-def _is_candidate(live: ServiceState, candidate: str | None) -> bool:
-    current = state(live).candidate
-    return current is not None and candidate in {None, current}
-
-
-def _annotations(thing: Object) -> dict[str, str]:
-    return dict(thing["metadata"].get("annotations") or {})
-
-
-def _bundle(service: Object) -> str:
-    return str(service["spec"]["predictor"].get("model", {}).get("storageUri", ""))
-
-
 def _canary_service(live: ServiceState, candidate: str) -> Object:
     service = live.service
     stable = service["spec"]["predictor"]
     predictor = stable | {"model": _canary_model(stable["model"], candidate), "minReplicas": 1}
-    kept = {name: value for name, value in _annotations(service).items() if name.startswith("serving.kserve.io/")}
-    canary_service = _identity(SERVICE, f"{service['metadata']['name']}-{CANARY}", service, live.canary)
+    kept = {name: value for name, value in annotations(service).items() if name.startswith("serving.kserve.io/")}
+    canary_service = identity(SERVICE, f"{service['metadata']['name']}-{CANARY}", service, live.canary)
     labels = service["metadata"].get("labels", {}) | {CANARY_OF: service["metadata"]["name"]}
     canary_service["metadata"] |= {"labels": labels, "annotations": kept}
     return canary_service | {"spec": {"predictor": predictor}}
 
 
-def _is_own(live: ServiceState) -> bool:
-    """Whether the canary service, if there is one, is this service's canary, and not another service of that name."""
-    labels = (live.canary or {}).get("metadata", {}).get("labels") or {}
-    return live.canary is None or labels.get(CANARY_OF) == live.service["metadata"]["name"]
-
-
 def _claim_route(live: ServiceState, candidate: str, percent: int) -> Object:
     """Record the candidate on the route; EnvironmentFault E570, E571 or E574 here, before the rollout could fail half-way."""
-    if not _is_own(live):
+    if not is_own_canary(live):
         name = f"{live.service['metadata']['namespace']}/{live.service['metadata']['name']}-{CANARY}"
         message = f"there is an InferenceService {name} that is not the canary of this service"
         raise EnvironmentFault(
             "E574", message, remedy=f"Give it another name, or the label {CANARY_OF}={live.service['metadata']['name']}."
         )
     _split_route(live, percent)
-    return _annotate_route(live, candidate)
+    return annotate_route(live, candidate)
 
 
 def _canary_predictor(service: Object, candidate: str) -> Object:
@@ -221,54 +155,22 @@ def _canary_predictor(service: Object, candidate: str) -> Object:
 
 
 def _canary_model(model: Object, candidate: str) -> Object:
-    arguments = [part for part in model.get("args", []) if not part.startswith("--arm=")]
-    return model | {"storageUri": candidate, "args": [*arguments, f"--arm={CANARY}"]}
+    return model | {"storageUri": candidate, "args": args_of_arm(model, CANARY)}
 
 
 def _patch_knative(live: ServiceState, candidate: str, percent: int) -> Object:
-    change = _patch_service(live, predictor={"canaryTrafficPercent": percent, "model": {"storageUri": candidate}})
+    model = {"storageUri": candidate, "args": args_of_arm(live.service["spec"]["predictor"]["model"], CANARY)}
+    change = patch_service(live, predictor={"canaryTrafficPercent": percent, "model": model})
     change["metadata"]["annotations"] = {STABLE: state(live).stable}
     return change
 
 
-def _route_to_stable(candidate: str | None) -> list[Step]:
-    def join(live: ServiceState) -> Object | None:
-        if live.route is None or not (_is_candidate(live, candidate) or candidate is None):
-            return None
-        return _annotate_route(live, None, routes.join(live.route, _backends(live)))
-
-    def remove(live: ServiceState) -> Object | None:
-        if live.canary is None or not _is_own(live) or candidate not in {None, _bundle(live.canary)}:
-            return None
-        return _identity(SERVICE, live.canary["metadata"]["name"], live.service, live.canary) | DELETE
-
-    return [join, remove]
-
-
-def _annotate_route(live: ServiceState, candidate: str | None, change: Object | None = None) -> Object:
-    """A patch of the route that also records the candidate."""
-    change = change or {"metadata": {"annotations": {}}}
-    patch = _identity(ROUTE, f"{live.service['metadata']['name']}-split", live.service, live.route)
-    patch["metadata"]["annotations"] = change["metadata"]["annotations"] | {CANDIDATE: candidate}
-    return patch | {key: value for key, value in change.items() if key != "metadata"}
+def _promote_knative(live: ServiceState, candidate: str) -> Object:
+    _require_candidate(live, candidate)
+    args = args_of_arm(live.service["spec"]["predictor"]["model"], None)
+    return patch_service(live, predictor={"canaryTrafficPercent": None, "model": {"args": args}})
 
 
 def _split_route(live: ServiceState, percent: int) -> Object:
     """The patch of the route's weights; EnvironmentFault E570 or E571."""
-    return routes.split(live.route or {"metadata": {"name": "split"}, "spec": {}}, _backends(live), percent)
-
-
-def _backends(live: ServiceState) -> routes.Backends:
-    name = live.service["metadata"]["name"]
-    return routes.Backends(namespace=live.service["metadata"]["namespace"], stable=f"{name}-predictor", canary=f"{name}-{CANARY}-predictor")
-
-
-def _patch_service(live: ServiceState, **spec: Any) -> Object:
-    return _identity(SERVICE, live.service["metadata"]["name"], live.service, live.service) | {"spec": spec}
-
-
-def _identity(kind: str, name: str, service: Object, seen: Object | None) -> Object:
-    """Kind, name and namespace of a patched object, and the resourceVersion that the patch was made from."""
-    metadata = {"name": name, "namespace": service["metadata"]["namespace"]}
-    version = (seen or {}).get("metadata", {}).get("resourceVersion")
-    return {"apiVersion": VERSIONS[kind], "kind": kind, "metadata": metadata | ({"resourceVersion": version} if version else {})}
+    return routes.split(live.route or {"metadata": {"name": "split"}, "spec": {}}, backends(live), percent)

@@ -1,8 +1,8 @@
 """Canary rollout of a new bundle: start with a share of the traffic, then promote or roll back, in one of three canary modes
 (serving.rollout.canary).
 
-The state of a rollout is in the InferenceService and its route and nowhere else, so any process can continue it. Additional state is an
-annotation of the route, since one of the service is copied to its pods, and would replace them all.
+The state of a rollout is in the InferenceService and its route, and what an operator decided in a ConfigMap (serving.rollout.record), and
+nowhere else, so any process can continue it.
 """
 
 import argparse
@@ -20,15 +20,17 @@ from lodestar.process.command_line import Parser, add_option
 from lodestar.process.termination import exit_on_termination
 from lodestar.progress import log_event
 from serving.rollout.api_errors import NOT_FOUND
-from serving.rollout.canary import canary, canary_mode_of, check_canary, promote, replace_stable, restore_stable, roll_back, state
-from serving.rollout.kserve_api import ApiServer, Step, connect
-from serving.rollout.rollback_record import record_rollback, rolled_back_bundles
+from serving.rollout.canary import canary, canary_mode_of, check_canary, promote, replace_stable
+from serving.rollout.kserve_api import ApiServer, Reversal, ServiceState, connect
+from serving.rollout.record import bundle_before, forget_rollback, record_replacement, replaced_bundle, rolled_back_bundles
+from serving.rollout.reversal import recorded, restore_stable, roll_back
+from serving.rollout.state import is_unfinished, state
 
 PERCENT = 10  # default share of the traffic
 COMMANDS = {  # with the rest of an example
     "start": ("start a canary: send a share of the traffic to a new bundle", " --bundle s3://bucket/bundles/versions/DIGEST --percent 5"),
     "promote": ("send all traffic to the new bundle", ""),
-    "rollback": ("send all traffic to the old bundle again", ""),
+    "rollback": ("send all traffic to the old bundle again, also after a promotion", ""),
     "status": ("print the current bundle, the candidate and its share as JSON", ""),
 }
 VERSIONED = re.compile(r"s3://[^/\s]+/(\S+/)?versions/[0-9a-f]{64}")
@@ -37,22 +39,23 @@ VERSIONED = re.compile(r"s3://[^/\s]+/(\S+/)?versions/[0-9a-f]{64}")
 def start_canary(service: str, candidate: str, percent: int = PERCENT) -> None:
     """Start a canary: send `percent` of a service's traffic (NAME or NAMESPACE/NAME) to another bundle; idempotent.
 
-    A service that is not ready yet gets the bundle at once. A candidate that does not become ready is removed again, and so are all
+    A service that has no bundle yet gets it at once, and so does one without a canary of which no pod has been available for a minute; one
+    that is only not ready is waited for (E542 after ten minutes). A candidate that does not become ready is removed again, and so are all
     changes if SystemExit or KeyboardInterrupt interrupts it. EnvironmentFault E573 if another rollout takes over meanwhile.
     """
     api = connect(service)
     live = api.live()
-    now = state(live)
+    now, before = state(live), bundle_before(live, None)
     if now.stable == candidate:
         log_event("rollout", service=service, bundle=candidate, state="serves already")
-    elif not api.is_ready(live.service):
-        with _undone_on_failure(api, restore_stable(candidate, now.stable)):
-            api.apply(replace_stable(candidate))
+    elif not now.stable or (now.candidate is None and not api.answers()):
+        with _undone_on_failure(api, restore_stable(candidate, before)):
+            api.apply([record_replacement(candidate), *replace_stable(candidate)])
         log_event("rollout", service=service, bundle=candidate, percent=100)
     else:
         canary_mode = canary_mode_of(live)
         steps = canary(canary_mode, candidate, percent)
-        with _undone_on_failure(api, roll_back(canary_mode, candidate, now.stable)):
+        with _undone_on_failure(api, roll_back(canary_mode, candidate, before)):
             api.apply(steps)
         log_event("rollout", service=service, bundle=candidate, percent=percent, canary_mode=canary_mode)
 
@@ -61,7 +64,7 @@ def check_canary_mode(service: str) -> None:
     """Check before a run that `start_canary` can work: E596 if the service does not exist, E540, E545, E570
     or E571 if its traffic cannot be split.
 
-    A service that is not ready yet passes, since it gets the bundle at once. So does an API server that does not answer.
+    A service that has no bundle yet passes, since it gets one at once. So does an API server that does not answer.
     """
     from kubernetes.client import ApiException
 
@@ -72,7 +75,7 @@ def check_canary_mode(service: str) -> None:
         if isinstance(fault.__cause__, ApiException) and fault.__cause__.status == NOT_FOUND:
             raise
         return
-    if api.is_ready(live.service):
+    if state(live).stable:
         check_canary(live, PERCENT)
 
 
@@ -100,33 +103,51 @@ def start(service: str, candidate: str, percent: int) -> None:
         raise UsageError(
             f"{candidate!r} is not the address of a published bundle: write s3://BUCKET/…/versions/DIGEST, as publish prints it"
         )
-    connect(service).apply([record_rollback(candidate, is_rolled_back=False)])
+    connect(service).apply([forget_rollback(candidate)])
     start_canary(service, candidate, percent)
 
 
 def promote_or_roll_back(service: str, *, is_promotion: bool) -> None:
-    """Promote the candidate, or roll it back; UsageError if there is no candidate to promote."""
+    """Promote the candidate, or roll it back: also after its promotion, finished or not, to the bundle that it replaced.
+
+    A promotion that fails or is interrupted is rolled back. UsageError if there is nothing to promote or to roll back.
+    """
     api = connect(service)
     live = api.live()
-    now = state(live)
-    canary_mode = now.canary_mode or canary_mode_of(live)
-    if is_promotion:
-        if now.candidate is None:
-            raise UsageError(f"there is no canary of {service}; `start` one first")
-        api.apply(promote(canary_mode, now.candidate))
-    elif now.candidate is not None or canary_mode != "knative":
-        if now.candidate is not None:
-            api.apply([record_rollback(now.candidate, is_rolled_back=True)])
-        api.apply(roll_back(canary_mode, now.candidate, now.stable))
+    canary_mode = state(live).canary_mode or canary_mode_of(live)
+    candidate = _candidate_of(live, service, is_promotion=is_promotion)
+    reversal = roll_back(canary_mode, candidate, bundle_before(live, candidate))
+    if is_promotion and candidate is not None:
+        with _undone_on_failure(api, reversal):
+            api.apply([record_replacement(candidate), *promote(canary_mode, candidate)])
+    else:
+        api.revert(recorded(reversal, candidate) if candidate is not None else reversal)
     log_event("rollout", service=service, bundle=state(api.live()).stable, percent=100, canary_mode=canary_mode)
 
 
+def _candidate_of(live: ServiceState, service: str, *, is_promotion: bool) -> str | None:
+    """The candidate, or for a rollback the bundle that has replaced the recorded one; None if only remains of a rollout are left."""
+    now = state(live)
+    if now.candidate is None and is_promotion:
+        raise UsageError(f"there is no canary of {service}; `start` one first")
+    if now.candidate is None and replaced_bundle(live) is not None:
+        return now.stable
+    if now.candidate is None and not is_unfinished(live):
+        raise UsageError(
+            f"there is nothing to roll back: {service} has no canary, and its bundle replaced none; `start` the one that it is to serve"
+        )
+    return now.candidate
+
+
 @contextmanager
-def _undone_on_failure(api: ApiServer, steps: list[Step]) -> Iterator[None]:
+def _undone_on_failure(api: ApiServer, reversal: Reversal) -> Iterator[None]:
     try:
         yield
-    except (LodestarError, SystemExit, KeyboardInterrupt):
-        api.undo(steps)
+    except LodestarError:
+        api.undo(reversal, is_terminated=False)
+        raise
+    except (SystemExit, KeyboardInterrupt):
+        api.undo(reversal, is_terminated=True)
         raise
 
 

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 import urllib3
 
 from serving.rollout import kserve_api
-from serving.rollout.kserve_api import SOURCE, Object
+from serving.rollout.api_errors import TOO_MANY_REQUESTS
+from serving.rollout.conditions import SOURCE
+from serving.rollout.kserve_api import Object
 from tests.contract.kustomize import OVERLAYS, merged, objects
 
 SERVING, TRAINING = "lodestar", "lodestar-training"
@@ -31,6 +33,8 @@ class Server:
         self.denied: set[Right] = set()
         self.is_ready = self.is_reachable = True
         self.said = ""
+        self.refused_once: dict[int, int] = {}
+        self.num_requests, self.num_available = 0, 1
 
     def request(self, method: str, url: str, **given: Any) -> urllib3.HTTPResponse:
         if not self.is_reachable:
@@ -43,11 +47,15 @@ class Server:
         group, resource = (found["group"] or "").rstrip("/"), found["resource"] + (found["part"] or "")
         verb = VERBS.get(method) or ("get" if found["name"] else "list")
         self.rights.add((found["namespace"], group, resource, verb))
+        self.num_requests += 1
+        once = self.refused_once.pop(self.num_requests - 1, 0)
         status = (
-            self.refused.get(resource)
+            (once if once == TOO_MANY_REQUESTS else 0)
+            or self.refused.get(resource)
             or self.refused.get(f"{resource}/{verb}")
             or self._status(verb, parts.path, json.loads(given.get("body") or "{}"))
         )
+        status = once or status
         answer: Any = {"message": self.said or f"no {resource} for you"}
         if status < 300:
             answer = self._answer(resource, parts.path, dict(given.get("fields") or ()))
@@ -99,7 +107,7 @@ class Server:
 
     def _deployment(self, service: Object) -> Object:
         template = {"metadata": {"annotations": {SOURCE: service["spec"]["predictor"]["model"].get("storageUri")}}}
-        status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+        status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": self.num_available}
         return {"metadata": {"generation": 1}, "spec": {"replicas": 1, "selector": {}, "template": template}, "status": status}
 
     def serve(self, bundle: str) -> None:

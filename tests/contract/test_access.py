@@ -8,7 +8,7 @@ import boto3
 import pytest
 import urllib3
 from kfp.dsl import Model
-from kubernetes import config
+from kubernetes import client, config
 
 from components.kubernetes import training_api
 from components.publish import publish
@@ -16,7 +16,12 @@ from components.release.canary import check_rights, deploy
 from components.version import version
 from lodestar.errors import EnvironmentFault
 from serving.rollout import kserve_api, rollout
-from serving.rollout.canary import RolloutState, replace_stable, roll_back, state
+from serving.rollout.api_client import _LimitedPool
+from serving.rollout.canary import replace_stable
+from serving.rollout.kserve_api import record_name
+from serving.rollout.record import StableBundle
+from serving.rollout.reversal import roll_back
+from serving.rollout.state import RolloutState, state
 from tests.contract.api_server import NEW, OLD, SERVING, TRAINING, Server
 from tests.contract.kustomize import OVERLAYS, objects
 from tests.factories import small_bundle
@@ -29,6 +34,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(urllib3.PoolManager, "request", made.request)
     monkeypatch.setattr(kserve_api, "READY_S", 0.0)
     monkeypatch.setattr(kserve_api, "UNDO_S", 0.0)
+    monkeypatch.setattr(kserve_api, "UNDO_FAILED_S", 0.0)
+    monkeypatch.setattr(kserve_api, "POLL_S", 0.0)
     return made
 
 
@@ -49,7 +56,8 @@ def test_roles_allow_what_the_code_asks_for_and_nothing_more(server: Server) -> 
         jobs.delete("train-1")
     server.serve(OLD)
     rollout.start_canary("lodestar/recommend", NEW)
-    rollout.promote_or_roll_back("lodestar/recommend", is_promotion=True)
+    for is_promotion in (True, False):
+        rollout.promote_or_roll_back("lodestar/recommend", is_promotion=is_promotion)
     roles = [thing for thing in objects(OVERLAYS.parent / "10-access.yaml") if thing["kind"] == "Role"]
     allowed = {
         (role["metadata"]["namespace"], group, resource, verb)
@@ -71,7 +79,9 @@ def test_a_run_that_could_not_be_rolled_out_ends_with_its_first_step(
     server.serve(OLD)
     server.denied = {(SERVING, *right)}
     group, resource, verb = right
-    said = rf"E537.*pipeline-runner may not {verb} {resource}\.{group} in namespace {SERVING}\."
+    record = "" if verb == "create" else f" {record_name('recommend')}"
+    named = rf"{resource}\.{group}" if group else f"{resource}{record}"
+    said = rf"E537.*pipeline-runner may not {verb} {named} in namespace {SERVING}\."
     with pytest.raises(EnvironmentFault, match=said):
         deploy("s3://bundles/new", "s3://bundles", f"{SERVING}/recommend")
     with pytest.raises(SystemExit) as ended:
@@ -166,19 +176,77 @@ def test_an_object_that_others_keep_changing_is_given_up(server: Server, monkeyp
     assert not [path for path in server.objects if path.endswith("recommend-canary")]
 
 
-def test_undoing_goes_on_where_one_change_is_refused(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("is_terminated", [True, False])
+def test_undoing_keeps_the_canary_where_the_route_still_sends_to_it(
+    server: Server, is_terminated: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.serve(OLD)
     rollout.start_canary("recommend", NEW)
     server.refused = {"httproutes/patch": 403}
-    kserve_api.connect("recommend").undo(roll_back("two-services", NEW, OLD))
-    assert not [path for path in server.objects if path.endswith("recommend-canary")]
+    reversal = roll_back("two-services", NEW, StableBundle(bundle=OLD, predictor=None))
+    kserve_api.connect("recommend").undo(reversal, is_terminated=is_terminated)
+    assert f"{SERVICE}-canary" in server.objects
     assert "not undone" in capsys.readouterr().err
+
+
+def test_a_record_that_is_refused_holds_no_rollback_up(server: Server) -> None:
+    server.serve(OLD)
+    rollout.start_canary("recommend", NEW)
+    server.refused = {"configmaps/create": 403}
+    with pytest.raises(EnvironmentFault, match=r"E596.*ConfigMap recommend-rollout"):
+        rollout.promote_or_roll_back("recommend", is_promotion=False)
+    assert [ref.get("weight") for ref in server.objects[ROUTE]["spec"]["rules"][0]["backendRefs"]] == [100]
+
+
+def test_a_namespace_that_is_gone_is_no_conflict(server: Server) -> None:
+    server.serve(OLD)
+    server.refused = {"inferenceservices/create": 404}
+    with pytest.raises(EnvironmentFault, match=r"E596.*InferenceService recommend-canary.* 404 "):
+        rollout.start_canary("recommend", NEW)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_is_busy_for_a_moment_undoes_no_rollout(server: Server, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Whichever request of the steps it does not answer, and whether it has done by then what was asked (not so with 429)."""
+    monkeypatch.setattr(kserve_api, "READY_S", 60.0)
+    monkeypatch.setattr(_LimitedPool, "request", lambda pool, *request, **options: pool._pool.request(*request, **options))
+    server.serve(OLD)
+    rollout.start_canary("recommend", NEW)
+    num_start, num_reads = server.num_requests, 4
+    rollout.promote_or_roll_back("recommend", is_promotion=True)
+    num_promote = server.num_requests - num_start
+    for number in [*range(num_reads, num_start), *range(num_start + num_reads, num_start + num_promote - num_reads)]:
+        server.objects.clear()
+        server.serve(OLD)
+        server.refused_once, server.num_requests = {number: status}, 0
+        rollout.start_canary("recommend", NEW)
+        live = kserve_api.Kubernetes(namespace=SERVING, name="recommend", api=client.ApiClient()).live()
+        assert state(live).candidate == NEW, number
+        server.num_requests -= num_reads
+        if number >= num_start:
+            server.num_requests = num_start
+        rollout.promote_or_roll_back("recommend", is_promotion=True)
+        assert state(kserve_api.connect("recommend").live()) == RolloutState(stable=NEW, candidate=None, percent=0, canary_mode=None)
+        assert not [path for path in server.objects if path.endswith("recommend-canary")]
+        assert not server.refused_once
+
+
+def test_a_service_without_a_pod_is_told_from_one_that_lacks_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kserve_api, "SILENT_S", 0.02)
+    monkeypatch.setattr(kserve_api, "READY_S", 0.1)
+    server.serve(OLD)
+    server.is_ready = False
+    api = kserve_api.connect("recommend")
+    with pytest.raises(EnvironmentFault, match=r"E542 InferenceService recommend was not ready in time: Ready: no room"):
+        api.answers()
+    server.num_available = 0
+    assert not api.answers()
+    server.is_ready = True
+    assert api.answers()
 
 
 def test_what_is_gone_already_is_deleted(server: Server) -> None:
     training_api.connect(TRAINING, "PyTorchJob").delete("train-1")
-    server.serve(OLD)
-    rollout.promote_or_roll_back("recommend", is_promotion=False)
 
 
 def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

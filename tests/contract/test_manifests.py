@@ -18,8 +18,9 @@ from components.kubernetes import training_job_command
 from lodestar.process.environment_variables import COLLECT_KEY
 from serving.__main__ import parser as predictor_options
 from serving.collector.__main__ import options as collection_options
-from serving.rollout.canary import CANARY_MODE, CanaryMode, canary, replace_stable
+from serving.rollout.canary import CANARY_MODE, canary, replace_stable
 from serving.rollout.kserve_api import ROUTE, SERVICE, ServiceState
+from serving.rollout.state import CanaryMode
 from tests.contract.kustomize import OVERLAYS, Object, merged, objects, rendered
 
 MANIFESTS = OVERLAYS.parent

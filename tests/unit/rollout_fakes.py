@@ -4,10 +4,10 @@ import copy
 import json
 from collections.abc import Callable
 
-from lodestar.errors import EnvironmentFault
+from lodestar.errors import EnvironmentFault, LodestarError
 from serving.rollout import rollout
 from serving.rollout.canary import CANARY_MODE
-from serving.rollout.kserve_api import ROUTE, SERVICE, Object, ServiceState, Step
+from serving.rollout.kserve_api import RECORD, ROUTE, SERVICE, Object, Reversal, ServiceState, Step, record_name
 from tests.contract.kustomize import merged
 
 OLD, NEW = "s3://b/old", f"s3://b/versions/{64 * 'e'}"
@@ -38,23 +38,28 @@ class FakeApiServer:
     """Objects in a dictionary that take JSON merge patches (RFC 7396) of the version that was read.
 
     What is in `meanwhile` is done before the change of that number is made, what is in `done` after so many were; `refuses` is a bundle
-    that never becomes ready.
+    that never becomes ready. `answers` is False if it has no pods, None if one of several is missing for good.
     """
 
     def __init__(
-        self, *, mode: str = "Standard", refuses: str = "", is_ready: bool = True, has_route: bool = True, canary_mode: str = ""
+        self, *, mode: str = "Standard", refuses: str = "", answers: bool | None = True, has_route: bool = True, canary_mode: str = ""
     ) -> None:
         made = service(**({CANARY_MODE: canary_mode} if canary_mode else {}))
         made["status"]["deploymentMode"] = mode
         self.objects = {(SERVICE, NAME): made} | ({(ROUTE, f"{NAME}-split"): route()} if has_route else {})
-        self.refuses, self._is_ready = refuses, is_ready
+        self.refuses, self._answers = refuses, answers
         self.made: list[Object] = []
         self.meanwhile: dict[int, Callable[[], object]] = {}
         self.done: dict[int, Callable[[], object]] = {}
 
     def live(self) -> ServiceState:
         found = copy.deepcopy(self.objects)
-        return ServiceState(service=found[SERVICE, NAME], route=found.get((ROUTE, f"{NAME}-split")), canary=found.get((SERVICE, CANARY)))
+        return ServiceState(
+            service=found[SERVICE, NAME],
+            route=found.get((ROUTE, f"{NAME}-split")),
+            canary=found.get((SERVICE, CANARY)),
+            record=found.get((RECORD, record_name(NAME))),
+        )
 
     def service(self) -> Object:
         return self.live().service
@@ -64,16 +69,35 @@ class FakeApiServer:
         assert found is not None
         return found
 
-    def is_ready(self, _service: Object) -> bool:
-        return self._is_ready
+    def answers(self) -> bool:
+        if self._answers is None:
+            raise EnvironmentFault("E542", "one pod is missing", remedy="")
+        return self._answers
 
     def apply(self, steps: list[Step]) -> None:
         for step in steps:
             self._apply(step)
 
-    def undo(self, steps: list[Step]) -> None:
-        self.refuses = ""
-        self.apply(steps)
+    def revert(self, reversal: Reversal) -> None:
+        faults = self._revert(reversal)
+        if faults:
+            raise faults[0]
+
+    def undo(self, reversal: Reversal, *, is_terminated: bool) -> None:
+        if not is_terminated:
+            self.refuses = ""
+        self._revert(reversal)
+
+    def _revert(self, reversal: Reversal) -> list[LodestarError]:
+        faults = []
+        for step in reversal.at_once:
+            try:
+                self._apply(step)
+            except LodestarError as fault:
+                faults.append(fault)
+        if not faults:
+            self.apply(reversal.afterwards)
+        return faults
 
     def _apply(self, step: Step) -> None:
         while (change := step(self.live())) is not None:
@@ -102,8 +126,8 @@ class FakeApiServer:
 
 
 def contents(api: FakeApiServer) -> dict[tuple[str, str], Object]:
-    """Everything but the versions."""
-    return {key: merged(thing, {"metadata": {"resourceVersion": None}}) for key, thing in api.objects.items()}
+    """Everything but the versions and the record."""
+    return {key: merged(thing, {"metadata": {"resourceVersion": None}}) for key, thing in api.objects.items() if key[0] != RECORD}
 
 
 def start(percent: int = 10) -> None:

@@ -1,16 +1,16 @@
 """What others have in the route, write meanwhile, or begin beside a rollout, stays; a rollout that is ended takes back what it began."""
 
-import json
 import signal
 from typing import Any, get_args
 
 import pytest
 
-from lodestar.errors import EnvironmentFault, LodestarError
+from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from serving.rollout import rollout
-from serving.rollout.canary import CanaryMode, RolloutState, state
-from serving.rollout.kserve_api import ROUTE, SERVICE, is_routed
-from serving.rollout.rollback_record import ROLLED_BACK
+from serving.rollout.conditions import is_routed
+from serving.rollout.kserve_api import ROUTE, SERVICE
+from serving.rollout.record import rolled_back_bundles
+from serving.rollout.state import CanaryMode, RolloutState, state
 from tests.unit.rollout_fakes import CANARY, NAME, NEW, OLD, FakeApiServer, contents, start
 
 
@@ -30,8 +30,8 @@ def test_rules_for_other_services_and_what_others_wrote_into_a_rule_stay(use: An
     ]
     rollout.promote_or_roll_back(NAME, is_promotion=False)
     assert api.route()["spec"] == before["spec"]
-    assert json.loads(api.route()["metadata"]["annotations"][ROLLED_BACK]) == [NEW]
-    assert api.route()["metadata"]["annotations"].keys() == {ROLLED_BACK}
+    assert rolled_back_bundles(api.live()) == [NEW]
+    assert not api.route()["metadata"]["annotations"]
 
 
 def test_a_route_that_does_not_send_to_the_service_is_refused_and_left_alone(use: Any) -> None:
@@ -54,7 +54,8 @@ def test_a_service_that_happens_to_have_the_canarys_name_is_left_alone(use: Any,
     ):
         start()
     assert contents(api) == before
-    rollout.promote_or_roll_back(NAME, is_promotion=False)
+    with pytest.raises(UsageError, match="nothing to roll back"):
+        rollout.promote_or_roll_back(NAME, is_promotion=False)
     assert contents(api)[SERVICE, CANARY] == before[SERVICE, CANARY]
 
 
@@ -97,7 +98,7 @@ def test_a_termination_takes_back_what_was_begun(use: Any, form: str, number: in
 
 
 def test_a_termination_of_a_first_bundle_leaves_none(use: Any) -> None:
-    api = use(FakeApiServer(is_ready=False))
+    api = use(FakeApiServer())
     api.objects[SERVICE, NAME]["spec"]["predictor"]["model"].pop("storageUri")
     before = contents(api)
     api.done[1] = lambda: signal.raise_signal(signal.SIGTERM)

@@ -9,9 +9,9 @@ import pytest
 from components.release import canary as step
 from lodestar.io import storage
 from serving.rollout import rollout
-from serving.rollout.canary import state
-from serving.rollout.kserve_api import ROUTE
-from serving.rollout.rollback_record import MAX_RECORDED, ROLLED_BACK, rolled_back_bundles
+from serving.rollout.kserve_api import RECORD, record_name
+from serving.rollout.record import MAX_RECORDED, REPLACED, ROLLED_BACK, rolled_back_bundles
+from serving.rollout.state import state
 from tests.unit.rollout_fakes import NAME, NEW, OLD, FakeApiServer, contents, start
 
 
@@ -52,9 +52,12 @@ def test_a_candidate_keeps_the_share_that_it_was_given(api: FakeApiServer, capsy
     assert "its share is kept" in said(capsys)["state"]
 
 
-@pytest.mark.parametrize("mode", ["Standard", "Knative"])
-def test_what_was_rolled_back_is_tried_again_by_hand_alone(api: FakeApiServer, capsys: pytest.CaptureFixture[str], mode: str) -> None:
-    api.objects.update(FakeApiServer(mode=mode).objects)
+@pytest.mark.parametrize(("mode", "form", "has_route"), [("Standard", "", True), ("Standard", "standard", False), ("Knative", "", False)])
+def test_what_was_rolled_back_is_tried_again_by_hand_alone(
+    api: FakeApiServer, capsys: pytest.CaptureFixture[str], mode: str, form: str, has_route: bool
+) -> None:
+    """In each overlay of manifests/, of which two have no route."""
+    api.objects = FakeApiServer(mode=mode, canary_mode=form, has_route=has_route).objects
     step.deploy(NEW, "s3://b", NAME)
     assert rollout.main(["rollback", "--service", NAME]) == 0
     for _ in range(2):
@@ -67,7 +70,8 @@ def test_what_was_rolled_back_is_tried_again_by_hand_alone(api: FakeApiServer, c
 
 @pytest.mark.parametrize("noted", ["no JSON", '"text"', "[1]"])
 def test_a_note_that_someone_else_wrote_holds_nothing_up(api: FakeApiServer, noted: str) -> None:
-    api.change((ROUTE, f"{NAME}-split"), {"metadata": {"annotations": {ROLLED_BACK: noted}}})
+    name = record_name(NAME)
+    api.change((RECORD, name), {"metadata": {"name": name}, "data": {ROLLED_BACK: noted, REPLACED: noted}})
     step.deploy(NEW, "s3://b", NAME)
     assert state(api.live()).candidate == NEW
 

@@ -1,16 +1,21 @@
 """A new bundle takes its share and then all or nothing; how far it is stands in the objects themselves, in each of three forms."""
 
+import contextlib
 import copy
 import json
+import signal
 from typing import Any, get_args
 
 import pytest
 
 from lodestar.errors import EnvironmentFault, UsageError
 from serving.rollout import rollout
-from serving.rollout.canary import CanaryFacts, CanaryMode, RolloutState, detect, roll_back, state
+from serving.rollout.canary import CanaryFacts, detect
 from serving.rollout.kserve_api import ROUTE, SERVICE
-from tests.unit.rollout_fakes import CANARY, NAME, NEW, OLD, FakeApiServer, contents, start
+from serving.rollout.record import StableBundle, rolled_back_bundles
+from serving.rollout.reversal import roll_back
+from serving.rollout.state import CANDIDATE, CanaryMode, RolloutState, state
+from tests.unit.rollout_fakes import CANARY, NAME, NEW, OLD, FakeApiServer, contents, route, start
 
 
 def test_two_services_share_by_the_routes_weights(use: Any) -> None:
@@ -66,18 +71,139 @@ def test_knative_mode_ends_with_one_bundle(use: Any, take: bool, bundle: str) ->
 def test_knative_mode_sends_nothing_to_the_candidate_while_it_goes_back(use: Any) -> None:
     api = use(FakeApiServer(mode="Knative"))
     start()
-    first = roll_back("knative", NEW, OLD)[0](api.live())
+    first = roll_back("knative", NEW, StableBundle(bundle=OLD, predictor=None)).at_once[0](api.live())
     assert first is not None
-    assert first["spec"]["predictor"] == {"canaryTrafficPercent": 0, "model": {"storageUri": OLD}}
+    assert first["spec"]["predictor"] == {"canaryTrafficPercent": 0, "model": {"storageUri": OLD, "args": None}}
 
 
-@pytest.mark.parametrize("mode", ["Standard", "Knative"])
-def test_going_back_without_a_canary_changes_nothing(use: Any, mode: str) -> None:
-    api = use(FakeApiServer(mode=mode))
-    before = copy.deepcopy(api.objects)
+def test_knative_mode_keeps_the_traffic_where_it_is_while_the_old_bundle_loads(use: Any) -> None:
+    """An undo that has no time to wait for it ends there, and a rollback goes on with it."""
+    api = use(FakeApiServer(mode="Knative"))
+    api.done[1] = lambda: signal.raise_signal(signal.SIGTERM)
+    api.refuses = OLD
+    with pytest.raises(SystemExit):
+        rollout.main(["start", "--service", NAME, "--bundle", NEW])
+    assert api.service()["spec"]["predictor"] | {"model": {}} == {"minReplicas": 2, "canaryTrafficPercent": 0, "model": {}}
+    assert state(api.live()) == RolloutState(stable=OLD, candidate=None, percent=0, canary_mode=None)
+    api.refuses = ""
     rollout.promote_or_roll_back(NAME, is_promotion=False)
-    assert api.objects[SERVICE, NAME] == before[SERVICE, NAME]
+    assert "canaryTrafficPercent" not in api.service()["spec"]["predictor"]
+    assert rolled_back_bundles(api.live()) == []
+
+
+def test_knative_mode_names_the_arm_of_each_revision(use: Any) -> None:
+    api = use(FakeApiServer(mode="Knative"))
+    start()
+    assert api.service()["spec"]["predictor"]["model"]["args"] == ["--arm=canary"]
+    rollout.promote_or_roll_back(NAME, is_promotion=True)
+    assert "args" not in api.service()["spec"]["predictor"]["model"]
+
+
+MODES = [("two-services", "Standard"), ("standard", "Standard"), ("knative", "Knative")]
+
+
+@pytest.mark.parametrize(("form", "mode"), MODES)
+def test_a_promotion_that_fails_ends_with_the_old_bundle(use: Any, form: str, mode: str) -> None:
+    api = use(FakeApiServer(canary_mode=form, mode=mode))
+    start()
+    api.refuses = NEW if form != "knative" else "canaryTrafficPercent"
+    with pytest.raises(EnvironmentFault, match="E542"):
+        rollout.promote_or_roll_back(NAME, is_promotion=True)
+    assert state(api.live()) == RolloutState(stable=OLD, candidate=None, percent=0, canary_mode=None)
     assert api.weights() == {f"{NAME}-predictor": 100}
+    assert (SERVICE, CANARY) not in api.objects
+    assert rolled_back_bundles(api.live()) == []
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing of the process runs any more."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize(("form", "mode"), MODES)
+def test_a_promotion_that_was_killed_anywhere_can_be_rolled_back(use: Any, form: str, mode: str) -> None:
+    for number in range(1, 5):
+        api = use(FakeApiServer(canary_mode=form, mode=mode))
+        before = contents(api)
+        start()
+        api.done[len(api.made) + number] = kill
+        with contextlib.suppress(Killed):
+            rollout.promote_or_roll_back(NAME, is_promotion=True)
+        api.done.clear()
+        rollout.promote_or_roll_back(NAME, is_promotion=False)
+        after = contents(api)
+        for thing in (*before.values(), *after.values()):
+            thing["metadata"].pop("annotations", None)
+        assert after == before, number
+        assert rolled_back_bundles(api.live()) == [NEW]
+        with pytest.raises(UsageError, match="nothing to roll back"):
+            rollout.promote_or_roll_back(NAME, is_promotion=False)
+
+
+@pytest.mark.parametrize(("form", "mode"), MODES)
+def test_a_rollback_that_was_killed_anywhere_can_be_gone_on_with(use: Any, form: str, mode: str) -> None:
+    for number in range(1, 5):
+        api = use(FakeApiServer(canary_mode=form, mode=mode))
+        before = contents(api)
+        start()
+        rollout.promote_or_roll_back(NAME, is_promotion=True)
+        api.done[len(api.made) + number] = kill
+        with contextlib.suppress(Killed):
+            rollout.promote_or_roll_back(NAME, is_promotion=False)
+        api.done.clear()
+        with contextlib.suppress(UsageError):  # it had ended
+            rollout.promote_or_roll_back(NAME, is_promotion=False)
+        assert contents(api)[SERVICE, NAME]["spec"] == before[SERVICE, NAME]["spec"], number
+
+
+@pytest.mark.parametrize(("form", "mode"), MODES)
+def test_going_back_twice_goes_back_once(use: Any, form: str, mode: str) -> None:
+    """Not from the canary to the stable bundle, and then to the one that it had replaced long ago."""
+    api = use(FakeApiServer(canary_mode=form, mode=mode))
+    start()
+    rollout.promote_or_roll_back(NAME, is_promotion=True)
+    rollout.start_canary(NAME, "s3://b/newest")
+    rollout.promote_or_roll_back(NAME, is_promotion=False)
+    with pytest.raises(UsageError, match=r"nothing to roll back.*`start`"):
+        rollout.promote_or_roll_back(NAME, is_promotion=False)
+    assert state(api.live()).stable == NEW
+
+
+def test_a_gateway_that_is_dead_holds_no_rollback_up(use: Any) -> None:
+    """The traffic is moved and the decision recorded, whatever it says of the route; the canary stays, as it may still send there."""
+    api = use(FakeApiServer())
+    start()
+    api.refuses = "backendRefs"
+    with pytest.raises(EnvironmentFault, match="E542"):
+        rollout.promote_or_roll_back(NAME, is_promotion=False)
+    assert api.weights() == {f"{NAME}-predictor": 100}
+    assert rolled_back_bundles(api.live()) == [NEW]
+    assert (SERVICE, CANARY) in api.objects
+    api.refuses = ""
+    rollout.promote_or_roll_back(NAME, is_promotion=False)
+    assert (SERVICE, CANARY) not in api.objects
+
+
+def test_a_canary_service_that_an_earlier_rollout_left_is_removed(use: Any) -> None:
+    api = use(FakeApiServer())
+    start()
+    api.change((ROUTE, f"{NAME}-split"), {"metadata": {"annotations": {CANDIDATE: None}}, "spec": route()["spec"]})
+    api.refuses = "s3://b/newest"
+    with pytest.raises(EnvironmentFault, match="E542"):
+        rollout.start_canary(NAME, "s3://b/newest")
+    assert (SERVICE, CANARY) not in api.objects
+
+
+@pytest.mark.parametrize(("form", "mode"), MODES)
+def test_going_back_without_a_canary_is_refused_and_changes_nothing(use: Any, form: str, mode: str) -> None:
+    api = use(FakeApiServer(canary_mode=form, mode=mode))
+    before = copy.deepcopy(api.objects)
+    with pytest.raises(UsageError, match="nothing to roll back"):
+        rollout.promote_or_roll_back(NAME, is_promotion=False)
+    assert api.objects == before
 
 
 @pytest.mark.parametrize("form", get_args(CanaryMode)[:2])
@@ -123,10 +249,28 @@ def test_the_bundle_that_answers_is_no_canary_of_itself(use: Any) -> None:
 
 
 def test_a_service_that_answers_nothing_takes_the_bundle_at_once(use: Any) -> None:
-    api = use(FakeApiServer(is_ready=False))
+    api = use(FakeApiServer(answers=False))
     start()
     assert state(api.live()) == RolloutState(stable=NEW, candidate=None, percent=0, canary_mode=None)
     assert api.weights() == {f"{NAME}-predictor": 100}
+    rollout.promote_or_roll_back(NAME, is_promotion=False)
+    assert state(api.live()).stable == OLD
+
+
+def test_a_service_that_lacks_one_of_its_pods_keeps_its_bundle(use: Any) -> None:
+    api = use(FakeApiServer(answers=None))
+    before = copy.deepcopy(api.objects)
+    with pytest.raises(EnvironmentFault, match="E542"):
+        start()
+    assert api.objects == before
+
+
+def test_a_canary_under_way_is_not_kept_beside_a_bundle_that_replaces_the_stable_one(use: Any) -> None:
+    api = use(FakeApiServer())
+    start()
+    api._answers = False
+    rollout.start_canary(NAME, "s3://b/newest")
+    assert state(api.live()) == RolloutState(stable=OLD, candidate="s3://b/newest", percent=10, canary_mode="two-services")
 
 
 @pytest.mark.parametrize("form", get_args(CanaryMode)[:2])
