@@ -8,6 +8,7 @@ from pathlib import Path
 from lodestar.process.command_line import Parser, add_option, add_output, add_recipe, count
 from lodestar.process.safe_text import command, write_stderr, write_stdout
 
+TRIALS = "s3://lodestar/artifacts/trials"  # where the trainer's bucket policy (manifests/policies/) lets it write
 JOBS = "number of parallel processes (default: the number of cores)"
 
 
@@ -35,7 +36,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     tune.add_argument("--jobs", type=count, default=os.cpu_count() or 1, metavar="N", help=JOBS)
     add_output(tune, "folder of the study", "lodestar-tuning")
     tune.add_argument("--katib", metavar="IMAGE", help="print a Katib Experiment whose trials run this image (default: run trials here)")
-    add_option(tune, "--destination", default="s3://lodestar/trials", help="with --katib, where trials publish bundles: an s3:// address")
+    add_option(tune, "--destination", default=TRIALS, help="with --katib, where trials publish bundles: an s3:// address")
     tune.set_defaults(command=_tune, doing="searching hyperparameters", resumes=True)
 
 

@@ -19,10 +19,11 @@ import httpx
 import pytest
 from botocore.client import BaseClient
 
+from cli.main import main
 from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
 from tests.contract.conftest import _wait
-from tests.contract.kustomize import OVERLAYS
+from tests.contract.kustomize import OVERLAYS, rendered
 from tests.ports import free_port
 
 POLICIES = OVERLAYS.parent / "policies"
@@ -195,3 +196,43 @@ def test_keys_are_listed_only_where_they_are_read(role: str) -> None:
 
 def test_there_is_one_policy_for_each_role_that_has_keys() -> None:
     assert {file.stem for file in POLICIES.iterdir()} == set(ROLES)
+
+
+def may(role: str, action: str, address: str) -> bool:
+    """Whether the role's policy allows the action on an object below the address."""
+    return any(
+        action in statement["Action"]
+        and any(_is_like(resource, f"arn:aws:s3:::{address[5:]}/object") for resource in statement["Resource"])
+        for statement in json.loads((POLICIES / f"{role}.json").read_text())["Statement"]
+    )
+
+
+def _addresses(overlay: str) -> Iterator[tuple[str, str]]:
+    """The `s3://` options of an overlay's training job."""
+    for thing in rendered(OVERLAYS / overlay):
+        yield from re.findall(r'"--(\w+)=(s3://[^"]+)"', json.dumps(thing))
+
+
+@pytest.mark.parametrize("overlay", ["pytorchjob", "trainjob"])
+def test_an_example_of_a_training_job_may_read_and_write_what_it_names(overlay: str) -> None:
+    found = set(_addresses(overlay))
+    assert {option for option, _ in found} == {"features", "output", "checkpoints"}
+    for option, address in found:
+        for action in ("s3:GetObject", *(["s3:PutObject"] if option != "features" else [])):
+            assert may("trainer", action, address), (option, address, action)
+        assert may_list("trainer", address.removeprefix(f"{BUCKET}/"))
+
+
+def test_trials_may_publish_where_they_do_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "--features", f"{BUCKET}/artifacts/features", "--katib", "image"]) == 0
+    found = {address.rstrip("\\") for address in re.findall(r"s3://[\w./-]+", capsys.readouterr().out)}
+    assert f"{BUCKET}/artifacts/features" in found
+    assert len(found) > 1
+    assert [address for address in found if not may("trainer", "s3:PutObject", address)] == []
+
+
+@pytest.mark.parametrize("overlay", ["standard-canary", "knative-canary", "two-services"])
+def test_an_example_of_a_canary_names_bundles_that_its_predictor_may_read(overlay: str) -> None:
+    found = set(re.findall(r'"storageUri": "(s3://[^"]+)"', json.dumps(rendered(OVERLAYS / overlay))))
+    assert found
+    assert [address for address in found if not may("predictor", "s3:GetObject", address)] == []
