@@ -33,7 +33,7 @@ READY_S, POLL_S = 600.0, 2.0
 SILENT_S = 60.0
 # A terminated pod has 30 s: its changes are undone within them, whether or not the gateway confirms it. A failed rollout has more.
 UNDO_S, UNDO_FAILED_S = 20.0, 120.0
-# Controllers write the status of the same objects, and a server may be away for a moment: a patch is made again from the new version.
+# Controllers write the status of the same objects, and a server may be away briefly: a patch is made again from the new version.
 CONFLICT_S, CONFLICT_POLL_S = 60.0, 0.2
 
 

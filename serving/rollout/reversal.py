@@ -1,4 +1,4 @@
-"""Reversal of a rollout: all traffic goes to the old bundle again, whatever has been done of the start or promotion that is taken back."""
+"""Reversal of a rollout: all traffic goes to the old bundle again, whatever has been done of the start or promotion."""
 
 from dataclasses import replace
 

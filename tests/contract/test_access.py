@@ -206,7 +206,7 @@ def test_a_namespace_that_is_gone_is_no_conflict(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_server_that_is_busy_for_a_moment_undoes_no_rollout(server: Server, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+def test_a_server_that_is_busy_for_a_second_undoes_no_rollout(server: Server, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """Whichever request of the steps it does not answer, and whether it has done by then what was asked (not so with 429)."""
     monkeypatch.setattr(kserve_api, "READY_S", 60.0)
     monkeypatch.setattr(_LimitedPool, "request", lambda pool, *request, **options: pool._pool.request(*request, **options))

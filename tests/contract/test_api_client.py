@@ -1,4 +1,4 @@
-"""Requests to an API server that stays silent, is busy or is away for a moment end in time, and are repeated where that is safe."""
+"""Requests to an API server that stays silent, is busy or away end in time, and are repeated where that is safe."""
 
 import contextlib
 import json

@@ -123,7 +123,7 @@ def _run_case(case: KillPoint, folder: Path) -> str:
             _recover(case, cluster, folder, address, original)
             return f"killed, then {case.next_command}"
         if exit_code == 128 + signal.SIGTERM:
-            # What was begun is taken back, unless nothing was yet, or all was done; a rollback goes on where it was.
+            # What was begun is undone, unless nothing was yet, or all was done; a rollback goes on where it was.
             if case.command == "rollback":
                 _recover(case, cluster, folder, address, original)
             promoted = copy.deepcopy(original)

@@ -94,7 +94,7 @@ def test_a_job_is_followed_to_success(capsys: pytest.CaptureFixture[str]) -> Non
     assert server.deleted == []
 
 
-def test_lines_of_one_moment_are_forwarded_once_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_with_one_timestamp_are_forwarded_once_each(capsys: pytest.CaptureFixture[str]) -> None:
     class Writing(Server):
         def log(self, pod: str, *, is_before: bool = False) -> str:
             self.lines.append(f"2026-01-01T00:01:00Z same {len(self.lines) // 2}")
