@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +19,7 @@ from lodestar.config import DataConfig, Recipe
 from lodestar.data import ingest
 from lodestar.data.tables import manifest
 from lodestar.data.tables.tables import Tables
+from lodestar.errors import UsageError
 from lodestar.features.batch.build import build_features
 from lodestar.io import storage
 from tests.contract import api_server
@@ -240,7 +241,8 @@ def _roll_out(root: Path, content: str) -> None:
     if content == "new":
         start_canary(SERVICE, api_server.NEW)
     else:
-        promote_or_roll_back(SERVICE, is_promotion=False)
+        with suppress(UsageError):  # of which nothing is left after the one that was killed
+            promote_or_roll_back(SERVICE, is_promotion=False)
 
 
 def _read_shares(root: Path) -> str:
