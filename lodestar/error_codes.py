@@ -35,7 +35,7 @@ CODES: dict[str, ErrorCode] = {
                       "Add it, or name the column that has it with --map OURS=THEIRS.", wordings=None),
     "E102": ErrorCode(3, 422, "A value is outside its bounds, or none of its choices.",
                       "Correct the value, or leave it empty.", wordings=None),
-    "E103": ErrorCode(3, 422, "An id is missing, empty or longer than 128 bytes.", "Give an id of 1–128 bytes.", wordings=None),
+    "E103": ErrorCode(3, 422, "An id is missing, empty, null as a text, or too long.", "Give an id of 1–128 bytes.", wordings=None),
     "E104": ErrorCode(3, 422, "The text is not UTF-8.", "Convert it: iconv -f LATIN1 -t UTF-8 FILE > NEW.", wordings=None),
     "E105": ErrorCode(3, 422, "A time is in the future.", "Check the clock and the UTC offset of whatever wrote it."),
     "E106": ErrorCode(3, 422, "A time has no offset from UTC.", "Write 2026-01-31T12:00:00Z, or an offset such as +02:00 instead of Z."),

@@ -145,7 +145,7 @@ def from_object(given: Any, path: str) -> RecommendRequest:
     if (USER in given) == (SESSION in given):
         raise InvalidRequest(MISSING, at + USER, f"{USER} is needed, or {SESSION} in its place")
     return RecommendRequest(
-        user=identifier(given[USER], at + USER) if USER in given else ids.user_of_session(identifier(given[SESSION], at + SESSION)),
+        user=identifier(given[USER], at + USER) if USER in given else _user_of_session(given[SESSION], at + SESSION),
         k=check_k(given.get(K, DEFAULT_K), at + K),
         exclude=_excluded(given.get(EXCLUDE, ()), at + EXCLUDE),
         surface=_surface(given.get(SURFACE, HOME), at + SURFACE),
@@ -153,14 +153,34 @@ def from_object(given: Any, path: str) -> RecommendRequest:
 
 
 def identifier(value: Any, field: str) -> str:
-    """Check an id of 1–128 bytes; InvalidRequest E107 if it is not a text, E103 if it is empty, of spaces only, or too long."""
+    """Check an id of 1–128 bytes, by the contract's rule: what a request names is logged, and the log is read as a table.
+
+    InvalidRequest E107 if it is not a text, or a number whose last digits are cut off, E103 if it is empty, of spaces only, too long, or a
+    text that stands for null, such as `null`.
+    """
     if not isinstance(value, str):
         raise InvalidRequest(WRONG_TYPE, field, f"{field} is a text")
-    if not value or not ids.normalise(value):
-        raise InvalidRequest(INVALID_ID, field, f"{field} is empty")
-    if len(value) > schema.MAX_ID_BYTES or len(value.encode()) > schema.MAX_ID_BYTES:
+    if ids.is_too_long(value):
         raise InvalidRequest(INVALID_ID, field, f"{field} has at most {schema.MAX_ID_BYTES} bytes")
+    if not ids.is_id(value):
+        raise _no_id(ids.normalise(value), field)
     return value
+
+
+def _no_id(normal: str, field: str) -> InvalidRequest:
+    if not normal:
+        return InvalidRequest(INVALID_ID, field, f"{field} is empty")
+    if normal in ids.NULLS:
+        return InvalidRequest(INVALID_ID, field, f"{field} is {normal!r}, which stands for no value: leave it out, or send the id")
+    return InvalidRequest(WRONG_TYPE, field, f"{field} is {normal!r}, whose last digits are cut off: send all digits")
+
+
+def _user_of_session(value: Any, field: str) -> str:
+    """The user that stands for a session, whose id is shorter than others, as the user's is an id too."""
+    user = ids.user_of_session(identifier(value, field))
+    if ids.is_too_long(user):
+        raise InvalidRequest(INVALID_ID, field, f"{field} has at most {schema.MAX_ID_BYTES - len(ids.SESSION_PREFIX)} bytes")
+    return user
 
 
 def check_k(value: Any, field: str) -> int:
@@ -194,6 +214,6 @@ def _excluded(value: Any, field: str) -> tuple[str, ...]:
 
 
 def _surface(value: Any, field: str) -> str:
-    if not isinstance(value, str) or not SURFACES.fullmatch(value):
-        raise InvalidRequest(WRONG_TYPE, field, f"{field} is a word of at most 32 letters, digits, '-' and '_'")
+    if not isinstance(value, str) or not SURFACES.fullmatch(value) or value in ids.NULLS:
+        raise InvalidRequest(WRONG_TYPE, field, f"{field} is a word of at most 32 letters, digits, '-' and '_', and none for null")
     return value

@@ -7,6 +7,8 @@ normal form has no spaces around it, and no decimal places or exponent where it 
 import re
 from decimal import Decimal
 
+from lodestar.schema.columns import MAX_ID_BYTES
+
 # What `str.isspace` names, but for the separators of records (U+001C to U+001F); a test holds both.
 SPACES = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 # Texts that programs write where there is no value; of other words only these spellings.
@@ -14,6 +16,7 @@ NULL_TEXTS = (
     *("null", "NULL", "Null", "none", "None", "NONE", "nil", "Nil", "NIL", "nan", "NaN", "NAN", "Nan", "naN"),
     *("NA", "N/A", "n/a", "<NA>", "#N/A", "\\N", "undefined", "(not set)", "(null)", "-"),
 )
+NULLS = frozenset(NULL_TEXTS)
 # A whole number below 10^15, which a float and a text keep alike, as a float is written.
 DECIMALS = r"-?(0|[1-9]\d{0,14})\.0+"
 # A whole number as Java writes a float from 10^7 on: all digits that tell it from its neighbours.
@@ -22,6 +25,8 @@ EXPONENT = r"-?[1-9]\.\d{1,14}E([7-9]|1[0-4])"
 SHORTENED = r"-?[1-9]\.\d{1,14}[eE]\+\d{1,3}"
 MAX_EXPONENT = 14
 SESSION_PREFIX = "session:"  # of the user that stands for a session
+MAX_UTF8_BYTES_PER_CHARACTER = 4
+SHORT_CHARACTERS = MAX_ID_BYTES // MAX_UTF8_BYTES_PER_CHARACTER  # texts up to here need no count of bytes
 _DECIMALS, _EXPONENT, _SHORTENED = (re.compile(pattern, re.ASCII) for pattern in (DECIMALS, EXPONENT, SHORTENED))
 
 
@@ -43,6 +48,20 @@ def normalise(text: str) -> str:
 def user_of_session(session: str) -> str:
     """The user that stands for a session without one."""
     return SESSION_PREFIX + normalise(session)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text names somebody or something, which requests, the collector and the validator of files agree on.
+
+    Its normal form has 1–128 bytes, does not stand for null, and is no number whose last digits may be cut off.
+    """
+    normal = normalise(text)
+    return bool(normal) and normal not in NULLS and not is_shortened(normal) and not is_too_long(normal)
+
+
+def is_too_long(text: str) -> bool:
+    """Whether a text has more bytes in UTF-8 than an id may have."""
+    return len(text) > SHORT_CHARACTERS and (len(text) > MAX_ID_BYTES or len(text.encode()) > MAX_ID_BYTES)
 
 
 def is_shortened(text: str) -> bool:

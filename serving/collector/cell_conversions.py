@@ -12,17 +12,14 @@ from lodestar import schema
 from lodestar.data.contract import rules
 from lodestar.data.contract.rules import BAD_ID, KEY_TWICE, NULL_TEXT, OUT_OF_RANGE, TOO_LONG, WRONG_TYPE, ColumnRule
 from lodestar.schema import ids
-from lodestar.schema.ids import NULL_TEXTS, SPACES
+from lodestar.schema.ids import MAX_UTF8_BYTES_PER_CHARACTER, NULLS, SPACES
 from serving.collector import duplicate_keys
 from serving.collector.duplicate_keys import NESTED
 from serving.collector.row_error import RowError
 from serving.collector.timestamps import Timestamp, parse_timestamp
 
-MAX_UTF8_BYTES_PER_CHARACTER = 4  # of a character in UTF-8
-SHORT_ID_CHARACTERS = schema.MAX_ID_BYTES // MAX_UTF8_BYTES_PER_CHARACTER
 SHORT_CHARACTERS = rules.MAX_SENT_BYTES // MAX_UTF8_BYTES_PER_CHARACTER  # texts up to here need no count of bytes
 
-NULLS = frozenset(NULL_TEXTS)
 BOOLEAN_WORDS = frozenset((*rules.TRUE, *rules.FALSE))
 _NUMBER, _WHOLE, _NOT_A_NUMBER = (re.compile(pattern, re.ASCII) for pattern in (rules.NUMBER, rules.WHOLE, rules.NOT_A_NUMBER))
 _LARGE = 10**18
@@ -77,7 +74,7 @@ def _id(value: Any) -> str | None:
         text = ids.normalise(_plain(text))
         if ids.is_shortened(text):
             raise RowError(WRONG_TYPE)
-    if len(text) > SHORT_ID_CHARACTERS and len(text.encode()) > schema.MAX_ID_BYTES:
+    if len(text) > ids.SHORT_CHARACTERS and ids.is_too_long(text):  # a call costs more than all that a short id needs
         raise RowError(BAD_ID)
     return text or None
 

@@ -1,12 +1,23 @@
-"""The normal form of ids is one, in Python and in SQL: it is stable, and two numbers that differ stay two."""
+"""The normal form of ids is one, in Python and in SQL: it is stable, and two numbers that differ stay two.
+
+What is an id is one rule at all doors: a request to the predictor, a row sent to the collector, and a row of a file.
+"""
+
+from urllib.parse import urlencode
 
 import duckdb
+import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lodestar import schema
 from lodestar.data.contract.cells import id_sql
+from lodestar.engine.recommender import PERSONAL, Recommendation
 from lodestar.schema import ids
+from serving.impressions import ImpressionList
+from serving.requests import InvalidRequest, from_body, from_query
+from tests.property.test_collector import IMPRESSION, by_batch, by_collector
 
 NUMBERS = st.one_of(
     st.from_regex(r"-?[0-9]{1,17}(\.[0-9]{1,4})?([eE]\+?[0-9]{1,2})?", fullmatch=True),
@@ -76,3 +87,55 @@ def test_a_number_whose_digits_may_be_cut_off_is_told_apart() -> None:
 def test_spaces_are_those_of_python() -> None:
     separators = {chr(code) for code in range(0x1C, 0x20)}
     assert set(ids.SPACES) == {chr(code) for code in range(0x110000) if chr(code).isspace()} - separators
+
+
+LENGTHS = st.tuples(st.sampled_from(["x", "é", "\U0001f600"]), st.integers(25, 135)).map(lambda pair: pair[0] * pair[1])
+DOORS = st.one_of(SPACED, LENGTHS)
+
+
+def is_accepted(field: str, value: str) -> bool:
+    """Whether the predictor takes a user or session, in a query and in a body alike."""
+    codes = []
+    for decode, request in ((from_query, urlencode({field: value}).encode()), (from_body, orjson.dumps({"instances": [{field: value}]}))):
+        try:
+            decode(request)
+            codes.append("")
+        except InvalidRequest as refused:
+            codes.append(refused.code)
+    assert codes in [[code] * 2 for code in ("", "E103", "E107")]
+    return codes[0] == ""
+
+
+@settings(max_examples=8)
+@given(texts=st.lists(DOORS, min_size=1, max_size=5))
+@example(texts=["null", "NaN", "<NA>", "1.23e+12", " "])
+def test_an_id_is_one_at_all_doors(texts: list[str]) -> None:
+    no_session = {**IMPRESSION, schema.SESSION_ID: None}
+    rows = [{**no_session, schema.REQUEST_ID: f"odd{number}", schema.USER_ID: text} for number, text in enumerate(texts)]
+    refused = {number for number, text in enumerate(texts) if not ids.is_id(text)}
+    assert (set(by_collector(schema.IMPRESSIONS, rows).refused), set(by_batch(schema.IMPRESSIONS, rows).refused)) == (refused, refused)
+    assert all(ids.is_id(text) for text in texts if is_accepted("user", text))
+    assert all(is_accepted("user", text) for text in texts if ids.is_id(text) and not ids.is_too_long(text))
+
+
+@settings(max_examples=8)
+@given(texts=st.lists(DOORS, min_size=1, max_size=5), surface=st.sampled_from(["home", *ids.NULL_TEXTS]))
+@example(texts=["null", "x" * 120, "x" * 121], surface="home")
+@example(texts=["u1"], surface="null")
+def test_what_the_predictor_takes_and_logs_is_a_row_of_the_contract(texts: list[str], surface: str) -> None:
+    rows = [orjson.loads(logged("good", "u1", "home"))]
+    for field in ("user", "session"):
+        for number, text in enumerate(texts):
+            try:
+                request = from_query(urlencode({field: text, "surface": surface}).encode())
+            except InvalidRequest:
+                continue
+            rows.append(orjson.loads(logged(f"{field}{number}", request.user, request.surface)))
+    assert by_batch(schema.IMPRESSIONS, rows) == ({}, {})
+
+
+def logged(request: str, user: str, surface: str) -> bytes:
+    item = Recommendation(item_id="i1", title="", category="", score=1.0, position=1, retriever=PERSONAL)
+    return ImpressionList(
+        request_id=request, user=user, surface=surface, model_digest="d1", arm="control", feature_hash="f1", items=[item]
+    ).rows()

@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 
 from lodestar import schema
 from lodestar.engine.recommender import PERSONAL, Recommendation
+from lodestar.schema import ids
 from serving.feature_log import RecommendResponse
 from serving.kserve_v2 import INTEGERS, OUTPUTS_BY_NAME, Inference, decode, encode
 from serving.requests import MAX_INSTANCES, InvalidRequest, RecommendRequest, from_query
@@ -45,7 +46,7 @@ PATHS = ("/v1/models/recommend:predict", "/v2/models/recommend/infer")
 
 
 USERS = some.lists(
-    some.text(min_size=1, max_size=32).filter(lambda text: len(text.encode()) <= schema.MAX_ID_BYTES), min_size=1, max_size=MAX_INSTANCES
+    some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=32).filter(ids.is_id), min_size=1, max_size=MAX_INSTANCES
 )
 PLACES = some.lists(
     some.tuples(some.text(max_size=9), some.text(max_size=9), some.floats(width=32, allow_nan=False, allow_infinity=False)), max_size=4

@@ -109,6 +109,12 @@ def served(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
+@pytest.mark.parametrize("user", ["null", "NaN", "%3CNA%3E", "1.23e%2B12"])
+def test_a_user_that_names_nobody_is_refused_and_not_logged(served: Served, user: str) -> None:
+    answer = served.ask("GET", f"/v1/recommend?user={user}")
+    assert (answer.status_code, answer.json()["field"], served.rows()) == (422, "user", [])
+
+
 def test_a_list_has_titles_and_no_seen_or_excluded_item(served: Served) -> None:
     answer = served.ask("GET", "/v1/recommend?user=u1&k=20&exclude=i5").json()
     assert answer["retriever"] == "personal"

@@ -80,7 +80,7 @@ def test_an_id_that_was_declared_a_text_is_found_as_it_is(served: Served) -> Non
         ("5.0", "personal"),
         ("5", "personal"),
         ("5", "personal"),
-        ("none", "popular"),
+        ("unknown", "popular"),
     ]
 
 
