@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from lodestar import schema
-from lodestar.data.readers.collector_parts import created_at
+from lodestar.data.readers.collector_parts import PLAIN_SUFFIX, created_at
 from lodestar.engine.recommender import Recommendation
 from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
@@ -24,7 +24,6 @@ PROPENSITY = 1.0  # the policy is deterministic: the top k are recommended
 PART_BYTES, PART_S = 8 << 20, 30.0
 SPOOL_BYTES = 256 << 20
 HASH_DIGITS = 16
-PART_SUFFIX = ".jsonl"
 SPOOL, STREAM = "impressions", "rows"
 
 
@@ -114,7 +113,7 @@ class S3Log:
         self._spool.close()
 
     def _upload(self, _stream: str, part: str, rows: bytes) -> None:
-        storage.put(rows, f"{self._address}/date={created_at(part).date().isoformat()}/{part}{PART_SUFFIX}")
+        storage.put(rows, f"{self._address}/date={created_at(part).date().isoformat()}/{part}{PLAIN_SUFFIX}")
 
 
 def connect(target: str, dropped: Callable[[int], None]) -> FileLog | S3Log:

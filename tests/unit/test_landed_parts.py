@@ -34,7 +34,7 @@ def lines(*rows: dict[str, Any] | bytes) -> bytes:
 
 def added(folder: Path, part: bytes, table: str = "events") -> Report:
     """What is reported of a landing with a good part and another, in tables that are there afterwards."""
-    (folder / "landing/events").mkdir(parents=True)
+    (folder / "landing/events").mkdir(parents=True, exist_ok=True)
     (folder / "landing" / table).mkdir(exist_ok=True)
     (folder / "landing/events" / PARTS[0]).write_bytes(gzip.compress(lines(*map(row, range(10)))))
     (folder / "landing" / table / PARTS[1]).write_bytes(part)
@@ -114,6 +114,18 @@ def test_impressions_that_lack_a_column_are_set_aside(tmp_path: Path) -> None:
     assert added(tmp_path, gzip.compress(lines({"request_id": "r"})), "impressions").tables["impressions"].dropped == {"E103": 1}
 
 
+def test_a_bad_row_of_a_predictors_log_is_set_aside(tmp_path: Path) -> None:
+    place = {**row(1), schema.POSITION: 1, schema.SHOWN_AT: "2026-01-31T12:00:00Z", schema.SURFACE: "home", schema.MODEL_DIGEST: "d"}
+    place |= {schema.ARM: "control", schema.PROPENSITY: 1.0, schema.FEATURE_HASH: "f", schema.IS_SPONSORED: False}
+    users = ("null", "u2", "%20", " ")
+    shown = lines(*({**place, schema.REQUEST_ID: f"r{number}", schema.USER_ID: user} for number, user in enumerate(users)), b'{"torn')
+    folder = tmp_path / "landing/impressions/date=2026-01-31"
+    folder.mkdir(parents=True)
+    (folder / PARTS[1].removesuffix(".gz")).write_bytes(shown)
+    report = added(tmp_path, gzip.compress(lines(row(20)))).tables["impressions"]
+    assert (report.rows_kept, report.dropped) == (2, {"E103": 2, "E109": 1})
+
+
 LINKS: dict[str, Callable[[Path], object]] = {
     "a link": lambda path: path.symlink_to("/etc/passwd"),
     "a link to nothing": lambda path: path.symlink_to("/nonexistent"),
@@ -166,10 +178,9 @@ def test_a_file_that_nobody_may_read_is_no_stack_trace(tmp_path: Path, monkeypat
 
 
 def test_a_collectors_name_is_known_and_no_other() -> None:
-    assert is_part(Path(f"{new_part()}.jsonl.gz"))
-    assert not any(
-        is_part(Path(name)) for name in ("part-0000.parquet", "part-00000-3f9a0c1d2e4b.jsonl.gz", "events.jsonl.gz", f"x{PARTS[0]}")
-    )
+    assert all(is_part(Path(f"{new_part()}{suffix}")) for suffix in (".jsonl.gz", ".jsonl"))
+    others = ("part-0000.parquet", "part-00000-3f9a0c1d2e4b.jsonl.gz", "events.jsonl.gz", f"x{PARTS[0]}", f"{PARTS[0]}.gz")
+    assert not any(is_part(Path(name)) for name in others)
 
 
 def test_of_many_bad_lines_some_are_written_down_and_the_others_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

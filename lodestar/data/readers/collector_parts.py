@@ -1,7 +1,8 @@
-"""Collector parts: files of one table written by a collector, `events/part-20260131T120000000000Z-3f9a0c1d2e4b.jsonl.gz`.
+"""Landed parts: files of one table that a collector wrote, `events/part-20260131T120000000000Z-3f9a0c1d2e4b.jsonl.gz`, or a predictor.
 
-Their senders are untrusted, so a bad row, a truncated part or one of garbage must not stop the ingest of the others: it is quarantined,
-counted and reported. The file name decides this, not an option, which could be forgotten.
+A predictor's are not compressed: `impressions/date=2026-01-31/part-….jsonl`. The senders are untrusted, so a bad row, a truncated part or
+one of garbage must not stop the ingest of the others: it is quarantined, counted and reported. The file name decides this, not an option,
+which could be forgotten.
 """
 
 import re
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from lodestar import schema
 
-PART_SUFFIX = ".jsonl.gz"
+PLAIN_SUFFIX = ".jsonl"
+PART_SUFFIX = PLAIN_SUFFIX + ".gz"
 QUARANTINE = "quarantine"  # folder of bad Kafka messages, which are never read as rows
 # A collector closes a part at 32 MiB or after a batch from Kafka, which is below 128 MiB.
 MAX_PART_BYTES = 1 << 28
 _TIME_FORMAT = "%Y%m%dT%H%M%S%f"
-_NAME = re.compile(r"part-\d{8}T\d{12}Z-[0-9a-f]{12}\.jsonl\.gz", re.ASCII)
+_NAME = re.compile(r"part-\d{8}T\d{12}Z-[0-9a-f]{12}\.jsonl(\.gz)?", re.ASCII)
 
 
 def new_part() -> str:
@@ -30,8 +32,13 @@ def created_at(name: str) -> datetime:
 
 
 def is_part(path: Path) -> bool:
-    """Whether the file has the name of a collector's part."""
+    """Whether the file has the name of a collector's or a predictor's part."""
     return _NAME.fullmatch(path.name) is not None
+
+
+def is_compressed(part: Path) -> bool:
+    """Whether a part is gzip, as its name says, whatever is in it."""
+    return part.name.endswith(PART_SUFFIX)
 
 
 def misplaced_parts(root: Path) -> list[str]:
@@ -39,7 +46,7 @@ def misplaced_parts(root: Path) -> list[str]:
     known = {*schema.TABLES, QUARANTINE, *(["."] if root.name in schema.TABLES else [])}
     found: dict[str, int] = {}
     not_plain = []
-    for part in sorted(root.rglob("part-*" + PART_SUFFIX)):
+    for part in sorted(root.rglob(f"part-*{PLAIN_SUFFIX}*")):
         folder = part.parent.relative_to(root).as_posix()
         if not is_part(part) or folder.startswith(".spool"):
             continue

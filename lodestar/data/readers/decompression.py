@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from lodestar.data.readers.collector_parts import is_part
+from lodestar.data.readers.collector_parts import is_compressed, is_part
 
 CHUNK_BYTES = 1 << 20
 GZIP, XZ, BZIP2, ZSTD = "gzip", "xz", "bz2", "zstd"
@@ -26,9 +26,9 @@ DECOMPRESSION_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def compression_of(path: Path) -> str:
-    """How a file is compressed, by its first bytes; empty where it is not. A collector's part is gzip, whatever is in it."""
+    """How a file is compressed, by its first bytes; empty where it is not. Of a landed part the name says it, whatever is in it."""
     if is_part(path):
-        return GZIP
+        return GZIP if is_compressed(path) else ""
     with path.open("rb") as file:
         return compression(file.read(max(map(len, _MAGIC.values()))))
 

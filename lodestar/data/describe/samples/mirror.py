@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lodestar.data.readers import decompression
-from lodestar.data.readers.collector_parts import is_part
+from lodestar.data.readers.collector_parts import is_compressed, is_part
 from lodestar.data.readers.parquet import encodings
 from lodestar.data.readers.parquet.parquet import UNREADABLE, read_parquet
 from lodestar.data.readers.source import damaged, unreadable
@@ -112,7 +112,7 @@ def _write(pieces: _Pieces, target: Path, *, head_only: bool) -> Mirrored:
     head = _whole_part(pieces.head)
     others = [] if head_only or head != _whole_lines(pieces.head) else [_inner_lines(piece) for piece in pieces.others]
     content = b"".join([head, *others])
-    target.write_bytes(gzip.compress(content, 1) if is_part(target) else content)
+    target.write_bytes(gzip.compress(content, 1) if is_part(target) and is_compressed(target) else content)
     share = min(len(content) / max(pieces.num_bytes, 1), 0.999)
     return Mirrored(path=target, share=share, head_lines=max(1, head.count(b"\n")))
 
