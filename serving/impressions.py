@@ -3,8 +3,10 @@
 To a file, rows are appended. To `s3://`, they are uploaded in parts, as whole objects, from a spool.
 """
 
+import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ PROPENSITY = 1.0  # the policy is deterministic: the top k are recommended
 PART_BYTES, PART_S = 8 << 20, 30.0
 SPOOL_BYTES = 256 << 20
 HASH_DIGITS = 16
+MAX_ROW_BYTES = 1 << 20
 SPOOL, STREAM = "impressions", "rows"
 
 
@@ -76,24 +79,73 @@ def feature_hash(history: Sequence[str]) -> str:
 
 
 class FileLog:
-    """An append-only file; each response is one write, so that rows of several writers do not mix."""
+    """An append-only file of JSON lines; each response is one write, so that rows of several writers do not mix.
+
+    Writers lock the file, so that one whose write failed, as the disk was full, can cut off what was written of it.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._lock = threading.Lock()  # a lock of the file does not tell threads apart
         self._is_torn = False
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            if torn := _last_line(path):
+                self._end_or_cut_off(torn)
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def append(self, rows: bytes) -> None:
-        """Append rows; OSError if they were not all written. After a partial write the next rows begin a new line."""
-        torn = b"\n" if self._is_torn else b""
-        written = os.write(self._file, torn + rows)
-        self._is_torn = written < len(torn + rows)
-        if self._is_torn:
-            raise OSError(f"{written:,} of {len(rows):,} bytes were written")
+        """Append rows; OSError if they were not all written: then none is in the file, or what cannot be cut off gets a line of its own."""
+        with self._lock:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                self._write(b"\n" + rows if self._is_torn else rows)
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _write(self, lines: bytes) -> None:
+        written = os.write(self._file, lines)
+        if written < len(lines):
+            self._cut_off(written)
+            raise OSError(f"{written:,} of {len(lines):,} bytes were written")
+        self._is_torn = False
+
+    def _end_or_cut_off(self, line: bytes) -> None:
+        """Prepare for rows after a line without an end: half a row is cut off, a whole one will get its end."""
+        self._is_torn = _is_whole(line)
+        if not self._is_torn:
+            self._cut_off(len(line))
+
+    def _cut_off(self, num_bytes: int) -> None:
+        """Cut off the last bytes of the file, which others may not append to meanwhile."""
+        try:
+            os.ftruncate(self._file, os.fstat(self._file).st_size - num_bytes)
+        except OSError:  # the disk takes no change, or it is a pipe
+            self._is_torn = True
 
     def close(self) -> None:
         """Close the file; rows are written, but not synced to disk."""
         os.close(self._file)
+
+
+def _last_line(path: Path) -> bytes:
+    """The last line of a log if it has no end, which a machine that failed leaves half written; else empty."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - MAX_ROW_BYTES))
+        return file.read().rpartition(b"\n")[2]
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line without an end is kept: a row, or no row of ours, which are shorter."""
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return len(line) >= MAX_ROW_BYTES
+    return True
 
 
 class S3Log:

@@ -66,7 +66,7 @@ def is_too_long(text: str) -> bool:
 
 def is_shortened(text: str) -> bool:
     """Whether a normal form is a number whose last digits may be cut off, such as `1.23e+12`."""
-    return bool(_SHORTENED.fullmatch(text)) and (parts := _parts(text))[1] > parts[0]
+    return "." in text and bool(_SHORTENED.fullmatch(text)) and (parts := _parts(text))[1] > parts[0]
 
 
 def _parts(text: str) -> tuple[int, int]:

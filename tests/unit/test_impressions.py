@@ -1,9 +1,13 @@
 """The impression log: rows that our own contract takes back, whole however many write at once."""
 
 import csv
+import errno
 import json
+import os
 import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,23 +68,84 @@ def test_another_process_goes_on_with_the_file(tmp_path: Path) -> None:
     assert len((tmp_path / "impressions.jsonl").read_text().splitlines()) == 2
 
 
-def test_half_a_row_is_an_error_and_takes_no_other_row_with_it(tmp_path: Path) -> None:
+@contextmanager
+def full_after(num_bytes: int) -> Iterator[None]:
+    """No file may have more bytes, as where the disk is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_half_a_row_is_an_error_and_is_cut_off_again(tmp_path: Path) -> None:
     rows = [shown(request, 1).rows() for request in ("r1", "r2")]
     log = FileLog(tmp_path / "impressions.jsonl")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(rows[0]) // 2, limits[1]))
+    with full_after(len(rows[0]) // 2):
+        for _ in range(2):
+            with pytest.raises(OSError, match="bytes were written"):
+                log.append(rows[0])
+    log.append(rows[1])
+    log.close()
+    assert (tmp_path / "impressions.jsonl").read_bytes() == rows[1]
+
+
+def test_half_a_row_that_cannot_be_cut_off_takes_no_other_row_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [shown(request, 1).rows() for request in ("r1", "r2")]
+    log = FileLog(tmp_path / "impressions.jsonl")
+    with monkeypatch.context() as patched, full_after(len(rows[0]) // 2):
+        patched.setattr(os, "ftruncate", refuse)
         with pytest.raises(OSError, match="bytes were written"):
             log.append(rows[0])
         with pytest.raises(OSError, match="too large"):
             log.append(rows[0])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with full_after(len(rows[0])), pytest.raises(OSError, match="bytes were written"):
+        log.append(rows[0])
     log.append(rows[1])
     log.close()
     half, whole = (tmp_path / "impressions.jsonl").read_bytes().splitlines(keepends=True)
     assert rows[0].startswith(half[:-1])
     assert whole == rows[1]
+
+
+def refuse(_file: int, _size: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_log_on_a_full_disk_is_still_a_table(small_disk: Path) -> None:
+    rows, log, num_kept = shown("r1", 7).rows(), FileLog(small_disk / "impressions.jsonl"), 0
+    with pytest.raises(OSError, match=r"No space left|bytes were written"):
+        while True:
+            log.append(rows)
+            num_kept += 1
+    with pytest.raises(OSError, match=r"No space left|bytes were written"):
+        log.append(rows)
+    log.close()
+    assert (small_disk / "impressions.jsonl").read_bytes() == rows * num_kept
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"), [(b'{"a":1}\n{"b', b'{"a":1}\n'), (b'{"a"', b""), (b'{"a":1}\n{"b":2}', b'{"a":1}\n{"b":2}\n'), (b"", b"")]
+)
+def test_half_a_row_that_a_dead_machine_left_is_cut_off_and_a_whole_one_kept(left: bytes, kept: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "impressions.jsonl"
+    file.write_bytes(left)
+    log = FileLog(file)
+    log.append(b"{}\n")
+    log.close()
+    assert file.read_bytes() == kept + b"{}\n"
+
+
+def test_a_pipe_may_be_the_log(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    log = FileLog(pipe)
+    log.append(b"{}\n")
+    log.close()
+    assert os.read(reader, 99) == b"{}\n"
+    os.close(reader)
 
 
 def test_a_list_of_no_places_has_no_rows() -> None:
