@@ -32,10 +32,14 @@ end
 return 1
 """
 # KEYS: the current generation, the set of generations. ARGV: the generation, the start of its run, KEPT_S, and for each view the prefix and
-# suffix of a generation in the key of its rows. Lua's numbers are exact for microseconds until the year 2255.
+# suffix of a generation in the key of its rows. Returns nothing, and changes nothing, where the generation lacks rows of a view.
+# Lua's numbers are exact for microseconds until the year 2255.
 MAKE_CURRENT = """
 local held = redis.call('HMGET', KEYS[1], 'generation', 'started_us')
 if held[2] and tonumber(held[2]) > tonumber(ARGV[2]) and held[1] ~= ARGV[1] then return held[1] end
+for i = 4, #ARGV, 2 do
+    if redis.call('EXISTS', ARGV[i] .. ARGV[1] .. ARGV[i + 1]) == 0 then return false end
+end
 local newest = ARGV[2]
 if held[1] == ARGV[1] and held[2] and tonumber(held[2]) > tonumber(newest) then newest = held[2] end
 redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'started_us', newest)
@@ -56,8 +60,8 @@ return ARGV[1]
 
 
 def removed(generation: str) -> EnvironmentFault:
-    """EnvironmentFault E554: rows of a generation were removed while or after it was filled."""
-    message = f"rows of generation {generation} were removed from the online store while it was filled"
+    """EnvironmentFault E554: rows of a generation were removed while it was filled, or before it was current."""
+    message = f"rows of generation {generation} were removed from the online store while it was published"
     return EnvironmentFault("E554", message, remedy="Publish again; give Redis more memory if it evicts keys.")
 
 
@@ -97,11 +101,13 @@ class Generations:
     def make_current(self, generation: str, started_us: int) -> str:
         """Make a generation current, unless a run that started later (UTC µs) has published another; return the current one.
 
-        It no longer expires; the others expire a day after the last predictor has read them.
+        It no longer expires; the others expire a day after the last predictor has read them. EnvironmentFault E554 if it lacks rows.
         """
         around = [part for view in self._views for part in rows_key(self._project, "\0", view).split(b"\0")]
         keys = current_key(self._project), generations_key(self._project)
-        found: bytes = self._client.eval(MAKE_CURRENT, len(keys), *keys, generation, started_us, KEPT_S, *around)
+        found: bytes | None = self._client.eval(MAKE_CURRENT, len(keys), *keys, generation, started_us, KEPT_S, *around)
+        if found is None:
+            raise removed(generation)
         return found.decode()
 
     def _keys(self, generation: str) -> list[bytes]:

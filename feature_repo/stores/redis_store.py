@@ -27,6 +27,8 @@ from lodestar.schema.packed import from_json, signature_of
 from lodestar.schema.store_keys import STATE, layout_key, rows_key
 
 ROWS_AT_ONCE = 1000
+# Seconds, unless the connection string says others. The client itself has none: a Redis that went silent held up a publish for ever.
+TIMEOUTS_S = {"socket_connect_timeout": 10, "socket_timeout": 60}
 GLOB = re.compile(rb"[*?\[\]\\]")  # special characters of a key pattern
 # Feast's options that this store does not support, with their defaults.
 UNUSED = {"redis_type": "redis", "client": "redis", "key_ttl_seconds": None, "skip_dedup": False}
@@ -71,6 +73,11 @@ class PackedRedisOnlineStore(RedisOnlineStore):
 
     _read_features_per_fv = OnlineStore._read_features_per_fv  # Feast's Redis store reads its own hashes here, past `online_read`
     _read_features_per_fv_async = OnlineStore._read_features_per_fv_async
+
+    @staticmethod
+    def _parse_connection_string(connection_string: str) -> tuple[list[dict[str, str]], dict[str, Any]]:
+        nodes, options = RedisOnlineStore._parse_connection_string(connection_string)
+        return nodes, TIMEOUTS_S | options
 
     def online_write_batch(
         self, config: Any, table: FeatureView, data: list[Any], progress: Callable[[int], Any] | None, *_: Any, **__: Any

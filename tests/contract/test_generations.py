@@ -113,20 +113,21 @@ def test_a_flushed_redis_is_filled_by_the_same_run_again(before: Made, redis: An
     assert times_left_s(redis, before) == {-1}
 
 
-def test_rows_that_go_while_they_are_filled_are_no_generation(
-    before: Made, redis: Any, port: int, destination: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("module", "name", "is_uploaded"), [(publication, "_materialise", False), (storage, "upload", True)])
+def test_rows_that_go_before_they_are_current_are_no_generation(
+    module: Any, name: str, is_uploaded: bool, before: Made, redis: Any, destination: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    materialise = publication._materialise
+    step = getattr(module, name)
 
-    def flush_after(opened: Any) -> None:
-        materialise(opened)
-        redis.flushall()
+    def flush_after(*what: Any) -> Any:
+        return step(*what), redis.flushall()
 
-    monkeypatch.setattr(publication, "_materialise", flush_after)
-    with pytest.raises(EnvironmentFault, match=f"E554.*{before.generation}"):
+    monkeypatch.setattr(module, name, flush_after)
+    with pytest.raises(EnvironmentFault, match=rf"E554.*{before.generation}.*Publish again"):
         release(*before, destination, FIRST)
-    with pytest.raises(EnvironmentFault, match="E510"):
-        storage.download(destination, before.bundle.parent / "nothing")
+    assert Generations(redis, schema.FEAST_PROJECT).current() == ""
+    with contextlib.nullcontext() if is_uploaded else pytest.raises(EnvironmentFault, match="E510"):
+        storage.download(destination, before.bundle.parent / f"after {name}")
 
 
 def test_a_run_whose_rows_another_one_gives_up_says_to_publish_again(

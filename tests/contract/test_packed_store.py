@@ -1,6 +1,7 @@
 """The packed Redis store: serving reads what Feast reads, in whatever order rows were written, and while a view changes."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from feature_repo import entities, store
-from feature_repo.stores.redis_store import ROWS_AT_ONCE, PackedRedisOnlineStoreConfig
+from feature_repo.stores.redis_store import ROWS_AT_ONCE, TIMEOUTS_S, PackedRedisOnlineStore, PackedRedisOnlineStoreConfig
 from lodestar import schema
 from lodestar.schema.store_keys import rows_key
 from serving.features.packed_reader import PackedView
@@ -203,3 +204,20 @@ def test_a_row_from_before_1970_with_a_time_to_live_does_not_keep_others_from_be
     opened.apply(fields, ttl=timedelta(hours=1))
     opened.write([row("old", datetime(1960, 1, 1, tzinfo=UTC), f4=1.0), row("new", datetime.now(UTC), f4=2.0)], fields)
     assert opened.ours(lambda view: view.values(["old", "new"], "f4")) == [None, 2]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """HOST:PORT of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_redis_that_says_nothing_is_not_waited_for_for_ever(silent: str) -> None:
+    config = PackedRedisOnlineStoreConfig(connection_string=f"{silent},socket_timeout=0.05")
+    reading = PackedRedisOnlineStore()._get_client(config)
+    with pytest.raises(client.TimeoutError):
+        reading.ping()
+    usual = PackedRedisOnlineStore()._get_client(PackedRedisOnlineStoreConfig(connection_string=f"{silent},db=1"))
+    held = usual.connection_pool.connection_kwargs
+    assert {name: held[name] for name in ("db", *TIMEOUTS_S)} == {"db": 1} | TIMEOUTS_S
