@@ -242,14 +242,15 @@ def make_store(file: Path) -> Path:
     layout = Layout(names=tuple(one.name for one in view.features), kinds=tuple(one.kind for one in view.features))
     rng, table = np.random.default_rng(0), places.rows_table(schema.FEAST_PROJECT, view.name)
     database = sqlite3.connect(file)
-    database.execute(f'CREATE TABLE "{table}" (entity BLOB PRIMARY KEY, row BLOB, event_us INTEGER, known_us INTEGER)')
+    for name in (table, places.rows_table(schema.FEAST_PROJECT, schema.USER_FILTER_VIEW)):  # no user has filtered items
+        database.execute(f'CREATE TABLE "{name}" (entity BLOB PRIMARY KEY, row BLOB, event_us INTEGER, known_us INTEGER)')
     database.execute(f'CREATE TABLE "{places.layouts_table(schema.FEAST_PROJECT)}" (signature BLOB PRIMARY KEY, layout TEXT)')
     database.execute(f'INSERT INTO "{places.layouts_table(schema.FEAST_PROJECT)}" VALUES (?, ?)', (layout.signature, layout.to_json()))
     database.execute(f'CREATE TABLE "{places.generation_table(schema.FEAST_PROJECT)}" (generation TEXT)')
     database.execute(f'INSERT INTO "{places.generation_table(schema.FEAST_PROJECT)}" VALUES (?)', (GENERATION,))
     for user in range(NUM_USERS):
         items = [f"i{item}" for item in rng.choice(NUM_ITEMS, HISTORY, replace=False)]
-        row = layout.pack([items, ["view"] * HISTORY, [0.0] * HISTORY], 0, 0)
+        row = layout.pack([items, ["view"] * HISTORY, [0.0] * HISTORY, []], 0, 0)
         database.execute(f'INSERT INTO "{table}" VALUES (?, ?, 0, 0)', (f"u{user}".encode(), row))
     database.commit()
     database.close()
