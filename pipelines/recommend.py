@@ -23,7 +23,11 @@ from pipelines.resources import with_resources
 
 PIPELINE = "lodestar-recommend"
 # Optional Secret and ConfigMap of the cluster, whose keys become environment variables of the steps.
-STORAGE, STORAGE_KEYS = "lodestar-pipeline", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+STORAGE = "lodestar-pipeline"
+STORAGE_KEYS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("AWS_CA_BUNDLE", "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"),
+)
 SETTINGS = "lodestar-settings"
 ONLINE_KEYS = (REDIS_LOGIN, FEAST_REGISTRY)  # the registry's address holds a password
 ROLES = {"version": "features", "ingest": "features", "build_features": "features", "publish": "features"} | {

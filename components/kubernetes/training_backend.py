@@ -5,6 +5,7 @@ local artifacts, trains in the process. In another kind of store a job cannot re
 step's own pod has no resources for training.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,4 +110,7 @@ def train_by_job(job: TrainingJob, bundle: Path) -> None:
         raise EnvironmentFault("E594", f"training job {job.name} wrote no bundle to {job.bundle}", remedy="Run the same step again.")
     log_event("bundle", job=job.name, files=sum(1 for _ in bundle.rglob("*")))
     for address in (job.bundle, job.heartbeat):
-        storage.remove(address)
+        try:
+            storage.remove(address)
+        except EnvironmentFault as error:  # the bundle is here, and what is left is overwritten by the next job
+            logger.warning("%s was not removed: %s", address, error)

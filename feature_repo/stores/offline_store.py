@@ -30,7 +30,7 @@ from lodestar.schema.store_keys import GENERATION
 from lodestar.schema.time_units import NEVER
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-S3, ENDPOINT = "s3://", "AWS_ENDPOINT_URL"
+S3, ENDPOINTS = "s3://", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set, as boto3 has it
 
 
 class AsOfOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -136,7 +136,7 @@ def generation_of(config: Any) -> str:
         file = Path(root, GENERATION)
         return file.read_text() if file.is_file() else ""
     filesystem: Any
-    filesystem, path = FileSource.create_filesystem_and_path(f"{root.rstrip('/')}/{GENERATION}", os.environ.get(ENDPOINT, ""))
+    filesystem, path = FileSource.create_filesystem_and_path(f"{root.rstrip('/')}/{GENERATION}", _endpoint())
     if filesystem.get_file_info(path).type != pa.fs.FileType.File:
         return ""
     with filesystem.open_input_file(path) as file:
@@ -239,7 +239,7 @@ def _files(config: Any, source: Any) -> tuple[list[str], Any]:
     _check(source)
     path = _located(config.offline_store.root, source.path)
     if path.startswith(S3):
-        endpoint = source.s3_endpoint_override or os.environ.get(ENDPOINT, "")  # Arrow does not read it
+        endpoint = source.s3_endpoint_override or _endpoint()
         filesystem: Any
         filesystem, path = FileSource.create_filesystem_and_path(path, endpoint)
         found = pa.fs.FileSelector(path, recursive=True) if filesystem.get_file_info(path).type == pa.fs.FileType.Directory else [path]
@@ -250,6 +250,11 @@ def _files(config: Any, source: Any) -> tuple[list[str], Any]:
     if not files:
         raise EnvironmentFault("E509", f"there is no Parquet at {path}", remedy="Build the features first, or name their folder.")
     return sorted(file for file in files if file.endswith(".parquet")), filesystem
+
+
+def _endpoint() -> str:
+    """Address of an S3 server that is not Amazon's, which Arrow does not read itself; empty for Amazon's."""
+    return next(filter(None, map(os.environ.get, ENDPOINTS)), "")
 
 
 def _check(source: Any) -> None:

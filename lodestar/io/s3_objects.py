@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 SCHEME = "s3://"
 CONNECT_S, READ_S, ATTEMPTS = 10, 60, 5
-MAX_REMOVED = 1_000  # of one request
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]{1,5})?")
 _CHANGED = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
 
 
@@ -87,7 +87,17 @@ def _client(_endpoint: str | None, _account: str | None) -> "S3Client":
 
     limits = Config(retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}, connect_timeout=CONNECT_S, read_timeout=READ_S)
     with s3_faults.settings():
-        return boto3.client("s3", config=limits)
+        return boto3.client("s3", config=limits.merge(Config(**_checksums(_endpoint))))
+
+
+def _checksums(endpoint: str | None) -> dict[str, Any]:
+    """Options of a client for checksums: where a server is not Amazon's, which may refuse the newer ones, only those that it must have.
+
+    The AWS library's own variables say otherwise, such as AWS_REQUEST_CHECKSUM_CALCULATION=when_supported.
+    """
+    options = {"AWS_REQUEST_CHECKSUM_CALCULATION": "request_checksum_calculation"}
+    options |= {"AWS_RESPONSE_CHECKSUM_VALIDATION": "response_checksum_validation"}
+    return {option: "when_required" for name, option in options.items() if endpoint and name not in os.environ}
 
 
 def entries(location: Location) -> Mapping[str, Stored]:
@@ -156,19 +166,24 @@ def swap_object(location: Location, content: bytes, expected: Content | None) ->
 
 def upload_file(location: Location, file: Path, there: Stored | None) -> None:
     """Upload a file unless the object already has the same bytes; `there` is its listing."""
-    if there is None or there.size != file.stat().st_size or not _is_same(file, location, _head(location)):
+    if there is None or there.size != file.stat().st_size or not _compare(file, location, _head(location)):
         location.client.upload_file(str(file), location.bucket, location.prefix)
 
 
 def remove_objects(location: Location) -> None:
-    """Remove all objects below a location; raises EnvironmentFault E569 if one cannot be removed."""
-    names = list(entries(location))
-    for first in range(0, len(names), MAX_REMOVED):
-        keys = [{"Key": location.below(name).prefix} for name in names[first : first + MAX_REMOVED]]
-        done = location.client.delete_objects(Bucket=location.bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]
-        for error in done.get("Errors", ()):
-            message = f"{SCHEME}{location.bucket}/{error.get('Key')} cannot be removed ({error.get('Code')})"
-            raise EnvironmentFault("E569", message, remedy="Allow these credentials to delete objects there.")
+    """Remove all objects below a location; raises EnvironmentFault E569 if one cannot be removed.
+
+    One by one: a request for many needs a checksum, of which stores that are not Amazon's know different ones.
+    """
+    from botocore.exceptions import ClientError
+
+    for name in entries(location):
+        one = location.below(name)
+        try:
+            location.client.delete_object(Bucket=one.bucket, Key=one.prefix)
+        except ClientError as error:
+            message = f"{one} cannot be removed ({error.response.get('Error', {}).get('Code', '')})"
+            raise EnvironmentFault("E569", message, remedy="Allow these credentials to delete objects there.") from error
 
 
 def server_time(location: Location) -> datetime:
@@ -190,7 +205,7 @@ def fetch_object(location: Location, file: Path) -> None:
     head = _head(location)
     _check(location, head, "ContentLength", "ETag")
     size, etag = head["ContentLength"], head["ETag"]
-    if file.is_file() and file.stat().st_size == size and _is_same(file, location, head):
+    if file.is_file() and file.stat().st_size == size and _compare(file, location, head):
         return
 
     def read(start: int) -> Iterator[bytes]:
@@ -202,7 +217,7 @@ def fetch_object(location: Location, file: Path) -> None:
             raise OSError(f"{type(error).__name__} {error}") from error
 
     download_resumable(file, size=size, tag=f"{location.bucket}/{location.prefix} {etag}", read=read)
-    if not _matches_checksum(file, location, head):
+    if _compare(file, location, head) is False:
         file.unlink()
         remedy = "Run it again; if it fails again, upload the object anew."
         raise EnvironmentFault("E511", f"{location.prefix} does not match its checksum", remedy=remedy)
@@ -212,27 +227,31 @@ def _head(location: Location) -> Any:
     return location.client.head_object(Bucket=location.bucket, Key=location.prefix)
 
 
-def _is_same(file: Path, location: Location, head: Any) -> bool:
-    """Whether a file is known to have the object's bytes; False if KMS encryption leaves no checksum to tell it by."""
-    return _has_checksum(head) and _matches_checksum(file, location, head)
+def _compare(file: Path, location: Location, head: Any) -> bool | None:
+    """Whether a file has the content of an object by its ETag, the MD5 of its bytes or of its parts' MD5s; None if the ETag says neither.
 
-
-def _has_checksum(head: Any) -> bool:
-    return bool(head.get("ServerSideEncryption", "AES256") == "AES256")
-
-
-def _matches_checksum(file: Path, location: Location, head: Any) -> bool:
-    """Compare a file with the object's ETag: the MD5 of its bytes, or of its parts' MD5s; True if KMS encryption makes it neither."""
-    etag, _, parts = head["ETag"].strip('"').partition("-")
-    if not _has_checksum(head):
-        return True
-    whole_bytes = head["ContentLength"]
-    part_bytes = (
-        location.client.head_object(Bucket=location.bucket, Key=location.prefix, PartNumber=1)["ContentLength"] if parts else whole_bytes
-    )
+    It says neither under KMS encryption, and on stores whose ETags are no MD5s or that do not say how long a part is.
+    """
+    etag, (_, _, parts) = head["ETag"].strip('"'), head["ETag"].strip('"').partition("-")
+    if head.get("ServerSideEncryption", "AES256") != "AES256" or not _MD5.fullmatch(etag):
+        return None
+    part_bytes = _part_bytes(location, head, int(parts)) if parts else head["ContentLength"]
+    if part_bytes is None:
+        return None
     digests = _md5s(file, part_bytes)
-    whole = hashlib.md5(b"".join(digests), usedforsecurity=False).digest() if parts else digests[0]
-    return bool(whole.hex() == etag)
+    whole = f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{parts}" if parts else digests[0].hex()
+    return bool(whole == etag)
+
+
+def _part_bytes(location: Location, head: Any, num_parts: int) -> int | None:
+    """Size of the first of an object's parts; None if the store does not say it: it refuses the question, or gives the whole's size."""
+    from botocore.exceptions import ClientError
+
+    try:
+        part_bytes = location.client.head_object(Bucket=location.bucket, Key=location.prefix, PartNumber=1)["ContentLength"]
+    except ClientError:
+        return None
+    return None if num_parts > 1 and part_bytes >= head["ContentLength"] else part_bytes
 
 
 def _md5s(file: Path, part_bytes: int) -> list[bytes]:

@@ -71,8 +71,7 @@ def publish(files: Mapping[str, Path], location: Location, pointer: Pointer) -> 
     try:
         _upload(files, target, marker)
     except (SystemExit, KeyboardInterrupt):
-        if get_object(marker) is None:
-            remove_objects(target)
+        _remove_if_unfinished(target, marker)
         raise
     _make_current(location, pointer)
     return target
@@ -127,6 +126,17 @@ def _pointer(location: Location, content: bytes) -> Pointer:
     except (ValueError, TypeError, RecursionError, UsageError) as error:
         message = f"{location.below(CURRENT)} is not a pointer to the current version"
         raise EnvironmentFault("E563", message, remedy="Move it away and publish again.") from error
+
+
+def _remove_if_unfinished(target: Location, marker: Location) -> None:
+    """Remove the objects of an upload that was stopped; where that fails, the next upload's clean-up does it."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        if get_object(marker) is None:
+            remove_objects(target)
+    except (BotoCoreError, ClientError, EnvironmentFault) as error:
+        logger.warning("the unfinished upload at %s was not removed: %s", target, error)
 
 
 def _remove_unfinished(location: Location) -> None:

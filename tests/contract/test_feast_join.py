@@ -15,6 +15,7 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
+from feature_repo.stores import offline_store
 from lodestar.errors import EnvironmentFault, UsageError
 
 BASE = pd.Timestamp("2026-01-01", tz="UTC")
@@ -187,3 +188,10 @@ def test_rows_that_are_no_frame_and_files_that_are_no_parquet_are_refused(
         ours.apply(view)
         with pytest.raises(error):
             ours.get_historical_features(entity_df=entity_rows, features=[f"{view.name}:count"])
+
+
+@pytest.mark.parametrize(("of_s3", "of_all", "expected"), [("a", "b", "a"), ("", "b", "b"), ("", "", "")])
+def test_arrow_reads_the_store_that_boto3_reads(of_s3: str, of_all: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", of_s3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", of_all)
+    assert offline_store._endpoint() == expected

@@ -38,7 +38,7 @@ def named(thing: Any) -> set[str]:
 
 def template(role: str) -> list[str]:
     """The keys of a role's Secret, those that not everybody needs too."""
-    return re.findall(r"^#?([A-Z][A-Z_]+)=", (MANIFESTS / "secrets" / f"{role}.env").read_text(), flags=re.MULTILINE)
+    return re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (MANIFESTS / "secrets" / f"{role}.env").read_text(), flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("role", HELD)

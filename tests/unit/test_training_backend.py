@@ -67,6 +67,19 @@ def test_the_staged_bundle_is_copied_to_the_artifact_and_the_staging_goes(monkey
     assert removed == ["s3://b/o.staging", "s3://b/o.heartbeat"]
 
 
+def test_a_store_that_lets_nothing_be_removed_does_not_cost_the_bundle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(address: str) -> None:
+        raise EnvironmentFault("E569", f"{address}/x cannot be removed (AccessDenied)", remedy="Allow it.")
+
+    staged(monkeypatch, {"bundle.json": "{}"})
+    monkeypatch.setattr(storage, "remove", refuse)
+    train_by_job(job(bundle="s3://b/o.staging", heartbeat="s3://b/o.heartbeat"), tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "bundle.json").is_file()
+    assert all(f"s3://b/o.{name} was not removed" in caplog.text for name in ("staging", "heartbeat"))
+
+
 @pytest.mark.parametrize("files", [{}, {"other.json": "{}"}])
 def test_a_job_that_leaves_no_bundle_is_an_error(files: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     removed = staged(monkeypatch, files)
