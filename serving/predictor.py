@@ -111,9 +111,8 @@ class Predictor:
         """Close connections, and flush the logs."""
         await self.features.close()
         self.pool.shutdown(wait=False, cancel_futures=True)  # running work was waited for already, and may never end
-        for log in (self.log, self.feature_log):
-            if log is not None:
-                await asyncio.to_thread(log.close)
+        logs = [log for log in (self.log, self.feature_log) if log is not None]
+        await asyncio.gather(*(asyncio.to_thread(log.close) for log in logs))  # each may take its ten seconds of the grace
 
     async def _known(self, queries: Sequence[RecommendRequest]) -> tuple[Sequence[RecommendRequest], Histories]:
         """The queries and the histories of their users: of one that is not known as it is written, under the normal form of its id.

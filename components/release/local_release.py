@@ -54,8 +54,9 @@ def release_locally(bundle: Path, features: Path, destination: Path, started_at:
             _install(work / name, releases / name)
             sync_folder(releases)
             _switch(destination, name)
-            released = [path for path in releases.iterdir() if NAME.fullmatch(path.name)]
-            for old in sorted(released, key=lambda path: (path / METADATA).stat().st_mtime_ns)[:-NUM_RETAINED]:
+            # Of the others the newest stays, whose time is of a clock that may run ahead of this run's.
+            others = [path for path in releases.iterdir() if NAME.fullmatch(path.name) and path.name != name]
+            for old in sorted(others, key=lambda path: (path / METADATA).stat().st_mtime_ns)[: -(NUM_RETAINED - 1)]:
                 old.rename(work / f"{old.name}.old")  # removed with the work folder
     return str(releases / name / BUNDLE)
 

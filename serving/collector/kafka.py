@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from lodestar import schema
 from lodestar.data.readers.collector_parts import QUARANTINE, new_part
 from lodestar.errors import EnvironmentFault, UsageError
+from lodestar.io.s3_objects import ATTEMPTS, CONNECT_S, READ_S
 from serving import requests
 from serving.collector.intake import TABLES, Intake, content_id, unfit
 from serving.collector.landing import Landing
@@ -35,6 +36,8 @@ _REQUIRED: dict[str, Any] = {"enable.auto.commit": False, "enable.auto.offset.st
 _DEFAULTS: dict[str, Any] = {
     **{"auto.offset.reset": "earliest", "enable.metrics.push": False},
     **{"queued.max.messages.kbytes": 16 << 10, "fetch.max.bytes": 16 << 20},
+    # Longer than all tries of a part at a store that does not answer, or others would read the batch too while it is retried.
+    "max.poll.interval.ms": 1000 * TRIES * ATTEMPTS * (CONNECT_S + READ_S),
 }
 
 logger = logging.getLogger(__name__)

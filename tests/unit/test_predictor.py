@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_a_user_is_known_however_its_id_is_written(asked: str, served: Served) -
 
 def test_an_id_that_was_declared_a_text_is_found_as_it_is(served: Served) -> None:
     served.store.known |= {"5.0": ("i1", "i2"), "5": ("i3",)}
-    answers = served.ask("POST", "/v1/models/recommend:predict", json={"instances": ["5.0", "5", "5.00", "none"]}).json()["predictions"]
+    answers = served.ask("POST", "/v1/models/recommend:predict", json={"instances": ["5.0", "5", "5.00", "unknown"]}).json()["predictions"]
     assert [(answer["user"], answer["retriever"]) for answer in answers] == [
         ("5.0", "personal"),
         ("5", "personal"),
@@ -93,3 +94,15 @@ def test_an_excluded_item_is_left_out_however_its_id_is_written(served: Served) 
     every = {item["item_id"] for item in served.ask("GET", "/v1/recommend?user=u1&k=100").json()["items"]}
     left = {item["item_id"] for item in served.ask("GET", "/v1/recommend?user=u1&k=100&exclude=%20i5&exclude=i6").json()["items"]}
     assert every - left == {"i5", "i6"}
+
+
+def test_logs_close_side_by_side_as_both_share_the_grace(served: Served) -> None:
+    together = threading.Barrier(2, timeout=20)
+
+    class SlowLog:
+        def close(self) -> None:
+            together.wait()
+
+    slow: Any = SlowLog()
+    asyncio.run(replace(served.predictor, log=slow, feature_log=slow).close())
+    assert not together.broken
