@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lodestar.config import DataConfig
 from lodestar.data.split.interactions import Interactions
-from lodestar.data.split.splits import last_trained, split, training_end
+from lodestar.data.split.splits import last_trained, split, training_end, validation_times
 from lodestar.schema.time_units import SECOND_US
 from tests import factories
 
@@ -78,3 +78,12 @@ def test_training_ends_before_validation_and_test_begin(rows: list[tuple[str, st
     else:
         first_rows = [bounds[user] + len(past) for user, past in zip(cut.validation.user, cut.validation.history, strict=True)]
         assert all(int(found.time[row]) >= end for row in first_rows)
+
+
+@given(rows=ROWS)
+def test_leave_one_out_holds_out_from_the_time_of_the_validation_item(rows: list[tuple[str, str, int]]) -> None:
+    found = _interactions(rows)
+    cases = split(found, DataConfig()).validation
+    user, time = validation_times(found.user, found.time)
+    assert (user.tolist(), time.tolist()) == (cases.user.tolist(), (cases.cutoff_us + 1).tolist())
+    assert all(len(part) == 0 for part in validation_times(found.user[:0], found.time[:0]))

@@ -1,8 +1,11 @@
-"""Labels beside an attribution written out by hand: by request, then by the last touch, each within its own window."""
+"""Labels beside an attribution written out by hand: by request, then by the last touch, each within its own window and cutoff."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +21,9 @@ Shown = tuple[str | None, str, str, int]  # request, user, item, µs
 Event = tuple[str | None, str, str, str, float | None, int]  # request, user, item, type, rating, µs
 
 
-def made(shown: list[Shown], events: list[Event], most_rows: int = 1000) -> list[dict[str, Any]]:
+def made(
+    shown: list[Shown], events: list[Event], most_rows: int = 1000, cutoffs_us: Mapping[str, int] = MappingProxyType({})
+) -> list[dict[str, Any]]:
     label_query = LabelQuery(has_impressions=bool(shown), end_us=END_US, most_rows=most_rows)
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
@@ -27,6 +32,8 @@ def made(shown: list[Shown], events: list[Event], most_rows: int = 1000) -> list
             "CREATE TABLE positive (event_id VARCHAR, request_id VARCHAR, user_id VARCHAR, item_id VARCHAR, event_type VARCHAR,"
             " rating DOUBLE, event_time TIMESTAMPTZ)"
         )
+        users = pa.array(cutoffs_us, pa.string()), pa.array(cutoffs_us.values(), pa.int64())
+        database.register(labels.CUTOFFS, pa.table(dict(zip((schema.USER_ID, labels.CUTOFF_US), users, strict=True))))
         for row in shown:
             database.execute("INSERT INTO impressions VALUES (?, ?, ?, make_timestamptz(?))", row)
         for number, event in enumerate(events):
@@ -36,23 +43,24 @@ def made(shown: list[Shown], events: list[Event], most_rows: int = 1000) -> list
         return found
 
 
-def expected(shown: list[Shown], events: list[Event]) -> dict[tuple[Any, ...], dict[str, Any]]:
+def expected(shown: list[Shown], events: list[Event], cutoffs_us: Mapping[str, int]) -> dict[tuple[Any, ...], dict[str, Any]]:
     """By request, user, item and time. An event belongs to the impression of its item by its request, or else to its user's last one."""
-    rows = {row: list[tuple[str, float | None, int]]() for row in shown if row[3] < END_US - CLICK_ATTRIBUTION_US}
+    end = {user: min(cutoffs_us.get(user, END_US), END_US) for user in USERS}
+    rows = {row: list[tuple[str, float | None, int]]() for row in shown if row[3] < end[row[1]] - CLICK_ATTRIBUTION_US}
     for request, user, item, kind, rating, timestamp in events:
-        if timestamp >= END_US:
+        if timestamp >= end[user]:
             continue
         own = [row for row in shown if (row[0], row[2]) == (request, item)]
         last = sorted((row for row in shown if row[1:3] == (user, item) and row[3] <= timestamp), key=lambda row: (row[3], str(row[0])))
         for row in own or last[-1:]:
-            if row in rows and row[3] <= timestamp:
+            if row in rows and row[3] <= timestamp < end[row[1]]:
                 rows[row].append((kind, rating, timestamp - row[3]))
-    return {row: outcome(row[3], came) for row, came in rows.items()}
+    return {row: outcome(row[3], end[row[1]], came) for row, came in rows.items()}
 
 
-def outcome(timestamp: int, came: list[tuple[str, float | None, int]]) -> dict[str, Any]:
+def outcome(timestamp: int, end_us: int, came: list[tuple[str, float | None, int]]) -> dict[str, Any]:
     def within(kind: str, days: int) -> int | None:
-        is_closed = timestamp < END_US - days * DAY_US
+        is_closed = timestamp < end_us - days * DAY_US
         return int(any(one == kind and after <= days * DAY_US for one, _, after in came)) if is_closed else None
 
     ratings = [rating for _, rating, after in came if rating is not None and after <= 7 * DAY_US]
@@ -81,15 +89,17 @@ event_lists = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(shown_lists, event_lists)
-def test_what_came_of_an_impression_is_as_written_out(shown: list[tuple[str, str, int]], events: list[tuple[Any, ...]]) -> None:
+@given(shown_lists, event_lists, st.dictionaries(st.sampled_from(USERS), timestamps))
+def test_what_came_of_an_impression_is_as_written_out(
+    shown: list[tuple[str, str, int]], events: list[tuple[Any, ...]], cutoffs_us: dict[str, int]
+) -> None:
     asked: list[Shown] = [(f"r{number}", *row) for number, row in enumerate(shown)]
     came: list[Event] = [
         (None if request is None else f"r{request}", user, item, kind, 4.0 if kind == "rating" else None, timestamp)
         for request, user, item, kind, timestamp in events
     ]
-    found = made(asked, came)
-    label_query = expected(asked, came)
+    found = made(asked, came, cutoffs_us=cutoffs_us)
+    label_query = expected(asked, came, cutoffs_us)
     key = (schema.USER_ID, schema.ITEM_ID)
     tasks = (schema.LABEL, schema.BOUGHT, schema.COMPLETED, schema.RATING)
     ours = [
@@ -118,3 +128,15 @@ def test_without_impressions_an_event_says_what_it_is(kind: str, bought: int, co
     assert (positive[schema.BOUGHT], positive[schema.COMPLETED], positive[schema.RATING]) == (bought, completed, 2.0)
     left = [row for row in rows if row[schema.LABEL] == 0]
     assert all((row[schema.BOUGHT], row[schema.COMPLETED], row[schema.RATING]) == (0, 0, None) for row in left)
+
+
+def test_what_a_user_does_from_the_own_cutoff_on_labels_nothing_and_leaves_items_as_negatives() -> None:
+    """Another user goes on; without impressions, `held` is drawn for `u` as any item that was not met by then."""
+    hour = HOUR_US
+    later: list[Event] = [(None, "u", "held", "purchase", None, 3 * hour), (None, "v", "held", "view", None, 5 * hour)]
+    rows = made([("r", "u", "held", hour)], [("r", *later[0][1:])], cutoffs_us={"u": 3 * hour})
+    assert [(row[schema.LABEL], row[schema.BOUGHT], row[schema.RATING]) for row in rows] == [(0, None, None)]
+    assert made([("r", "u", "held", 3 * hour - CLICK_ATTRIBUTION_US)], [], cutoffs_us={"u": 3 * hour}) == []
+    rows = made([], [(None, "u", "a", "view", None, hour), *later], cutoffs_us={"u": 3 * hour})
+    pairs = [(row[schema.USER_ID], row[schema.ITEM_ID], row[schema.LABEL]) for row in rows]
+    assert pairs == [("u", "a", 1), ("u", "held", 0), ("v", "a", 0), ("v", "held", 1)]

@@ -130,6 +130,16 @@ def last_trained(user: Int32[Ints, " interactions"], time: Int64[Longs, " intera
     return int(time[last].max(initial=NEVER))
 
 
+def validation_times(
+    user: Int32[Ints, " interactions"], time: Int64[Longs, " interactions"]
+) -> tuple[Int32[Ints, " evaluated"], Int64[Longs, " evaluated"]]:
+    """Users with a validation item under leave-one-out, and its time (UTC µs); rows are sorted by user, then time."""
+    starts = np.flatnonzero(np.diff(user, prepend=-1))
+    is_evaluated = np.diff(starts, append=len(user)) >= MIN_HISTORY
+    rows = np.append(starts[1:], len(user))[is_evaluated] - 2 if len(starts) else starts
+    return user[rows], time[rows]
+
+
 def _time_quantile(blocks: Callable[[], Iterable[Longs]], share_after: float) -> int:
     """The time with the given share of all times after it, found by counts per hour in a first pass; NEVER without any."""
     hours: Counter[int] = Counter()

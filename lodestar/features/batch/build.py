@@ -34,7 +34,7 @@ from lodestar.features.batch import (
 from lodestar.features.batch.duckdb_views import connect
 from lodestar.features.batch.feature_set import FeedbackCounts
 from lodestar.features.batch.feedback_events import types_query, withdrawn_events_query
-from lodestar.features.batch.interaction_columns import InteractionColumns
+from lodestar.features.batch.interaction_columns import InteractionColumns, TrainingCutoffs
 from lodestar.features.text import content
 from lodestar.io import storage
 from lodestar.progress import Progress
@@ -59,14 +59,15 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
         database = stack.enter_context(connect(tables, spill_near=folder))  # leftovers of a killed process are removed by the next one
         progress = stack.enter_context(Progress("build features", 1 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
-        end_us, counts = _save_interactions(database, tables, folder, recipe)
+        cutoffs, counts = _save_interactions(database, tables, folder, recipe)
         feature_set.write_feedback(folder, duckdb_views.rules_of(database), counts)
         progress.advance()
-        scale = _save_counts(database, folder, end_us, progress)
+        scale = _save_counts(database, folder, cutoffs.end_us, progress)
         has_impressions = database.execute("SELECT EXISTS (SELECT 1 FROM impressions)").fetchone()[0]
         label_query = labels.LabelQuery(
-            has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows, has_refusals=counts.negative > 0
+            has_impressions=has_impressions, end_us=cutoffs.end_us, most_rows=recipe.data.training_rows, has_refusals=counts.negative > 0
         )
+        database.register(labels.CUTOFFS, cutoffs.by_user)
         database.execute(f"CREATE TABLE {labels.LATEST} AS {labels.latest(label_query)}")
         other_tables = {labels.TABLE: labels.query(label_query), RATINGS: ratings_table.query()}
         for name, query in (views(database) | other_tables).items():
@@ -77,10 +78,10 @@ def build_features(root: Path, target: Path, recipe: Recipe) -> None:
         generation.write(folder, database)
 
 
-def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Recipe) -> tuple[int, FeedbackCounts]:
+def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Recipe) -> tuple[TrainingCutoffs, FeedbackCounts]:
     """Write the interactions for training and the views of user sequences and filters, in one pass over the events.
 
-    Returns the training cutoff (UTC µs), and how many events are of which sign.
+    Returns the training cutoffs, and how many events are of which sign.
     """
     users, items = (event_partitions.names(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
     rules = duckdb_views.rules_of(database)
@@ -96,9 +97,9 @@ def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Reci
             for writer, table in zip(writers, (sequences.recent(events, users, items), filters), strict=True):
                 writer.write_table(table)
             filtered, cut = filtered + len(filters), cut + int(is_cut.sum())
-        end_us = columns.save(catalogue(tables.items()), folder, recipe.data, lambda: dict(database.execute(types_query()).fetchall()))
+        cutoffs = columns.save(catalogue(tables.items()), folder, recipe.data, lambda: dict(database.execute(types_query()).fetchall()))
     (withdrawn,) = database.execute(withdrawn_events_query()).fetchall()
-    return end_us, replace(feedback_counts(columns, *withdrawn), filtered_users=filtered, cut_users=cut)
+    return cutoffs, replace(feedback_counts(columns, *withdrawn), filtered_users=filtered, cut_users=cut)
 
 
 def feedback_counts(columns: InteractionColumns, withdrawn_events: int, withdrawn_users: int) -> FeedbackCounts:

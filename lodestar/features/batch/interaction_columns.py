@@ -1,6 +1,7 @@
 """Columns of the interactions on disk, filled some users at a time: sequences.npz without holding them in memory."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import DataConfig
 from lodestar.data.split.evaluable import raise_if_none_returns
 from lodestar.data.split.interactions import check_counts
-from lodestar.data.split.splits import last_trained, training_end
+from lodestar.data.split.splits import last_trained, training_end, validation_times
 from lodestar.errors import DataError
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.event_partitions import REFUSED, TYPES
+from lodestar.features.batch.labels import CUTOFF_US
 from lodestar.features.batch.sequences import ITEM, USER, UserEvents
 from lodestar.io.npz import AppendOnlyArray
 from lodestar.schema.feedback import Feedback
@@ -36,6 +38,17 @@ OPTIONAL_DTYPES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingCutoffs:
+    """Training cutoffs (UTC µs): `end_us` of the log, and `by_user` (user_id, cutoff_us) of the users whose own may be earlier.
+
+    Those are the users with a validation item under leave-one-out, and its time; none with a split by time.
+    """
+
+    end_us: int
+    by_user: pa.Table
+
+
 class InteractionColumns:
     """Interactions of a log in the order of their users, in files of `folder`; `counts` adds up events by sign."""
 
@@ -47,6 +60,7 @@ class InteractionColumns:
         self._has_events = np.zeros(0, dtype=np.bool_)
         self._last_us = NEVER
         self._most = 0  # interactions of one user
+        self._evaluated, self._validation_us = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int64)]
         self.num_users = 0
         self.counts = np.zeros(3, dtype=np.int64)
 
@@ -70,6 +84,9 @@ class InteractionColumns:
         self._note_items(kept[ITEM])
         self._last_us = max(self._last_us, last_trained(user, kept["time"]))
         self._most = max(self._most, int(np.diff(starts, append=len(kept)).max()))
+        evaluated, validation_us = validation_times(user, kept["time"])
+        self._evaluated.append(evaluated)
+        self._validation_us.append(validation_us)
         self.num_users += len(starts)
 
     @property
@@ -107,8 +124,8 @@ class InteractionColumns:
             self._has_events = np.concatenate([self._has_events, np.zeros(item.max() + 1 - len(self._has_events), dtype=np.bool_)])
         self._has_events[item] = True
 
-    def save(self, items: Catalogue, folder: Path, config: DataConfig, types: Callable[[], Mapping[str, int]]) -> int:
-        """Write sequences.npz; returns the training cutoff (UTC µs).
+    def save(self, items: Catalogue, folder: Path, config: DataConfig, types: Callable[[], Mapping[str, int]]) -> TrainingCutoffs:
+        """Write sequences.npz; returns the training cutoffs.
 
         DataError E206, which names the log's event `types`, if no event is positive, E203 for fewer users, items or interactions than
         `config` requires, or E204 if they have one interaction each.
@@ -122,7 +139,13 @@ class InteractionColumns:
             raise_if_none_returns(self._most)  # a smaller minimum would not help
             raise
         feature_set.save_columns(self.filled, self.users, items, folder)
-        return training_end(self._columns["time"].blocks, self._last_us, config)
+        end_us = training_end(self._columns["time"].blocks, self._last_us, config)
+        return TrainingCutoffs(end_us=end_us, by_user=self._cutoffs_by_user().slice(0, 0 if config.split == "time" else None))
+
+    def _cutoffs_by_user(self) -> pa.Table:
+        """The time of each validation item under leave-one-out, (user_id, cutoff_us)."""
+        columns = self.users.take(pa.array(np.concatenate(self._evaluated))), pa.array(np.concatenate(self._validation_us))
+        return pa.table(dict(zip((schema.USER_ID, CUTOFF_US), columns, strict=True)))
 
 
 def _nothing_positive(rules: Feedback, types: Mapping[str, int]) -> DataError:

@@ -1,6 +1,7 @@
 """Labels for rankers: impressions with the events attributed to them; without impressions, interactions with sampled negatives.
 
-Each row has the time as of which its features must be known. Nothing after the training cutoff is used, for rows or labels.
+Each row has the time as of which its features must be known. Nothing from its user's training cutoff on is used, for rows, labels or what
+is no negative.
 
     column     of an impression, which needs a closed click window     of an interaction, or a sampled negative
     label      0 or 1, any positive event within half an hour,         1, or 0 for a negative
@@ -9,7 +10,7 @@ Each row has the time as of which its features must be known. Nothing after the 
     completed  0 or 1, a completion within sixty days                  0 or 1, it is a completion
     rating     the highest rating within seven days, else null         its rating, else null
 
-For an impression, `bought` and `completed` are null while their attribution windows are open at the cutoff; `rating` is what came by then.
+For an impression, `bought` and `completed` are null while their attribution windows are open at the user's cutoff; `rating` is what came by then.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lodestar.features.batch.feedback_events import REFUSALS
 from lodestar.schema.time_units import DAY_US, MINUTE_US
 
 TABLE, LATEST = "labels", "latest_rows"
+CUTOFFS, CUTOFF_US = "training_cutoffs", "cutoff_us"
 ROW_ID = "row_id"
 CLICK_ATTRIBUTION_US = 30 * MINUTE_US
 ATTRIBUTION_WINDOWS_US = {schema.BOUGHT: 7 * DAY_US, schema.COMPLETED: 60 * DAY_US, schema.RATING: 7 * DAY_US}
@@ -29,6 +31,7 @@ TYPES = {schema.BOUGHT: schema.EventType.PURCHASE, schema.COMPLETED: schema.Even
 class LabelQuery:
     """Label query: at most `most_rows` labels before `end_us` (UTC µs), from impressions if there are any.
 
+    The relation CUTOFFS (user_id, cutoff_us) has the training cutoffs (UTC µs) of users whose own is not `end_us`; none is later than that.
     With `has_refusals`, what a user refused is a negative: without impressions, refusals themselves are rows.
     """
 
@@ -44,14 +47,12 @@ def latest(label_query: LabelQuery) -> str:
     It is materialised before events are joined, so that memory is bounded by `most_rows`.
     """
     if label_query.has_impressions:
-        table, key, time, before_us = "impressions", schema.REQUEST_ID, schema.SHOWN_AT, label_query.end_us - CLICK_ATTRIBUTION_US
-        more = ""
+        table, key, time, window_us, more = "impressions", schema.REQUEST_ID, schema.SHOWN_AT, CLICK_ATTRIBUTION_US, ""
     else:
-        table, key, time, before_us = "positive", schema.EVENT_ID, schema.EVENT_TIME, label_query.end_us
-        more = f", {schema.EVENT_TYPE}, {schema.RATING}"
+        table, key, time, window_us, more = "positive", schema.EVENT_ID, schema.EVENT_TIME, 0, f", {schema.EVENT_TYPE}, {schema.RATING}"
     return f"""
-        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {key}, {time} AS {schema.FEATURE_TIME}{more}
-        FROM {table} WHERE epoch_us({time}) < {before_us}
+        SELECT {schema.USER_ID}, {schema.ITEM_ID}, {key}, {time} AS {schema.FEATURE_TIME}, {CUTOFF_US}{more}
+        FROM ({_before_cutoff(table, time, label_query.end_us, window_us)})
         ORDER BY {time} DESC, {schema.USER_ID}, {schema.ITEM_ID}, {key} LIMIT {label_query.most_rows}"""
 
 
@@ -63,13 +64,22 @@ def query(label_query: LabelQuery) -> str:
     return f"SELECT row_number() OVER (ORDER BY {schema.FEATURE_TIME}, {schema.USER_ID}, {schema.ITEM_ID}) AS {ROW_ID}, * FROM ({rows})"
 
 
+def _before_cutoff(relation: str, time: str, end_us: int, window_us: int = 0) -> str:
+    """SQL of the rows of a relation whose `time` is more than `window_us` before their user's training cutoff, with that as CUTOFF_US."""
+    return f"""
+        SELECT * FROM (
+            SELECT {relation}.*, least(coalesce({CUTOFFS}.{CUTOFF_US}, {end_us}), {end_us}) AS {CUTOFF_US}
+            FROM {relation} LEFT JOIN {CUTOFFS} ON {CUTOFFS}.{schema.USER_ID} = {relation}.{schema.USER_ID}) AS cut
+        WHERE epoch_us({time}) < {CUTOFF_US} - {window_us}"""
+
+
 def _without_refused(rows: str, end_us: int) -> str:
     """SQL of the labels, 0 where the user had refused the item by the end of the click window."""
     names = ", ".join((schema.BOUGHT, schema.COMPLETED, schema.RATING))
     return f"""
         WITH refused AS MATERIALIZED (
-            SELECT {schema.USER_ID}, {schema.ITEM_ID}, min(epoch_us({schema.EVENT_TIME})) AS refused_us FROM {REFUSALS}
-            WHERE epoch_us({schema.EVENT_TIME}) < {end_us} GROUP BY {schema.USER_ID}, {schema.ITEM_ID})
+            SELECT {schema.USER_ID}, {schema.ITEM_ID}, min(epoch_us({schema.EVENT_TIME})) AS refused_us
+            FROM ({_before_cutoff(REFUSALS, schema.EVENT_TIME, end_us)}) AS refusals GROUP BY {schema.USER_ID}, {schema.ITEM_ID})
         SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME},
             CASE WHEN refused_us <= epoch_us({schema.FEATURE_TIME}) + {CLICK_ATTRIBUTION_US} THEN 0 ELSE {schema.LABEL} END
             AS {schema.LABEL}, {names}
@@ -79,7 +89,7 @@ def _without_refused(rows: str, end_us: int) -> str:
 def _impression_labels(end_us: int) -> str:
     """SQL of impressions with attributed events: by request id and item, else to the user's last impression of the item (last touch)."""
     labels = ", ".join(
-        f"""CASE WHEN max(epoch_us({schema.FEATURE_TIME})) < {end_us - ATTRIBUTION_WINDOWS_US[name]} THEN
+        f"""CASE WHEN max(epoch_us({schema.FEATURE_TIME})) < max({CUTOFF_US}) - {ATTRIBUTION_WINDOWS_US[name]} THEN
                 max(CASE WHEN {schema.EVENT_TYPE} = '{kind}' AND after_us <= {ATTRIBUTION_WINDOWS_US[name]} THEN 1 ELSE 0 END) END AS
                 {name}"""
         for name, kind in TYPES.items()
@@ -88,8 +98,8 @@ def _impression_labels(end_us: int) -> str:
         WITH answers AS (
             SELECT {schema.EVENT_ID}, {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}, {schema.EVENT_TYPE}, {schema.RATING},
                 {schema.EVENT_TIME}
-            FROM positive
-            WHERE {schema.EVENT_TIME} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST}) AND epoch_us({schema.EVENT_TIME}) < {end_us}),
+            FROM ({_before_cutoff("positive", schema.EVENT_TIME, end_us)}) AS trained
+            WHERE {schema.EVENT_TIME} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST})),
         touches AS (
             SELECT {schema.REQUEST_ID}, {schema.USER_ID}, {schema.ITEM_ID}, min({schema.SHOWN_AT}) AS {schema.SHOWN_AT} FROM impressions
             WHERE {schema.SHOWN_AT} >= (SELECT min({schema.FEATURE_TIME}) FROM {LATEST})
@@ -112,7 +122,8 @@ def _impression_labels(end_us: int) -> str:
             SELECT {LATEST}.*, {schema.EVENT_TYPE}, {schema.RATING},
                 epoch_us({schema.EVENT_TIME}) - epoch_us({schema.FEATURE_TIME}) AS after_us
             FROM {LATEST} LEFT JOIN attributed ON attributed.{schema.REQUEST_ID} = {LATEST}.{schema.REQUEST_ID}
-                AND attributed.{schema.ITEM_ID} = {LATEST}.{schema.ITEM_ID} AND {schema.EVENT_TIME} >= {schema.FEATURE_TIME})
+                AND attributed.{schema.ITEM_ID} = {LATEST}.{schema.ITEM_ID} AND {schema.EVENT_TIME} >= {schema.FEATURE_TIME}
+                AND epoch_us({schema.EVENT_TIME}) < {CUTOFF_US})
         SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME},
             max(CASE WHEN after_us <= {CLICK_ATTRIBUTION_US} THEN 1 ELSE 0 END) AS {schema.LABEL}, {labels},
             max(CASE WHEN after_us <= {ATTRIBUTION_WINDOWS_US[schema.RATING]} THEN {schema.RATING} END) AS {schema.RATING}
@@ -122,7 +133,7 @@ def _impression_labels(end_us: int) -> str:
 def _event_labels(label_query: LabelQuery) -> str:
     """SQL of positives from the latest events, each with a negative in proportion to recent popularity: another event's item.
 
-    Items that the user interacted with before `end_us` are no negatives. Refusals are negatives too.
+    Items that the user interacted with before the training cutoff are no negatives. Refusals are negatives too.
     """
     end_us, most_rows = label_query.end_us, label_query.most_rows
     labels = ", ".join(f"CASE WHEN {schema.EVENT_TYPE} = '{kind}' THEN 1 ELSE 0 END AS {name}" for name, kind in TYPES.items())
@@ -131,7 +142,7 @@ def _event_labels(label_query: LabelQuery) -> str:
     if label_query.has_refusals:
         refusals = f"""
             UNION ALL SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.EVENT_TIME}, 0, {none}, {schema.RATING}
-            FROM {REFUSALS} WHERE epoch_us({schema.EVENT_TIME}) < {end_us}"""
+            FROM ({_before_cutoff(REFUSALS, schema.EVENT_TIME, end_us)}) AS refusals"""
     return f"""
         WITH numbered AS MATERIALIZED (
             SELECT *, row_number() OVER (ORDER BY md5({schema.EVENT_ID}), {schema.EVENT_ID}) AS place, count(*) OVER () AS total
@@ -141,7 +152,8 @@ def _event_labels(label_query: LabelQuery) -> str:
             FROM numbered AS own JOIN numbered AS other ON other.place = own.place % own.total + 1),
         known AS MATERIALIZED (
             SELECT DISTINCT {schema.USER_ID}, {schema.ITEM_ID}
-            FROM positive SEMI JOIN drawn USING ({schema.USER_ID}, {schema.ITEM_ID}) WHERE epoch_us({schema.EVENT_TIME}) < {end_us}),
+            FROM ({_before_cutoff("positive", schema.EVENT_TIME, end_us)}) AS trained
+            SEMI JOIN drawn USING ({schema.USER_ID}, {schema.ITEM_ID})),
         pairs AS (
             SELECT {schema.USER_ID}, {schema.ITEM_ID}, {schema.FEATURE_TIME}, 1 AS {schema.LABEL}, {labels}, {schema.RATING} FROM {LATEST}
             UNION ALL SELECT *, 0, {none}, NULL FROM drawn ANTI JOIN known USING ({schema.USER_ID}, {schema.ITEM_ID}){refusals})

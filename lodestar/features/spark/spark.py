@@ -35,7 +35,7 @@ from lodestar.features.batch.feedback_events import (
     withdrawn_events_query,
     withdrawn_users_query,
 )
-from lodestar.features.batch.interaction_columns import InteractionColumns
+from lodestar.features.batch.interaction_columns import InteractionColumns, TrainingCutoffs
 from lodestar.features.batch.sequences import ITEM, USER, UserEvents, makes_seen_by_type
 from lodestar.features.spark import spark_mappers
 from lodestar.features.spark.spark_mappers import CUT, FILE_ROW_NUMBER, FIRST, INTERACTION_COLUMNS, IS_KEPT, NTH
@@ -67,8 +67,8 @@ def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSess
     with storage.publish_folder(target) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:
         spark = _Spark(session, folder, progress)
         spark.view(tables)
-        end_us, counts = _save_interactions(spark, tables, folder, recipe)
-        scale = {name: highest for view in schema.COUNT_VIEWS for name, highest in spark.count(view, end_us).items()}
+        cutoffs, counts = _save_interactions(spark, tables, folder, recipe)
+        scale = {name: highest for view in schema.COUNT_VIEWS for name, highest in spark.count(view, cutoffs.end_us).items()}
         for view in schema.COUNT_VIEWS:
             spark.save(view.name, spark.scale_counts(view, scale))
         spark.save(schema.USER_SEQUENCE_VIEW, spark.sequences())
@@ -81,8 +81,9 @@ def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSess
             spark.save(name, spark.query(query))
         has_impressions = spark.query("SELECT 1 FROM impressions LIMIT 1").count() > 0
         label_query = labels.LabelQuery(
-            has_impressions=has_impressions, end_us=end_us, most_rows=recipe.data.training_rows, has_refusals=counts.negative > 0
+            has_impressions=has_impressions, end_us=cutoffs.end_us, most_rows=recipe.data.training_rows, has_refusals=counts.negative > 0
         )
+        spark.view_of(labels.CUTOFFS, cutoffs.by_user)
         # Materialised as files: with the limit inside the joined query Spark would not guarantee the latest rows.
         spark.materialise(labels.LATEST, spark.query(labels.latest(label_query)))
         spark.save(labels.TABLE, spark.query(labels.query(label_query)))
@@ -242,9 +243,15 @@ class _Spark:
         read.createOrReplaceTempView(name)
         return read
 
+    def view_of(self, name: str, rows: pa.Table) -> None:
+        """Create a view of rows that the driver has, by a file beside the features, removed on publishing."""
+        file = self.folder.parent / f"{name}.parquet"
+        pq.write_table(rows, file)
+        self.session.read.parquet(str(file.absolute())).createOrReplaceTempView(name)
 
-def _save_interactions(spark: _Spark, tables: Tables, folder: Path, recipe: Recipe) -> tuple[int, FeedbackCounts]:
-    """Write the interactions for training from files that Spark has sorted; returns the training cutoff (UTC µs) and counts of events."""
+
+def _save_interactions(spark: _Spark, tables: Tables, folder: Path, recipe: Recipe) -> tuple[TrainingCutoffs, FeedbackCounts]:
+    """Write the interactions for training from files that Spark has sorted; returns the training cutoffs and counts of events."""
     parts, work = folder.parent / INTERACTIONS, folder.parent / "columns"
     spark.materialise(INTERACTIONS, spark.interactions())
     spark.progress.advance()
@@ -254,10 +261,10 @@ def _save_interactions(spark: _Spark, tables: Tables, folder: Path, recipe: Reci
     for names, events in _whole_users(sorted(parts.glob("*.parquet")), ids, makes_seen_by_type(spark.rules.feedback)):
         columns.append(events, names)
     types = {str(kind): int(count) for kind, count in spark.query(types_query()).collect()}
-    end_us = columns.save(build.catalogue(items), folder, recipe.data, lambda: types)
+    cutoffs = columns.save(build.catalogue(items), folder, recipe.data, lambda: types)
     columns.counts[:] = spark.signs()
     spark.progress.advance()
-    return end_us, build.feedback_counts(columns, *spark.query(withdrawn_events_query()).collect()[0])
+    return cutoffs, build.feedback_counts(columns, *spark.query(withdrawn_events_query()).collect()[0])
 
 
 def _whole_users(files: Iterable[Path], items: Any, makes_seen: Any) -> Iterator[tuple[Any, UserEvents]]:
