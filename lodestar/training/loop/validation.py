@@ -142,13 +142,38 @@ def quality_sums(
     if item_shard is not None:
         relevant_score_R = item_shard.scores(targets.relevant, relevant_score_R)
     # "Not behind" counts ties and NaN against the model: a broken one never looks perfect.
-    counts_2R = torch.stack([(~(scores_BN[row] < relevant_score_R[:, None])).sum(dim=1), (scores_BN > -torch.inf).sum(dim=1)[row]])
+    counts_2R = torch.stack([_not_behind(scores_BN, row, relevant_score_R), (scores_BN > -torch.inf).sum(dim=1)[row]])
     rank_R, others_R = (counts_2R if item_shard is None else item_shard.group.sum(counts_2R)) - 1
+    rank_R = rank_R - _tied_after(row, relevant_score_R)
     best_rank_B = torch.full((cases,), torch.iinfo(torch.int64).max, device=device).scatter_reduce(0, row, rank_R, "amin")
     ndcg_B = ndcg(rank_R, row, targets.ideal_dcg)
     beaten_R = (1 - rank_R / others_R.clamp_min(1)).clamp_min(0).double()
     auc_B = torch.zeros(cases, dtype=torch.float64, device=device).index_add(0, row, beaten_R) / torch.bincount(row, minlength=cases)
     return torch.stack([(best_rank_B < CUTOFF).sum(), ndcg_B.sum(), (best_rank_B == 0).sum(), auc_B.sum()])
+
+
+def _not_behind(scores_BN: Tensor, row_R: Tensor, relevant_score_R: Tensor) -> Tensor:
+    """How many items of its case do not score below each relevant item, itself included, int64 [R].
+
+    A case's scores are copied for each of its relevant items: as many at a time as a batch may have histories.
+    """
+    at_once, found_R = rows_at_once(scores_BN.shape[1], scores_BN.device), torch.empty_like(row_R)
+    for start in range(0, len(row_R), at_once):
+        part = slice(start, start + at_once)
+        found_R[part] = (~(scores_BN[row_R[part]] < relevant_score_R[part, None])).sum(dim=1)
+    return found_R
+
+
+def _tied_after(row_R: Tensor, relevant_score_R: Tensor) -> Tensor:
+    """How many other relevant items of its case tie with each and rank after it, int64 [R]: they are not counted against it."""
+    order_R = relevant_score_R.argsort(stable=True)
+    order_R = order_R[row_R[order_R].argsort(stable=True)]
+    row, score = row_R[order_R], relevant_score_R[order_R]
+    is_first_R = torch.ones_like(row, dtype=torch.bool)
+    is_first_R[1:] = (row[1:] != row[:-1]) | (score[1:] != score[:-1])  # NaN ties with nothing
+    group_R, place_R = is_first_R.cumsum(0) - 1, torch.arange(len(row), device=row.device)
+    end_G = torch.zeros_like(row).scatter_reduce(0, group_R, place_R, "amax")
+    return torch.empty_like(row).scatter(0, order_R, end_G[group_R] - place_R)
 
 
 def _flat(lists: list[np.ndarray]) -> tuple[Tensor, Tensor]:
