@@ -38,6 +38,15 @@ def test_a_user_who_comes_after_the_cut_is_left_out_and_counted() -> None:
     assert [items.tolist() for items in found.train] == [[0, 1, 2, 3, 4, 5], []]
 
 
+def test_a_user_who_comes_first_in_the_validation_part_is_known_before_the_test() -> None:
+    rows = [("a", f"i{second}", second) for second in range(8)] + [("new", "i1", 6), ("new", "i8", 9)]
+    interactions = factories.interactions(factories.events(*rows), factories.items(*(f"i{number}" for number in range(9))))
+    found = split(interactions, DataConfig(split="time", test_share=0.2, validation_share=0.2))
+    assert [items.tolist() for items in found.train] == [[0, 1, 2, 3, 4, 5], []]
+    assert [items.tolist() for items in found.before_test] == [[0, 1, 2, 3, 4, 5, 6], [1]]
+    assert (1, [1], [8]) in _listed(found.test)
+
+
 def test_no_interaction_at_all_splits_into_nothing() -> None:
     interactions = factories.interactions(factories.events(), factories.items("x"))
     for config in (DataConfig(), DataConfig(split="time")):

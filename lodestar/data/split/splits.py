@@ -69,8 +69,9 @@ class EvalCases:
 class Split:
     """Train, validation and test: `train` holds one sequence of item indices per user, oldest first, which may be empty.
 
-    `before_test` is `train` plus the validation items: all that may be known for the test. `times_us` holds the times (UTC µs) of all of a
-    user's interactions; the items of `train` and `before_test` have the first of them, and so with `weights`, empty where all weigh 1.
+    `before_test` holds all that may be known for the test: `train`, the validation items, and with a split by time the interactions of
+    users who come first in the validation part. `times_us` holds the times (UTC µs) of all of a user's interactions; the items of `train`
+    and `before_test` have the first of them, and so with `weights`, empty where all weigh 1.
     `refused` are the items that users refused, before validation and before the test.
     """
 
@@ -179,7 +180,7 @@ def _cut(interactions: Interactions, lengths: tuple[Longs, Longs], begins: Seque
     whole, (trained, known) = interactions.histories(), lengths
     return Split(
         train=whole.head(trained),
-        before_test=whole.head(np.where(trained > 0, known, 0)),
+        before_test=whole.head(known),
         validation=_cases(interactions, trained, known, begins[0], rules),
         test=_cases(interactions, known, whole.lengths, begins[1], rules),
         times_us=interactions.by_user(interactions.time),
