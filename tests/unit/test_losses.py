@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from lodestar.config import TrainConfig
 from lodestar.training.optimisation.losses import CHUNK, bce, bpr, gbce, sampled_softmax, softmax
+from lodestar.training.optimisation.negatives import Negatives
 
 
 def random_places(places: int, items: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -62,6 +64,19 @@ def test_calibration_makes_the_clicked_item_count_less() -> None:
     users, table, target = random_places(5, 101)
     negatives = torch.arange(10)
     assert gbce(users, table, target, negatives, 1.0, 101).sum() < gbce(users, table, target, negatives, 0.0, 101).sum()
+
+
+def test_gbce_takes_at_most_one_negative_per_item_but_the_target_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for items, expected in ((101, 100), (2, 1), (1, 1)):
+        train, rates = TrainConfig(loss="gbce", num_negatives=1024), torch.full((items,), 1 / items)
+        negatives = Negatives(rates, train, 1).sample_batch(3, 4, seed=0)
+        assert len(negatives) == expected
+        users, table, target = random_places(2, items)
+        at_most = gbce(users, table, target, negatives, 0.75, items)
+        assert at_most.isfinite().all()
+        torch.testing.assert_close(at_most, gbce(users, table, target, negatives, 0.0, items))  # BCE: nothing is left to calibrate
+    assert len(Negatives(torch.full((2_000,), 1 / 2_000), train, 1).sample_batch(3, 4, seed=0)) == 1024
+    assert capsys.readouterr().err.count("capped") == 3
 
 
 def test_bce_is_that_of_the_target_and_of_the_places_negative_unless_they_are_one() -> None:

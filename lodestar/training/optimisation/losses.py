@@ -97,9 +97,10 @@ def gbce(
     """Loss gBCE: binary cross-entropy calibrated for negative sampling; `calibration` (t) 0 is plain BCE, 1 fully calibrated.
 
     Petrov & Macdonald, "gSASRec", RecSys 2023, arXiv:2308.07192; with uniform negatives shared by the batch. Negatives are sampled from
-    `num_items`; `items_ND` may hold the batch's items only.
+    `num_items`, at most one for each item but the target: with more, the target would count for more than in BCE. `items_ND` may hold the
+    batch's items only.
     """
-    rate = len(negatives_K) / (num_items - 1)
+    rate = len(negatives_K) / max(1, num_items - 1)
     beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
     target_score_M = (users_MD * items_ND[target_M]).sum(dim=1)
     target_loss_M = beta * functional.logsigmoid(target_score_M)  # log sigmoid(s)**beta, without leaving log space

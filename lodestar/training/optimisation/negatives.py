@@ -9,6 +9,7 @@ from torch import Tensor
 from lodestar.config import TrainConfig
 from lodestar.data.split.ragged_array import from_lists
 from lodestar.models.closed_form.counts import Sequences
+from lodestar.progress import log_event
 from lodestar.schema.arrays import Float, Int64
 from lodestar.training.optimisation.losses import bce, bpr
 
@@ -36,21 +37,27 @@ def popularity_probabilities(sequences: Sequences, num_items: int) -> Float[Tens
 
 
 class Negatives:
-    """Sampler of a batch's negatives; depends on the seed only, so that all of `size` workers sample the same ones."""
+    """Sampler of a batch's negatives; depends on the seed only, so that all of `size` workers sample the same ones.
+
+    gBCE shares at most one negative for each item but the target, its full calibration; logged as `capped` where `num_negatives` is more.
+    """
 
     def __init__(self, rates_N: Float[Tensor, " items"], train: TrainConfig, size: int) -> None:
         self.rates, self.train, self.size = rates_N, train, size
+        self.num_shared = min(train.num_negatives, max(1, len(rates_N) - 1)) if train.loss == "gbce" else train.num_negatives
+        if self.num_shared < train.num_negatives:
+            log_event("capped", num_negatives=self.num_shared, asked=train.num_negatives, items=len(rates_N))
 
     def sample_batch(self, rows: int, width: int, seed: int) -> Int64[Tensor, " negatives"]:
         """Sample negatives of a batch with `rows` windows of `width` positions, int64 [K].
 
-        K is 0 for the full softmax, at least one for each position of all workers for bce and bpr, else `num_negatives`, shared.
+        K is 0 for the full softmax, at least one for each position of all workers for bce and bpr, else `num_shared`.
         """
         train = self.train
         if train.loss == "softmax":
             return torch.zeros(0, dtype=torch.int64)
         max_positions = rows * (width + 1)  # an upper bound of a worker's targets, for every family
-        count = max_positions * self.size if train.loss in PER_POSITION_LOSSES else train.num_negatives
+        count = max_positions * self.size if train.loss in PER_POSITION_LOSSES else self.num_shared
         return sample(self.rates, count, torch.Generator().manual_seed(seed + train.seed))
 
 
