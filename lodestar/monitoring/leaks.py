@@ -8,6 +8,7 @@ show as differences, whatever the SQL. Only the scale of counts comes from the w
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,15 @@ from lodestar.schema.time_units import SECOND_US
 # SQL of each view, by name, over a database's `positive`, `users` and `items`; the entity is the first column.
 Views = Callable[[Any], Mapping[str, str]]
 Row = dict[str, Any]
-COUNTS = "count_rows"
+COUNTS, ROW = "count_rows", "row"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """A leak: a feature whose value as of `cutoff` depends on data that became known later (`found`: with it, `known`: without)."""
+    """A leak: a feature whose value as of `cutoff` depends on data that became known later (`found`: with it, `known`: without).
+
+    `feature` is ROW where one of the two has no row of the entity at all: `found` and `known` then say which (ROW or None).
+    """
 
     view: str
     entity: str
@@ -40,10 +44,10 @@ class Leak:
     known: Any
 
     def __str__(self) -> str:
-        return (
-            f"view {self.view}, entity {self.entity} as of {self.cutoff.isoformat()}: {self.feature} is {self.found!r}, "
-            f"but {self.known!r} from the data known then"
-        )
+        difference = f"{self.feature} is {self.found!r}, but {self.known!r}"
+        if self.feature == ROW:
+            difference = "there is a row, but none" if self.found else "there is no row, but one"
+        return f"view {self.view}, entity {self.entity} as of {self.cutoff.isoformat()}: {difference} from the data known then"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +63,14 @@ class LeakReport:
 def find_leaks(tables: Tables, cutoffs_us: Sequence[int], views: Views | None = None) -> LeakReport:
     """Check views (default: the feature build's) for target leakage at each cutoff (UTC µs), for every entity with a row by then.
 
-    A leak names the first feature of a row that differs.
+    A leak names the first feature of a row that differs. Where a view keeps only the latest row of each entity, a later one in its place is
+    no leak: the row was not there to be joined.
     """
     with connect(tables) as whole, Progress("check for leaks", len(cutoffs_us)) as progress:
         ours = views or _feature_views(whole)
         queries = ours(whole)
         entities = {view: _entity(whole, query) for view, query in queries.items()}
+        latest_us = {view: _latest_only(whole, query, entities[view]) for view, query in queries.items()}
         leaks: list[Leak] = []
         rows = 0
         for cutoff_us in cutoffs_us:
@@ -73,7 +79,10 @@ def find_leaks(tables: Tables, cutoffs_us: Sequence[int], views: Views | None = 
                 for view, query in queries.items():
                     from_all = _as_of(whole, query, entities[view], cutoff_us)
                     rows += len(from_all)
-                    leaks += _differences(view, cutoff_us, from_all, _as_of(then, known[view], entities[view], cutoff_us))
+                    rows_known = _as_of(then, known[view], entities[view], cutoff_us)
+                    replaced = {entity for entity, time_us in latest_us[view].items() if time_us > cutoff_us}
+                    compared = {entity: row for entity, row in rows_known.items() if entity in from_all or entity not in replaced}
+                    leaks += _differences(view, cutoff_us, from_all, compared)
             progress.advance(leaks=len(leaks))
     return LeakReport(views=tuple(queries), num_cutoffs=len(cutoffs_us), rows=rows, leaks=tuple(leaks))
 
@@ -139,11 +148,28 @@ def _as_of(database: Any, query: str, entity: str, cutoff_us: int) -> dict[str, 
     return {str(row[entity]): row for row in rows}
 
 
+def _latest_only(database: Any, query: str, entity: str) -> dict[str, int]:
+    """From when on (UTC µs) the row of each entity is known, of a view with one row for each; empty for a view that keeps several."""
+    from_us = f"max(greatest(epoch_us({schema.FEATURE_TIME}), epoch_us({schema.KNOWN_TIME})))"
+    rows = database.execute(f"SELECT {entity}, {from_us}, count(*) FROM ({query}) GROUP BY {entity}").fetchall()
+    return {} if any(count > 1 for *_, count in rows) else {str(name): time_us for name, time_us, _ in rows if time_us is not None}
+
+
 def _differences(view: str, cutoff_us: int, from_all: Mapping[str, Row], known: Mapping[str, Row]) -> Iterator[Leak]:
     cutoff = datetime.fromtimestamp(cutoff_us / SECOND_US, UTC)
-    for entity, row in from_all.items():
+    for entity in dict.fromkeys([*from_all, *known]):
+        row, then = from_all.get(entity), known.get(entity)
+        if row is None or then is None:
+            yield Leak(view=view, entity=entity, cutoff=cutoff, feature=ROW, found=row and ROW, known=then and ROW)
+            continue
         names = [name for name in list(row)[1:] if name not in {schema.FEATURE_TIME, schema.KNOWN_TIME}]
-        then = known.get(entity, {})
-        different = next((name for name in names if row[name] != then.get(name)), None)
+        different = next((name for name in names if not _is_equal(row[name], then.get(name))), None)
         if different is not None:
             yield Leak(view=view, entity=entity, cutoff=cutoff, feature=different, found=row[different], known=then.get(different))
+
+
+def _is_equal(found: Any, known: Any) -> bool:
+    """Whether two values are equal, NaN with NaN, in lists too."""
+    if isinstance(found, list) and isinstance(known, list):
+        return len(found) == len(known) and all(map(_is_equal, found, known))
+    return bool(found == known or (isinstance(found, float) and isinstance(known, float) and isnan(found) and isnan(known)))

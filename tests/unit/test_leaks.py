@@ -9,7 +9,7 @@ from cli.main import main
 from lodestar import schema
 from lodestar.data.tables import tables
 from lodestar.data.tables.tables import Tables
-from lodestar.monitoring.leaks import Leak, find_leaks, sample_cutoffs
+from lodestar.monitoring.leaks import ROW, Leak, find_leaks, sample_cutoffs
 from lodestar.schema.time_units import HOUR_US, SECOND_US
 from tests.factories import EPOCH_US, table
 
@@ -70,6 +70,25 @@ PLANTED = {
 }
 
 
+ROWS_THAT_DIFFER = {"a profile that became known later", "a row that forgets what was known before it"}
+# A view's rows that vanish with later data, found by what is missing rather than by what differs.
+VANISHING = {
+    "those who never come again": each("1") + " QUALIFY count(*) OVER (PARTITION BY user_id) < 8",
+    "one row of those who never come again": (
+        "SELECT user_id, 1 AS feature, min(event_time) AS event_timestamp, min(ingested_at) AS created_timestamp FROM positive "
+        "GROUP BY user_id HAVING count(*) < 8"
+    ),
+}
+EMPTY = "a row of nulls for those who come again"
+EMPTY_ROWS = each("NULL") + " QUALIFY count(*) OVER (PARTITION BY user_id) >= 8"
+HONEST_VIEWS = {
+    "no number": each("'nan'::DOUBLE"),
+    "no number in a list": each("['nan'::DOUBLE]"),
+    "the latest row alone": (
+        "SELECT user_id, count(*) AS feature, max(event_time) AS event_timestamp, max(ingested_at) AS created_timestamp FROM positive "
+        "GROUP BY user_id"
+    ),
+}
 # What is counted is what had become known, and the row says when that was.
 HONEST = each("count(*) OVER (PARTITION BY user_id ORDER BY ingested_at)", timestamp="ingested_at")
 
@@ -78,7 +97,7 @@ HONEST = each("count(*) OVER (PARTITION BY user_id ORDER BY ingested_at)", times
 def leaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Leak]]:
     """Leaks of each view, all views checked at once."""
     found = log(tmp_path_factory.mktemp("leaks") / "tables")
-    views = {**PLANTED, "honest": HONEST}
+    views = {**PLANTED, **VANISHING, **HONEST_VIEWS, EMPTY: EMPTY_ROWS, "honest": HONEST}
     result = find_leaks(found, sample_cutoffs(found, NUM_CUTOFFS), lambda _database: views)
     return {view: [leak for leak in result.leaks if leak.view == view] for view in result.views}
 
@@ -86,14 +105,26 @@ def leaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Leak]]:
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_leak_is_caught(leaks: dict[str, list[Leak]], name: str) -> None:
     leak = leaks[name][0]
-    assert leak.feature == "feature"
+    assert leak.feature == (ROW if name in ROWS_THAT_DIFFER else "feature")
     assert leak.entity in {"u0", "u1", "u2", "u3"}
     assert leak.found != leak.known
     assert leak.cutoff.isoformat() in str(leak)
 
 
-def test_an_honest_view_is_not_accused(leaks: dict[str, list[Leak]]) -> None:
-    assert leaks["honest"] == []
+@pytest.mark.parametrize("name", VANISHING)
+def test_a_row_that_later_data_remove_is_a_leak(leaks: dict[str, list[Leak]], name: str) -> None:
+    assert {(leak.feature, leak.found, leak.known) for leak in leaks[name]} == {(ROW, None, ROW)}
+    assert str(leaks[name][0]).endswith("there is no row, but one from the data known then")
+
+
+def test_a_row_that_only_later_data_give_is_a_leak_though_it_says_nothing(leaks: dict[str, list[Leak]]) -> None:
+    assert {(leak.feature, leak.found, leak.known) for leak in leaks[EMPTY]} == {(ROW, ROW, None)}
+    assert str(leaks[EMPTY][0]).endswith("there is a row, but none from the data known then")
+
+
+@pytest.mark.parametrize("name", ["honest", *HONEST_VIEWS])
+def test_an_honest_view_is_not_accused(leaks: dict[str, list[Leak]], name: str) -> None:
+    assert leaks[name] == []
 
 
 def test_cutoffs_are_drawn_once_and_in_order(tmp_path: Path) -> None:
