@@ -15,7 +15,7 @@ from lodestar.models.ratings.ratings import Biases, RatingNeighbours
 from lodestar.schema.arrays import Doubles, Float64
 
 BIASES, NEIGHBOURS = "biases", "item_knn"
-MAX_DENSE_CELLS = 1 << 24  # users x items: item-kNN works on the dense matrix
+MAX_DENSE_CELLS = 1 << 24  # users x items and items x items: item-kNN works on dense tables, at most 1 GB in all
 
 
 def errors(ratings: Ratings | None, features: FeatureSet, recipe: Recipe) -> dict[str, Interval]:
@@ -45,7 +45,7 @@ def by_bundle(ratings: Ratings, users: list[str], test: RatingTriples) -> Float6
 
 def _baselines(train: RatingTriples, test: RatingTriples, num_users: int, num_items: int) -> Iterator[tuple[str, Doubles]]:
     yield BIASES, Biases().fit(train, num_users, num_items).predict(test)
-    if num_users * num_items <= MAX_DENSE_CELLS:
+    if max(num_users, num_items) * num_items <= MAX_DENSE_CELLS:
         yield NEIGHBOURS, RatingNeighbours("cosine").fit(train, num_users, num_items).predict(test)
 
 

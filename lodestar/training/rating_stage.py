@@ -10,17 +10,28 @@ from lodestar.config import Recipe
 from lodestar.errors import DataError
 from lodestar.features.batch import ratings_table
 from lodestar.features.batch.feature_set import FeatureSet
-from lodestar.models.ratings.rating_factors import RatingFactors
+from lodestar.models.closed_form import memory
+from lodestar.models.ratings.rating_factors import RatingFactors, bytes_needed
 from lodestar.schema.arrays import Doubles, Float64
 
 MAX_ATTRIBUTES = 256  # most frequent categories and tags that are item attributes
 
 
 def check(features: FeatureSet, recipe: Recipe) -> None:
-    """Raise DataError E205 if the recipe trains ratings and the data have none, E151 if the features have no table of ratings."""
-    if recipe.rate.dim and len(ratings_table.train_test_ratings(features, recipe.data)[0]) == 0:
+    """Raise DataError E205 if the recipe trains ratings and the data have none, E151 if the features have no table of ratings.
+
+    EnvironmentFault E185 if there is too little memory to fit them (see `rating_factors.bytes_needed`).
+    """
+    if not recipe.rate.dim:
+        return
+    train_triples, _ = ratings_table.train_test_ratings(features, recipe.data)
+    if len(train_triples) == 0:
         remedy = "Add events with a rating, or turn rating prediction off (rate.dim 0)."
         raise DataError("E205", "there is no rating to train on", remedy=remedy)
+    shape = features.interactions.num_users, features.interactions.num_items
+    needed = bytes_needed(train_triples, shape, recipe.rate.dim, recipe.rate.num_samples)
+    what = f"rating prediction of {shape[0]:,} users and {shape[1]:,} items by {recipe.rate.num_samples} sweeps"
+    memory.require(needed, what, "Lower rate.num_samples or rate.dim, or turn rating prediction off (rate.dim 0).")
 
 
 def train_ratings(features: FeatureSet, recipe: Recipe) -> Ratings | None:

@@ -1,5 +1,8 @@
 """Neighbours by hand, and factors that find what was planted."""
 
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 
 from lodestar.data.split.rating_triples import RatingTriples
 from lodestar.errors import DataError
-from lodestar.models.ratings import rating_factors
+from lodestar.models.ratings import rating_factors, ratings
 from lodestar.models.ratings.rating_factors import RatingFactors, _wishart
 from lodestar.models.ratings.ratings import Biases, RatingNeighbours, rmse, similarities
 from lodestar.schema.time_units import DAY_US
@@ -54,6 +57,59 @@ def test_an_item_nobody_rated_is_like_none_and_gets_the_users_mean(kind: str) ->
 def test_a_rating_does_not_predict_itself() -> None:
     known = cells([(0, 0, 5.0), (0, 1, 1.0), (1, 0, 4.0), (1, 1, 4.0)])
     assert RatingNeighbours("jaccard").fit(known, 2, 2).predict(some(known, np.array([0]))) == pytest.approx([1.0])
+
+
+def drawn(users: int, items: int, count: int) -> RatingTriples:
+    rng = np.random.default_rng(3)
+    user, item = rng.integers(0, users, count), rng.integers(0, items, count)
+    return RatingTriples(user=user, item=item, value=rng.integers(1, 6, count).astype(float), time_s=rng.integers(0, 10**8, count))
+
+
+@contextmanager
+def at_most(num_bytes: int) -> Iterator[None]:
+    """Fail where more is allocated at once than this."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] <= num_bytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_neighbours_predict_the_same_to_the_bit_in_blocks_of_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, asked = drawn(60, 300, 2_000), drawn(60, 300, 3_000)
+    model = RatingNeighbours("cosine").fit(known, 60, 300)
+    whole = model.predict(asked)
+    monkeypatch.setattr(ratings, "CELLS_AT_ONCE", 1 << 14)
+    with at_most(2_000_000):  # one array of all ratings and items is 7 MB
+        np.testing.assert_array_equal(model.predict(asked), whole)
+    monkeypatch.setattr(ratings, "CELLS_AT_ONCE", 1)
+    np.testing.assert_array_equal(model.predict(asked), whole)
+    assert len(model.predict(some(asked, np.zeros(0, dtype=int)))) == 0
+
+
+def test_the_memory_of_factors_grows_with_ratings_not_with_users_times_items() -> None:
+    known = drawn(20_000, 500, 2_000)
+    with at_most(50_000_000):  # the dense table is 80 MB
+        RatingFactors(dim=2, burn_in=0, num_samples=1).fit(known, np.zeros((20_000, 0)), np.zeros((500, 0)))
+
+
+def test_the_bytes_of_a_fit_are_said_before_it_and_are_enough() -> None:
+    known, shape = drawn(3_000, 50, 6_000), (3_000, 50)
+    needed = rating_factors.bytes_needed(known, shape, 8, 40)
+    with at_most(needed):
+        RatingFactors(dim=8, burn_in=0, num_samples=40).fit(known, np.zeros((3_000, 0)), np.zeros((50, 0))).posterior_mean(8)
+    assert rating_factors.bytes_needed(drawn(1_000_000, 100, 10), (1_000_000, 100), 20, 160) > 20e9
+
+
+def test_blocks_of_vectors_sample_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, users, items = planted()
+    predicted = []
+    for at_once in (1 << 20, 1, 36):
+        monkeypatch.setattr(rating_factors, "CELLS_AT_ONCE", at_once)
+        predicted.append(RatingFactors(dim=3, burn_in=2, num_samples=4).fit(known, users, items).predict(known))
+    np.testing.assert_allclose(predicted[1], predicted[0])
+    np.testing.assert_allclose(predicted[2], predicted[0])
 
 
 def test_factors_find_what_was_planted_and_biases_cannot() -> None:

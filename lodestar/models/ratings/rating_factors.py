@@ -24,6 +24,7 @@ FORTNIGHT_US = 14 * DAY_US
 NOISE_SHAPE = 4.0  # shape of the Gamma prior of users' noise precisions: larger pulls them together
 PRIOR_RATINGS = 2.0  # weight of the prior mean of factors, in pseudo-observations (beta of Normal-Wishart)
 THINNING = 2  # keep every second sample
+CELLS_AT_ONCE = 1 << 20  # vectors times K² of a block that is sampled: 8 MB for each of its arrays
 MAX_SET_COLUMNS = 4_096  # columns up to which rated sets are attributes: cost grows with their square
 
 
@@ -44,18 +45,19 @@ class Groups:
 class FactorBlock:
     """Factors of users or items with their Normal-Wishart prior: prior mean `mean` + `attributes` @ `link`, `precision` [K, K].
 
-    `vectors` [rows, K], `attributes` [rows, F], `link` [F, K]; `link_precision` is the precision of the link's prior.
+    `vectors` [rows, K], `attributes` [rows, F], sparse, `link` [F, K]; `link_precision` is the precision of the link's prior.
     """
 
     vectors: Float64[Doubles, "rows factors"]
-    attributes: Float64[Doubles, "rows attributes"]
+    attributes: "sparse.csr_matrix"
     link: Float64[Doubles, "attributes factors"]
     link_precision: float
     mean: Float64[Doubles, " factors"]
     precision: Float64[Doubles, "factors factors"]
 
     def __post_init__(self) -> None:
-        values, self._basis = np.linalg.eigh(self.attributes.T @ self.attributes)
+        self._attributes_by_column = self.attributes.T.tocsr()
+        values, self._basis = np.linalg.eigh((self._attributes_by_column @ self.attributes).toarray())
         self._values = np.maximum(values, 0)
 
     def prior_mean(self) -> Float64[Doubles, "rows factors"]:
@@ -73,7 +75,7 @@ class FactorBlock:
         root = np.linalg.cholesky(self.precision * (PRIOR_RATINGS + count))
         self.mean = count * centre / (PRIOR_RATINGS + count) + np.linalg.solve(root.T, rng.normal(size=width))
         noise = np.linalg.cholesky(np.linalg.inv(self.precision))
-        target = self.attributes.T @ (self.vectors - self.mean + rng.normal(size=(count, width)) @ noise.T)
+        target = self._attributes_by_column @ (self.vectors - self.mean + rng.normal(size=(count, width)) @ noise.T)
         target += np.sqrt(self.link_precision) * rng.normal(size=self.link.shape) @ noise.T
         self.link = self._basis @ ((self._basis.T @ target) / (self._values + self.link_precision)[:, None])
         link_norm = float(np.einsum("fk,kl,fl->", self.link, self.precision, self.link))
@@ -85,11 +87,13 @@ class FactorBlock:
         """Gibbs step of all vectors given the other side's: `weight` has the noise precisions, `wanted` those times the residuals."""
         width = other.shape[1]
         squares = (other[:, :, None] * other[:, None, :]).reshape(len(other), -1)
-        precision = self.precision + (weight @ squares).reshape(-1, width, width)
         linear = self.prior_mean() @ self.precision + wanted @ other
-        root = np.swapaxes(np.linalg.cholesky(precision), 1, 2)
-        noise = np.linalg.solve(root, rng.normal(size=(len(self.vectors), width, 1)))
-        self.vectors = (np.linalg.solve(precision, linear[:, :, None]) + noise)[:, :, 0]
+        normal = rng.normal(size=(len(self.vectors), width, 1))
+        at_once = max(1, CELLS_AT_ONCE // width**2)
+        for rows in (slice(start, start + at_once) for start in range(0, len(linear), at_once)):
+            precision = self.precision + (weight[rows] @ squares).reshape(-1, width, width)
+            noise = np.linalg.solve(np.swapaxes(np.linalg.cholesky(precision), 1, 2), normal[rows])
+            self.vectors[rows] = (np.linalg.solve(precision, linear[rows, :, None]) + noise)[:, :, 0]
 
 
 class RatingFactors:
@@ -160,11 +164,12 @@ class RatingFactors:
 
     def _side(self, attributes: Doubles, rated: "sparse.csr_matrix") -> FactorBlock:
         """Initial factors of one side; rated sets, normalised to length 1, become attributes if there are at most MAX_SET_COLUMNS."""
-        columns = attributes
+        columns = sparse.csr_matrix(attributes)
         if rated.shape[1] <= MAX_SET_COLUMNS:
-            columns = np.hstack([attributes, rated.toarray() / np.sqrt(np.maximum(np.asarray(rated.sum(axis=1)), 1))])
+            lengths = np.sqrt(np.maximum(np.asarray(rated.sum(axis=1)).ravel(), 1))
+            columns = sparse.hstack([columns, sparse.diags(1 / lengths) @ rated], format="csr")
         return FactorBlock(
-            vectors=self._rng.normal(scale=0.1, size=(len(columns), self.dim)),
+            vectors=self._rng.normal(scale=0.1, size=(len(attributes), self.dim)),
             attributes=columns,
             link=np.zeros((columns.shape[1], self.dim)),
             link_precision=10.0,
@@ -199,6 +204,18 @@ class RatingFactors:
         squares = np.bincount(cells.user, weights=error**2, minlength=shape[0])
         counts, mean_noise = np.bincount(cells.user, minlength=shape[0]), float(self._noise.mean())
         self._noise = rng.gamma(NOISE_SHAPE + counts / 2) / (NOISE_SHAPE / mean_noise + squares / 2)
+
+
+def bytes_needed(cells: RatingTriples, shape: tuple[int, int], dim: int, num_samples: int) -> int:
+    """Bytes that fitting these ratings of `shape` (users, items) and `posterior_mean` allocate at most, ratings and attributes aside.
+
+    They are the samples with three copies of their vectors, the products of the larger side's factors, and the decomposition of rated sets.
+    """
+    rows, num_kept = sum(shape), -(-num_samples // THINNING)
+    num_biases = sum(len(np.unique(key)) for key in _keys(cells))
+    num_columns = max(count if count <= MAX_SET_COLUMNS else 0 for count in shape)
+    samples = 4 * num_kept * (4 * rows * dim + num_biases)
+    return samples + 8 * (max(shape) * dim**2 + 3 * num_columns**2 + 6 * CELLS_AT_ONCE)
 
 
 def _keys(cells: RatingTriples) -> list[Longs]:

@@ -9,7 +9,9 @@ from typing import Literal, Self
 import numpy as np
 
 from lodestar.data.split.rating_triples import RatingTriples
-from lodestar.schema.arrays import Doubles, Float64
+from lodestar.schema.arrays import Doubles, Float64, Longs
+
+CELLS_AT_ONCE = 1 << 20  # ratings times items of a block of predictions: 8 MB for each of its arrays
 
 Similarity = Literal["cosine", "pearson", "jaccard"]
 
@@ -54,17 +56,25 @@ class RatingNeighbours:
         self.similarity = similarity
 
     def fit(self, cells: RatingTriples, num_users: int, num_items: int) -> Self:
-        """Fit item-item similarities `similarities` [I, I] from ratings."""
+        """Fit item-item similarities `similarities` [I, I] from ratings, by some three dense tables [U, I] and four [I, I], float64."""
         self.ratings = cells.table(num_users, num_items)
         self.similarities = similarities(self.ratings, self.similarity)
         self.mean = float(cells.value.mean())
         return self
 
     def predict(self, cells: RatingTriples) -> Float64[Doubles, " ratings"]:
-        """Predicted ratings [M] of the pairs in `cells`, whose values are ignored; a pair's own rating is left out."""
-        ratings_MI, similarity_MI = self.ratings[cells.user], self.similarities[cells.item].copy()
+        """Predicted ratings [M] of the pairs in `cells`, whose values are ignored; a pair's own rating is left out.
+
+        Memory beyond the fitted tables does not grow with the ratings: blocks of CELLS_AT_ONCE ratings times items are predicted at a time.
+        """
+        at_once = max(1, CELLS_AT_ONCE // self.ratings.shape[1])
+        blocks = (slice(start, start + at_once) for start in range(0, len(cells), at_once))
+        return np.concatenate([np.zeros(0), *(self._predict(cells.user[block], cells.item[block]) for block in blocks)])
+
+    def _predict(self, user_M: Longs, item_M: Longs) -> Doubles:
+        ratings_MI, similarity_MI = self.ratings[user_M], self.similarities[item_M]
         is_used_MI = ~np.isnan(ratings_MI) & (similarity_MI > 0)
-        is_used_MI[np.arange(len(cells)), cells.item] = False
+        is_used_MI[np.arange(len(item_M)), item_M] = False
         weight_MI = np.where(is_used_MI, similarity_MI, 0.0)
         weight_M, rated_M = weight_MI.sum(axis=1), (~np.isnan(ratings_MI)).sum(axis=1)
         values_MI = np.nan_to_num(ratings_MI)
@@ -80,8 +90,8 @@ def similarities(ratings_UI: Float64[Doubles, "users items"], kind: Similarity) 
     jaccard: users who rated both over users who rated either.
     """
     is_rated_UI = ~np.isnan(ratings_UI)
-    both_II = is_rated_UI.T.astype(float) @ is_rated_UI
     if kind == "jaccard":
+        both_II = is_rated_UI.T.astype(float) @ is_rated_UI
         rated_I = is_rated_UI.sum(axis=0)
         return _safe_divide(both_II, rated_I[:, None] + rated_I[None, :] - both_II)
     values_UI = np.nan_to_num(ratings_UI)
