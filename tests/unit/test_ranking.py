@@ -1,5 +1,6 @@
 """Training rows of a ranker: nothing of later, no item twice, errors named; its weights are those that rank best."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import RankerConfig
 from lodestar.data.split.interactions import Interactions
 from lodestar.data.split.splits import EvalCases, training_cutoffs
-from lodestar.errors import DataError
+from lodestar.errors import ConfigError, DataError
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.models.ranker.ranker import Ranker
 from lodestar.schema import ranker_inputs
@@ -115,6 +116,13 @@ def trained(seed: int = 0) -> Ranker:
     rows, interacted = drawn(4000)
     config = RankerConfig(candidates=10, dim=16, epochs=15, batch_size=64, learning_rate=1e-2)
     return ranker_training.train_ranker(rows, interacted, vectors(), config, seed)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+    rows, interacted = drawn(100)
+    config = RankerConfig(candidates=10, dim=16, epochs=2)
+    with pytest.raises(ConfigError, match=r"loss is nan in epoch 1: lower rank\.learning_rate"):
+        ranker_training.train_ranker(replace(rows, counts=rows.counts * np.float32(np.nan)), interacted, vectors(), config, 0)
 
 
 def vectors() -> NDArray[np.float32]:

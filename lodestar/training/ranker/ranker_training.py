@@ -17,7 +17,7 @@ from torch.nn import functional
 from lodestar import schema
 from lodestar.config import RankerConfig
 from lodestar.data.split.interactions import Interactions
-from lodestar.errors import DataError
+from lodestar.errors import ConfigError, DataError
 from lodestar.features.asof.history import to_microseconds
 from lodestar.models.ranker.ranker import Ranker
 from lodestar.progress import Progress
@@ -81,7 +81,10 @@ def read(features: Path, interactions: Interactions, until: Int64[Longs, " users
 def train_ranker(
     rows: RankerDataset, interactions: Interactions, vectors: Float32[Floats, "items dim"], config: RankerConfig, seed: int
 ) -> Ranker:
-    """Train a ranker with early stopping by the loss on the latest rows; the best epoch's ranker, in evaluation mode."""
+    """Train a ranker with early stopping by the loss on the latest rows; the best epoch's ranker, in evaluation mode.
+
+    ConfigError if that loss is not finite.
+    """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     model = Ranker(vectors.shape[1], len(ranker_inputs.NAMES), len(rows.tasks), config)
@@ -102,6 +105,9 @@ def train_ranker(
                 total += float(loss.detach()) * len(chosen)
             held_out_loss = validation_loss(model, rows, validation_rows, interactions, table, config)
             progress.advance(1, loss=total / len(train_rows), validation_loss=held_out_loss)
+            if not np.isfinite(held_out_loss):
+                message = f"the ranker's loss is {held_out_loss} in epoch {epoch}: lower rank.learning_rate, now {config.learning_rate}"
+                raise ConfigError(message)
             if held_out_loss < best_loss:
                 best, best_loss, best_epoch = {name: values.clone() for name, values in model.state_dict().items()}, held_out_loss, epoch
             elif epoch - best_epoch >= config.patience:
