@@ -122,7 +122,9 @@ class TrainConfig:
     order_jitter: Annotated[float, Bounds(low=0, high=200), "standard deviation, in positions, of noise on the order within a session"] = (
         0.0
     )
-    num_negatives: Annotated[int, Bounds(low=1, high=1_000_000), "negatives that a batch shares, with `sampled_softmax` and `gbce`"] = 256
+    num_negatives: Annotated[
+        int, Bounds(low=1, high=1_000_000), "negatives that a batch shares, with `sampled_softmax`, and `gbce`, there at most items - 1"
+    ] = 256
     gbce_t: Annotated[float, Bounds(low=0, high=1), "calibration of `gbce`: 0 is plain BCE, 1 fully calibrated"] = 0.75
     validate_every: Annotated[Epochs, "epochs from one validation to the next"] = 2
     seed: Annotated[Seed, "seed of everything that is drawn in training"] = 0
@@ -176,7 +178,7 @@ class RatingsConfig:
 
     dim: Annotated[int, Bounds(low=0, high=4_096), "factors; 0: no rating prediction"] = 0
     burn_in: Annotated[int, Bounds(low=0, high=100_000), "Gibbs sweeps before the first sample"] = 40
-    num_samples: Annotated[Epochs, "Gibbs sweeps whose mean is the prediction"] = 160
+    num_samples: Annotated[Epochs, "Gibbs sweeps after `burn_in`; the prediction is the mean of every second one"] = 160
     exported_rank: Annotated[Width, "rank to which the bundle truncates the posterior mean"] = 64
 
     def __post_init__(self) -> None:
