@@ -10,7 +10,8 @@ is no negative.
     completed  0 or 1, a completion within sixty days                  0 or 1, it is a completion
     rating     the highest rating within seven days, else null         its rating, else null
 
-For an impression, `bought` and `completed` are null while their attribution windows are open at the user's cutoff; `rating` is what came by then.
+For an impression, `bought` and `completed` are null while their attribution windows are open at the user's cutoff; `rating` is what came
+by then.
 """
 
 from dataclasses import dataclass
