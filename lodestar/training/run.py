@@ -87,7 +87,9 @@ def _resume(recipe: Recipe, features: FeatureSet, group: Group, checkpoints: str
     """The state to resume from (a fresh one without a checkpoint), and the callback that saves states."""
     run = hashlib.sha256(f"{to_json(_without_workers(recipe))} {features.digest}".encode()).hexdigest()[:16]
     run_checkpoints = Checkpoints(address=f"{checkpoints}/{run}", run=run)
-    content = group.broadcast(run_checkpoints.load() if group.is_rank_zero else None)
+    saved = run_checkpoints.load() if group.is_rank_zero else None
+    group.wait()  # until rank zero has read it
+    content = group.broadcast(saved)
     state = run_checkpoints.decode(content) if content is not None else TrainingState(stage=SEARCH)
     return state, ThrottledCheckpointer(run_checkpoints, TensorBoardWriter(run)) if group.is_rank_zero else _no_checkpoint
 

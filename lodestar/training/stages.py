@@ -61,9 +61,11 @@ class Training:
         """Run the remaining stages from `state`: search, neighbour weight, then ranker and refit if the recipe has them."""
         if state.stage == SEARCH:
             ranker_trainer = self._ranker_trainer()
+            self.group.wait()
             trained = self.search(state)
             if ranker_trainer is not None:
                 trained.state.ranker = ranker_trainer.learn(trained.model, trained.neighbours)
+            self.group.wait()  # until rank zero has its ranker
             if not self.recipe.train.refit:
                 return trained
             state = replace(

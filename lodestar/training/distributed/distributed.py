@@ -2,6 +2,9 @@
 
 Each worker trains on its share of every batch; gradients are all-reduced. Workers are started by torchrun, on one machine or as the pods of
 a PyTorchJob; `process_group` reads the environment that it sets.
+
+A collective fails after the group's timeout, 10 minutes with NCCL, 30 with Gloo. What rank zero does alone (a closed-form model, a ranker,
+ratings, saving, publishing) may be longer, so the others wait for it by `Group.wait`, whose limit is WAIT_LIMIT.
 """
 
 import os
@@ -20,15 +23,17 @@ from lodestar.errors import EnvironmentFault
 from lodestar.schema.arrays import Shaped
 
 RENDEZVOUS_TIMEOUT = timedelta(minutes=2)  # workers start together, and download features after the rendezvous
+WAIT_LIMIT = timedelta(days=7)  # a worker that has died ends the wait at once, by its closed connection
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Rank of this process among `size` workers, its device, and collectives of the group."""
+    """Rank of this process among `size` workers, its device, and collectives of the group; `waits` is the Gloo group of `wait`."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    waits: distributed.ProcessGroup | None = None
 
     @property
     def is_rank_zero(self) -> bool:
@@ -36,7 +41,7 @@ class Group:
         return self.rank == 0
 
     def sum(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
-        """All-reduce: the element-wise sum over all workers, on each of them."""
+        """All-reduce: the element-wise sum over all workers, on each of them. The argument's memory may be overwritten."""
         if self.size > 1:
             shared = values.to(self.device)
             distributed.all_reduce(shared)
@@ -50,6 +55,11 @@ class Group:
         box = [content]
         distributed.broadcast_object_list(box, src=0)
         return box[0]
+
+    def wait(self) -> None:
+        """Barrier without the group's timeout: wait until all workers are here, for WAIT_LIMIT at most."""
+        if self.waits is not None:
+            distributed.barrier(group=self.waits)
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """The module wrapped in DDP, which averages gradients over workers; a sharded module (FSDP2) averages its own and is returned.
@@ -105,7 +115,7 @@ def is_sharded(module: nn.Module) -> bool:
 
 @contextmanager
 def process_group(device: Device) -> Iterator[Group]:
-    """The process group of torchrun's environment (NCCL or Gloo), or this process alone; destroyed at exit."""
+    """The process group of torchrun's environment (NCCL or Gloo), or this process alone; destroyed at exit, when all workers are there."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen_device = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
@@ -113,8 +123,10 @@ def process_group(device: Device) -> Iterator[Group]:
         return
     distributed.init_process_group("nccl" if chosen_device.type == "cuda" else "gloo")
     try:
-        yield Group(rank=distributed.get_rank(), size=size, device=chosen_device)
-        distributed.barrier()
+        waits = distributed.new_group(backend="gloo", timeout=WAIT_LIMIT)
+        group = Group(rank=distributed.get_rank(), size=size, device=chosen_device, waits=waits)
+        yield group
+        group.wait()
     finally:
         distributed.destroy_process_group()
 

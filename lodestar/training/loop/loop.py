@@ -83,6 +83,7 @@ def fit(model: NextItemModel, stage: Stage, recipe: Recipe, group: Group, state:
             state.log.append({"stage": stage.name, **line})
             state.model, state.optimiser, state.ema = model.state_dict(), optimiser.state_dict(), ema.state_dict()
             stage.on_epoch_end(state)
+            group.wait()  # until rank zero has saved
             progress.advance(1, **line)
     ema.apply()
     model.load_state_dict(state.best or model.state_dict())
