@@ -3,6 +3,7 @@
 LodestarError
 ├── UsageError         exit 2   invalid command line or request
 │   └── ConfigError    exit 2   invalid recipe or override
+│       └── Diverged   exit 2   the loss of training is not finite (E194)
 ├── DataError          exit 3   the data violate the data contract
 │   ├── DataErrors     exit 3   several violations in one answer
 │   └── SchemaMismatch exit 3   a bundle or a table was written for another schema (E150)
@@ -46,6 +47,10 @@ class UsageError(LodestarError):
 
 class ConfigError(UsageError):
     """Invalid recipe, override or setting; exit code 2."""
+
+
+class Diverged(ConfigError):
+    """Training diverged: its loss is not finite (E194); exit code 2."""
 
 
 @dataclass(frozen=True, kw_only=True)

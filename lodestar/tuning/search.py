@@ -1,7 +1,7 @@
 """Hyperparameter search with Optuna: trials scored by NDCG@10 on the validation set, with pruning, resumable, in several processes.
 
 Sampler: tree of Parzen estimators (Akiba et al., "Optuna", KDD 2019, arXiv:1907.10902); pruner: median. The study is a journal file that
-all processes append to; each runs trials until all are done.
+all processes append to; each runs trials until all are done. A trial whose loss is not finite has failed, and the search goes on.
 """
 
 import multiprocessing
@@ -19,13 +19,13 @@ import torch
 
 from lodestar.config import Recipe, to_json
 from lodestar.data.split.interactions import check_enough
-from lodestar.errors import DataError, EnvironmentFault, UsageError
+from lodestar.errors import DataError, Diverged, EnvironmentFault, UsageError
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.io import storage
 from lodestar.process.parent_death import end_with_starter
 from lodestar.progress import Progress
-from lodestar.training.distributed.distributed import Group
+from lodestar.training.distributed.distributed import Group, choose_device
 from lodestar.training.distributed.local_workers import threads
 from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.stages import SEARCH, Training
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL, LOG, BEST, RECIPE = "study.jsonl", "tune.log", "best.json", "recipe"
+COMPLETE, DIVERGED = "complete", "diverged"
 WARM_UP_TRIALS, WARM_UP_EPOCHS = 5, 4
 POLL_S = 1.0
 PRELOADED = [__name__, "optuna", "torch._dynamo"]  # what a search process imports, torch's optimisers included: 5 s
@@ -44,7 +45,7 @@ PRELOADED = [__name__, "optuna", "torch._dynamo"]  # what a search process impor
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One finished or pruned trial: hyperparameters `values` by name, and its best NDCG@10 (of the epochs it ran, if pruned)."""
+    """One trial: hyperparameters `values` by name, and its best NDCG@10 (of the epochs it ran, if pruned; 0 if it diverged)."""
 
     number: int
     state: str
@@ -66,17 +67,20 @@ class Draws(NamedTuple):
 
 
 def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int, jobs: int) -> list[Trial]:
-    """Run trials in `jobs` processes until the study has `trials` finished or pruned ones; all of them, the best first.
+    """Run trials in `jobs` processes until the study has `trials` finished, pruned or diverged ones; all of them, the best first.
 
     `recipe` already has the overrides `pinned`, which no trial changes. `folder` holds the journal, the processes' log, and best.json, the
     best trial's overrides merged with `pinned`. With `jobs` 1 the result is determined by the recipe's seed. UsageError if the folder has
-    the study of another recipe or of other features, DataError E204 without validation items, EnvironmentFault E535 if a process fails.
+    the study of another recipe or of other features, DataError E204 without validation items, EnvironmentFault E501 if the device is
+    missing, E535 if a process fails, Diverged E194 if no trial has a finite loss.
     """
+    choose_device(recipe.train.device)
     found = feature_set.load(features)
     check_enough(found.interactions, recipe.data)
     if len(found.split(recipe.data).validation) == 0:
         raise DataError("E204", "no user has a validation item", remedy="Add events, or raise data.validation_share.")
     space, study = space_of(recipe, pinned), _open_study(folder, recipe, found.digest)
+    _end_killed_trials(study)
     context, remaining = _context(), max(0, trials - len(sorted_trials(study)))
     tickets, trials_before = context.Value("l", remaining), len(study.get_trials(deepcopy=False))
     workers = [
@@ -99,6 +103,8 @@ def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int,
         remedy = "The same command resumes the search."
         raise EnvironmentFault("E535", f"a search process failed; its last lines are in {folder / LOG}", remedy=remedy)
     finished = sorted_trials(study)
+    if finished and finished[0].state == DIVERGED:
+        raise Diverged(f"the loss of all {len(finished)} trials is not finite: override train.learning_rate by a lower one", code="E194")
     if finished:
         with storage.publish_file(folder / BEST) as file:
             file.write_text(overrides(finished[0].values, pinned) + "\n")
@@ -106,21 +112,36 @@ def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int,
 
 
 def sorted_trials(study: "optuna.Study") -> list[Trial]:
-    """Completed trials by descending NDCG@10, then pruned ones by descending NDCG@10."""
+    """Completed trials by descending NDCG@10, then pruned ones by descending NDCG@10, then those that diverged."""
     from optuna.trial import TrialState
 
-    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state in ended or DIVERGED in trial.user_attrs]
     trials = [
         Trial(
             number=trial.number,
-            state=trial.state.name.lower(),
-            ndcg=max(trial.intermediate_values.values(), default=0.0) if trial.value is None else trial.value,
+            state=DIVERGED if DIVERGED in trial.user_attrs else trial.state.name.lower(),
+            ndcg=_ndcg(trial),
             seconds=trial.duration.total_seconds() if trial.duration else 0.0,
             values=trial.params,
         )
         for trial in done
     ]
-    return sorted(trials, key=lambda trial: (trial.state != "complete", -trial.ndcg))
+    return sorted(trials, key=lambda trial: (trial.state == DIVERGED, trial.state != COMPLETE, -trial.ndcg))
+
+
+def _ndcg(trial: "optuna.trial.FrozenTrial") -> float:
+    if DIVERGED in trial.user_attrs:
+        return 0.0
+    return max(trial.intermediate_values.values(), default=0.0) if trial.value is None else trial.value
+
+
+def _end_killed_trials(study: "optuna.Study") -> None:
+    """Fail the trials of a search that was killed: the sampler would count them as running for ever."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _update_progress(study: "optuna.Study", progress: Progress) -> None:
@@ -165,10 +186,11 @@ def _run_trials(features: Path, recipe: Recipe, space: Space, folder: Path, tick
     with (folder / LOG).open("a") as log_file:
         os.dup2(log_file.fileno(), sys.stderr.fileno())
     torch.set_num_threads(threads(draws.processes))
+    group = Group(device=choose_device(recipe.train.device, draws.process % max(1, torch.cuda.device_count())))
     found = feature_set.load(features)
     study = _open_study(folder, recipe, found.digest, draws.seed(recipe))
     while _has_ticket(tickets):
-        study.optimize(lambda trial: _objective(trial, found, recipe, space), n_trials=1)
+        study.optimize(lambda trial: _objective(trial, found, recipe, space, group), n_trials=1, catch=(Diverged,))
 
 
 def _has_ticket(tickets: "Synchronized[int]") -> bool:
@@ -178,8 +200,8 @@ def _has_ticket(tickets: "Synchronized[int]") -> bool:
         return tickets.value >= 0
 
 
-def _objective(trial: "optuna.Trial", features: FeatureSet, recipe: Recipe, space: Space) -> float:
-    """Objective of a trial: best NDCG@10 on the validation set; optuna.TrialPruned if the pruner stops it."""
+def _objective(trial: "optuna.Trial", features: FeatureSet, recipe: Recipe, space: Space, group: Group) -> float:
+    """Objective of a trial: best NDCG@10 on the validation set; optuna.TrialPruned if the pruner stops it, Diverged if it diverges."""
     import optuna
 
     values = {name: _suggest(trial, name, allowed) for name, allowed in space.items()}
@@ -191,8 +213,12 @@ def _objective(trial: "optuna.Trial", features: FeatureSet, recipe: Recipe, spac
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-    training = Training(features, with_values(recipe, values), Group(), report)
-    return training.search(TrainingState(stage=SEARCH)).state.best_ndcg
+    training = Training(features, with_values(recipe, values), group, report)
+    try:
+        return training.search(TrainingState(stage=SEARCH)).state.best_ndcg
+    except Diverged as error:
+        trial.set_user_attr(DIVERGED, str(error))
+        raise
 
 
 def _suggest(trial: "optuna.Trial", name: str, allowed: Range | Choice) -> Value:

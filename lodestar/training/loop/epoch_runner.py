@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lodestar.config import Recipe
-from lodestar.errors import ConfigError
+from lodestar.errors import Diverged
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.training.distributed.distributed import Group
@@ -42,7 +42,7 @@ class EpochRunner:
         self._total = torch.zeros((), dtype=torch.float64, device=group.device)
 
     def epoch(self, sequences: TrainingItems, windows: Windows, epochs_done: int, rng: np.random.Generator) -> tuple[float, int]:
-        """Run one epoch; the mean loss per target in nats, and the number of targets. ConfigError if the loss is not finite.
+        """Run one epoch; the mean loss per target in nats, and the number of targets. Diverged (E194) if the loss is not finite.
 
         `sequences` are of the same length in each epoch; `windows` index them.
         """
@@ -62,7 +62,8 @@ class EpochRunner:
         num_targets = int(windows.count.sum())
         loss = float(self.group.sum(self._total.cpu())) / max(1, num_targets)
         if not np.isfinite(loss):
-            raise ConfigError(f"the loss is {loss} in epoch {epochs_done + 1}: lower train.learning_rate, now {self.train.learning_rate}")
+            message = f"the loss is {loss} in epoch {epochs_done + 1}: lower train.learning_rate, now {self.train.learning_rate}"
+            raise Diverged(message, code="E194")
         return loss, num_targets
 
     def step(self, inputs: StepInputs, width: int) -> None:
