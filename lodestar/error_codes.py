@@ -113,6 +113,7 @@ CODES: dict[str, ErrorCode] = {
     "E188": ErrorCode(5, None, "A step was ended by a signal.", "See its log; the same command resumes from the last finished step."),
     "E189": ErrorCode(3, 500, "The bundle gives scores that are not finite.", "Publish the bundle again, or roll back.", wordings=2),
     "E190": ErrorCode(2, None, "There is no recipe of this name.", "`lodestar recipes` lists the recipes."),
+    "E191": ErrorCode(3, None, "A checkpoint of training is damaged.", "Delete it: the same command then trains from the beginning."),
     "E194": ErrorCode(2, None, "The loss of training is not finite.", "Lower train.learning_rate.", wordings=2),
     "E201": ErrorCode(3, 422, "A file, a table or a request has no rows.", "Give a file with a row per event.", wordings=4),
     "E202": ErrorCode(3, None, "A number is not finite.", "Write finite numbers, or leave the row out.", wordings=4),

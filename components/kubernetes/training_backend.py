@@ -104,7 +104,7 @@ def train_by_job(job: TrainingJob, bundle: Path) -> None:
     try:
         storage.download(job.bundle, bundle)
     except EnvironmentFault as error:
-        remedy = "Run the same step again: it resumes from the last checkpoint."
+        remedy = "Run the same step again."
         raise EnvironmentFault("E594", f"training job {job.name} succeeded without a complete bundle ({error})", remedy=remedy) from error
     if not (bundle / INFO).is_file():
         raise EnvironmentFault("E594", f"training job {job.name} wrote no bundle to {job.bundle}", remedy="Run the same step again.")

@@ -61,9 +61,7 @@ def _train(options: argparse.Namespace) -> None:
             train(features, Path(options.output), recipe, options.checkpoints)
             return
         bundle = Path(work) / BUNDLE
-        train(features, bundle, recipe, options.checkpoints)
-        if os.environ.get("RANK", "0") == "0":
-            storage.upload(bundle, options.output)
+        train(features, bundle, recipe, options.checkpoints, partial(storage.upload, bundle, options.output))
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

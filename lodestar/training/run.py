@@ -1,11 +1,10 @@
 """Training run: from features to an atomically published bundle, resumable from checkpoints, on one or several workers."""
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lodestar.bundle.bundle import COST, EPOCHS_LOG, INFO
 from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, to_json
 from lodestar.data.split.evaluable import check_evaluable
 from lodestar.data.split.interactions import check_enough
+from lodestar.errors import LodestarError
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.io import storage
@@ -26,6 +26,7 @@ from lodestar.training.ensemble.blending import Blended, BlendTraining
 from lodestar.training.loop import cost, weights
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from lodestar.training.loop.cost import Meter
+from lodestar.training.loop.run_identity import run_identity
 from lodestar.training.loop.tensorboard import TensorBoardWriter
 from lodestar.training.publish import publish
 from lodestar.training.stages import SEARCH, Trained, Training
@@ -33,24 +34,32 @@ from lodestar.training.stages import SEARCH, Trained, Training
 SAVE_INTERVAL_FACTOR = 20  # saving checkpoints takes at most one part in this many of the time
 
 
-def train(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> None:
+def train(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, upload: Callable[[], object] = lambda: None) -> None:
     """Train a recipe on features and publish a bundle at `bundle`, resuming from `checkpoints` (a folder or `s3://`).
 
-    Starts `train.workers` workers by torchrun unless this process is one of them. ConfigError E180 for more workers than cores,
-    EnvironmentFault E530 if a worker fails.
+    Rank zero calls `upload` once the bundle is there, and then removes the checkpoints of this run. Starts `train.workers` workers by
+    torchrun unless this process is one of them. ConfigError E180 for more workers than cores, EnvironmentFault E530 if a worker fails.
     """
     if recipe.train.workers > 1 and "WORLD_SIZE" not in os.environ:
         start_workers(features, bundle, recipe, checkpoints)
+        upload()
         return
     torch.set_num_threads(threads())
     with process_group(recipe.train.device) as group:
-        work(features, bundle, recipe, checkpoints, group)
+        resume = work(features, bundle, recipe, checkpoints, group)
+        if group.is_rank_zero:
+            upload()
+            resume.remove_checkpoints()
 
 
-def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: Group) -> None:
-    """Train as one worker of `group`; rank zero publishes the bundle. UsageError E301 where `bundle` is something else than a bundle."""
+def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: Group) -> "Resume":
+    """Train as one worker of `group`; rank zero publishes the bundle. The checkpoints of the run, which are no longer needed then.
+
+    UsageError E301 where `bundle` is something else than a bundle, DataError E191 for a damaged checkpoint.
+    """
     storage.refuse_other_folder(bundle, INFO)
     meter, found = Meter(), feature_set.load(features)
+    resume = Resume(found, group, checkpoints)
     check_enough(found.interactions, recipe.data)
     check_evaluable(found.interactions, recipe.data, found.rules)
     if group.is_rank_zero:
@@ -58,18 +67,16 @@ def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: 
     if recipe.model.family in CLOSED_FORM_FAMILIES:
         if group.is_rank_zero:
             _publish(bundle, partial(closed_form.write, features=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
-        return
+        return resume
     data_warning = cost.data_sufficiency_warning(found.interactions)
     if group.is_rank_zero and data_warning:
         log_event("warning", message=data_warning)
-    resume = partial(_resume, features=found, group=group, checkpoints=checkpoints)
     if recipe.model.family == BLEND:
         blend = BlendTraining(found, recipe, group, resume).run()
         if blend is not None:
-            samples = sum(int(line["samples"]) for line in blend.log)
             write = partial(_write_blend, features=found, recipe=recipe, blend=blend)
-            _publish(bundle, write, lambda: meter.read(group, samples, blend.num_parameters, data_warning))
-        return
+            _publish(bundle, write, lambda: meter.read(group, blend.samples, blend.num_parameters, data_warning))
+        return resume
     state, on_epoch_end = resume(recipe)
     epochs_before = len(state.log)  # epochs of an interrupted run are not in this run's cost
     trained = Training(found, recipe, group, on_epoch_end).run(state)
@@ -81,22 +88,36 @@ def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: 
             partial(_write, features=found, recipe=recipe, trained=trained),
             lambda: meter.read(group, samples, num_parameters, data_warning),
         )
+    return resume
 
 
-def _resume(recipe: Recipe, features: FeatureSet, group: Group, checkpoints: str) -> tuple[TrainingState, Callable[[TrainingState], None]]:
-    """The state to resume from (a fresh one without a checkpoint), and the callback that saves states."""
-    run = hashlib.sha256(f"{to_json(_without_workers(recipe))} {features.digest}".encode()).hexdigest()[:16]
-    run_checkpoints = Checkpoints(address=f"{checkpoints}/{run}", run=run)
-    saved = run_checkpoints.load() if group.is_rank_zero else None
-    group.wait()  # until rank zero has read it
-    content = group.broadcast(saved)
-    state = run_checkpoints.decode(content) if content is not None else TrainingState(stage=SEARCH)
-    return state, ThrottledCheckpointer(run_checkpoints, TensorBoardWriter(run)) if group.is_rank_zero else _no_checkpoint
+class Resume:
+    """Finds the state to resume a recipe from, in the checkpoints of one run on features; a blend has a recipe for each component."""
 
+    def __init__(self, features: FeatureSet, group: Group, checkpoints: str) -> None:
+        self._features, self._group, self._checkpoints = features, group, checkpoints
+        self._used: list[Checkpoints] = []
 
-def _without_workers(recipe: Recipe) -> Recipe:
-    """The recipe without its number of workers: batches and learning rate do not depend on it, so another number can resume the run."""
-    return replace(recipe, train=replace(recipe.train, workers=1))
+    def __call__(self, recipe: Recipe) -> tuple[TrainingState, Callable[[TrainingState], None]]:
+        """The state to resume from (a fresh one without a checkpoint), and the callback that saves states."""
+        group, run, content = self._group, b"", None
+        if group.is_rank_zero:
+            run = run_identity(recipe, self._features.digest).encode()
+            content = Checkpoints(address=f"{self._checkpoints}/{run.decode()}", run=run.decode()).load()
+        group.wait()  # until rank zero has read it
+        run, content = group.broadcast(run) or b"", group.broadcast(content)
+        checkpoints = Checkpoints(address=f"{self._checkpoints}/{run.decode()}", run=run.decode())
+        self._used.append(checkpoints)
+        state = checkpoints.decode(content) if content is not None else TrainingState(stage=SEARCH)
+        return state, ThrottledCheckpointer(checkpoints, TensorBoardWriter(checkpoints.run)) if group.is_rank_zero else _no_checkpoint
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints that were used: a finished run has nothing to resume. A store that refuses is logged."""
+        for checkpoints in self._used:
+            try:
+                checkpoints.remove()
+            except LodestarError as error:
+                log_event("warning", message=f"the checkpoint of a finished run is left at {checkpoints.address}: {error}")
 
 
 def _publish(bundle: Path, write: Callable[[Path], None], read: Callable[[], cost.Cost]) -> None:

@@ -28,12 +28,16 @@ RANK_FACTOR = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Blended:
-    """A trained blend for the bundle; `log` has the epoch lines of all neural components, `num_parameters` counts their parameters."""
+    """A trained blend for the bundle; `log` has the epoch lines of all neural components, `num_parameters` counts their parameters.
+
+    `samples` counts the training targets of this run, without those of an interrupted one.
+    """
 
     retriever: Retriever
     neighbours: NeighbourTable | None
     metrics: dict[str, float]
     log: list[dict[str, Any]]
+    samples: int
     num_parameters: int
 
 
@@ -45,6 +49,7 @@ class BlendTraining:
         split, self.num_items = features.split(recipe.data), len(features.items)
         self.split = replace(split, validation=affordable(split.validation, self.num_items, recipe.evaluation, "validation"))
         self.parts, self.is_refit = recipe.model.components, recipe.train.refit and len(self.split.validation) > 0
+        self.epochs_before: dict[str, int] = {}  # of an interrupted run, by component
         self.training_sequences = self.split.before_test if self.is_refit else self.split.train
 
     def run(self) -> Blended | None:
@@ -70,12 +75,14 @@ class BlendTraining:
             neighbours=replace(final_neighbours, weight=weights[-1]) if final_neighbours is not None and weights[-1] else None,
             metrics=metrics,
             log=[line for name, trained in final.items() for line in _epoch_lines(name, trained, is_first=name == next(iter(final)))],
+            samples=sum(int(line["samples"]) for name, trained in final.items() for line in trained.state.log[self.epochs_before[name] :]),
             num_parameters=sum(values.numel() for trained in final.values() for values in trained.model.parameters()),
         )
 
     def _search(self, name: str) -> Trained:
         recipe = self.recipe.for_family(name)
         state, on_epoch_end = self.resume(recipe)
+        self.epochs_before[name] = len(state.log)
         return Training(self.features, recipe, self.group, on_epoch_end).search(state)
 
     def _refit(self, name: str, searched: Trained) -> Trained:
@@ -84,6 +91,8 @@ class BlendTraining:
         state, on_epoch_end = self.resume(recipe)
         if state.stage == SEARCH:
             state = TrainingState(stage=REFIT, log=searched.state.log, refit_epochs=searched.state.best_epoch or searched.state.epoch)
+        else:
+            self.epochs_before[name] = len(state.log)
         return Training(self.features, recipe, self.group, on_epoch_end).refit(state)
 
     def _fit_closed_form(self, name: str) -> tuple[Retriever, Callable[[Sequences], Retriever]]:

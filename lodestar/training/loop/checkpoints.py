@@ -1,19 +1,22 @@
-"""Checkpoints: the training state as one atomically replaced object, in a folder or `s3://`.
+"""Checkpoints: the training state as one atomically replaced object, in a folder or `s3://`, that ends with its SHA-256.
 
 Random generators are seeded from (seed, epoch) at each epoch's start, so a resumed run reproduces an uninterrupted one without saving
 generator state.
 """
 
+import hashlib
 import io
-from dataclasses import asdict, dataclass, field
+import shutil
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from lodestar.errors import UsageError
+from lodestar.errors import DataError, UsageError
 from lodestar.io import storage
 
 FILE = "checkpoint.pt"
+DIGEST_BYTES = 32
 
 
 @dataclass(kw_only=True)
@@ -40,7 +43,7 @@ class TrainingState:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-    """Checkpoint storage of one run at `address`; `run` identifies recipe and features, and a checkpoint of another run is rejected."""
+    """Checkpoint storage of one run at `address`; `run` is its identity (see `run_identity`), and another run's checkpoint is rejected."""
 
     address: str
     run: str
@@ -50,8 +53,12 @@ class Checkpoints:
         return storage.get(f"{self.address}/{FILE}")
 
     def decode(self, content: bytes) -> TrainingState:
-        """Parse a checkpoint's bytes; UsageError if it belongs to another run."""
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        """Parse a checkpoint's bytes; DataError E191 if they are damaged, UsageError if it belongs to another run."""
+        state, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        if hashlib.sha256(state).digest() != digest:
+            remedy = f"Delete {self.address}, and run the same command again: it trains from the beginning."
+            raise DataError("E191", f"the checkpoint in {self.address} is damaged", remedy=remedy)
+        saved = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
         if saved.pop("run") != self.run:
             raise UsageError(f"{self.address} holds the checkpoint of another recipe or other features: name a fresh folder, or empty it")
         return TrainingState(**saved)
@@ -59,5 +66,13 @@ class Checkpoints:
     def save(self, state: TrainingState) -> None:
         """Save a checkpoint, replacing the last one atomically."""
         content = io.BytesIO()
-        torch.save({"run": self.run, **asdict(state)}, content)
+        torch.save({"run": self.run, **vars(state)}, content)  # the tensors themselves: asdict would copy all of them on their device
+        content.write(hashlib.sha256(content.getbuffer()).digest())
         storage.put(content.getvalue(), f"{self.address}/{FILE}")
+
+    def remove(self) -> None:
+        """Remove the checkpoint, as of a finished run; nothing if there is none."""
+        if storage.is_remote(self.address):
+            storage.remove(self.address)
+        else:
+            shutil.rmtree(self.address, ignore_errors=True)

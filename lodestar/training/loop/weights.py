@@ -39,7 +39,7 @@ def save(model: NextItemModel, items: list[str], last_trained_us: int, folder: P
 def load(bundle: str) -> Weights:
     """Load weights from a bundle, a folder or `s3://`; DataError E154 if it has none."""
     with workspace() as work:
-        content = storage.get(f"{storage.resolve(bundle)}/{FILE}")
+        content = storage.get(address(bundle))
         if content is None:
             remedy = "Name the bundle of a trained model, such as the recipe sasrec gives."
             raise DataError("E154", f"{bundle} has no {FILE} for a warm start", remedy=remedy)
@@ -50,6 +50,11 @@ def load(bundle: str) -> Weights:
     for name in pack(schema.ITEM_ID, items):
         values.pop(name)
     return Weights(items=items, values=values, last_trained_us=last_trained_us)
+
+
+def address(bundle: str) -> str:
+    """Address of the weights in a bundle, a folder or `s3://`; of its current version if it has versions."""
+    return f"{storage.resolve(bundle)}/{FILE}"
 
 
 @torch.no_grad()
