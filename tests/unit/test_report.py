@@ -161,8 +161,33 @@ def test_a_bundle_without_a_log_has_a_page_all_the_same(tmp_path: Path) -> None:
 
 
 def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
-    tmp_path.joinpath(EPOCHS_LOG).write_text('{"epoch": 1}\n{"epoch": 2}\n')
-    assert epochs(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
+    lines = [{"stage": "search", "epoch": 1, "loss": 2.5}, {"stage": "search sasrec", "part": "sasrec", "epoch": 2}]
+    tmp_path.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert epochs(tmp_path) == lines
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"stage": "search", "epoch": 2, "lo',
+        b'{"epoch": 2}',
+        b'{"stage": "search"}',
+        b'{"stage": ["search"], "epoch": 2}',
+        b'{"stage": "search", "epoch": "2"}',
+        b'{"stage": "search", "epoch": 2, "loss": null}',
+        b'{"stage": "search", "epoch": 2, "loss": NaN}',
+        b'{"stage": "search", "epoch": 2, "loss": 1e999}',
+        b'{"stage": "search", "epoch": ' + b"9" * 400 + b"}",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_line_of_the_log_is_left_out(damage: bytes, tmp_path: Path) -> None:
+    kept = {"stage": "search", "epoch": 1, "loss": 2.5, "ndcg_at_10": 0.5}
+    tmp_path.joinpath(EPOCHS_LOG).write_bytes(json.dumps(kept).encode() + b"\n" + damage + b"\n")
+    assert epochs(tmp_path) == [kept]
+    assert "Training loss by epoch" in page(evaluation(), report_data(epochs=epochs(tmp_path)))
 
 
 def test_figures_are_shown_with_their_intervals() -> None:

@@ -18,6 +18,7 @@ from lodestar.schema.arrays import Doubles, Float64, Int64, Longs
 NUM_EXAMPLES, RECENT, TOP = 3, 5, 5
 MAX_TITLE_LENGTH = 90
 TAIL_POINTS = 101
+MAX_FIGURE = 1e15  # of an epoch; NaN and infinity are none either
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,27 @@ class ReportData:
 
 
 def epochs(bundle: Path) -> list[dict[str, Any]]:
-    """Lines of the training log (epochs.jsonl) in a bundle's folder; empty if there is none."""
-    file = bundle / EPOCHS_LOG
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    """Lines of the training log (epochs.jsonl) in a bundle's folder, without those that are no epoch; empty if there is no log.
+
+    The file is not covered by the bundle's digest, so its content is not trusted: an epoch is a JSON object with a stage, a number, and
+    finite figures.
+    """
+    try:
+        lines = (bundle / EPOCHS_LOG).read_bytes().splitlines()
+    except OSError:
+        return []
+    return [found for found in map(_epoch, lines) if found is not None]
+
+
+def _epoch(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("stage"), str) or "epoch" not in found:
+        return None
+    figures = [value for name, value in found.items() if name not in {"stage", "part"}]
+    return found if all(isinstance(value, int | float) and abs(value) <= MAX_FIGURE for value in figures) else None
 
 
 def cost(bundle: Path) -> dict[str, Any]:
@@ -67,7 +86,7 @@ def cost(bundle: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads((bundle / COST).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {name: value for name, value in found.items() if isinstance(value, int)} if isinstance(found, dict) else {}
 
