@@ -57,6 +57,12 @@ class DataConfig:
     min_interactions: Annotated[Count, "interactions that a run needs at least"] = 50
     training_rows: Annotated[Count, "maximum number of labels, the latest, that are joined with features for the ranker"] = 100_000
 
+    @property
+    def split_fields(self) -> dict[str, Any]:
+        """The fields that decide the split, by name: shares only with `split` time."""
+        shares = {"test_share": self.test_share, "validation_share": self.validation_share} if self.split == "time" else {}
+        return {"split": self.split, **shares}
+
     def __post_init__(self) -> None:
         constraints.check_fields(self)
 
@@ -101,7 +107,9 @@ class TrainConfig:
     loss: Annotated[Loss, "loss function"] = "softmax"
     item_init: Annotated[str, "initial item vectors: `random`, `cooccurrence`, or `pretrained:` and the address of vectors"] = "random"
     warm_start: Annotated[str, "bundle (a folder or `s3://`) whose weights training starts from; empty: none"] = ""
-    incremental: Annotated[bool, "with `warm_start`: train only on events after that bundle's last one"] = False
+    incremental: Annotated[
+        bool, "with `warm_start`: train only on users with events after that bundle's last one: on these, and on half a window before them"
+    ] = False
     refit: Annotated[bool, "after early stopping, train a fresh model on training and validation items for the best number of epochs"] = (
         False
     )
@@ -234,6 +242,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         is_rowwise = self.train.optimiser == "rowwise_adagrad"
+        require(not self.train.warm_start or self.model.family in TRAINED_FAMILIES, "warm_start needs a neural family", self.model.family)
         uses_text = self.model.use_text or not set(self.model.components).isdisjoint(TEXT_FAMILIES)
         require(not self.rank.candidates or self.model.family in TRAINED_FAMILIES, "a ranker needs a neural family", self.name)
         require(not (is_rowwise and self.model.use_time_gaps), "rowwise_adagrad does not support use_time_gaps", self.model.use_time_gaps)

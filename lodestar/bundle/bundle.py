@@ -57,7 +57,8 @@ class BundleInfo:
 
     `inputs` lists the features that it needs (see `lodestar.bundle.feature_needs`), the ranker's in input order. With `use_time_gaps`, the
     encoder's input has `dim + 1` columns; the last is the seconds since the previous item. `feedback` are the rules of feedback as JSON
-    values, by which serving filters; with `reads_filters`, more than the items of a history is filtered.
+    values, by which serving filters; with `reads_filters`, more than the items of a history is filtered. `training` is the training record
+    (see `lodestar.bundle.training_record`).
     """
 
     family: str
@@ -72,6 +73,7 @@ class BundleInfo:
     use_time_gaps: bool = False
     feedback: dict[str, Any] = field(default_factory=BINARY.to_json)
     reads_filters: bool = False
+    training: dict[str, Any] = field(default_factory=dict)
     schema_hash: str = schema.HASH
     inputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     files: dict[str, str]
@@ -151,8 +153,8 @@ def load(root: Path) -> Bundle:
         raise SchemaMismatch(f"bundle {root} was made for schema {values.get('schema_hash')}, this version has {schema.HASH}")
     if "inputs" not in values:
         raise SchemaMismatch(f"bundle {root} does not name the features it needs")
-    # Bundles from before there were rules were trained by these.
-    values = dict[str, Any]({"feedback": BINARY.to_json(), "reads_filters": False, **values})
+    # Bundles from before there were rules were trained by these; older ones have no record of training either.
+    values = dict[str, Any]({"feedback": BINARY.to_json(), "reads_filters": False, "training": {}, **values})
     checks.check_info(root / INFO, values)
     info = BundleInfo(**values)
     counts = feature_needs.count_names(str(root), info.inputs)

@@ -17,6 +17,7 @@ from lodestar.bundle.item_table import PRECISIONS
 from lodestar.bundle.neighbours import MAX_CODE
 from lodestar.bundle.onnx_graph import BOOL, FLOAT, FREE, Value
 from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
+from lodestar.bundle.training_record import is_record
 from lodestar.errors import DataError, Location, shorten
 from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.npz import Arrays, Kinds
@@ -86,6 +87,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "use_time_gaps": lambda value: isinstance(value, bool),
     "feedback": _is_feedback,
     "reads_filters": lambda value: isinstance(value, bool),
+    "training": is_record,
     "schema_hash": _is_text,
     "inputs": lambda value: (
         isinstance(value, dict)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.bundle.bundle import INFO, Bundle, load
+from lodestar.bundle.training_record import knows_validation, refuse_other_recipe
 from lodestar.compression import variants
 from lodestar.compression.latency import request_times_ms
 from lodestar.compression.quality import K, change, mean_ndcg, overlap, rank_cases
@@ -30,12 +31,13 @@ def compress(features: Path, uncompressed: Path, bundle: Path, recipe: Recipe) -
     """Publish the chosen variant at `bundle` with compression.json and compression.md; all measured variants.
 
     Other files next to the uncompressed bundle's are copied. UsageError if that was trained on other features, or is compressed,
-    and E301 where `bundle` is something else than a bundle.
+    E192 if with another recipe or split, and E301 where `bundle` is something else than a bundle.
     """
     storage.refuse_other_folder(bundle, INFO)
     found, loaded = feature_set.load(features), load(uncompressed)
     if loaded.info.features != found.digest:
         raise UsageError(f"{uncompressed} was trained on features {loaded.info.features}, {features} holds {found.digest}")
+    refuse_other_recipe(uncompressed, loaded.info.recipe, loaded.info.training, recipe)
     cases = affordable(found.split(recipe.data).validation, len(found.items), recipe.evaluation, "validation")
     with workspace() as folder:
         with activity("quantising"):
@@ -47,7 +49,7 @@ def compress(features: Path, uncompressed: Path, bundle: Path, recipe: Recipe) -
         with storage.publish_folder(bundle) as work:
             shutil.copytree(uncompressed, work, dirs_exist_ok=True)
             shutil.copytree(chosen.root, work, dirs_exist_ok=True)
-            _report(work, measured, len(cases), recipe)
+            _report(work, measured, len(cases), recipe, loaded)
     return measured
 
 
@@ -86,11 +88,13 @@ def _requests(bundle: Bundle, cases: EvalCases) -> list[list[str]]:
     return [[bundle.items.ids[row] for row in history] for history in cases.history] or [[]]
 
 
-def _report(folder: Path, measured: list[Variant], num_users: int, recipe: Recipe) -> None:
+def _report(folder: Path, measured: list[Variant], num_users: int, recipe: Recipe, uncompressed: Bundle) -> None:
     margin, samples = recipe.compression.max_ndcg_drop, recipe.evaluation.bootstrap_samples
     rule = f"the smallest whose interval is above a drop of {margin:.1%}" if margin > 0 else "uncompressed, as max_ndcg_drop is 0"
+    has_ranker, is_known = uncompressed.ranker is not None, knows_validation(uncompressed.info.training, recipe)
     claim = (
-        f"NDCG@{K} over {num_users:,} users of the validation set (fp32: {measured[0].ndcg_at_10:.4f}), full ranking without seen items; "
+        f"NDCG@{K} over {num_users:,} users of the validation set (fp32: {measured[0].ndcg_at_10:.4f}), full ranking without seen items"
+        f"{', by retrieval alone' if has_ranker else ''}{', on which the model was trained' if is_known else ''}; "
         f"95 % intervals of paired differences from {samples:,} bootstrap samples of users (seed {recipe.evaluation.seed}). "
         f"Chosen: {rule}. "
         f"Latency: {recipe.compression.latency_requests} single requests, interleaved, one thread."

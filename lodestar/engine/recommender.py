@@ -2,7 +2,8 @@
 
 Inactive items, and what the rules of feedback do not recommend again, are filtered out; a bundle's ranker then reorders the candidates by
 current count features.
-Evaluation and serving use the same object, so the evaluated model is the deployed one. Shapes: B histories, N items, D width, C candidates.
+Evaluation and serving use the same object, so the evaluated model is the deployed one; `scores` has inactive items, which `candidates`
+leaves out. Shapes: B histories, N items, D width, C candidates.
 """
 
 import time

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodestar.bundle.bundle import Bundle
+from lodestar.bundle.training_record import knows_validation
 from lodestar.config import Recipe
 from lodestar.data.split.splits import affordable
 from lodestar.engine.recommender import Recommender
@@ -50,7 +51,8 @@ class Evaluator:
         if len(self.split.test) == 0:
             raise DataError("E204", "no user has both a history and a test item", remedy="Provide more events, or raise data.test_share.")
         self.known = self.split.before_test
-        self.fitted_on = self.split.before_test if recipe.knows_validation else self.split.train
+        self.knows_validation = knows_validation(bundle.info.training, recipe)
+        self.fitted_on = self.split.before_test if self.knows_validation else self.split.train
         self.popularity = np.bincount(self.known.flat(), minlength=len(features.items))
         self.cutoffs = tuple(sorted({*recipe.evaluation.cutoffs, CUTOFF}))
         self.hyperparameters: dict[str, str] = {}
@@ -151,7 +153,7 @@ class Evaluator:
             cutoffs=self.cutoffs,
             samples=config.bootstrap_samples,
             seed=config.seed,
-            refit=self.recipe.knows_validation,
+            refit=self.knows_validation,
             feedback=self.features.rules.to_json(),
             counts=asdict(self.features.counts),
         )

@@ -1,6 +1,7 @@
 """Ranking metrics on the full catalogue: NDCG, hit rate, recall, MRR, MAP, novelty, coverage and Gini.
 
-Items that may not be recommended (by the rules of feedback: seen or refused ones) are excluded, and ties count against the model.
+Items that may not be recommended by the rules of feedback (seen or refused ones) are excluded; inactive items, which serving leaves out
+too, take ranks. Ties count against the model.
 Items are never sampled for the ranking: sampled metrics order models differently (Krichene & Rendle, "On Sampled Metrics for Item
 Recommendation", KDD 2020). Shapes: C cases, R relevant items of all cases concatenated, N items, K positions of a list.
 """

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from lodestar.bundle import bundle as bundles
+from lodestar.bundle.training_record import refuse_other_recipe
 from lodestar.config import Recipe
 from lodestar.errors import UsageError
 from lodestar.evaluation.evaluator import Evaluator
@@ -22,7 +23,7 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, unco
     """Evaluate a bundle; publish evaluation.json, headline.json, report.html and model_card.md in the folder `target`.
 
     `uncompressed` is the bundle before compression, evaluated on the same cases. Raises UsageError if a bundle was trained on other
-    features, E301 where `target` is something else than an evaluation.
+    features, E192 if with another recipe or split, E301 where `target` is something else than an evaluation.
     """
     storage.refuse_other_folder(target, EVALUATION)
     found, loaded = feature_set.load(features), bundles.load(bundle)
@@ -30,6 +31,7 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, unco
     for one in (loaded, loaded_uncompressed):
         if one.info.features != found.digest:
             raise UsageError(f"{one.root} was trained on features {one.info.features}, {features} holds {found.digest}")
+        refuse_other_recipe(one.root, one.info.recipe, one.info.training, recipe)
     evaluator = Evaluator(found, loaded, loaded_uncompressed, recipe)
     evaluation = evaluator.evaluation()
     if evaluation.verdict.is_forced:

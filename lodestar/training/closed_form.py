@@ -25,5 +25,5 @@ def write(folder: Path, features: FeatureSet, recipe: Recipe) -> None:
     with Progress(f"fit {name}", 1) as progress:
         model = FAMILIES[name][0](data, *rank_and_seed)(hyperparameters)
         progress.advance()
-    metrics = {"validation_ndcg_at_10": quality.ndcg, **hyperparameters}
-    publish.write(folder, features, recipe, model.vectors, model.encoder, metrics, model.neighbours)
+    metrics = {**({"validation_ndcg_at_10": quality.ndcg} if len(split.validation) else {}), **hyperparameters}
+    publish.write(folder, features, recipe, model.vectors, model.encoder, metrics, "before_test", model.neighbours)

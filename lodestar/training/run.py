@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from lodestar.bundle.bundle import COST, EPOCHS_LOG, INFO
-from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, to_json
+from lodestar.bundle.training_record import FittedOn
+from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe
 from lodestar.data.split.evaluable import check_evaluable
 from lodestar.data.split.interactions import check_enough
 from lodestar.errors import LodestarError
@@ -29,7 +30,7 @@ from lodestar.training.loop.cost import Meter
 from lodestar.training.loop.run_identity import run_identity
 from lodestar.training.loop.tensorboard import TensorBoardWriter
 from lodestar.training.publish import publish
-from lodestar.training.stages import SEARCH, Trained, Training
+from lodestar.training.stages import REFIT, SEARCH, Trained, Training
 
 SAVE_INTERVAL_FACTOR = 20  # saving checkpoints takes at most one part in this many of the time
 
@@ -55,13 +56,16 @@ def train(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, upload
 def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: Group) -> "Resume":
     """Train as one worker of `group`; rank zero publishes the bundle. The checkpoints of the run, which are no longer needed then.
 
-    UsageError E301 where `bundle` is something else than a bundle, DataError E191 for a damaged checkpoint.
+    UsageError E301 where `bundle` is something else than a bundle, E192 for a ranker whose features were built for
+    another split, DataError E191 for a damaged checkpoint.
     """
     storage.refuse_other_folder(bundle, INFO)
     meter, found = Meter(), feature_set.load(features)
     resume = Resume(found, group, checkpoints)
     check_enough(found.interactions, recipe.data)
     check_evaluable(found.interactions, recipe.data, found.rules)
+    if recipe.rank.candidates:
+        found.refuse_other_split(recipe.data)
     if group.is_rank_zero:
         rating_stage.check(found, recipe)
     if recipe.model.family in CLOSED_FORM_FAMILIES:
@@ -155,17 +159,21 @@ def _no_checkpoint(_state: TrainingState) -> None:
 
 def _write(folder: Path, features: FeatureSet, recipe: Recipe, trained: Trained) -> None:
     item_vectors, encoder = trained.model.cpu().export_parts()
-    metrics = {"validation_ndcg_at_10": trained.state.best_ndcg}
+    has_validation = trained.state.best_ndcg >= 0
+    metrics = {"validation_ndcg_at_10": trained.state.best_ndcg} if has_validation else {}
+    fitted_on: FittedOn = "before_test" if trained.state.stage == REFIT else "train"
     ranker = None
     if trained.state.ranker:
         from lodestar.training.ranker import ranker_stage
 
         ranker = ranker_stage.export_ranker(trained.state.ranker, features, recipe)
-    publish.write(folder, features, recipe, item_vectors.numpy(), encoder, metrics, trained.neighbours, ranker)
+    publish.write(folder, features, recipe, item_vectors.numpy(), encoder, metrics, fitted_on, trained.neighbours, ranker)
     weights.save(trained.model, features.items.ids, trained.last_trained_us, folder)
     folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in trained.state.log))
 
 
 def _write_blend(folder: Path, features: FeatureSet, recipe: Recipe, blend: Blended) -> None:
-    publish.write(folder, features, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.neighbours)
+    publish.write(
+        folder, features, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.fitted_on, blend.neighbours
+    )
     folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in blend.log))

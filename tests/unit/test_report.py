@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lodestar.bundle.bundle import EPOCHS_LOG
-from lodestar.config import Recipe, TrainConfig
+from lodestar.config import Recipe, TrainConfig, override
 from lodestar.evaluation.gate import verdict
 from lodestar.evaluation.intervals import Interval
 from lodestar.evaluation.report.card import card
@@ -19,6 +19,7 @@ from lodestar.evaluation.report.report import page
 from lodestar.evaluation.report.report_data import Example, ListedItem, ReportData, epochs
 from lodestar.evaluation.results import BundleSummary, Evaluation, ModelMetrics, Protocol
 from lodestar.evaluation.slices import Slice
+from lodestar.recipes import get_recipe
 
 NASTY = "<script>alert('x')</script> | **bold** [link](javascript:x)"
 VOID = {"meta", "br"}
@@ -139,9 +140,21 @@ def test_the_verdict_is_the_first_thing_said(model: float, said: str) -> None:
     assert text.index(said) < text.index("Comparison with baselines")
 
 
-def test_a_model_trained_on_less_than_the_baselines_says_so() -> None:
-    assert "the baselines also knew the validation items" in page(evaluation(), report_data())
-    assert "training set only" in card(evaluation())
+@pytest.mark.parametrize(
+    ("refit", "said"), [(False, "the training set only, without the validation set."), (True, "all interactions before the test.")]
+)
+def test_page_and_card_say_what_model_and_baselines_were_fitted_on(refit: bool, said: str) -> None:
+    found = replace(evaluation(), protocol=replace(evaluation().protocol, refit=refit))
+    for text in (page(found, report_data()), card(found)):
+        assert f"The model and the baselines are fitted on {said}" in text
+
+
+def test_the_card_names_what_differs_from_the_recipe_and_the_seed() -> None:
+    found = replace(evaluation(), recipe=override(get_recipe("tiny"), '{"train": {"seed": 7, "epochs": 3}, "data": {"split": "time"}}'))
+    said = re.sub(r"\\(.)", r"\1", card(found))
+    assert "| overrides | data.split = time, train.epochs = 3, train.seed = 7 |" in said
+    assert "| seed of training | 7 |" in said
+    assert "| overrides | none |" in card(replace(found, recipe=get_recipe("sasrec-m")))
 
 
 def test_a_ranker_is_named_where_there_is_one() -> None:

@@ -73,14 +73,15 @@ def test_without_validation_items_there_is_nothing_to_search_on(tmp_path: Path) 
 def diverging(number: int) -> Any:
     """An objective's training that diverges in the trials up to a number."""
 
+    left = [number]
+
     class Diverging(Training):
         def search(self, state: TrainingState) -> Trained:
-            diverging.tried += 1  # type: ignore[attr-defined]
-            if diverging.tried <= number:  # type: ignore[attr-defined]
+            left[0] -= 1
+            if left[0] >= 0:
                 raise Diverged("the loss is nan", code="E194")
             return super().search(state)
 
-    diverging.tried = 0  # type: ignore[attr-defined]
     return Diverging
 
 

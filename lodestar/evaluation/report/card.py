@@ -5,7 +5,11 @@ Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, arXiv:1810.03993.
 
 import html
 import re
+from dataclasses import asdict
+from typing import Any
 
+from lodestar.config import Recipe
+from lodestar.errors import ConfigError
 from lodestar.evaluation.gate import PRIMARY_METRIC
 from lodestar.evaluation.intervals import Interval
 from lodestar.evaluation.metric_titles import metric_title, title
@@ -13,6 +17,7 @@ from lodestar.evaluation.report import feedback_text
 from lodestar.evaluation.results import Evaluation
 from lodestar.evaluation.slices import Slice
 from lodestar.process.safe_text import one_line
+from lodestar.recipes import get_recipe
 
 THREADLESS = ("popularity", "item_knn_jaccard", "item_knn_pearson")  # fitted without a matrix product, whose sums depend on the threads
 METRICS = ("ndcg_at_10", "hr_at_10", "mrr_at_10", "map_at_10", "novelty_at_10")
@@ -59,7 +64,8 @@ def _protocol(evaluation: Evaluation) -> str:
     fitted_on = "all interactions before the test" if found.refit else "the training set only, without the validation set"
     sampled = f", sampled from {found.eligible_users:,} (the intervals include this)" if found.eligible_users > found.users else ""
     return (
-        f"Full ranking of the items that serving would let pass, ties against the model, on the {found.part} set: {found.users:,} users "
+        "Full ranking of the items that the rules of feedback let pass, inactive ones among them, ties against the model, on the "
+        f"{found.part} set: {found.users:,} users "
         f"({found.left_out:,} cold-start users without a history left out){sampled}. "
         "The exported bundle is evaluated through the serving code, and the uncompressed one on the same cases. "
         f"The model and the baselines are fitted on {fitted_on}. "
@@ -91,7 +97,8 @@ def _weak_slices(evaluation: Evaluation) -> str:
     overall = evaluation.model.metrics[PRIMARY_METRIC].value
     weak = [found for found in evaluation.slices if _is_weak(found, overall)]
     if not weak:
-        return f"None of the {len(evaluation.slices)} slices is significantly below the mean or behind {title(evaluation.best_baseline)}."
+        num_slices, best_baseline = len(evaluation.slices), title(evaluation.best_baseline)
+        return f"None of the {num_slices} slices is significantly below the mean, and none is behind {best_baseline}."
     rows = [["slice", "users", "NDCG@10", title(evaluation.best_baseline), "lead"]]
     for found in weak:
         sides = [
@@ -100,7 +107,7 @@ def _weak_slices(evaluation: Evaluation) -> str:
             _interval(found.lead[PRIMARY_METRIC], "+.4f"),
         ]
         rows.append([f"{found.by}: {_plain(found.label)}", f"{found.users:,}", *sides])
-    behind = f"significantly below the mean ({overall:.4f}) or behind {title(evaluation.best_baseline)}"
+    behind = f"significantly below the mean ({overall:.4f}), or behind {title(evaluation.best_baseline)} by any amount"
     return f"Of {len(evaluation.slices)} slices, those whose NDCG@10 is {behind}:\n\n{_table(rows)}"
 
 
@@ -125,7 +132,7 @@ def _limits(evaluation: Evaluation) -> str:
 def _reproducibility(evaluation: Evaluation) -> str:
     """The conditions, besides data, recipe and seed, under which training gives the same digest."""
     found = evaluation.bundle
-    if found.family in THREADLESS and not found.ranked:
+    if found.family in THREADLESS and not found.ranked and not evaluation.recipe.rate.dim:
         return "The same data, recipe and seed give the same bundle with any number of threads."
     parallelism = f"OMP_NUM_THREADS={found.threads}, and {found.workers} workers" if found.threads else "OMP_NUM_THREADS, and workers"
     return (
@@ -142,6 +149,8 @@ def _identity(evaluation: Evaluation) -> str:
         ["compressed from", f"`{evaluation.uncompressed.digest}`, {evaluation.uncompressed.num_bytes:,} bytes"],
         ["features", f"`{found.features}`"],
         ["recipe", _plain(evaluation.recipe.name)],
+        ["overrides", _overrides(evaluation.recipe)],
+        ["seed of training", str(evaluation.recipe.train.seed)],
         ["family", found.family],
         ["ranker", f"{found.ranked} candidates" if found.ranked else "none"],
         ["precision", f"item table {found.table_precision}, encoder {found.encoder_precision}"],
@@ -149,6 +158,23 @@ def _identity(evaluation: Evaluation) -> str:
         ["threads", f"{found.threads} in each of {found.workers} workers" if found.threads else "not known"],
     ]
     return _table(rows)
+
+
+def _overrides(recipe: Recipe) -> str:
+    """The fields that differ from those of the recipe of this name; of the defaults, where there is none."""
+    try:
+        named = get_recipe(recipe.name)
+    except ConfigError:
+        named = Recipe(name=recipe.name)
+    before: dict[str, Any] = asdict(named)
+    changed = [
+        f"{section}.{name} = {value}"
+        for section, fields in asdict(recipe).items()
+        if isinstance(fields, dict)
+        for name, value in fields.items()
+        if value != before[section][name]
+    ]
+    return _plain(", ".join(changed)) or "none"
 
 
 def _table(rows: list[list[str]]) -> str:

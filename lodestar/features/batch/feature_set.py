@@ -7,14 +7,15 @@ scalers.json    scale of each count: its maximum in training
 feedback.json   the rules of feedback that were followed, and how many events they made positive, negative or neutral
 generation      the feature generation, a digest of all of these
 built_from      the digest of the tables that they were built from
+split.json      the split whose training part labels and scales are of
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import DataConfig
 from lodestar.data.split.interactions import FilterEvents, Interactions
 from lodestar.data.split.splits import Split, split
-from lodestar.errors import DataError
+from lodestar.errors import DataError, UsageError
 from lodestar.io import npz
 from lodestar.io.npz import AppendOnlyArray, Arrays, pack, packed, unpack
 from lodestar.schema import feedback
@@ -39,6 +40,7 @@ SEQUENCE_FILE = "sequences.npz"
 DATA = "data"
 SCALERS = "scalers.json"
 FEEDBACK = "feedback.json"
+SPLIT = "split.json"
 DIGEST_DIGITS = 16
 
 
@@ -64,7 +66,8 @@ class FeatureSet:
     """Interactions and the catalogue that their item indices refer to, loaded from the folder `root`.
 
     `digest` is the feature generation, 16 hex digits, of these and of all tables in the folder (`lodestar.features.batch.generation`).
-    `rules` are the rules of feedback that they follow, `counts` what those made of the log's events.
+    `rules` are the rules of feedback that they follow, `counts` what those made of the log's events. `built_for` has the split's fields
+    whose training part labels and scales are of, empty if the folder does not say.
     """
 
     root: Path
@@ -73,6 +76,13 @@ class FeatureSet:
     digest: str
     rules: Feedback = BINARY
     counts: FeedbackCounts = FeedbackCounts()
+    built_for: Mapping[str, Any] = field(default_factory=dict)
+
+    def refuse_other_split(self, config: DataConfig) -> None:
+        """Raise UsageError E192 if labels and scales were made for another split: they may know what this one holds out."""
+        if self.built_for and self.built_for != config.split_fields:
+            message = f"the features in {self.root} were built for the split {dict(self.built_for)}, and this one is {config.split_fields}"
+            raise UsageError(f"{message}: build them with this recipe and these overrides", code="E192")
 
     def split(self, config: DataConfig) -> Split:
         """Split the interactions into train, validation and test."""
@@ -115,7 +125,10 @@ def load(root: Path) -> FeatureSet:
     items = catalogue.from_arrays(content)
     interactions = interactions_from(content, unpack(schema.USER_ID, content), items.ids)
     rules, counts = _read_feedback(root)
-    return FeatureSet(root=root, interactions=interactions, items=items, digest=generation_of(root), rules=rules, counts=counts)
+    built_for = json.loads((root / SPLIT).read_text()) if (root / SPLIT).is_file() else {}
+    return FeatureSet(
+        root=root, interactions=interactions, items=items, digest=generation_of(root), rules=rules, counts=counts, built_for=built_for
+    )
 
 
 def interactions_from(columns: Arrays, users: list[str], items: list[str]) -> Interactions:
@@ -124,6 +137,11 @@ def interactions_from(columns: Arrays, users: list[str], items: list[str]) -> In
     filters |= {f"other_{name}": columns[f"other_refused_{name}"] for name in ("item", "time") if f"other_refused_{name}" in columns}
     named = {name: columns[name] for name in ("user", "item", "time", "weight", "seen") if name in columns}
     return Interactions(users=users, items=items, **named, filters=FilterEvents(**filters))
+
+
+def write_split(folder: Path, config: DataConfig) -> None:
+    """Write the fields of the split that labels and scales are made for, as split.json."""
+    (folder / SPLIT).write_text(json.dumps(config.split_fields, indent=2, sort_keys=True) + "\n")
 
 
 def write_feedback(folder: Path, rules: Feedback, counts: FeedbackCounts) -> None:

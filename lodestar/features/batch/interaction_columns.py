@@ -125,7 +125,7 @@ class InteractionColumns:
         self._has_events[item] = True
 
     def save(self, items: Catalogue, folder: Path, config: DataConfig, types: Callable[[], Mapping[str, int]]) -> TrainingCutoffs:
-        """Write sequences.npz; returns the training cutoffs.
+        """Write sequences.npz and split.json; returns the training cutoffs.
 
         DataError E206, which names the log's event `types`, if no event is positive, E203 for fewer users, items or interactions than
         `config` requires, or E204 if they have one interaction each.
@@ -139,6 +139,7 @@ class InteractionColumns:
             raise_if_none_returns(self._most)  # a smaller minimum would not help
             raise
         feature_set.save_columns(self.filled, self.users, items, folder)
+        feature_set.write_split(folder, config)
         end_us = training_end(self._columns["time"].blocks, self._last_us, config)
         return TrainingCutoffs(end_us=end_us, by_user=self._cutoffs_by_user().slice(0, 0 if config.split == "time" else None))
 

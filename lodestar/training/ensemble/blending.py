@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lodestar.bundle.neighbours import NeighbourTable
+from lodestar.bundle.training_record import FittedOn
 from lodestar.config import TRAINED_FAMILIES, Recipe
 from lodestar.data.split.splits import affordable
 from lodestar.features.batch.feature_set import FeatureSet
@@ -30,12 +31,14 @@ RANK_FACTOR = 8
 class Blended:
     """A trained blend for the bundle; `log` has the epoch lines of all neural components, `num_parameters` counts their parameters.
 
-    `samples` counts the training targets of this run, without those of an interrupted one.
+    `fitted_on` is what its components were fitted on in the end; `samples` counts the training targets of this run,
+    without those of an interrupted one.
     """
 
     retriever: Retriever
     neighbours: NeighbourTable | None
     metrics: dict[str, float]
+    fitted_on: FittedOn
     log: list[dict[str, Any]]
     samples: int
     num_parameters: int
@@ -74,6 +77,7 @@ class BlendTraining:
             retriever=blended(final_retrievers, weights[: len(final_retrievers)]),
             neighbours=replace(final_neighbours, weight=weights[-1]) if final_neighbours is not None and weights[-1] else None,
             metrics=metrics,
+            fitted_on="before_test" if self.is_refit else "train",
             log=[line for name, trained in final.items() for line in _epoch_lines(name, trained, is_first=name == next(iter(final)))],
             samples=sum(int(line["samples"]) for name, trained in final.items() for line in trained.state.log[self.epochs_before[name] :]),
             num_parameters=sum(values.numel() for trained in final.values() for values in trained.model.parameters()),

@@ -10,6 +10,7 @@ from lodestar.bundle import bundle
 from lodestar.bundle.item_table import quantise
 from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.bundle.ranker import Ranker
+from lodestar.bundle.training_record import FittedOn, training_record
 from lodestar.config import Recipe
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.progress import log_event
@@ -27,13 +28,14 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
     vectors: Float32[Floats, "items dim"],
     encoder: nn.Module,
     metrics: Mapping[str, float],
+    fitted_on: FittedOn,
     neighbours: NeighbourTable | None = None,
     ranker: Ranker | None = None,
 ) -> None:
     """Write a bundle into `folder` from item `vectors` float32 [items, D], their `encoder`, and optional neighbours and ranker.
 
     Items that most users refuse are written as inactive. The cold-start list is computed here, ratings are trained here if the recipe has
-    them; `metrics` go into the bundle's description.
+    them; `metrics` go into the bundle's description, and `fitted_on`, what the model was fitted on.
     """
     info = bundle.BundleInfo(
         family=recipe.model.family,
@@ -45,6 +47,7 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
         encoder_precision="fp32",
         features=features.digest,
         metrics=dict(metrics),
+        training=training_record(recipe, fitted_on),
         use_time_gaps=recipe.model.use_time_gaps,
         feedback=features.rules.to_json(),
         reads_filters=features.counts.filtered_users > 0 or not features.rules.filters_history,
