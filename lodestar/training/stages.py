@@ -21,6 +21,7 @@ from lodestar.schema.time_units import NEVER
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.distributed.sharded_embedding import master_device, uses_row_sharding
 from lodestar.training.ensemble.neighbour_blend import choose_weight
+from lodestar.training.init.held_out import unknown_cases
 from lodestar.training.init.item_init import SpectralBasis, item_vectors, spectral_basis
 from lodestar.training.loop import weights
 from lodestar.training.loop.checkpoints import TrainingState
@@ -37,7 +38,7 @@ SEARCH, REFIT = "search", "refit"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A trained model for the bundle; `last_trained_us` is the time (UTC µs) of the last event that was trained on."""
+    """A trained model for the bundle; `last_trained_us` is the time (UTC µs) of the last event that it or its warm start has seen."""
 
     model: NextItemModel
     neighbours: NeighbourTable | None
@@ -53,9 +54,10 @@ class Training:
         self.split = features.split(recipe.data)
         self.gap_classes = gap_classes(features.interactions)
         self.gaps = time_gaps(features.interactions) if recipe.model.use_time_gaps else None
-        cases = affordable(self.split.validation, len(features.items), recipe.evaluation, "validation")
-        self.cases = cases.with_time_gaps() if recipe.model.use_time_gaps else cases
         self.weights = weights.load(recipe.train.warm_start) if recipe.train.warm_start else None
+        whole = self.split.validation if self.weights is None else unknown_cases(self.weights, self.split, recipe.data)
+        cases = affordable(whole, len(features.items), recipe.evaluation, "validation")
+        self.cases = cases.with_time_gaps() if recipe.model.use_time_gaps else cases
 
     def run(self, state: TrainingState) -> Trained:
         """Run the remaining stages from `state`: search, neighbour weight, then ranker and refit if the recipe has them."""
@@ -83,7 +85,7 @@ class Training:
 
         Made before the search, so that errors in the ranker's training set are raised before anything is trained.
         """
-        if not self.recipe.rank.candidates or not self.group.is_rank_zero or len(self.split.validation) == 0:
+        if not self.recipe.rank.candidates or not self.group.is_rank_zero or len(self.cases) == 0:
             return None
         from lodestar.training.ranker.ranker_stage import RankerTrainer  # imports pyarrow, which training without a ranker does not need
 
@@ -146,9 +148,9 @@ class Training:
         state = fit(model.to(master_device(recipe.train, self.group)), fitted_stage, recipe, self.group, state)
         if recipe.model.use_text or recipe.model.hash_buckets:
             model.zero_unseen_items(stage.sequences)
-        return Trained(
-            model=model, neighbours=self._neighbours(stage, state), state=state, last_trained_us=self._last_event_us(stage.sequences)
-        )
+        before_us = [self.weights.last_trained_us] if self.weights is not None else []
+        last_us = max([self._last_event_us(stage.sequences), *before_us])
+        return Trained(model=model, neighbours=self._neighbours(stage, state), state=state, last_trained_us=last_us)
 
     def _initial_basis(self, sequences: Sequences) -> SpectralBasis | None:
         """The basis that item vectors are initialised from, None for random initialisation."""

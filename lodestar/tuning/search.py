@@ -27,6 +27,8 @@ from lodestar.process.parent_death import end_with_starter
 from lodestar.progress import Progress
 from lodestar.training.distributed.distributed import Group, choose_device
 from lodestar.training.distributed.local_workers import threads
+from lodestar.training.init.held_out import unknown_cases
+from lodestar.training.loop import weights
 from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.stages import SEARCH, Training
 from lodestar.tuning.space import Choice, Range, Space, Value, overrides, space_of, with_values
@@ -72,13 +74,17 @@ def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int,
     `recipe` already has the overrides `pinned`, which no trial changes. `folder` holds the journal, the processes' log, and best.json, the
     best trial's overrides merged with `pinned`. With `jobs` 1 the result is determined by the recipe's seed. UsageError if the folder has
     the study of another recipe or of other features, DataError E204 without validation items, EnvironmentFault E501 if the device is
-    missing, E535 if a process fails, Diverged E194 if no trial has a finite loss.
+    missing, E535 if a process fails, Diverged E194 if no trial has a finite loss, UsageError E193 for a warm start that may know what is
+    held out.
     """
     choose_device(recipe.train.device)
     found = feature_set.load(features)
     check_enough(found.interactions, recipe.data)
-    if len(found.split(recipe.data).validation) == 0:
+    split = found.split(recipe.data)
+    if len(split.validation) == 0:
         raise DataError("E204", "no user has a validation item", remedy="Add events, or raise data.validation_share.")
+    if recipe.train.warm_start:
+        unknown_cases(weights.load(recipe.train.warm_start), split, recipe.data)
     space, study = space_of(recipe, pinned), _open_study(folder, recipe, found.digest)
     _end_killed_trials(study)
     context, remaining = _context(), max(0, trials - len(sorted_trials(study)))

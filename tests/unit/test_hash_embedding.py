@@ -13,6 +13,7 @@ from lodestar.errors import ConfigError
 from lodestar.models.encoders.hash_embedding import HashEmbedding, hash_rows
 from lodestar.training.loop import weights
 from lodestar.training.run import train
+from tests.cycles import cycles
 from tests.unit.test_warm_start import OLD, features, known, quick
 
 HASHED = '{"model": {"hash_buckets": 16}}'
@@ -52,7 +53,9 @@ def test_a_hashed_model_learns_is_served_and_goes_on_in_another_catalogue(tmp_pa
     trained = weights.load(str(tmp_path / "bundle")).values["items.rows.weight"]
     assert trained.shape[0] == 16
     again = override(quick(epochs=1, warm_start=str(tmp_path / "bundle")), HASHED)
-    train(features(tmp_path / "other", ["new", *OLD[::-1]], known()), tmp_path / "grown", again, str(tmp_path / "checkpoints"))
+    train(
+        features(tmp_path / "other", ["new", *OLD[::-1]], cycles(), num_early=0), tmp_path / "grown", again, str(tmp_path / "checkpoints")
+    )
     (first,) = Recommender(bundle.load(tmp_path / "grown")).recommend(["i3", "i4", "i5"], 1)
     assert first.item_id == "i6"
 

@@ -1,6 +1,7 @@
 """Training that begins where another ended: items are known by their ids, and learning may look at what is new alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,29 @@ from lodestar.config import Recipe, override
 from lodestar.data.split.interactions import Interactions
 from lodestar.errors import ConfigError, DataError, UsageError
 from lodestar.features.batch import feature_set
+from lodestar.io import npz
 from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.recipes import get_recipe
 from lodestar.schema.time_units import DAY_US, SECOND_US
+from lodestar.training.distributed.distributed import Group
 from lodestar.training.loop import weights
+from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.loop.cost import data_sufficiency_warning
 from lodestar.training.run import train
+from lodestar.training.stages import Training
+from lodestar.tuning.search import tune
 from tests.cycles import cycles
 
 OLD = [f"i{row}" for row in range(12)]
 
 
-def features(folder: Path, items: list[str], sequences: Sequences, start_us: int = 0) -> Path:
-    """Sequences of items by their number in OLD, a second between two of them from a time, in a catalogue of any order."""
+LATER_S = 30  # after all that the first bundle was trained on
+
+
+def features(folder: Path, items: list[str], sequences: Sequences, num_early: int | None = None, start_us: int = 0) -> Path:
+    """Sequences of items by their number in OLD, a second apart, in a catalogue of any order; all but some begin at LATER_S, counted from a time."""
+    begin_s = [0 if num_early is None or user < num_early else LATER_S for user in range(len(sequences))]
     row = np.array([items.index(item) for item in OLD], dtype=np.int32)
     lengths = [len(sequence) for sequence in sequences]
     interactions = Interactions(
@@ -35,7 +45,9 @@ def features(folder: Path, items: list[str], sequences: Sequences, start_us: int
         items=items,
         user=np.repeat(np.arange(len(sequences), dtype=np.int32), lengths),
         item=row[np.concatenate(sequences)],
-        time=np.concatenate([start_us + np.arange(length, dtype=np.int64) * SECOND_US for length in lengths]),
+        time=np.concatenate(
+            [start_us + (begin + np.arange(length, dtype=np.int64)) * SECOND_US for begin, length in zip(begin_s, lengths, strict=True)]
+        ),
     )
     folder.mkdir()
     catalogue = Catalogue(ids=items, titles=items, categories=[""] * len(items), is_active=np.ones(len(items), dtype=bool))
@@ -76,7 +88,7 @@ def test_items_are_known_by_their_ids_and_new_ones_keep_what_they_have(first: Pa
 
 
 def test_a_warm_start_is_good_from_its_first_epoch_in_a_grown_catalogue(first: Path, tmp_path: Path) -> None:
-    found = features(tmp_path / "features", ["new", *reversed(OLD)], cycles())
+    found = features(tmp_path / "features", ["new", *reversed(OLD)], cycles(), num_early=0)
     train(found, tmp_path / "cold", quick(epochs=1), str(tmp_path / "one"))
     train(found, tmp_path / "warm", quick(epochs=1, warm_start=str(first)), str(tmp_path / "two"))
     assert log(tmp_path / "warm")[0]["ndcg_at_10"] > 0.95 > log(tmp_path / "cold")[0]["ndcg_at_10"]
@@ -97,20 +109,98 @@ def test_only_new_events_are_trained_on(first: Path, tmp_path: Path) -> None:
 
 def test_the_last_trained_time_may_lie_before_1970(tmp_path: Path) -> None:
     start_us = -10_000 * DAY_US
-    found = features(tmp_path / "features", OLD, known(), start_us)
+    found = features(tmp_path / "features", OLD, known(), start_us=start_us)
     train(found, tmp_path / "bundle", quick(epochs=1), str(tmp_path / "checkpoints"))
     assert weights.load(str(tmp_path / "bundle")).last_trained_us == start_us + 22 * SECOND_US
 
 
-def test_nothing_new_teaches_nothing(first: Path, tmp_path: Path) -> None:
-    found = features(tmp_path / "features", OLD, known())
-    train(found, tmp_path / "bundle", quick(epochs=1, warm_start=str(first), incremental=True), str(tmp_path / "checkpoints"))
-    before, after = (weights.load(str(folder)).values["items.weight"] for folder in (first, tmp_path / "bundle"))
-    np.testing.assert_array_equal(before, after)
+@pytest.mark.parametrize("incremental", [False, True])
+def test_validation_items_that_the_weights_may_know_are_refused(incremental: bool, first: Path, tmp_path: Path) -> None:
+    """The same log, or a shorter one: whatever it validates on, the bundle may have been trained on."""
+    found = features(tmp_path / "features", OLD, cycles())
+    recipe = quick(epochs=1, warm_start=str(first), incremental=incremental)
+    with pytest.raises(UsageError, match=r"E193 no user has a validation item after 1970-01-01 00:00:22 UTC.*: train with later events"):
+        train(found, tmp_path / "bundle", recipe, str(tmp_path / "checkpoints"))
+    assert not (tmp_path / "bundle").exists()
+    train(found, tmp_path / "bundle", quick(epochs=1), str(tmp_path / "checkpoints"))  # without train.warm_start, as it says
+
+
+def test_a_search_refuses_them_before_its_first_trial(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="E193"):
+        tune(features(tmp_path / "features", OLD, cycles()), quick(warm_start=str(first)), "{}", tmp_path / "study", 1, 1)
+
+
+def test_validation_uses_the_users_whose_items_are_later(first: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = feature_set.load(features(tmp_path / "features", OLD, [*cycles(), *cycles(5)], num_early=60))
+    training = Training(found, quick(warm_start=str(first)), Group(), lambda _: None)
+    assert training.cases.user.tolist() == [60, 61, 62, 63, 64]
+    assert training.cases.cutoff_us.min() >= weights.load(str(first)).last_trained_us
+    assert '"validation_users": 5, "known_validation_items": 60' in capfd.readouterr().err
+
+
+def test_weights_know_what_their_own_warm_start_knew(first: Path, tmp_path: Path) -> None:
+    """The second bundle's log ends before the first one's."""
+    found = feature_set.load(features(tmp_path / "features", OLD, cycles()))
+    old = replace(weights.load(str(first)), last_trained_us=0)
+    training = Training(found, quick(epochs=1), Group(), lambda _: None)
+    training.weights = old
+    assert training.run(TrainingState(stage="search")).last_trained_us == 8 * SECOND_US
+    training.weights = replace(old, last_trained_us=22 * SECOND_US)
+    assert training.run(TrainingState(stage="search")).last_trained_us == 22 * SECOND_US
+
+
+def by_time(recipe: Recipe) -> Recipe:
+    return override(recipe, '{"data": {"split": "time", "test_share": 0.2, "validation_share": 0.2}}')
+
+
+def test_a_split_by_time_refuses_weights_that_know_what_comes_after_its_cutoff(first: Path, tmp_path: Path) -> None:
+    """All that is after the first cutoff is held out; the first bundle of the same log was refitted on the validation items."""
+    log_ = features(tmp_path / "features", OLD, known())
+    for name, refit in {"refitted": True, "searched": False}.items():
+        train(log_, tmp_path / name, by_time(quick(epochs=1, refit=refit)), str(tmp_path / "checkpoints"))
+    with pytest.raises(UsageError, match=r"E193 the warm start bundle was trained on events up to .*, and the items after .* are held out"):
+        train(log_, tmp_path / "bundle", by_time(quick(epochs=1, warm_start=str(tmp_path / "refitted"))), str(tmp_path / "checkpoints"))
+    train(log_, tmp_path / "bundle", by_time(quick(epochs=1, warm_start=str(tmp_path / "searched"))), str(tmp_path / "checkpoints"))
+
+
+def test_weights_of_another_split_are_refused(first: Path, tmp_path: Path) -> None:
+    """The test item of a user is before the cutoff of another split, and was trained on."""
+    found = features(tmp_path / "features", OLD, cycles(), num_early=0)
+    with pytest.raises(UsageError, match=r"E193.*trained by the split leave_one_out, and may know test items of the split time"):
+        train(found, tmp_path / "bundle", by_time(quick(warm_start=str(first))), str(tmp_path / "checkpoints"))
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / weights.FILE).write_bytes((first / weights.FILE).read_bytes())
+    for info in (None, b"{}", b"[", b'{"training": {}}', b'{"training": {"recipe": {"data": {"split": 1}}}}'):
+        if info is not None:
+            (older / bundle.INFO).write_bytes(info)
+        with pytest.raises(UsageError, match=r"E193.*the split of an older version"):
+            train(found, tmp_path / "bundle", quick(warm_start=str(older)), str(tmp_path / "checkpoints"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: {name: value for name, value in values.items() if name != weights.LAST_TRAINED_US},
+        lambda values: {**values, weights.LAST_TRAINED_US: np.zeros(0)},
+        lambda values: {name: value for name, value in values.items() if not name.startswith("item_id")},
+        lambda values: {**values, "items.weight": np.full_like(values["items.weight"], np.nan)},
+    ],
+)
+def test_damaged_weights_are_a_coded_error(change: Any, first: Path, tmp_path: Path) -> None:
+    npz.save(tmp_path / weights.FILE, change(dict(np.load(first / weights.FILE))))
+    with pytest.raises(DataError, match=f"E182 {tmp_path / weights.FILE}"):
+        weights.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["blend", "ease"])
+def test_only_a_neural_family_starts_from_weights(name: str) -> None:
+    with pytest.raises(ConfigError, match="E180 warm_start needs a neural family"):
+        override(get_recipe(name), '{"train": {"warm_start": "bundle"}}')
 
 
 def test_another_shape_is_refused(first: Path, tmp_path: Path) -> None:
-    found = features(tmp_path / "features", OLD, cycles())
+    found = features(tmp_path / "features", OLD, cycles(), num_early=0)
     other = override(quick(warm_start=str(first)), '{"model": {"dim": 8}}')
     with pytest.raises(UsageError, match="use its recipe"):
         train(found, tmp_path / "bundle", other, str(tmp_path / "checkpoints"))

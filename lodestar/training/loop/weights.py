@@ -10,6 +10,9 @@ import numpy as np
 import torch
 
 from lodestar import schema
+from lodestar.bundle import checks
+from lodestar.bundle.bundle import INFO
+from lodestar.bundle.training_record import recorded_split
 from lodestar.errors import DataError, UsageError
 from lodestar.io import npz, storage
 from lodestar.io.npz import Arrays, pack, unpack
@@ -23,11 +26,15 @@ LAST_TRAINED_US = "last_trained_us"
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Saved weights: arrays by parameter name, item ids, and the time (UTC µs) of the last event that was trained on."""
+    """Saved weights: arrays by parameter name, item ids, and the time (UTC µs) of the last event that was trained on.
+
+    `split` is the split by which items were held out, empty if the bundle does not say.
+    """
 
     items: list[str]
     values: Arrays
     last_trained_us: int
+    split: str = ""
 
 
 def save(model: NextItemModel, items: list[str], last_trained_us: int, folder: Path) -> None:
@@ -37,7 +44,7 @@ def save(model: NextItemModel, items: list[str], last_trained_us: int, folder: P
 
 
 def load(bundle: str) -> Weights:
-    """Load weights from a bundle, a folder or `s3://`; DataError E154 if it has none."""
+    """Load weights from a bundle, a folder or `s3://`; DataError E154 if it has none, E181 or E182 if they are damaged."""
     with workspace() as work:
         content = storage.get(address(bundle))
         if content is None:
@@ -45,11 +52,23 @@ def load(bundle: str) -> Weights:
             raise DataError("E154", f"{bundle} has no {FILE} for a warm start", remedy=remedy)
         file = Path(work) / FILE
         file.write_bytes(content)
-        values = npz.load(file)
+        values = npz.load(file, address(bundle))
+    _check(values, Path(address(bundle)))
     items, last_trained_us = unpack(schema.ITEM_ID, values), int(values.pop(LAST_TRAINED_US)[0])
     for name in pack(schema.ITEM_ID, items):
         values.pop(name)
-    return Weights(items=items, values=values, last_trained_us=last_trained_us)
+    info = storage.get(f"{storage.resolve(bundle)}/{INFO}") or b""
+    return Weights(items=items, values=values, last_trained_us=last_trained_us, split=recorded_split(info))
+
+
+def _check(values: Arrays, file: Path) -> None:
+    """The file is not covered by the bundle's digest, so its content is not trusted."""
+    for name in (*pack(schema.ITEM_ID, []), LAST_TRAINED_US):
+        checks.require(name in values, file, f"the array {name} is missing")
+    checks.require(values[LAST_TRAINED_US].shape == (1,), file, f"the array {LAST_TRAINED_US} is no single time")
+    for name, array in values.items():
+        if array.dtype.kind == "f":
+            checks.check_finite(file, name, array)
 
 
 def address(bundle: str) -> str:
