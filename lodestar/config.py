@@ -72,7 +72,7 @@ class ModelConfig:
     """Model: family and architecture. For closed-form families only `dim` and `max_length` apply."""
 
     family: Annotated[TrainedFamily | ClosedFormFamily | Blend, "model family"] = "sasrec"
-    components: Annotated[tuple[str, ...], "families of a `blend`, which share all other fields"] = ()
+    components: Annotated[tuple[str, ...], "families of a `blend`, which share all other fields but `use_text` and `use_time_gaps`"] = ()
     use_text: Annotated[bool, "add embeddings of title, categories and tags to item vectors"] = False
     hash_buckets: Annotated[int, Bounds(low=0, high=100_000_000), "hash embedding rows, of which an item sums two; 0: a row per item"] = 0
     use_time_gaps: Annotated[bool, "give `hstu` the seconds between interactions"] = False

@@ -51,16 +51,16 @@ SPACES: Mapping[str, Space] = {
 
 
 def space_of(recipe: Recipe, pinned: str) -> Space:
-    """The search space of a recipe, without hyperparameters that the overrides `pinned` fix and values that contradict them.
+    """The search space of a recipe, without hyperparameters that its loss ignores or the overrides `pinned` fix, and invalid values.
 
     UsageError if nothing is left to tune, or for a closed-form family or a blend, whose training includes a grid search.
     """
     if recipe.model.family in (*CLOSED_FORM_FAMILIES, BLEND):
         raise UsageError(f"training {recipe.name} includes a grid search of its hyperparameters; there is nothing to tune")
-    pinned_names = {f"{section}.{field}" for section, fields in json.loads(pinned).items() for field in fields}
-    space = {
-        name: _valid_values(recipe, name, allowed) for name, allowed in SPACES[recipe.model.family].items() if name not in pinned_names
-    }
+    left_out = {f"{section}.{field}" for section, fields in json.loads(pinned).items() for field in fields}
+    if recipe.train.loss != "softmax":
+        left_out.add("train.label_smoothing")
+    space = {name: _valid_values(recipe, name, allowed) for name, allowed in SPACES[recipe.model.family].items() if name not in left_out}
     if not space:
         raise UsageError(f"the overrides fix all hyperparameters of {recipe.name} that can be tuned")
     for name, allowed in space.items():

@@ -108,3 +108,8 @@ def test_the_command_prints_an_experiment(capsys: pytest.CaptureFixture[str]) ->
 def _one_of(entry: dict[str, Any]) -> str:
     ends = entry["feasibleSpace"]
     return str(ends["list"][-1] if "list" in ends else ends["max"])
+
+
+@pytest.mark.parametrize(("name", "is_tuned"), [("sasrec", True), ("gsasrec", False)])
+def test_label_smoothing_is_tuned_with_the_loss_that_has_it(name: str, is_tuned: bool) -> None:
+    assert ("train.label_smoothing" in space_of(get_recipe(name), "{}")) == is_tuned
