@@ -50,7 +50,6 @@ VARIABLES: dict[str, EnvironmentVariable] = {
     "AWS_ACCESS_KEY_ID": EnvironmentVariable(description="access key for S3, as every AWS tool reads it", is_secret=True),
     "AWS_SECRET_ACCESS_KEY": EnvironmentVariable(description="secret key for S3", is_secret=True),
     "AWS_SESSION_TOKEN": EnvironmentVariable(description="token of temporary credentials for S3", is_secret=True),
-    "AWS_ENDPOINT_URL_S3": EnvironmentVariable(description="as `AWS_ENDPOINT_URL`, for S3 alone; it wins"),
     "AWS_CA_BUNDLE": EnvironmentVariable(description="file of the authority that signed the certificate of the S3 server"),
     "AWS_REQUEST_CHECKSUM_CALCULATION": EnvironmentVariable(
         description="`when_supported`: an S3 server that is not Amazon's gets checksums that it need not have"

@@ -62,7 +62,7 @@ def test_a_rating_does_not_predict_itself() -> None:
 def drawn(users: int, items: int, count: int) -> RatingTriples:
     rng = np.random.default_rng(3)
     user, item = rng.integers(0, users, count), rng.integers(0, items, count)
-    return RatingTriples(user=user, item=item, value=rng.integers(1, 6, count).astype(float), time_s=rng.integers(0, 10**8, count))
+    return RatingTriples(user=user, item=item, value=rng.integers(1, 6, count).astype(float), time_us=rng.integers(0, 10**14, count))
 
 
 @contextmanager

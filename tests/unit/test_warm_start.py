@@ -36,7 +36,7 @@ LATER_S = 30  # after all that the first bundle was trained on
 
 
 def features(folder: Path, items: list[str], sequences: Sequences, num_early: int | None = None, start_us: int = 0) -> Path:
-    """Sequences of items by their number in OLD, a second apart, in a catalogue of any order; all but some begin at LATER_S, counted from a time."""
+    """Sequences of items by their number in OLD, a second apart, in a catalogue of any order; all but some begin at LATER_S."""
     begin_s = [0 if num_early is None or user < num_early else LATER_S for user in range(len(sequences))]
     row = np.array([items.index(item) for item in OLD], dtype=np.int32)
     lengths = [len(sequence) for sequence in sequences]
