@@ -30,7 +30,7 @@ def check(features: FeatureSet, recipe: Recipe) -> None:
         raise DataError("E205", "there is no rating to train on", remedy=remedy)
     shape = features.interactions.num_users, features.interactions.num_items
     needed = bytes_needed(train_triples, shape, recipe.rate.dim, recipe.rate.num_samples)
-    what = f"rating prediction of {shape[0]:,} users and {shape[1]:,} items by {recipe.rate.num_samples} sweeps"
+    what = f"rating prediction of {shape[0]:,} users and {shape[1]:,} items with num_samples {recipe.rate.num_samples}"
     memory.require(needed, what, "Lower rate.num_samples or rate.dim, or turn rating prediction off (rate.dim 0).")
 
 

@@ -14,11 +14,12 @@ from lodestar.bundle import bundle
 from lodestar.config import Recipe, Split, override
 from lodestar.data.split.splits import training_cutoffs
 from lodestar.data.tables import tables
-from lodestar.errors import DataError
+from lodestar.errors import DataError, EnvironmentFault
 from lodestar.evaluation import rating_errors
 from lodestar.evaluation.metric_titles import MODEL
 from lodestar.features.batch import feature_set, ratings_table
 from lodestar.features.batch.build import build_features
+from lodestar.models.closed_form import memory
 from lodestar.recipes import get_recipe
 from lodestar.schema.time_units import SECOND_US
 from lodestar.training import run
@@ -137,6 +138,15 @@ def test_a_log_without_ratings_is_refused_before_anything_is_trained(tmp_path: P
     with pytest.raises(DataError, match="E205 there is no rating"):
         run.train(folder, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "tables"]
+
+
+def test_too_little_memory_for_ratings_is_said_before_anything_is_trained(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 1_000_000)
+    with pytest.raises(EnvironmentFault, match="E185 rating prediction of 60 users and 40 items"):
+        run.train(features, tmp_path / "bundle", chosen(), str(tmp_path / "checkpoints"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_features_of_an_older_build_are_to_be_built_again(tmp_path: Path) -> None:
