@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
 from lodestar.errors import EnvironmentFault
-from lodestar.io import s3_versions
 from lodestar.io.atomic_publish import (
     digest,
     exclusive,
@@ -23,8 +22,9 @@ from lodestar.io.atomic_publish import (
 )
 from lodestar.io.folder_locks import FolderHandle, open_handle, try_lock
 from lodestar.io.fsync import make_synced_folder, sync_folder
-from lodestar.io.s3_faults import coded
-from lodestar.io.s3_objects import (
+from lodestar.io.s3 import s3_versions
+from lodestar.io.s3.s3_faults import coded
+from lodestar.io.s3.s3_objects import (
     SCHEME,
     Location,
     Stored,

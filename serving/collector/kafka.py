@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from lodestar import schema
 from lodestar.data.readers.collector_parts import QUARANTINE, new_part
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.io.s3_objects import ATTEMPTS, CONNECT_S, READ_S
+from lodestar.io.s3.s3_objects import ATTEMPTS, CONNECT_S, READ_S
 from serving import requests
 from serving.collector.intake import TABLES, Intake, content_id, unfit
 from serving.collector.landing import Landing

@@ -9,7 +9,8 @@ import boto3
 import pytest
 
 from lodestar.errors import EnvironmentFault
-from lodestar.io import s3_objects, s3_versions, storage
+from lodestar.io import storage
+from lodestar.io.s3 import s3_objects, s3_versions
 
 Folder = Callable[[str], Path]
 

@@ -19,7 +19,8 @@ from botocore.response import StreamingBody
 
 from lodestar.data.ingest import append
 from lodestar.errors import EnvironmentFault
-from lodestar.io import download, s3_objects, storage
+from lodestar.io import download, storage
+from lodestar.io.s3 import s3_objects
 from tests.contract.conftest import ROOT
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lodestar.io import s3_objects
+from lodestar.io.s3 import s3_objects
 
 # What can leave something half-done: files, handles, sockets. Memory and threads are nobody else's.
 TRACED = "%file,%desc,%network"

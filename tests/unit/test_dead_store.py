@@ -10,7 +10,8 @@ from botocore.config import Config
 
 from lodestar.data.version import data_version
 from lodestar.errors import EnvironmentFault
-from lodestar.io import s3_objects, storage
+from lodestar.io import storage
+from lodestar.io.s3 import s3_objects
 
 ADDRESS = "s3://b/bundles"
 ASKED: dict[str, Callable[[Path], object]] = {

@@ -11,8 +11,8 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
 from lodestar.errors import EnvironmentFault
-from lodestar.io import s3_objects
-from lodestar.io.s3_objects import Location
+from lodestar.io.s3 import s3_objects
+from lodestar.io.s3.s3_objects import Location
 
 PART_BYTES = 1000
 BODY = bytes(range(250)) * 10

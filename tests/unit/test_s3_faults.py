@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lodestar.data.ingest import validate
 from lodestar.errors import EnvironmentFault
-from lodestar.io import s3_faults, s3_objects, storage
+from lodestar.io import storage
+from lodestar.io.s3 import s3_faults, s3_objects
 
 DATA = "s3://clicks/2026/events.csv"
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lodestar.io.s3_objects import Location, fetch_object
+from lodestar.io.s3.s3_objects import Location, fetch_object
 
 
 class EncryptingStore:

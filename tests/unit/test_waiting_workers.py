@@ -15,8 +15,8 @@ from lodestar.recipes import get_recipe
 from lodestar.training import run, stages
 from lodestar.training.distributed.distributed import process_group
 from lodestar.training.loop.checkpoints import Checkpoints
-from tests.contract.conftest import free_port
 from tests.cycles import features
+from tests.ports import free_port
 
 TIMEOUT, LONGER_S = timedelta(seconds=2), 2.5
 WORKERS = 2

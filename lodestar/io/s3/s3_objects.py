@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.io import s3_faults
 from lodestar.io.download import BLOCK_BYTES, download_resumable
+from lodestar.io.s3 import s3_faults
 from lodestar.io.safe_paths import path_below
 
 if TYPE_CHECKING:

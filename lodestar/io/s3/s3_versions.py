@@ -18,7 +18,7 @@ from pathlib import Path
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.run_order import check_run_order, is_newer, parse_started_at
-from lodestar.io.s3_objects import Location, entries, get_object, put_object, remove_objects, server_time, swap_object, upload_file
+from lodestar.io.s3.s3_objects import Location, entries, get_object, put_object, remove_objects, server_time, swap_object, upload_file
 from lodestar.schema.time_units import DAY_S
 
 VERSIONS, FINISHED, CURRENT = "versions", "finished", "current"
