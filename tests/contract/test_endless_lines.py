@@ -17,7 +17,7 @@ ENDLESS = {
     "a line of JSON": ("events.jsonl.gz", GOOD["jsonl"], b"x" * MB, b"", "E171 events.jsonl.gz, line 7"),
     "no UTF-8 at its end": ("events.csv.gz", GOOD["csv"], b"x" * MB, b"\xff", "E104 events.csv.gz, line 8"),
 }
-# One process for all files: it starts with the memory of what it imports, and the most that it ever took is known after each.
+# One process for all files: it starts with the memory of what it imports, and its peak is known after each.
 READ = """
 import json, sys
 from lodestar.data.ingest import validate

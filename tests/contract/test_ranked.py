@@ -47,7 +47,7 @@ from tests.factories import EPOCH_US
 from tests.ports import free_port
 from tests.unit.test_features import built
 
-DAYS, USERS, HOT_A_DAY, ITEMS, CANDIDATES = 12, 40, 4, 80, 60
+DAYS, USERS, HOT_A_DAY, ITEMS, CANDIDATES = 12, 80, 4, 80, 60
 
 
 def chosen() -> Recipe:
@@ -136,7 +136,7 @@ def test_it_finds_what_is_hot_of_late(features: Path, made: Path) -> None:
     evaluator = Evaluator(found, loaded, loaded, chosen())
     with Progress("", 1) as progress:
         plain = rank(Recommender(loaded).scores, evaluator.split.test, ITEMS, 10, progress)
-    assert ndcg(evaluator.rankings[MODEL], 10).mean() > 1.1 * ndcg(plain, 10).mean()
+    assert ndcg(evaluator.rankings[MODEL], 10).mean() > 2 * ndcg(plain, 10).mean()
 
 
 @pytest.mark.parametrize("is_one_cutoff", [True, False])
@@ -148,7 +148,7 @@ def test_a_case_is_ordered_by_what_was_known_at_its_cutoff(is_one_cutoff: bool, 
     scores = metrics.mask_excluded(model.scores(cases.history), cases.history)
     ordered, reorder = scores.copy(), reordering(model, found, cases)
     assert reorder is not None
-    for start in (0, 16, 32):
+    for start in range(0, len(cases), 16):
         reorder(start, ordered[start : start + 16])
     for case, history in enumerate(cases.history):
         retrieved = model.candidates([found.items.ids[row] for row in history], ITEMS)

@@ -48,7 +48,6 @@ def test_the_file_that_is_given_is_submitted_and_one_line_is_printed(
     assert body["runtime_config"]["parameters"] == {
         "data": "s3://b/events/",
         "quarantine": True,
-        "force": False,
         "recipe": "tiny",
         "overrides": {"train": {"epochs": 3}},
         "destination": "s3://b/bundles",

@@ -227,7 +227,8 @@ def test_rows_of_a_part_are_accepted_by_the_batch(table: schema.Table, data: st.
         good = Intake(schema.EVENTS).take([{**EVENT, schema.USER_ID: f"u{user}", schema.EVENT_ID: f"e{user}"} for user in range(5)])
         parts = {schema.EVENTS: good.lines, table: (good.lines if table is schema.EVENTS else b"") + accepted.lines}
         for name, lines in parts.items():
-            Path(folder, f"{name.name}.jsonl.gz").write_bytes(gzip.compress(lines))
+            Path(folder, name.name).mkdir()  # as landed: a collector does not know the arms that a dataset declares
+            Path(folder, name.name, f"{new_part()}.jsonl.gz").write_bytes(gzip.compress(lines))
         report = validate(folder).tables[table.name]
     others = good.num_rows if table is schema.EVENTS else 0
     assert (report.rows_kept, report.dropped) == (accepted.num_rows + others, {})

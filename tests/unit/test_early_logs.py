@@ -110,5 +110,5 @@ def test_the_last_training_time_may_lie_before_1970() -> None:
 def test_popularity_has_the_age_before_the_last_interaction_in_any_year() -> None:
     rows, ages = [np.array([0, 1, 2], dtype=np.int32)], np.array([-9, -4, 0]) * DAY_US
     for model in (Popularity(window_days=5), Popularity(half_life_days=3)):
-        found = [model.fit(rows, 3, [last + ages]).counts.tolist() for last in (EPOCH_US, 0, -1_000 * DAY_US)]
+        found = [model.fit(rows, 3, times_us=[last + ages]).counts.tolist() for last in (EPOCH_US, 0, -1_000 * DAY_US)]
         assert found[0] == found[1] == found[2]

@@ -49,7 +49,7 @@ def trained(recipe: Recipe) -> tuple[NextItemModel, TrainingState]:
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce", "bce", "bpr"])
 def test_a_certain_next_item_is_learned(loss: str) -> None:
-    train = {"loss": loss, "patience": 8, "epochs": 6, "batch_tokens": 64}
+    train = {"loss": loss, "patience": 8, "epochs": 7, "batch_tokens": 64}
     _, state = trained(short(json.dumps({"train": train, "model": {"dropout": 0.0}})))
     assert state.log[-1]["loss"] < state.log[0]["loss"]  # type: ignore[operator]
     assert state.log[-1]["ndcg_at_10"] > 0.9  # type: ignore[operator]

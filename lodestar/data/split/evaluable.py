@@ -32,14 +32,15 @@ def check_evaluable(interactions: Interactions, config: DataConfig, rules: Feedb
         remedy = f"Split the log otherwise: {LEAVE_ONE_OUT if by_time else BY_TIME}."
     else:
         remedy = "The other split finds none either. Ingest more events of the same users."
-    raise DataError("E204", f"no user has both a history and a test item: {reason}", remedy=remedy)
+    raise _not_evaluable(reason, remedy)
 
 
 def raise_if_none_returns(most: int) -> None:
     """DataError E204 if the most active user has `most` = 1 interaction: no split and no smaller minimum helps then."""
     if most == 1:
-        raise DataError(
-            "E204",
-            "no user has both a history and a test item: each user has one interaction",
-            remedy="No split helps, as nothing can be predicted from one interaction. Ingest a log in which users come back.",
-        )
+        remedy = "No split helps, as nothing can be predicted from one interaction. Ingest a log in which users come back."
+        raise _not_evaluable("each user has one interaction", remedy)
+
+
+def _not_evaluable(reason: str, remedy: str) -> DataError:
+    return DataError("E204", f"no user has both a history and a test item: {reason}", remedy=remedy)
