@@ -64,15 +64,16 @@ def find_leaks(tables: Tables, cutoffs_us: Sequence[int], views: Views | None = 
     with connect(tables) as whole, Progress("check for leaks", len(cutoffs_us)) as progress:
         ours = views or _feature_views(whole)
         queries = ours(whole)
+        entities = {view: _entity(whole, query) for view, query in queries.items()}
         leaks: list[Leak] = []
         rows = 0
         for cutoff_us in cutoffs_us:
             with connect(tables, known_by_us=cutoff_us) as then:
                 known = ours(then)
                 for view, query in queries.items():
-                    from_all = _as_of(whole, query, cutoff_us)
+                    from_all = _as_of(whole, query, entities[view], cutoff_us)
                     rows += len(from_all)
-                    leaks += _differences(view, cutoff_us, from_all, _as_of(then, known[view], cutoff_us))
+                    leaks += _differences(view, cutoff_us, from_all, _as_of(then, known[view], entities[view], cutoff_us))
             progress.advance(leaks=len(leaks))
     return LeakReport(views=tuple(queries), num_cutoffs=len(cutoffs_us), rows=rows, leaks=tuple(leaks))
 
@@ -117,10 +118,14 @@ def _sequences(database: Any) -> str:
     return f"SELECT * FROM {SEQUENCES}"
 
 
-def _as_of(database: Any, query: str, cutoff_us: int) -> dict[str, Row]:
+def _entity(database: Any, query: str) -> str:
+    """The column that a view's rows are of: its first."""
+    return str(database.execute(f"SELECT * FROM ({query}) LIMIT 0").description[0][0])
+
+
+def _as_of(database: Any, query: str, entity: str, cutoff_us: int) -> dict[str, Row]:
     """The row of each entity that an as-of join finds: the latest one by the cutoff, of those known by then."""
     cutoff = f"make_timestamptz({cutoff_us})"
-    entity = database.execute(f"SELECT * FROM ({query}) LIMIT 0").description[0][0]
     relation = database.execute(f"""
         SELECT * FROM ({query}) WHERE {schema.FEATURE_TIME} <= {cutoff} AND {schema.KNOWN_TIME} <= {cutoff}
         QUALIFY row_number() OVER (PARTITION BY {entity} ORDER BY {schema.FEATURE_TIME} DESC, {schema.KNOWN_TIME} DESC) = 1""")

@@ -4,9 +4,12 @@
 """
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+from multiprocessing.process import BaseProcess
 
 PR_SET_PDEATHSIG = 1
 
@@ -23,6 +26,22 @@ def set_parent_death_signal(parent: int) -> None:
     prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it ended before prctl was called
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_with_starter() -> None:
+    """End this process of `multiprocessing` when the process that started it ends, which may not be its parent but a fork server's.
+
+    SIGTERM is unblocked here too.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    starter = multiprocessing.parent_process()
+    if starter is not None:
+        threading.Thread(target=_end_after, args=(starter,), daemon=True).start()
+
+
+def _end_after(starter: BaseProcess) -> None:
+    starter.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from lodestar.io import storage
 from lodestar.progress import activity, log_event
 from lodestar.training import closed_form, rating_stage
 from lodestar.training.distributed.distributed import Group, process_group
-from lodestar.training.distributed.local_workers import check_local_workers
+from lodestar.training.distributed.local_workers import check_local_workers, threads
 from lodestar.training.ensemble.blending import Blended, BlendTraining
 from lodestar.training.loop import cost, weights
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
@@ -46,7 +46,7 @@ def train(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> Non
         check_local_workers(recipe.train.workers)
         _start_workers(features, bundle, recipe, checkpoints)
         return
-    torch.set_num_threads(_threads())
+    torch.set_num_threads(threads())
     with process_group(recipe.train.device) as group:
         work(features, bundle, recipe, checkpoints, group)
 
@@ -149,10 +149,6 @@ def _write(folder: Path, features: FeatureSet, recipe: Recipe, trained: Trained)
 def _write_blend(folder: Path, features: FeatureSet, recipe: Recipe, blend: Blended) -> None:
     publish.write(folder, features, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.neighbours)
     folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in blend.log))
-
-
-def _threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
 def _start_workers(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> None:

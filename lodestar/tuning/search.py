@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -22,9 +23,10 @@ from lodestar.errors import DataError, EnvironmentFault, UsageError
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.io import storage
-from lodestar.process.parent_death import set_parent_death_signal
+from lodestar.process.parent_death import end_with_starter
 from lodestar.progress import Progress
 from lodestar.training.distributed.distributed import Group
+from lodestar.training.distributed.local_workers import threads
 from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.stages import SEARCH, Training
 from lodestar.tuning.space import Choice, Range, Space, Value, overrides, space_of, with_values
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 JOURNAL, LOG, BEST, RECIPE = "study.jsonl", "tune.log", "best.json", "recipe"
 WARM_UP_TRIALS, WARM_UP_EPOCHS = 5, 4
 POLL_S = 1.0
+PRELOADED = [__name__, "optuna", "torch._dynamo"]  # what a search process imports, torch's optimisers included: 5 s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int,
     if len(found.split(recipe.data).validation) == 0:
         raise DataError("E204", "no user has a validation item", remedy="Add events, or raise data.validation_share.")
     space, study = space_of(recipe, pinned), _open_study(folder, recipe, found.digest)
-    context, remaining = multiprocessing.get_context("spawn"), max(0, trials - len(sorted_trials(study)))
+    context, remaining = _context(), max(0, trials - len(sorted_trials(study)))
     tickets, trials_before = context.Value("l", remaining), len(study.get_trials(deepcopy=False))
     workers = [
         context.Process(target=_run_trials, args=(features, recipe, space, folder, tickets, Draws(trials_before, number, jobs)))
@@ -148,12 +151,20 @@ def _open_study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "op
     return study
 
 
+def _context() -> ForkServerContext | SpawnContext:
+    """Search processes are forked of one that has imported everything and done nothing; where a fork is not safe, each imports it."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 def _run_trials(features: Path, recipe: Recipe, space: Space, folder: Path, tickets: "Synchronized[int]", draws: Draws) -> None:
-    if (parent := multiprocessing.parent_process()) and parent.pid:
-        set_parent_death_signal(parent.pid)
+    end_with_starter()
     with (folder / LOG).open("a") as log_file:
         os.dup2(log_file.fileno(), sys.stderr.fileno())
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // draws.processes))
+    torch.set_num_threads(threads(draws.processes))
     found = feature_set.load(features)
     study = _open_study(folder, recipe, found.digest, draws.seed(recipe))
     while _has_ticket(tickets):

@@ -16,7 +16,7 @@ from tests.cluster import objects
 from tests.cluster.backend.driver import Backend
 from tests.cluster.steps import eventually, kubectl
 from tests.cluster.train_step import GPU, POOL, TrainStep, jobs, put, workers
-from tests.unit.test_training_run import features
+from tests.cycles import features
 
 pytestmark = pytest.mark.cluster
 

@@ -11,7 +11,7 @@ import pytest
 from lodestar.bundle import bundle
 from lodestar.io import storage
 from lodestar.training.__main__ import main
-from tests.unit.test_training_run import features
+from tests.cycles import features
 
 RECIPE = ["--recipe", "tiny", "--overrides", '{"train": {"epochs": 1}}']
 

@@ -13,7 +13,7 @@ from lodestar.config import override
 from lodestar.errors import LodestarError
 from lodestar.recipes import get_recipe
 from lodestar.training.run import train
-from tests.unit.test_training_run import features
+from tests.cycles import features
 
 Sections = Mapping[str, Mapping[str, Any]]
 SMALL: Sections = {"data": {"min_users": 1, "min_items": 1, "min_interactions": 1}, "train": {"epochs": 1, "patience": 1}}

@@ -17,7 +17,7 @@ from lodestar.training import run
 from lodestar.training.distributed.distributed import Group
 from lodestar.training.ensemble.blending import BlendTraining
 from lodestar.training.loop.checkpoints import TrainingState
-from tests.unit.test_training_run import features
+from tests.cycles import features
 
 PARTS = ["sasrec", "two_tower", "ials", "gf_cf"]
 COUNTED = ["ials", "gf_cf"]

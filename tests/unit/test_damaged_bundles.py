@@ -28,9 +28,9 @@ from lodestar.training.run import train
 from tests import bundle_damage
 from tests.bundle_damage import NUM_ITEMS
 from tests.bundle_damage_cases import CUT, DAMAGES, SLOW
+from tests.cycles import features as build
 from tests.factories import counting_ranker, small_bundle
 from tests.unit.test_parent_death import is_there, waited
-from tests.unit.test_training_run import features as build
 
 Step = Callable[[Path, Path, Path, Recipe], Any]
 

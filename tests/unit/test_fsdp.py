@@ -23,7 +23,7 @@ from lodestar.training.loop.loop import Stage, fit
 from lodestar.training.loop.validation import Validator
 from lodestar.training.optimisation.optimiser import Optimiser
 from tests.contract.conftest import free_port
-from tests.unit.test_loop import NUM_ITEMS, cycles, next_items
+from tests.cycles import NUM_ITEMS, cycles, next_items
 
 WORKERS, EPOCHS = 2, 3
 ROWS = "rows"

@@ -13,9 +13,7 @@ import pytest
 import torch
 
 from lodestar.config import Recipe, override
-from lodestar.data.split.splits import EvalCases
 from lodestar.errors import ConfigError, EnvironmentFault, UsageError
-from lodestar.models.closed_form.counts import Sequences
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.recipes import get_recipe
 from lodestar.training.distributed.distributed import Group, choose_device
@@ -23,19 +21,9 @@ from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from lodestar.training.loop.loop import Stage, fit
 from lodestar.training.loop.validation import Validator
 from lodestar.training.optimisation.schedule import lr_scale
+from tests.cycles import NUM_ITEMS, cycles, next_items
 
 ROOT = Path(__file__).parents[2]
-NUM_ITEMS = 12
-
-
-def cycles(users: int = 60, length: int = 12) -> Sequences:
-    """Everyone walks round the catalogue from where they like: the next item is certain."""
-    return [((np.arange(length) + user) % NUM_ITEMS).astype(np.int32)[: 4 + user % 8] for user in range(users)]
-
-
-def next_items(sequences: Sequences) -> EvalCases:
-    users = np.arange(len(sequences), dtype=np.int32)
-    return EvalCases(user=users, history=[items[-3:-1] for items in sequences], relevant=[items[-1:] for items in sequences])
 
 
 def short(overrides: str = "{}") -> Recipe:

@@ -15,8 +15,8 @@ from lodestar.models.closed_form.counts import Sequences
 from lodestar.schema.arrays import Floats
 from lodestar.training.ensemble.neighbour_blend import choose_weight
 from lodestar.training.init.item_init import item_vectors, spectral_basis
+from tests.cycles import NUM_ITEMS, cycles, next_items
 from tests.factories import small_bundle, small_model
-from tests.unit.test_loop import NUM_ITEMS, cycles, next_items
 
 
 def counted(most: int = NUM_ITEMS, weight: float = 1.0) -> NeighbourTable:

@@ -13,9 +13,9 @@ from lodestar.evaluation.evaluator import _bundle_summary
 from lodestar.evaluation.report.card import THREADLESS, card
 from lodestar.recipes import get_recipe
 from lodestar.training.run import train
+from tests.cycles import features
 from tests.factories import small_bundle
 from tests.unit.test_report import evaluation
-from tests.unit.test_training_run import features
 
 SMALL = '{"data": {"min_users": 1, "min_items": 1, "min_interactions": 1}, "model": {"dim": 8}}'
 

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from lodestar.bundle import bundle
-from lodestar.bundle.catalogue import Catalogue
 from lodestar.config import Recipe, override
-from lodestar.data.split.interactions import Interactions
 from lodestar.engine.recommender import Recommender
 from lodestar.errors import ConfigError, DataError, EnvironmentFault
 from lodestar.features.batch import feature_set
@@ -22,28 +20,12 @@ from lodestar.training.__main__ import main
 from lodestar.training.distributed import local_workers
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from lodestar.training.loop.tensorboard import TensorBoardWriter
-from tests.unit.test_loop import NUM_ITEMS, cycles
+from tests.cycles import NUM_ITEMS, features
 
 OVERRIDES: dict[str, dict[str, Any]] = {
     "train": {"epochs": 4, "refit": True, "item_init": "cooccurrence", "batch_tokens": 128},
     "model": {"num_neighbours": 4},
 }
-
-
-def features(folder: Path, users: int = 60) -> Path:
-    sequences = cycles(users)
-    lengths = [len(items) for items in sequences]
-    ids = [f"i{row}" for row in range(NUM_ITEMS)]
-    log = Interactions(
-        users=[f"u{row}" for row in range(users)],
-        items=ids,
-        user=np.repeat(np.arange(users, dtype=np.int32), lengths),
-        item=np.concatenate(sequences),
-        time=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
-    )
-    folder.mkdir()
-    feature_set.save(log, Catalogue(ids=ids, titles=ids, categories=[""] * NUM_ITEMS, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder)
-    return folder
 
 
 def quick(**train: Any) -> Recipe:

@@ -21,7 +21,7 @@ from lodestar.schema.time_units import SECOND_US
 from lodestar.training.loop import weights
 from lodestar.training.loop.cost import data_sufficiency_warning
 from lodestar.training.run import train
-from tests.unit.test_loop import cycles
+from tests.cycles import cycles
 
 OLD = [f"i{row}" for row in range(12)]
 

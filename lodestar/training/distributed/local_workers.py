@@ -17,3 +17,8 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads(processes: int = 1) -> int:
+    """Threads of each of `processes` that compute side by side here: OMP_NUM_THREADS, or an equal share of the cores, at least 1."""
+    return int(os.environ.get("OMP_NUM_THREADS", max(1, available_cores() // processes)))
