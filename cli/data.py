@@ -7,6 +7,7 @@ from pathlib import Path
 from lodestar.data.datasets.public_datasets import BY_HAND, ONLINE
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser, add_data, add_option, add_output
+from lodestar.process.option_values import local_path, web_address
 from lodestar.process.safe_text import command, write_stdout
 
 COLUMNS = "event_time=ts"
@@ -79,9 +80,11 @@ def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
         examples=["lodestar data fetch movielens-100k --accept-terms", "lodestar data fetch movielens-100k --output ml-100k"],
     )
     fetch.add_argument("name", metavar="NAME", choices=[*ONLINE, *BY_HAND], help=f"one of {', '.join([*ONLINE, *BY_HAND])}")
-    add_option(fetch, "--output", type=Path, help="folder of the dataset (default: NAME)")
+    add_option(fetch, "--output", type=local_path, help="folder of the dataset (default: NAME)")
     fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without a prompt")
-    fetch.add_argument("--url", default="", metavar="URL", help="mirror of the same archive (default: the owners' site)")
+    fetch.add_argument(
+        "--url", type=web_address, default=None, metavar="URL", help="mirror of the same archive (default: the owners' site)"
+    )
     fetch.set_defaults(command=_fetch, resumes=True)
 
 
@@ -127,7 +130,7 @@ def _fetch(options: argparse.Namespace) -> int:
             raise UsageError("standard input is no terminal to agree to the terms on; add --accept-terms")
         if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
             raise UsageError("nothing is downloaded without agreement to the terms")
-    fetch(dataset, target, options.url)
+    fetch(dataset, target, options.url or "")
     sys.stderr.write(f"Next: {command(['lodestar', 'run', '--data', str(target)])}\n")
     write_stdout(f"{target}\n")
     return 0

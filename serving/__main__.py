@@ -2,14 +2,15 @@
 
 import argparse
 import os
-import string
 import sys
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lodestar.errors import EnvironmentFault
 from lodestar.exits import run_command
 from lodestar.process.command_line import Parser, add_option
+from lodestar.process.option_values import name
 from lodestar.process.safe_text import log_to_stderr
 from serving.http import graceful_shutdown, http_server
 from serving.http.connection_limits import Load
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "lodestar serve"
 PORT, MODEL, ARM = 8080, "recommend", "control"
-NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "._-")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    _check_logs(options.impressions, options.feature_log)
     with ExitStack() as stack:
         remedy = "Stop what listens there, or give another --host, --port or --metrics-port."
         ports = [options.port] if options.metrics_port is None else [options.port, options.metrics_port]
@@ -43,6 +44,17 @@ def _serve(options: argparse.Namespace) -> int:
         found = f"bundle {bundle.digest}, {len(bundle.items):,} items"
         http_server.run(app, load, http_server.Listeners(*sockets), f"{PROGRAM}: {found}", "/v1/recommend")
     return 0
+
+
+def _check_logs(impressions: str, feature_log: str) -> None:
+    """EnvironmentFault E561 if both logs are one, UsageError E315 for an address without a bucket: said before the bundle is loaded."""
+    from lodestar.io import storage
+
+    if impressions and impressions == feature_log:
+        message = f"the impressions and the feature log are both to be {impressions}"
+        raise EnvironmentFault("E561", message, remedy="Give --impressions and --feature-log a file of its own each.")
+    for address in filter(storage.is_remote, (impressions, feature_log)):
+        storage.check_address(address)
 
 
 def _loading() -> AbstractContextManager[None]:
@@ -85,12 +97,6 @@ def application(options: argparse.Namespace, load: Load) -> "App":
     return App(predictor, options.model_name, load)
 
 
-def _name(text: str) -> str:
-    if not text or not set(text) <= NAME_CHARACTERS:
-        raise argparse.ArgumentTypeError("a name has letters, digits, '.', '_' and '-'")
-    return text
-
-
 def parser() -> Parser:
     """The parser of `lodestar serve`."""
     parser = Parser(
@@ -111,8 +117,8 @@ def parser() -> Parser:
     add_option(parser, "--host")
     add_option(parser, "--port", default=PORT)
     add_option(parser, "--metrics-port")
-    parser.add_argument("--model-name", type=_name, default=MODEL, metavar="NAME", help="model name in v1 and v2 paths")
-    parser.add_argument("--arm", default=ARM, metavar="NAME", help="canary arm in the impression log")
+    parser.add_argument("--model-name", type=name, default=MODEL, metavar="NAME", help="model name in v1 and v2 paths")
+    parser.add_argument("--arm", type=name, default=ARM, metavar="NAME", help="canary arm in the impression log")
     return parser
 
 

@@ -31,9 +31,10 @@ from lodestar.bundle.item_table import ItemTable, Precision
 from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.bundle.ranker import Ranker
 from lodestar.bundle.ratings import Ratings
-from lodestar.errors import DataError, SchemaMismatch, shorten
+from lodestar.errors import DataError, SchemaMismatch
 from lodestar.io import npz
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.process.safe_text import shorten
 from lodestar.schema.arrays import Float32, Floats
 
 INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.npz", "items.npz", "neighbours.npz"

@@ -17,9 +17,10 @@ from lodestar.bundle.item_table import PRECISIONS
 from lodestar.bundle.neighbours import MAX_CODE
 from lodestar.bundle.onnx_graph import BOOL, FLOAT, FREE, Value
 from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
-from lodestar.errors import DataError, Location, shorten
+from lodestar.errors import DataError, Location
 from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.process.safe_text import shorten
 from lodestar.schema.arrays import Num, Shaped
 
 if TYPE_CHECKING:
