@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.download import BLOCK_BYTES, download_resumable
 from lodestar.io.safe_paths import path_below
+from lodestar.process.safe_text import quoted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -65,13 +66,18 @@ class Content:
 
 def locate(address: str) -> Location:
     """Parse an `s3://` address; raises UsageError if it has no valid bucket, EnvironmentFault E560 if its key is no safe path."""
+    check_address(address)
+    bucket, _, key = address.removeprefix(SCHEME).partition("/")
+    return Location(client=connect(), bucket=bucket, prefix=key.rstrip("/"))
+
+
+def check_address(address: str) -> None:
+    """Check an `s3://` address without a request; UsageError E315 for no valid bucket, EnvironmentFault E560 for an unsafe key."""
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise UsageError(f"{address!r} has no valid bucket: write s3://BUCKET/FOLDER")
-    prefix = key.rstrip("/")
-    if prefix:
+        raise UsageError(f"{quoted(address)} has no valid bucket: write s3://BUCKET/FOLDER", code="E315")
+    if prefix := key.rstrip("/"):
         path_below(Path("/"), prefix, address)
-    return Location(client=connect(), bucket=bucket, prefix=prefix)
 
 
 @contextlib.contextmanager
@@ -100,7 +106,11 @@ def _client(_endpoint: str | None, _account: str | None) -> "S3Client":
     from botocore.config import Config
 
     limits = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=CONNECT_S, read_timeout=READ_S)
-    return boto3.client("s3", config=limits)
+    try:
+        return boto3.client("s3", config=limits)
+    except ValueError as error:  # an endpoint that is no URL
+        remedy = "Set AWS_ENDPOINT_URL to http://HOST:PORT or https://HOST, or unset it."
+        raise EnvironmentFault("E569", f"there is no client of the store ({error})", remedy=remedy) from error
 
 
 def entries(location: Location) -> Mapping[str, Stored]:

@@ -26,6 +26,7 @@ from lodestar.io.s3_objects import (
     SCHEME,
     Location,
     Stored,
+    check_address,
     coded,
     entries,
     entry,
@@ -40,6 +41,7 @@ from lodestar.io.safe_paths import below, plain_files
 
 __all__ = [
     "FolderHandle",
+    "check_address",
     "digest",
     "download",
     "ensure_local",
