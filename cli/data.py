@@ -121,15 +121,16 @@ def _fetch(options: argparse.Namespace) -> int:
     if options.name in BY_HAND:
         found = BY_HAND[options.name]
         raise UsageError(
-            f"{options.name} is available from its owners only, at {found.page} ({found.terms}). Put into a folder: {found.files}"
+            f"{options.name} is available from its owners only, at {found.page} ({found.terms}). Put into a folder: {found.files}",
+            code="E310",
         )
     dataset, target = ONLINE[options.name], options.output or Path(options.name)
     sys.stderr.write(f"{options.name}: {dataset.terms}\nCite: {dataset.citation}\n")
     if not options.accept_terms:
         if not sys.stdin.isatty():
-            raise UsageError("standard input is no terminal to agree to the terms on; add --accept-terms")
+            raise UsageError("standard input is no terminal to agree to the terms on; add --accept-terms", code="E311")
         if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
-            raise UsageError("nothing is downloaded without agreement to the terms")
+            raise UsageError("nothing is downloaded without agreement to the terms", code="E311")
     fetch(dataset, target, options.url or "")
     sys.stderr.write(f"Next: {command(['lodestar', 'run', '--data', str(target)])}\n")
     write_stdout(f"{target}\n")

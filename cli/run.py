@@ -95,7 +95,9 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The pipeline's parameters, validated for where it runs."""
     from components.execution.parameter_checks import check_run
     from lodestar.data.address import parse_address, parse_mapping
+    from lodestar.data.resolve import find_files
     from lodestar.data.simulator.simulator import SimulatorConfig, is_simulated
+    from lodestar.io.storage import is_remote
     from lodestar.recipes import merge_overrides
     from lodestar.training.distributed.local_workers import check_local_workers
 
@@ -103,6 +105,8 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
     address = parse_address(options.data, parse_mapping(options.map))
     if is_simulated(address.path):
         SimulatorConfig.parse(address.path)
+    elif not options.cluster and not is_remote(address.path):
+        find_files(address.path)
     default = "shop" if is_simulated(address.path) else "sasrec"
     recipe = default if options.recipe is None else options.recipe
     parameters = {
@@ -150,9 +154,11 @@ def _check_options(options: argparse.Namespace) -> None:
     for name in LOCAL_OPTIONS if options.cluster else CLUSTER_OPTIONS:
         if getattr(options, name):
             condition = "without --cluster only" if options.cluster else "with --cluster only"
-            raise UsageError(f"--{name.replace('_', '-')} is {condition}; leave it out")
+            raise UsageError(f"--{name.replace('_', '-')} is {condition}; leave it out", code="E303")
     if options.pipeline and (options.registry or options.memory):
-        raise UsageError(f"{options.pipeline} has registry and memory compiled in; leave --registry and --memory out, or compile it again")
+        raise UsageError(
+            f"{options.pipeline} has registry and memory compiled in; leave --registry and --memory out, or compile it again", code="E303"
+        )
 
 
 @contextmanager
@@ -162,7 +168,7 @@ def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
         if options.pipeline.exists() and not options.pipeline.is_file():
             raise UsageError(f"{options.pipeline} is no compiled pipeline: give data as --data {options.pipeline}", code="E309")
         if not options.pipeline.is_file():
-            raise UsageError(f"no file {options.pipeline}; write it with `lodestar compile --output {options.pipeline}`")
+            raise UsageError(f"no file {options.pipeline}; write it with `lodestar compile --output {options.pipeline}`", code="E302")
         yield options.pipeline
         return
     with workspace() as work:

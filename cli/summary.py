@@ -111,7 +111,7 @@ def gate_failure(result: Result) -> GateFailed | None:
         return None
     folder = Path(result["report"]).parent / CURRENT
     previous = f" {folder} still has the previous release, bundle {current}." if current else ""
-    return GateFailed(f"the gate failed: {verdict['reason']} Nothing was released.{previous}")
+    return GateFailed(f"the gate failed: {verdict['reason']} Nothing was released.{previous}", code="E220")
 
 
 def _cost(cost: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Exception tree with exit codes; each message names the place, the value and a remedy, most a code of `lodestar.error_codes`.
+"""Exception tree with exit codes; each message has a code of `lodestar.error_codes`, the place, the value and a remedy.
 
 LodestarError
 ├── UsageError         exit 2   invalid command line or request
@@ -16,9 +16,9 @@ from lodestar.process.safe_text import printable, shorten
 
 
 class LodestarError(Exception):
-    """Base of all errors that are reported without a stack trace; `code` is empty where the message alone says what to do.
+    """Base of all errors that are reported without a stack trace.
 
-    A code decides the exit code, by its row of `lodestar.error_codes`; an error without one has that of its class.
+    `code` decides the exit code, by its row of `lodestar.error_codes`. It is empty only where a message repeats one that has its own.
     """
 
     exit_code = 1
@@ -38,6 +38,9 @@ class UsageError(LodestarError):
     """Invalid command line or request; exit code 2."""
 
     exit_code = 2
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message, code=code)
 
 
 class ConfigError(UsageError):
@@ -86,6 +89,9 @@ class GateFailed(LodestarError):
     """A gate failed: the model is below a baseline, or a leakage or skew test found a difference; exit code 4."""
 
     exit_code = 4
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message, code=code)
 
 
 class EnvironmentFault(LodestarError):

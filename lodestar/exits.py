@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import TextIO
 
 from lodestar.errors import EnvironmentFault, LodestarError
-from lodestar.process.safe_text import write_stderr
+from lodestar.process.safe_text import shorten, write_stderr
 
 INTERRUPTED = 128 + signal.SIGINT
 CLOSED_PIPE = 128 + signal.SIGPIPE  # as a shell reports a program that wrote to a closed pipe
+MAX_PATH = 200  # characters of a path in a message
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 NO_PERMISSION_ERRNOS = frozenset({errno.EACCES, errno.EPERM})
 WRONG_PATH_ERRNOS = frozenset(
@@ -47,7 +48,7 @@ def run_command(program: str, command: Callable[[], int]) -> int:
 def fault_of(error: OSError) -> EnvironmentFault | None:
     """The fault that an error of the operating system is for its user: E506, E521, E522 or E523; None where it is a fault of ours."""
     place, reason = (error.filename2 or error.filename, error.strerror or str(error))
-    name = os.fsdecode(place) if isinstance(place, str | bytes | os.PathLike) else ""
+    name = shorten(os.fsdecode(place), MAX_PATH) if isinstance(place, str | bytes | os.PathLike) else ""
     if error.errno in NO_SPACE_ERRNOS:
         return EnvironmentFault(
             "E506", f"{name or 'the output'} cannot be written ({reason})", remedy="Free disk space there and run the same command again."

@@ -49,7 +49,7 @@ def job_from_settings(settings: str, inputs: TrainStepInputs, task_config: "Task
     cluster_settings = _parse_settings(settings)
     for address in (inputs.features, inputs.bundle):
         if not is_remote(address):
-            raise ConfigError(f"a training job reads and writes s3:// addresses, and {address} is not one: {REMEDY}")
+            raise ConfigError(f"a training job reads and writes s3:// addresses, and {address} is not one: {REMEDY}", code="E314")
     bundle = ATTEMPT.sub("", inputs.bundle)
     hashed = " ".join((inputs.features, inputs.features_digest, bundle, inputs.recipe, inputs.overrides))
     digest = hashlib.sha256(hashed.encode()).hexdigest()[:10]
@@ -78,12 +78,14 @@ def _parse_settings(text: str) -> dict[str, Any]:
         settings = json.loads(text)
     except json.JSONDecodeError as error:
         example = """LODESTAR_TRAINING='{"workers": 2, "gpus": 1}'"""
-        raise ConfigError(f"LODESTAR_TRAINING is `local`, empty, or a JSON object; {text!r} is not: {error}. Write {example}") from error
+        raise ConfigError(
+            f"LODESTAR_TRAINING is `local`, empty, or a JSON object; {text!r} is not: {error}. Write {example}", code="E317"
+        ) from error
     if not isinstance(settings, dict) or not settings.keys() <= SETTINGS.keys():
-        raise ConfigError(f"LODESTAR_TRAINING is a JSON object with any of {', '.join(SETTINGS)}; got {text}")
+        raise ConfigError(f"LODESTAR_TRAINING is a JSON object with any of {', '.join(SETTINGS)}; got {text}", code="E317")
     for key, value in settings.items():
         if type(value) is not SETTINGS[key]:
-            raise ConfigError(f"{key} of LODESTAR_TRAINING takes {SETTINGS[key].__name__}, got {value!r}")
+            raise ConfigError(f"{key} of LODESTAR_TRAINING takes {SETTINGS[key].__name__}, got {value!r}", code="E317")
     return settings
 
 
@@ -121,7 +123,7 @@ def _is_accelerator(resource: str) -> bool:
 
 def _parse_count(name: str, value: str) -> int:
     if not value.isdecimal():
-        raise ConfigError(f"the limit of {name} on the train task is a whole number, got {value!r}")
+        raise ConfigError(f"the limit of {name} on the train task is a whole number, got {value!r}", code="E317")
     return int(value)
 
 

@@ -98,15 +98,19 @@ class TrainingJob:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise ConfigError(f"a job's name is 1–53 lower-case letters, digits and '-', starting with a letter; got {self.name!r}")
+            raise ConfigError(
+                f"a job's name is 1–53 lower-case letters, digits and '-', starting with a letter; got {self.name!r}", code="E317"
+            )
         if self.kind not in KINDS:
-            raise ConfigError(f"a training job is a {' or a '.join(KINDS)}, not {self.kind!r}")
+            raise ConfigError(f"a training job is a {' or a '.join(KINDS)}, not {self.kind!r}", code="E317")
         if self.workers < 1 or self.gpus < 0:
-            raise ConfigError(f"a job needs at least 1 worker and no negative number of GPUs, got {self.workers} and {self.gpus}")
+            raise ConfigError(
+                f"a job needs at least 1 worker and no negative number of GPUs, got {self.workers} and {self.gpus}", code="E317"
+            )
         if not 0 <= self.min_workers <= self.workers:
-            raise ConfigError(f"min_workers is 0 or one of 1–{self.workers}, the number of workers; got {self.min_workers}")
+            raise ConfigError(f"min_workers is 0 or one of 1–{self.workers}, the number of workers; got {self.min_workers}", code="E317")
         if self.min_workers and self.kind != "PyTorchJob":
-            raise ConfigError(f"a {self.kind} has a fixed number of workers: leave min_workers out, or set kind to PyTorchJob")
+            raise ConfigError(f"a {self.kind} has a fixed number of workers: leave min_workers out, or set kind to PyTorchJob", code="E317")
 
 
 def manifest(job: TrainingJob) -> Object:

@@ -10,9 +10,8 @@ place, the value and a remedy that fits them, as in `lodestar: E106 events.csv, 
 `code`. A code has one meaning."""
 
 STATUSES = """A command ends with the exit code: 0 is success, 2 an invalid command line, recipe or override, 3 data, 4 a gate or a
-test that failed (no code: the message names the metric), 5 the environment. A message without a code, exit code 2, says itself what to
-write instead. A row error of a collector or predictor is HTTP 422; codes that begin with E4 are of requests alone, and
-one with the number of an HTTP status has that status."""
+test that failed, 5 the environment. A row error of a collector or predictor is HTTP 422; codes that
+begin with E4 are of requests alone, and one with the number of an HTTP status has that status."""
 
 # Headings, by the first code below each.
 SECTIONS = {
@@ -21,6 +20,7 @@ SECTIONS = {
     "E170": "Files and parts",
     "E180": "Recipes and models",
     "E201": "Too few data",
+    "E220": "Gates and tests",
     "E300": "Command lines",
     "E400": "Requests",
     "E501": "Machines, stores and downloads",

@@ -60,7 +60,8 @@ class AsOfOfflineStore(DuckDBOfflineStore):
         """A job that joins lazily; UsageError if the entity rows are not a data frame."""
         if not hasattr(entity_df, "dtypes"):
             raise UsageError(
-                "entity rows must be a pandas data frame: SQL, and features without entity rows, are not supported by this store"
+                "entity rows must be a pandas data frame: SQL, and features without entity rows, are not supported by this store",
+                code="E330",
             )
         time_column = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
         histories = [
@@ -253,12 +254,12 @@ def _files(config: Any, source: Any) -> tuple[list[str], Any]:
 
 def _check(source: Any) -> None:
     if not isinstance(source, FileSource) or not isinstance(source.file_format, ParquetFormat | None):
-        raise UsageError(f"this store reads Parquet files, and {source.name} is not one: use Feast's store of type duckdb")
+        raise UsageError(f"this store reads Parquet files, and {source.name} is not one: use Feast's store of type duckdb", code="E330")
 
 
 def _located(root: str, path: str) -> str:
     if not root or path.startswith((S3, "/")):
         return path
     if root.startswith("${"):
-        raise UsageError(f"the folder of feature tables is {root}, which is not set: name a folder or an s3:// URL there")
+        raise UsageError(f"the folder of feature tables is {root}, which is not set: name a folder or an s3:// URL there", code="E331")
     return f"{root.rstrip('/')}/{path}"

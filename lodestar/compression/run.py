@@ -16,7 +16,7 @@ from lodestar.compression.selection import Variant, markdown, select_variant
 from lodestar.config import EvaluationConfig, Recipe
 from lodestar.data.split.splits import EvalCases, affordable
 from lodestar.engine.recommender import Recommender
-from lodestar.errors import UsageError
+from lodestar.errors import DataError
 from lodestar.evaluation.metrics import Ranking
 from lodestar.features.batch import feature_set
 from lodestar.io import storage
@@ -29,13 +29,14 @@ TABLE_JSON, TABLE_MARKDOWN = "compression.json", "compression.md"
 def compress(features: Path, uncompressed: Path, bundle: Path, recipe: Recipe) -> list[Variant]:
     """Publish the chosen variant at `bundle` with compression.json and compression.md; all measured variants.
 
-    Other files next to the uncompressed bundle's are copied. UsageError if that was trained on other features, or is compressed,
-    and E301 where `bundle` is something else than a bundle.
+    Other files next to the uncompressed bundle's are copied. DataError E158 if that was trained on other
+    features, UsageError E193 if it is compressed, and E301 where `bundle` is something else than a bundle.
     """
     storage.refuse_other_folder(bundle, INFO)
     found, loaded = feature_set.load(features), load(uncompressed)
     if loaded.info.features != found.digest:
-        raise UsageError(f"{uncompressed} was trained on features {loaded.info.features}, {features} holds {found.digest}")
+        message = f"{uncompressed} was trained on features {loaded.info.features}, {features} holds {found.digest}"
+        raise DataError("E158", message, remedy="Give the features that it was trained on.")
     cases = affordable(found.split(recipe.data).validation, len(found.items), recipe.evaluation, "validation")
     with workspace() as folder:
         with activity("quantising"):

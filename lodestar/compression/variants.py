@@ -18,7 +18,9 @@ COMBINATIONS: tuple[tuple[Precision, Precision], ...] = (("fp32", "fp32"), ("int
 def build(uncompressed: Bundle, folder: Path) -> list[Bundle]:
     """Write every combination of precisions into a folder of its own and load it as serving does; UsageError if already compressed."""
     if (uncompressed.info.precision, uncompressed.info.encoder_precision) != COMBINATIONS[0]:
-        raise UsageError(f"{uncompressed.root} is compressed already (table {uncompressed.info.precision}): name the uncompressed bundle")
+        raise UsageError(
+            f"{uncompressed.root} is compressed already (table {uncompressed.info.precision}): name the uncompressed bundle", code="E193"
+        )
     return [_build(uncompressed, folder / f"table-{table}-encoder-{encoder}", table, encoder) for table, encoder in COMBINATIONS]
 
 

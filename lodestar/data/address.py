@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from lodestar import schema
 from lodestar.errors import UsageError
+from lodestar.process.safe_text import quoted
 from lodestar.process.suggestions import unknown_name
 
 MAP, CACHE = "map", "cache"
@@ -30,11 +31,13 @@ class Address:
 
     def __post_init__(self) -> None:
         if not self.path.strip():
-            raise UsageError("the address of the data is empty: give a file, a folder or an s3:// address, such as --data clicks.csv")
+            raise UsageError(
+                "the address of the data is empty: give a file, a folder or an s3:// address, such as --data clicks.csv", code="E305"
+            )
         known = {name for table in schema.TABLES.values() for name in table.names}
         for ours in self.mapping:
             if ours not in known:
-                raise UsageError(unknown_name(f"--map {ours}=…: the contract has no column", ours, sorted(known)))
+                raise UsageError(unknown_name(f"--map {ours}=…: the contract has no column", ours, sorted(known)), code="E304")
 
     def __str__(self) -> str:
         options = []
@@ -63,9 +66,11 @@ def parse_address(data: str, mapping: Mapping[str, str] | None = None) -> Addres
         elif name == CACHE and CACHE_TEXT.fullmatch(value):
             cache = value
         elif name == CACHE:
-            raise UsageError(f"{option!r}: {CACHE} takes 1 to 32 letters, digits, dots, dashes or underscores, such as {CACHE}=2")
+            raise UsageError(
+                f"{quoted(option)}: {CACHE} takes 1 to 32 letters, digits, dots, dashes or underscores, such as {CACHE}=2", code="E305"
+            )
         else:
-            raise UsageError(unknown_name("a data address has no option", name, (MAP, CACHE)))
+            raise UsageError(unknown_name("a data address has no option", name, (MAP, CACHE)), code="E305")
     return Address(path=path, mapping={**own_mapping, **(mapping or {})}, cache=cache)
 
 
@@ -74,7 +79,9 @@ def parse_mapping(texts: list[str]) -> dict[str, str]:
     mapping: dict[str, str] = {}
     for text in texts:
         ours, equals, theirs = text.partition("=")
-        if not (ours and equals and theirs) or ours in mapping:
-            raise UsageError(f"{text!r} is no column mapping; write --map ours=theirs, such as --map {schema.EVENT_TIME}=ts")
+        if ours in mapping:
+            raise UsageError(f"{ours} is mapped twice, from {mapping[ours]} and {theirs}: keep one --map", code="E304")
+        if not (ours and equals and theirs):
+            raise UsageError(f"{quoted(text)} is no column mapping; write --map OURS=THEIRS, as --map {schema.EVENT_TIME}=ts", code="E304")
         mapping[ours] = theirs
     return mapping

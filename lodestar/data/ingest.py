@@ -119,7 +119,7 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
 
     dataset = resolve_tables(_local_path(address, folder, root / INCOMING), address.mapping, is_ingested)
     if before.parts and before.order_only != dataset.order_only:
-        raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder")
+        raise UsageError(f"{root} and the data cannot be one table: only one of the two has event times; use another folder", code="E308")
     source = address.path if is_simulated(address.path) else Path(address.path).name
     known = sum(digest in before.inputs for digest in digests.values())
     if not dataset.tables:
@@ -127,7 +127,7 @@ def _ingest(address: Address, quarantine: bool, root: Path, before: Manifest, mi
         shutil.rmtree(root / INCOMING, ignore_errors=True)
         return Report(source=source, order_only=dataset.order_only, known_files=known, notes=dataset.notes, tables=empty)
     if schema.EVENTS.name not in {*dataset.tables, *before.parts}:
-        raise UsageError(f"{address.path} holds no events; ingest them first, or with the rest")
+        raise UsageError(f"{address.path} holds no events; ingest them first, or with the rest", code="E306")
     inputs = {digest: path.name for path, digest in digests.items()}
     with open_database(folder / "ingest.duckdb", MEMORY) as database, Progress("ingest", 2 * len(dataset.tables) + 1) as progress:
         database.execute("PRAGMA disable_checkpoint_on_shutdown")
@@ -155,7 +155,7 @@ def _local_path(address: Address, folder: Path, incoming: Path) -> str:
     """A local path of the data: simulated into `folder`, downloaded to `incoming`, or the path itself."""
     if is_simulated(address.path):
         if address.mapping:
-            raise UsageError("the simulator writes the contract's columns; leave --map out")
+            raise UsageError("the simulator writes the contract's columns; leave --map out", code="E303")
         config, simulated = SimulatorConfig.parse(address.path), folder / SIMULATOR
         simulated.mkdir()
         simulate(config, simulated)

@@ -16,6 +16,7 @@ from lodestar.data.readers.readers import SUFFIXES, read
 from lodestar.data.readers.source import Source
 from lodestar.data.tables import manifest
 from lodestar.errors import UsageError
+from lodestar.process.safe_text import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,25 +51,32 @@ def resolve_tables(path: str, mapping: Mapping[str, str], is_ingested: Callable[
 def _find_paths(path: str, mapping: Mapping[str, str], snapshot: manifest.Snapshot | None) -> DataSet | dict[str, list[Path]]:
     """The public data set at a path, or the paths of each table's files."""
     folder = Path(path)
-    if not folder.exists() and glob.has_magic(path):
-        paths = [file for file in map(Path, sorted(glob.glob(path, recursive=True))) if _is_wanted(file)]
-        if not paths:
-            raise UsageError(f"no file matches {path}")
+    if paths := find_files(path):
         return {schema.EVENTS.name: paths}
-    if folder.is_file():
-        return {schema.EVENTS.name: [folder]}
-    if not folder.is_dir():
-        raise UsageError(f"no file or folder {folder}; give a folder of tables, a data set's folder or files of events")
     paths_by_table = _paths_by_table(folder, snapshot)
     dataset = None if schema.EVENTS.name in paths_by_table else find(folder)
     if dataset and mapping:
-        raise UsageError(f"{folder.name} is a known data set whose columns are known; leave --map out")
+        raise UsageError(f"{folder.name} is a known data set whose columns are known; leave --map out", code="E303")
     if not dataset and not paths_by_table:
         raise UsageError(
             f"{folder} holds neither events nor a known data set: give a file of events, or name it {schema.EVENTS.name}.csv, .jsonl or "
-            f".parquet there, or put such files into a folder {schema.EVENTS.name}/"
+            f".parquet there, or put such files into a folder {schema.EVENTS.name}/",
+            code="E306",
         )
     return dataset or paths_by_table
+
+
+def find_files(path: str) -> list[Path]:
+    """The file at a path, or the files that match a wildcard; empty for a folder. UsageError E302 where there is nothing of these."""
+    if Path(path).is_file():
+        return [Path(path)]
+    if Path(path).is_dir():
+        return []
+    if glob.has_magic(path) and (paths := [file for file in map(Path, sorted(glob.glob(path, recursive=True))) if _is_wanted(file)]):
+        return paths
+    fault = "is neither a file nor a folder" if Path(path).exists() else "does not exist"
+    fault = "matches no file" if glob.has_magic(path) and not Path(path).exists() else fault
+    raise UsageError(f"{shorten(path)} {fault}: give a folder of tables, a data set's folder or files of events", code="E302")
 
 
 def _paths_by_table(folder: Path, snapshot: manifest.Snapshot | None) -> dict[str, list[Path]]:
@@ -83,17 +91,17 @@ def _paths_by_table(folder: Path, snapshot: manifest.Snapshot | None) -> dict[st
 def _check_mapping(names: Collection[str], mapping: Mapping[str, str]) -> None:
     unused = [ours for ours in mapping if not any(ours in schema.TABLES[name].names for name in names)]
     if unused:
-        raise UsageError(f"--map {unused[0]}={mapping[unused[0]]} renames nothing: no table that is given has {unused[0]}")
+        raise UsageError(f"--map {unused[0]}={mapping[unused[0]]} renames nothing: no table that is given has {unused[0]}", code="E303")
 
 
 def _paths(folder: Path, name: str) -> list[Path]:
     """A table's single file, or all files in the folder of its name; UsageError where there are both."""
     paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
     if len(paths) > 1:
-        raise UsageError(f"{folder} holds the table {name} more than once: {', '.join(path.name for path in paths)}; keep one")
+        raise UsageError(f"{folder} holds the table {name} more than once: {', '.join(path.name for path in paths)}; keep one", code="E307")
     within = _parts(folder / name, name).get(name, [])
     if paths and within:
-        raise UsageError(f"{folder} holds the table {name} more than once: {paths[0].name} and {name}/; keep one")
+        raise UsageError(f"{folder} holds the table {name} more than once: {paths[0].name} and {name}/; keep one", code="E307")
     return paths or within
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lodestar.bundle import bundle as bundles
 from lodestar.config import Recipe
-from lodestar.errors import UsageError
+from lodestar.errors import DataError
 from lodestar.evaluation.evaluator import Evaluator
 from lodestar.evaluation.gate import EVALUATION
 from lodestar.evaluation.report.card import card
@@ -21,7 +21,7 @@ REPORT, CARD, HEADLINE = "report.html", "model_card.md", "headline.json"
 def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, uncompressed: Path | None = None) -> Evaluation:
     """Evaluate a bundle; publish evaluation.json, headline.json, report.html and model_card.md in the folder `target`.
 
-    `uncompressed` is the bundle before compression, evaluated on the same cases. Raises UsageError if a bundle was trained on other
+    `uncompressed` is the bundle before compression, evaluated on the same cases. Raises DataError E158 if a bundle was trained on other
     features, UsageError E301 where `target` is something else than an evaluation.
     """
     storage.refuse_other_folder(target, EVALUATION)
@@ -29,7 +29,8 @@ def evaluate(features: Path, bundle: Path, target: Path, recipe: Recipe, *, unco
     loaded_uncompressed = loaded if uncompressed is None else bundles.load(uncompressed)
     for one in (loaded, loaded_uncompressed):
         if one.info.features != found.digest:
-            raise UsageError(f"{one.root} was trained on features {one.info.features}, {features} holds {found.digest}")
+            message = f"{one.root} was trained on features {one.info.features}, {features} holds {found.digest}"
+            raise DataError("E158", message, remedy="Give the features that it was trained on.")
     evaluator = Evaluator(found, loaded, loaded_uncompressed, recipe)
     evaluation = evaluator.evaluation()
     with storage.publish_folder(target) as folder, activity("writing the report"):

@@ -12,9 +12,9 @@ def parse_started_at(text: str) -> datetime:
     try:
         started_at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"{text!r} is not a timestamp: {FORM}") from error
+        raise UsageError(f"{text!r} is not a timestamp: {FORM}", code="E327") from error
     if started_at.tzinfo is None:
-        raise UsageError(f"{text!r} has no offset from UTC: {FORM}")
+        raise UsageError(f"{text!r} has no offset from UTC: {FORM}", code="E327")
     return started_at
 
 

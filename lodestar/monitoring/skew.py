@@ -195,7 +195,8 @@ def _scale(scales: Mapping[str, Mapping[str, float]], generation: str) -> Mappin
         given = ", ".join(scales) or "none"
         raise UsageError(
             f"counts were served from feature generation {generation or 'without a name'}, and --features gives {given}; "
-            "add --features with the folder of that generation's features"
+            "add --features with the folder of that generation's features",
+            code="E329",
         )
     return scales[generation]
 

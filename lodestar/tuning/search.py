@@ -146,7 +146,7 @@ def _open_study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "op
         raise UsageError(f"{folder / JOURNAL} is no journal of a search ({error}): name an empty folder", code="E194") from error
     identity = f"{to_json(recipe)} {digest}"
     if study.user_attrs.get(RECIPE, identity) != identity:
-        raise UsageError(f"{folder} holds the search of another recipe or other features: name an empty folder")
+        raise UsageError(f"{folder} holds the search of another recipe or other features: name an empty folder", code="E194")
     study.set_user_attr(RECIPE, identity)
     return study
 

@@ -56,16 +56,16 @@ def space_of(recipe: Recipe, pinned: str) -> Space:
     UsageError if nothing is left to tune, or for a closed-form family or a blend, whose training includes a grid search.
     """
     if recipe.model.family in (*CLOSED_FORM_FAMILIES, BLEND):
-        raise UsageError(f"training {recipe.name} includes a grid search of its hyperparameters; there is nothing to tune")
+        raise UsageError(f"training {recipe.name} includes a grid search of its hyperparameters; there is nothing to tune", code="E195")
     pinned_names = {f"{section}.{field}" for section, fields in json.loads(pinned).items() for field in fields}
     space = {
         name: _valid_values(recipe, name, allowed) for name, allowed in SPACES[recipe.model.family].items() if name not in pinned_names
     }
     if not space:
-        raise UsageError(f"the overrides fix all hyperparameters of {recipe.name} that can be tuned")
+        raise UsageError(f"the overrides fix all hyperparameters of {recipe.name} that can be tuned", code="E195")
     for name, allowed in space.items():
         if isinstance(allowed, Choice) and not allowed.values:
-            raise UsageError(f"no value of {name} is valid with the overrides: override it as well")
+            raise UsageError(f"no value of {name} is valid with the overrides: override it as well", code="E195")
     return space
 
 

@@ -81,8 +81,8 @@ def connect(address: str, password: str | None = None, *, gaps: bool = False, ge
         try:
             return RedisFeatures(Redis(RedisAddress.parse(address, password)), names, generation)
         except ValueError as error:
-            raise UsageError(f"--online-store takes redis://HOST:PORT/DB, and this is not one: {error}") from error
-    raise UsageError(f"--online-store takes sqlite:PATH, redis://HOST:PORT or none, not {address!r}")
+            raise UsageError(f"--online-store takes redis://HOST:PORT/DB, and this is not one: {error}", code="E323") from error
+    raise UsageError(f"--online-store takes sqlite:PATH, redis://HOST:PORT or none, not {address!r}", code="E323")
 
 
 class NoFeatures:

@@ -99,7 +99,8 @@ def start(service: str, candidate: str, percent: int) -> None:
     """
     if not VERSIONED.fullmatch(candidate):
         raise UsageError(
-            f"{candidate!r} is not the address of a published bundle: write s3://BUCKET/…/versions/DIGEST, as publish prints it"
+            f"{candidate!r} is not the address of a published bundle: write s3://BUCKET/…/versions/DIGEST, as publish prints it",
+            code="E326",
         )
     connect(service).apply([record_rollback(candidate, is_rolled_back=False)])
     start_canary(service, candidate, percent)
@@ -113,7 +114,7 @@ def promote_or_roll_back(service: str, *, is_promotion: bool) -> None:
     canary_mode = now.canary_mode or canary_mode_of(live)
     if is_promotion:
         if now.candidate is None:
-            raise UsageError(f"there is no canary of {service}; `start` one first")
+            raise UsageError(f"there is no canary of {service}; `start` one first", code="E325")
         api.apply(promote(canary_mode, now.candidate))
     elif now.candidate is not None or canary_mode != "knative":
         if now.candidate is not None:

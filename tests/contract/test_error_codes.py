@@ -13,7 +13,7 @@ import pytest
 
 from lodestar import errors
 from lodestar.error_codes import CODES
-from lodestar.errors import DataError, EnvironmentFault, LodestarError, UsageError
+from lodestar.errors import DataError, EnvironmentFault, GateFailed, LodestarError, UsageError
 from tests.contract.kustomize import OVERLAYS
 
 ROOT = OVERLAYS.parents[1]
@@ -25,7 +25,7 @@ RAISED = re.compile(r"^(E\d{3})(?=$|[ :])|'(E\d{3})[':]")
 MESSAGES: dict[str, tuple[int, str]] = {
     **dict.fromkeys(("DataError", "EnvironmentFault", "Unreachable", "RowError"), (1, "message")),
     **dict.fromkeys(("InvalidRequest", "Rejection", "Refusal"), (2, "message")),
-    **dict.fromkeys(("UsageError", "ConfigError", "StepFailedError"), (0, "message")),
+    **dict.fromkeys(("UsageError", "ConfigError", "GateFailed", "StepFailedError"), (0, "message")),
     "Malformed": (4, "message"),
 }
 
@@ -165,7 +165,7 @@ def test_a_row_is_a_sentence_and_a_remedy(code: str) -> None:
     row = CODES[code]
     assert re.fullmatch(r"[A-Z].{8,88}\.", row.meaning)
     assert re.fullmatch(r"[A-Z`].{4,}[.>W]", row.remedy)
-    assert row.exit_code in {None, 2, 3, 5}
+    assert row.exit_code in {None, 2, 3, 4, 5}
 
 
 def test_a_code_that_looks_like_an_http_status_is_answered_with_it() -> None:
@@ -176,7 +176,7 @@ def test_a_code_that_looks_like_an_http_status_is_answered_with_it() -> None:
 
 
 def test_the_exit_code_is_that_of_the_error_that_carries_the_code() -> None:
-    classes: tuple[type[LodestarError], ...] = (DataError, EnvironmentFault, UsageError)
+    classes: tuple[type[LodestarError], ...] = (DataError, EnvironmentFault, GateFailed, UsageError)
     names = {name: kind for kind in classes for name in (kind.__name__, *(sub.__name__ for sub in kind.__subclasses__()))}
     for tree in trees().values():
         for node in ast.walk(tree):
@@ -186,9 +186,14 @@ def test_the_exit_code_is_that_of_the_error_that_carries_the_code() -> None:
 
 
 def test_an_error_has_the_exit_code_of_its_code() -> None:
-    found = [DataError("E101", "m", remedy="r"), EnvironmentFault("E501", "m", remedy="r"), UsageError("m", code="E180"), UsageError("m")]
-    assert [error.exit_code for error in found] == [3, 5, 2, 2]
-    assert [str(error) for error in found] == ["E101 m. r", "E501 m. r", "E180 m", "m"]
+    found = [
+        DataError("E101", "m", remedy="r"),
+        EnvironmentFault("E501", "m", remedy="r"),
+        UsageError("m", code="E180"),
+        GateFailed("m", code="E220"),
+    ]
+    assert [error.exit_code for error in found] == [3, 5, 2, 4]
+    assert [str(error) for error in found] == ["E101 m. r", "E501 m. r", "E180 m", "E220 m"]
     with pytest.raises(KeyError):
         errors.DataError("E999", "m", remedy="r")
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lodestar.errors import DataError, UsageError
+from lodestar.errors import DataError
 from lodestar.features.asof import asof
 from lodestar.features.asof.history import NEVER, FeatureSource, between, to_microseconds
 from lodestar.schema.time_units import HOUR_US
@@ -160,5 +160,5 @@ def test_times_and_keys_of_other_types_are_refused(tmp_path: Path) -> None:
 
 def test_a_feature_that_has_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
     rows = history(tmp_path, {"who": ["u"], "time": pa.array([0], STAMP), "value": [7]})
-    with pytest.raises(UsageError, match="value"):
+    with pytest.raises(DataError, match=r"E173 \['value'\]"):
         asof.join(pa.table({"who": ["u"], "value": [1], "timestamp": pa.array([0], STAMP)}), "timestamp", [rows], only_known=True)

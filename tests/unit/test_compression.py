@@ -112,7 +112,7 @@ def test_a_bundle_is_not_compressed_twice(trained: tuple[Path, Path], tmp_path: 
 
 
 def test_features_of_another_run_are_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="0000000000000000"):
+    with pytest.raises(DataError, match=r"E158 .*0000000000000000"):
         compress(trained[0], small_bundle(tmp_path / "other"), tmp_path / "small", RECIPE)
 
 

@@ -89,14 +89,14 @@ def test_masking_takes_no_longer_than_reading() -> None:
 
 def test_an_error_shows_neither_passwords_nor_what_moves_a_cursor() -> None:
     errors = [
-        UsageError(f"no {ESCAPE} at redis://:s3cr3t@host"),
+        UsageError(f"no {ESCAPE} at redis://:s3cr3t@host", code="E300"),
         DataError("E101", f"no {ESCAPE}", remedy="See redis://:s3cr3t@host", place=Location(file=f"{ESCAPE}.csv", value=ESCAPE)),
         EnvironmentFault("E503", f"no {ESCAPE}", remedy="See redis://:s3cr3t@host"),
     ]
     for error in errors:
         assert "\x1b" not in str(error)
         assert "s3cr3t" not in str(error)
-    assert str(UsageError("no file a\nlodestar: all is well")) == "no file a\n  lodestar: all is well"
+    assert str(UsageError("no file a\nlodestar: all is well", code="E302")) == "E302 no file a\n  lodestar: all is well"
 
 
 def test_a_usage_error_repeats_no_password(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,4 +24,4 @@ def read(path: Path, wanted: Collection[str]) -> Source:
         return read_json_lines(path, wanted)
     if path.name.endswith(PARQUET):
         return read_parquet(path, wanted)
-    raise UsageError(f"{path.name} is no file that can be read; there are {', '.join(SUFFIXES)}")
+    raise UsageError(f"{path.name} is no file that can be read; there are {', '.join(SUFFIXES)}", code="E306")

@@ -59,11 +59,12 @@ class SimulatorConfig:
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
-                raise ConfigError(f"{name} must be a whole number in {low}–{high}, got {value!r}")
+                raise ConfigError(f"{name} must be a whole number in {low}–{high}, got {value!r}", code="E305")
         least, most = MIN_EVENTS * self.users, MAX_EVENTS * self.users * self.days
         if not least <= self.events <= most:
             raise ConfigError(
-                f"{self.users} users in {self.days} days have {least}–{most} events, got {self.events}: change one of the three"
+                f"{self.users} users in {self.days} days have {least}–{most} events, got {self.events}: change one of the three",
+                code="E305",
             )
 
     @classmethod
@@ -71,15 +72,15 @@ class SimulatorConfig:
         """Parse `simulator` or `simulator:users=500,items=400`; UsageError for anything else, naming the fault."""
         name, _, settings = text.partition(":")
         if name != NAME:
-            raise UsageError(f"{text!r} does not begin with {NAME!r}")
+            raise UsageError(f"{text!r} does not begin with {NAME!r}", code="E305")
         known = [entry.name for entry in fields(cls)]
         values: dict[str, int] = {}
         for setting in filter(None, settings.split(",")):
             key, _, value = setting.partition("=")
             if key not in known:
-                raise UsageError(unknown_name("the simulator has no setting", key, known))
+                raise UsageError(unknown_name("the simulator has no setting", key, known), code="E305")
             if key in values or not (value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS):
-                raise UsageError(f"the simulator takes {key} once and as a whole number, got {setting!r}")
+                raise UsageError(f"the simulator takes {key} once and as a whole number, got {setting!r}", code="E305")
             values[key] = int(value)
         return cls(**values)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lodestar.errors import DataError, UsageError
+from lodestar.errors import DataError
 from lodestar.features.asof.history import NEVER, NONE, FeatureSource, take, to_microseconds
 from lodestar.schema.arrays import Int, Integers
 
@@ -27,12 +27,13 @@ def join(entity_rows: Any, time_column: str, sources: Sequence[FeatureSource], *
     """Append the sources' features to entity rows, as of each row's `time_column`; order is kept, null where no feature row is valid.
 
     `only_known` leaves out feature rows that became known after the timestamp; without it the known time only breaks ties of event time.
-    DataError E107 where key types cannot be compared, UsageError where a feature has the name of a column of the entity rows.
+    DataError E107 where key types cannot be compared, E173 where a feature has the name of a column of the entity rows.
     """
     timestamp_us = to_microseconds(entity_rows[time_column])
     for source in sources:
         if twice := set(source.features) & set(entity_rows.column_names):
-            raise UsageError(f"{sorted(twice)} are columns and features at once: rename the columns, or entity_row full feature names")
+            remedy = "Rename the columns, or ask for full feature names."
+            raise DataError("E173", f"{sorted(twice)} are columns and features at once", remedy=remedy)
         entity, numbering = _number_entities(entity_rows, source)
         latest_rows = _LatestRows(entity, timestamp_us)
         oldest_us = max(latest_rows.first_us - source.ttl_us, NEVER) if source.ttl_us else NEVER

@@ -53,7 +53,9 @@ class Checkpoints:
         """Parse a checkpoint's bytes; UsageError if it belongs to another run."""
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if saved.pop("run") != self.run:
-            raise UsageError(f"{self.address} holds the checkpoint of another recipe or other features: name a fresh folder, or empty it")
+            raise UsageError(
+                f"{self.address} holds the checkpoint of another recipe or other features: name a fresh folder, or empty it", code="E194"
+            )
         return TrainingState(**saved)
 
     def save(self, state: TrainingState) -> None:

@@ -63,7 +63,9 @@ class EpochRunner:
         num_targets = int(windows.count.sum())
         loss = float(self.group.sum(self._total.cpu())) / max(1, num_targets)
         if not np.isfinite(loss):
-            raise ConfigError(f"the loss is {loss} in epoch {epochs_done + 1}: lower train.learning_rate, now {self.train.learning_rate}")
+            raise ConfigError(
+                f"the loss is {loss} in epoch {epochs_done + 1}: lower train.learning_rate, now {self.train.learning_rate}", code="E191"
+            )
         return loss, num_targets
 
     def step(self, inputs: StepInputs, width: int) -> None:

@@ -64,7 +64,7 @@ def warm_start(weights: Weights, model: NextItemModel, items: list[str]) -> int:
         fits = saved is not None and saved.shape[1:] == value.shape[1:] and (name == ITEM_WEIGHT or saved.shape == value.shape)
         if not fits:
             have = "nothing" if saved is None else f"{list(saved.shape)}"
-            raise UsageError(f"the warm start bundle has {have} for {name}, this recipe {list(value.shape)}: use its recipe")
+            raise UsageError(f"the warm start bundle has {have} for {name}, this recipe {list(value.shape)}: use its recipe", code="E192")
         if name != ITEM_WEIGHT:
             value.copy_(torch.from_numpy(saved))
     if ITEM_WEIGHT not in parameters:  # a hash embedding has vectors for any item
