@@ -203,6 +203,12 @@ def test_comments_before_rows_without_a_header_are_left_out(tmp_path: Path) -> N
     assert list(found.lines([0, 1])) == [3, 4]
 
 
+def test_a_first_row_without_values_is_a_row(tmp_path: Path) -> None:
+    found = source(tmp_path, "\n\t\nu1\ta\n", columns=("user", "item"), delimiter="\t")
+    assert cells(found) == [["", ""], ["u1", "a"]]
+    assert list(found.lines([0, 1])) == [2, 3]
+
+
 def test_a_wanted_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"E173 log\.csv, line 1, column item"):
         source(tmp_path, "user,item,item\nu1,a,b\n")

@@ -3,7 +3,7 @@
 import csv
 import io
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,13 +125,18 @@ class _Records(NamedTuple):
 
 def _without_comments(lines: list[str], delimiter: str, quoting: str) -> _Records:
     """The records after the lines that begin with #; the last of these belongs to them if it has as many values as the next."""
-    comments = next((number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(COMMENT)), len(lines))
+    before = list(takewhile(lambda line: not line.strip() or _is_comment(line), lines))
+    comments = max((number for number, line in enumerate(before, start=1) if _is_comment(line)), default=0)
     records = _records(lines[comments:], delimiter, quoting)
     if comments and records:
         header = _records(lines[comments - 1 : comments], delimiter, quoting)
         if header and len(header[0][1]) == len(records[0][1]) > 1:
             comments, records = comments - 1, [header[0], *((end + 1, record) for end, record in records)]
     return _Records(comments, [(comments + end, record) for end, record in records])
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith(COMMENT)
 
 
 def _without_last_delimiter(names: tuple[str, ...], rows: list[list[str]]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from lodestar.data.contract.rules import MAX_VALUE_BYTES
 from lodestar.data.readers.json_objects.lines import SHOWN_BYTES, Block, OnMalformed
 from lodestar.data.readers.source import Malformed
 
+BLANKS = " \t\r\n"  # of a line that counts as empty; Python strips other control characters as well
 _NOT_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -41,7 +42,7 @@ def to_json_lines(blocks: Iterator[Block], on_malformed: OnMalformed) -> Iterato
             if found := _json(line):
                 numbers.append(number)
                 objects.append(found)
-            elif line.strip():
+            elif line.strip(BLANKS):
                 on_malformed(Malformed(line=number, text=line[:SHOWN_BYTES].strip(), message="the line is no Python dictionary"))
         yield Block(block.numbers[[]] if not numbers else pa.array(numbers).to_numpy(), pa.array(objects, pa.string()))
 
