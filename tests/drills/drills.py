@@ -24,6 +24,7 @@ class DrillConfig:
 # Filled by hand: the module's name under tests/drills, and how much of it is run.
 DRILLS: dict[str, DrillConfig] = {
     "overrides": DrillConfig(seeds=(0,), cases=45, sample=3),
+    "fuzzed_readers": DrillConfig(seeds=(0,), cases=6000, sample=60),
     "connections": DrillConfig(seeds=(0,), cases=3, sample=2),
     "hostile_senders": DrillConfig(seeds=(0,), cases=30, sample=1),
     "workers_change": DrillConfig(seeds=(0,), cases=8, sample=1),
