@@ -159,7 +159,8 @@ class DeclaredTable:
     def _whole_batches(self, raw: Sequence[Source], names: Sequence[str], state: "_State") -> Iterator["pa.Table"]:
         state.clear()
         with self._database() as database:
-            self._load(database, raw, state.ends)
+            if not self._load(database, raw, state.ends):
+                return
             reader = database.cursor().execute(self._restructured(database, names, state)).to_arrow_reader(BATCH_ROWS)
             batches = (pa.Table.from_batches([batch]) for batch in reader)
             if not self._is_ranked:
@@ -168,8 +169,8 @@ class DeclaredTable:
                 return
             yield from self._ranked(database, (self._project(database, raw[0].file, names, batch, state) for batch in batches))
 
-    def _load(self, database: Any, raw: Sequence[Source], ends: list[int]) -> None:
-        """Load all files into one table, with row numbers across them; `ends` are the numbers after each file's last row."""
+    def _load(self, database: Any, raw: Sequence[Source], ends: list[int]) -> bool:
+        """Load all files into one table, with row numbers across them, `ends` after each file's last; returns whether there is a row."""
         start = 0
         exists = False
         for one in raw:
@@ -183,6 +184,7 @@ class DeclaredTable:
                 database.unregister(RAW)
                 start += len(batch)
             ends.append(start)
+        return exists
 
     def _restructured(self, database: Any, names: Sequence[str], state: "_State") -> str:
         """SQL of the rows that are projected: one for each key, or all."""
