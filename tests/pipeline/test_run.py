@@ -86,7 +86,7 @@ def test_an_unchanged_run_takes_every_step_from_the_cache(finished: tuple[Path, 
 
 
 def _without_time(rows: list[Row]) -> list[Row]:
-    return [{("ts" if name == "event_time" else name): value for name, value in row.items()} for row in rows]
+    return [{("hour" if name == "event_time" else name): value for name, value in row.items()} for row in rows]
 
 
 def _with(**changes: str) -> Callable[[list[Row]], list[Row]]:

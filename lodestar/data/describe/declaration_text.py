@@ -48,7 +48,7 @@ def _guessed(description: Description) -> list[Decision]:
 
 def _head(description: Description, title: str) -> list[str]:
     share = (
-        "all rows"
+        "all there are"
         if description.share == 1
         else f"{description.share:.2%} of the largest file: its beginning, a piece of its middle, its end"
     )

@@ -1,5 +1,6 @@
 """A preview of described tables: the first rows as they would be understood, on lines of 80 columns."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lodestar.process.safe_text import one_line
 
 ROWS, WIDTH, CELL = 10, 80, 26
 SEPARATOR = "  "
+_ZEROS = re.compile(r"\.0{6}Z$")  # of a time
 
 
 def preview(declaration: Declaration, folder: Path, rows: int = ROWS) -> str:
@@ -50,5 +52,5 @@ def _fitting(widths: list[int]) -> int:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else one_line(str(value))
+    text = "" if value is None else _ZEROS.sub("Z", one_line(str(value)))
     return text if len(text) <= CELL else text[: CELL - 1] + "…"

@@ -1,5 +1,6 @@
 """Which column of a file is which of the contract: by its own name, by the names that others use, or by its values alone."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from lodestar.schema import aliases
 
 GIVEN = "it is given by --map"
 _BY_VALUES = (schema.EVENT_TIME, schema.EVENT_TYPE, schema.USER_ID, schema.ITEM_ID)
+_WHEN = frozenset(("date", "time", "timestamp", "datetime", "ts", "at", "on", "day", "when"))
+_OF_OTHERS = frozenset(
+    ("birth", "released", "release", "signup", "registered", "joined", "expires", "expiry", "end", "ended", "updated", "valid")
+)
 # Columns whose values anyone's optional number or text would fit: only names that say it claim it.
 _NEVER = (schema.INGESTED_AT, schema.CONSENT_PERSONALISE, schema.CONSENT_SOCIAL, schema.IS_MINOR, schema.ATTRS)
 
@@ -56,6 +61,8 @@ def choose(
     for ours in _in_order(table):
         if ours not in chosen and not _is_barred(table, ours, chosen, sample):
             found = [name for name in _called(table, ours, names) if name not in claimed and fits(table, ours, sample, name)]
+            if table is schema.EVENTS and ours == schema.EVENT_TIME and not found:
+                found = [name for name in names if name not in claimed and _says_when(name) and fits(table, ours, sample, name)]
             if found:
                 chosen[ours] = Choice(theirs=found[0], reason=_reason(table, ours, found), others=tuple(found[1:]))
                 claimed.update(found)
@@ -85,6 +92,12 @@ def _called(table: schema.Table, ours: str, names: Sequence[str]) -> list[str]:
     places = {name: place for place, name in reversed(list(enumerate(aliases.names_of(table, ours))))}
     found = [(place, name) for name in names if (place := _place(name, places)) is not None]
     return [name for _, name in sorted(found, key=lambda pair: pair[0])]
+
+
+def _says_when(name: str) -> bool:
+    """Whether the words of a name say that it is the time of what its row tells, and not of a birth or a release."""
+    words = set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()))
+    return bool(words & _WHEN) and not words & _OF_OTHERS
 
 
 def _place(name: str, places: Mapping[str, int]) -> int | None:
