@@ -6,7 +6,7 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is written yet that would be taken back
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is written yet that would have to be undone
     from cli.main import main as command_line
 
     signal.signal(signal.SIGINT, before)

@@ -135,7 +135,7 @@ def _pack(key: Hours, hour: Hours, kind: Hours | int, bits: int) -> Hours:
     return ((key << bits | hour) << KIND_BITS) | kind
 
 
-def groups(key: Hours) -> Iterator[Hours]:
+def groups(key: Int64[Hours, " events"]) -> Iterator[Int64[Hours, " block"]]:
     """Row indices of blocks of whole keys, small enough that their steps stay in the CPU cache."""
     order = event_partitions.sort_by_number(key)
     starts = np.flatnonzero(np.diff(key[order], prepend=-1))
