@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from lodestar import schema
 from lodestar.config import DataConfig
@@ -32,7 +32,7 @@ def read(features: FeatureSet) -> RatingTriples:
         raise DataError(
             "E151", f"there is no {DATA}/{file.name} in {features.root}", remedy="Build the features again: `lodestar run` does."
         )
-    table = ds.dataset(file).to_table()
+    table = pq.ParquetFile(file).read()  # `read_table` would import pandas
     interactions = features.interactions
     user, item = (
         pc.index_in(table[name], value_set=pa.array(ids, pa.string())).to_numpy().astype(np.int64)
