@@ -20,6 +20,7 @@ import pytest
 from feature_repo import materialise, store
 from lodestar.schema.store_keys import GENERATION
 from tests.factories import small_bundle
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT_S, STOP_LIMIT_S = 60, 20
@@ -149,12 +150,6 @@ def publish(features: Path, *, in_redis: bool = False, started_us: int = 1) -> s
 
 def generation_of(features: Path) -> str:
     return (features / GENERATION).read_text()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(port: int) -> None:

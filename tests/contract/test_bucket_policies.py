@@ -21,8 +21,9 @@ from botocore.client import BaseClient
 
 from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
-from tests.contract.conftest import _wait, free_port
+from tests.contract.conftest import _wait
 from tests.contract.kustomize import OVERLAYS
+from tests.ports import free_port
 
 POLICIES = OVERLAYS.parent / "policies"
 ROLES = ("predictor", "collector", "trainer", "pipeline")

@@ -20,7 +20,8 @@ from feature_repo import store
 from lodestar import schema
 from lodestar.errors import UsageError
 from lodestar.schema.store_keys import TRAINING_SET
-from tests.contract.conftest import free_port, publish
+from tests.contract.conftest import publish
+from tests.ports import free_port
 from tests.unit.test_features import built
 
 REPOSITORY = Path(store.__file__).parent

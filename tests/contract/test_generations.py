@@ -24,8 +24,9 @@ from lodestar.errors import EnvironmentFault
 from lodestar.io import storage
 from lodestar.schema.store_keys import KEPT_S, STATE, rows_key
 from serving.features.feature_client import GenerationMissing, Histories
-from tests.contract.conftest import StartRedis, feast, free_port
+from tests.contract.conftest import StartRedis, feast
 from tests.contract.generation_harness import EARLY, LATE, USERS, Made, asked, counts, expected, histories, made, newest, times_left_s
+from tests.ports import free_port
 
 FIRST, SECOND, THIRD = (f"2026-01-0{day}T00:00:00+00:00" for day in (1, 2, 3))
 

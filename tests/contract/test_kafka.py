@@ -14,7 +14,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from lodestar import schema
 from tests.contract.collector_harness import collecting, rows_in, wait_until
-from tests.contract.conftest import _wait, free_port
+from tests.contract.conftest import _wait
+from tests.ports import free_port
 
 VERSION = "4.3.1"
 JARS = Path.home() / ".cache" / "lodestar-kafka" / VERSION

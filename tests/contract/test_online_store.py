@@ -18,7 +18,8 @@ from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.store_keys import rows_table
 from serving.features.feature_client import UNKNOWN_USER, Features, Histories, StoreUnavailable, UserHistory, connect
-from tests.contract.conftest import StartRedis, free_port, generation_of, publish
+from tests.contract.conftest import StartRedis, generation_of, publish
+from tests.ports import free_port
 from tests.unit.test_features import built
 
 USERS = ("u0", "ünïcode ✓", "x" * schema.MAX_ID_BYTES, "a,b=c", "%")

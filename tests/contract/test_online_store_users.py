@@ -11,8 +11,9 @@ import uvloop
 
 from lodestar.schema.store_keys import KEPT_S
 from serving.features.feature_client import connect
-from tests.contract.conftest import StartRedis, free_port, generation_of, publish
+from tests.contract.conftest import StartRedis, generation_of, publish
 from tests.contract.kustomize import OVERLAYS, rendered
+from tests.ports import free_port
 from tests.unit.test_features import built
 
 PASSWORDS = {"PREDICTOR_PASSWORD": "reads-only", "PIPELINE_PASSWORD": "writes"}

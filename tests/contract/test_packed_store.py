@@ -24,7 +24,8 @@ from lodestar import schema
 from lodestar.schema.store_keys import rows_key
 from serving.features.packed_reader import PackedView
 from serving.features.redis import Redis, RedisAddress
-from tests.contract.conftest import StartRedis, free_port
+from tests.contract.conftest import StartRedis
+from tests.ports import free_port
 
 VIEW = "anything"
 SCHEMA: dict[str, FeastType] = {

@@ -42,8 +42,9 @@ from lodestar.schema.time_units import DAY_S, HOUR_S, SECOND_US
 from lodestar.training import run
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
 from serving.features.feature_client import Counts, connect
-from tests.contract.conftest import StartRedis, StartServing, free_port, generation_of, publish
+from tests.contract.conftest import StartRedis, StartServing, generation_of, publish
 from tests.factories import EPOCH_US
+from tests.ports import free_port
 from tests.unit.test_features import built
 
 DAYS, USERS, HOT_A_DAY, ITEMS, CANDIDATES = 12, 40, 4, 80, 60

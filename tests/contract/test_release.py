@@ -14,8 +14,9 @@ from lodestar.errors import DataError, EnvironmentFault, UsageError
 from lodestar.io import storage
 from lodestar.schema.store_keys import GENERATION
 from serving.features.feature_client import SqliteFeatures
-from tests.contract.conftest import ROOT, free_port, generation_of
+from tests.contract.conftest import ROOT, generation_of
 from tests.factories import small_bundle
+from tests.ports import free_port
 from tests.unit.test_features import built
 
 STARTED_AT = "2026-01-01T00:00:00Z"

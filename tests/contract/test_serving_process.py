@@ -17,9 +17,10 @@ import pytest
 
 from lodestar import schema
 from lodestar.bundle import bundle
-from tests.contract.conftest import ROOT, StartRedis, StartServing, free_port, generation_of, publish
+from tests.contract.conftest import ROOT, StartRedis, StartServing, generation_of, publish
 from tests.contract.test_serving import connection_to
 from tests.factories import small_bundle
+from tests.ports import free_port
 from tests.unit.test_features import built
 
 HEAVY = {"torch", "feast", "pandas", "duckdb", "pyarrow", "kfp", "kserve", "kubernetes", "onnx", "scipy", "boto3", "redis", "fastapi"}

@@ -32,6 +32,7 @@ from lodestar.schema.store_keys import rows_key
 from serving.features.feature_client import StoreUnavailable, UserHistory, connect
 from tests.contract.generation_harness import USERS, Made, expected, made
 from tests.drills.drills import Figures
+from tests.ports import free_port
 
 CONTENTS, BUCKET, REFUSED, LIMIT_S = 3, "s3://models", 7, 300
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -215,12 +216,6 @@ def servers() -> Iterator[int]:
         for process in processes:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

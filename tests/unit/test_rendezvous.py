@@ -8,7 +8,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from lodestar.errors import EnvironmentFault
 from lodestar.training.distributed import distributed
-from tests.contract.conftest import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture
