@@ -3,9 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -17,14 +14,13 @@ import torch
 from lodestar.bundle.bundle import COST, EPOCHS_LOG, INFO
 from lodestar.config import BLEND, CLOSED_FORM_FAMILIES, Recipe, to_json
 from lodestar.data.split.interactions import check_enough
-from lodestar.errors import EnvironmentFault
 from lodestar.features.batch import feature_set
 from lodestar.features.batch.feature_set import FeatureSet
 from lodestar.io import storage
 from lodestar.progress import activity, log_event
 from lodestar.training import closed_form, rating_stage
 from lodestar.training.distributed.distributed import Group, process_group
-from lodestar.training.distributed.local_workers import check_local_workers, threads
+from lodestar.training.distributed.local_workers import start_workers, threads
 from lodestar.training.ensemble.blending import Blended, BlendTraining
 from lodestar.training.loop import cost, weights
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
@@ -43,8 +39,7 @@ def train(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> Non
     EnvironmentFault E530 if a worker fails.
     """
     if recipe.train.workers > 1 and "WORLD_SIZE" not in os.environ:
-        check_local_workers(recipe.train.workers)
-        _start_workers(features, bundle, recipe, checkpoints)
+        start_workers(features, bundle, recipe, checkpoints)
         return
     torch.set_num_threads(threads())
     with process_group(recipe.train.device) as group:
@@ -149,18 +144,3 @@ def _write(folder: Path, features: FeatureSet, recipe: Recipe, trained: Trained)
 def _write_blend(folder: Path, features: FeatureSet, recipe: Recipe, blend: Blended) -> None:
     publish.write(folder, features, recipe, blend.retriever.vectors, blend.retriever.encoder, blend.metrics, blend.neighbours)
     folder.joinpath(EPOCHS_LOG).write_text("".join(json.dumps(line) + "\n" for line in blend.log))
-
-
-def _start_workers(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(to_json(recipe))
-        file.flush()
-        # -P: import no module of the working folder.
-        dies_with_parent = (sys.executable, "-P", "-m", "lodestar.process.parent_death", str(os.getpid()), "-P")
-        torchrun = (*dies_with_parent, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
-        options = ("--features", features, "--output", bundle, "--recipe-file", file.name, "--checkpoints", checkpoints)
-        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1"}  # of the workers that torchrun starts
-        done = subprocess.run([*torchrun, "-m", "lodestar.training", *map(str, options)], env=environment, check=False)
-    if done.returncode != 0:
-        message = f"a training worker exited with code {done.returncode}"
-        raise EnvironmentFault("E530", message, remedy="See the log above; the same command resumes from the last checkpoint.")

@@ -1,8 +1,34 @@
-"""Workers on one machine: as many as it has cores."""
+"""Workers on one machine: as many as it has cores, started by torchrun. Who starts them needs no torch."""
 
 import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
+from lodestar.config import Recipe, to_json
+from lodestar.errors import EnvironmentFault
 from lodestar.schema.constraints import require
+
+
+def start_workers(features: Path, bundle: Path, recipe: Recipe, checkpoints: str) -> None:
+    """Train by `train.workers` workers of torchrun, and wait for them; they end with this process.
+
+    ConfigError E180 for more workers than cores, EnvironmentFault E530 if a worker fails.
+    """
+    check_local_workers(recipe.train.workers)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(to_json(recipe))
+        file.flush()
+        # -P: import no module of the working folder.
+        dies_with_parent = (sys.executable, "-P", "-m", "lodestar.process.parent_death", str(os.getpid()), "-P")
+        torchrun = (*dies_with_parent, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={recipe.train.workers}")
+        options = ("--features", features, "--output", bundle, "--recipe-file", file.name, "--checkpoints", checkpoints)
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1"}  # of the workers that torchrun starts
+        done = subprocess.run([*torchrun, "-m", "lodestar.training", *map(str, options)], env=environment, check=False)
+    if done.returncode != 0:
+        message = f"a training worker exited with code {done.returncode}"
+        raise EnvironmentFault("E530", message, remedy="See the log above; the same command resumes from the last checkpoint.")
 
 
 def check_local_workers(workers: int) -> None:
