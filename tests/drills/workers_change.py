@@ -1,18 +1,15 @@
 """A run whose number of workers changes from epoch to epoch learns what an unbroken one learns: batch and rate are a whole step's."""
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import multiprocessing
 
 from lodestar.training.distributed.distributed import Group, process_group
 from lodestar.training.loop.checkpoints import Checkpoints, TrainingState
-from tests.contract.conftest import free_port
+from tests.forked_workers import call_preloaded, fork_workers
 from tests.unit.test_fsdp import EPOCHS, KINDS, learn, lines
 
 WAYS = [(kind, shard) for kind in KINDS for shard in (True, False)]
@@ -24,11 +21,7 @@ def drill(seed: int, cases: int) -> dict[str, object]:
     """Of each case: one way to keep weights, and in each epoch another number of gloo workers; the greatest difference of a loss."""
     chosen = [(*WAYS[(seed + case) % len(WAYS)], COUNTS[(seed + case + case // len(WAYS)) % len(COUNTS)]) for case in range(cases)]
     with tempfile.TemporaryDirectory() as folder:
-        # One process that has loaded everything and trained nothing: workers are forked of it, and begin at once.
-        started = multiprocessing.get_context("spawn").Process(target=_all, args=(folder, chosen))
-        started.start()
-        started.join()
-        assert started.exitcode == 0
+        call_preloaded(_all, folder, chosen)
         worst = 0.0
         for case, (kind, shard, counts) in enumerate(chosen):
             ours, theirs = (lines(_loaded(Path(folder, f"{case}", name))) for name in ("changed", "unbroken"))
@@ -47,18 +40,10 @@ def _all(folder: str, chosen: Sequence[tuple[str, bool, Sequence[int]]]) -> None
 
 def _together(count: int, *what: Any) -> None:
     """One epoch by so many workers, which find the state in a checkpoint and leave it there."""
-    port, forking = free_port(), multiprocessing.get_context("fork")
-    workers = [forking.Process(target=_work, args=(rank, count, port, *what)) for rank in range(count)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert all(worker.exitcode == 0 for worker in workers)
+    fork_workers(count, _work, *what)
 
 
-def _work(rank: int, count: int, port: int, *what: Any) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(count)}
-    torch.set_num_threads(1)
+def _work(*what: Any) -> None:
     with process_group("cpu") as group:
         _step(group, *what)
 

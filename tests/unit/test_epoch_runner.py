@@ -96,3 +96,15 @@ def test_a_replayed_step_is_the_step(family: str) -> None:
 def test_every_loss_can_be_replayed(train: dict[str, str]) -> None:
     losses, _ = trained(chosen("sasrec", **train), 4, is_recorded=True)
     assert losses[-1] < losses[0]
+
+
+def test_how_steps_are_made_is_the_own_devices_affair() -> None:
+    """What a GPU records its steps with is kept beside the weights, and a CPU goes on without; the other way round too."""
+    run = chosen("sasrec")
+    before, after = (Optimiser(NextItemModel(NUM_ITEMS, run.model), run.train) for _ in range(2))
+    state = before.state_dict()
+    for group in state["dense"]["param_groups"]:
+        group |= {"fused": True, "capturable": True, "lr": torch.tensor(0.01)}
+    after.load_state_dict(state)
+    ours, theirs = ([{**group, "params": []} for group in one.state_dict()["dense"]["param_groups"]] for one in (after, before))
+    assert ours == theirs

@@ -2,30 +2,28 @@
 
 import io
 import json
-import os
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing
 
 from lodestar.config import Recipe, override
 from lodestar.errors import ConfigError
 from lodestar.models.encoders.next_item import NextItemModel
 from lodestar.recipes import get_recipe
 from lodestar.training.distributed.distributed import Group, process_group
-from lodestar.training.distributed.fsdp import shard_model
 from lodestar.training.distributed.sharded_embedding import ShardedItemTable, uses_row_sharding
 from lodestar.training.loop.checkpoints import TrainingState
 from lodestar.training.loop.loop import Stage, fit
 from lodestar.training.loop.validation import Validator
-from lodestar.training.optimisation.optimiser import Optimiser
-from tests.contract.conftest import free_port
 from tests.cycles import NUM_ITEMS, cycles, next_items
+from tests.forked_workers import call_preloaded, fork_workers
 
-WORKERS, EPOCHS = 2, 3
+WORKERS, EPOCHS, HALF = 2, 3, 2
 ROWS = "rows"
 KINDS: dict[str, dict[str, Any]] = {
     "whole": {},
@@ -34,11 +32,19 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def chosen(kind: str, *, shard: bool) -> Recipe:
-    train = {"epochs": EPOCHS, "batch_tokens": 64, "learning_rate": 0.01, "shard": shard, "validate_every": 1, **KINDS[kind]}
+    train = {"epochs": EPOCHS, "batch_tokens": 128, "learning_rate": 0.01, "shard": shard, "validate_every": 1, **KINDS[kind]}
     return override(get_recipe("tiny"), json.dumps({"train": train, "model": {"dropout": 0.0}}))
 
 
-def learn(group: Group, kind: str, *, shard: bool, state: TrainingState, last_epoch: int = EPOCHS) -> tuple[NextItemModel, TrainingState]:
+def learn(
+    group: Group,
+    kind: str,
+    *,
+    shard: bool,
+    state: TrainingState,
+    last_epoch: int = EPOCHS,
+    on_epoch_end: Callable[[TrainingState], None] = lambda _: None,
+) -> tuple[NextItemModel, TrainingState]:
     torch.manual_seed(0)
     run, sequences = chosen(kind, shard=shard), cycles()
     model = NextItemModel(NUM_ITEMS, run.model)
@@ -48,35 +54,52 @@ def learn(group: Group, kind: str, *, shard: bool, state: TrainingState, last_ep
         gap_classes=[np.ones(len(items), dtype=np.uint8) for items in sequences],
         last_epoch=last_epoch,
         validate=Validator(next_items(sequences), run.model.max_length, NUM_ITEMS, group, by_items=uses_row_sharding(run.train, group)),
-        on_epoch_end=lambda _: None,
+        on_epoch_end=on_epoch_end,
     )
     return model, fit(model, stage, run, group, state)
 
 
-def work(rank: int, port: int, folder: str) -> None:
-    """One worker's part of everything that is looked at."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(WORKERS)}
-    torch.set_num_threads(1)
+def train_all(folder: Path) -> None:
+    """Everything that is looked at: by two workers, and by one that goes on from where they were."""
+    fork_workers(WORKERS, work, folder)
+    fork_workers(1, go_on_alone, folder)
+
+
+def work(folder: Path) -> None:
+    """One worker's part."""
     with process_group("cpu") as group:
-        torch.save({kind: told(group, kind) for kind in KINDS}, Path(folder) / f"{rank}.pt")
+        torch.save({kind: told(group, kind) for kind in KINDS}, folder / f"{group.rank}.pt")
+
+
+def go_on_alone(folder: Path) -> None:
+    found, alone = torch.load(folder / "0.pt", weights_only=True), {}
+    for kind, shard in product(KINDS, (False, True)):
+        model, state = learn(Group(), kind, shard=shard, state=kept(found[kind]["half"]))
+        alone[f"{kind} {shard}"] = {"log": lines(state), "weights": model.state_dict()}
+    torch.save(alone, folder / "alone.pt")
 
 
 def told(group: Group, kind: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
+
+    def keep(state: TrainingState) -> None:
+        if state.epoch == HALF:
+            found["half"] = _bytes(state)  # the last time of workers with a part each
+
     for shard in (False, True):
-        model, state = learn(group, kind, shard=shard, state=TrainingState(stage="search"))
+        model, state = learn(group, kind, shard=shard, state=TrainingState(stage="search"), on_epoch_end=keep)
         found[f"log {shard}"], found[f"weights {shard}"] = lines(state), model.state_dict()
-    _, half = learn(group, kind, shard=True, state=TrainingState(stage="search"), last_epoch=2)
-    found["half"] = _bytes(half)
     model, state = learn(group, kind, shard=True, state=kept(found["half"]))
     found["log resumed"], found["weights resumed"] = lines(state), model.state_dict()
-    _, alone = learn(Group(), kind, shard=True, state=TrainingState(stage="search"), last_epoch=2)
+    _, alone = learn(Group(), kind, shard=True, state=TrainingState(stage="search"), last_epoch=HALF)
     model, state = learn(group, kind, shard=True, state=kept(_bytes(alone)))
     found["log from one"], found["items from one"] = lines(state), model.items.weight.detach()
     table = model.items.weight
     if kind == ROWS:
         found["share"] = ShardedItemTable(model, group).rows.weight.numel() / table.numel()
     else:
+        from lodestar.training.distributed.fsdp import shard_model
+
         found["share"] = shard_model(model, group).items.weight.to_local().numel() / table.numel()  # type: ignore[attr-defined]
     return found
 
@@ -97,9 +120,14 @@ def lines(state: TrainingState) -> list[list[float]]:
 
 
 @pytest.fixture(scope="module")
-def of_workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("sharded")
-    multiprocessing.spawn(work, args=(free_port(), str(folder)), nprocs=WORKERS)  # type: ignore[attr-defined, no-untyped-call]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("sharded")
+    call_preloaded(train_all, made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def of_workers(folder: Path) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORKERS)]
 
 
@@ -133,23 +161,12 @@ def test_a_run_goes_on_from_where_it_was(found: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("shard", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_worker_goes_on_from_where_two_with_a_part_each_were(of_workers: list[dict[str, Any]], kind: str, shard: bool) -> None:
-    found = of_workers[0][kind]
-    model, state = learn(Group(), kind, shard=shard, state=kept(found["half"]))
-    np.testing.assert_allclose(lines(state), found["log True"], rtol=1e-4)
-    torch.testing.assert_close(model.state_dict(), found["weights True"], rtol=1e-3, atol=1e-4)
-
-
-def test_how_steps_are_made_is_the_own_devices_affair() -> None:
-    """What a GPU records its steps with is kept beside the weights, and a CPU goes on without; the other way round too."""
-    run = chosen("whole", shard=False)
-    before, after = (Optimiser(NextItemModel(NUM_ITEMS, run.model), run.train) for _ in range(2))
-    state = before.state_dict()
-    for group in state["dense"]["param_groups"]:
-        group |= {"fused": True, "capturable": True, "lr": torch.tensor(0.01)}
-    after.load_state_dict(state)
-    ours, theirs = ([{**group, "params": []} for group in one.state_dict()["dense"]["param_groups"]] for one in (after, before))
-    assert ours == theirs
+def test_one_worker_goes_on_from_where_two_with_a_part_each_were(
+    folder: Path, of_workers: list[dict[str, Any]], kind: str, shard: bool
+) -> None:
+    alone, together = torch.load(folder / "alone.pt", weights_only=True)[f"{kind} {shard}"], of_workers[0][kind]
+    np.testing.assert_allclose(alone["log"], together["log True"], rtol=1e-4)
+    torch.testing.assert_close(alone["weights"], together["weights True"], rtol=1e-3, atol=1e-4)
 
 
 def test_two_with_a_part_each_go_on_from_where_one_was(found: list[dict[str, Any]]) -> None:
