@@ -32,6 +32,7 @@ DRILLS: dict[str, DrillConfig] = {
     "load": DrillConfig(seeds=(0,), cases=11, sample=2),
     "kills": DrillConfig(seeds=(0, 1, 2), cases=98, sample=5),
     "large_catalogue": DrillConfig(seeds=(0,), cases=200, sample=2),
+    "torchrun": DrillConfig(seeds=(0,), cases=3, sample=0),
     "killed_runs": DrillConfig(seeds=(0,), cases=7, sample=0),
 }
 

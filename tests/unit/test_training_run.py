@@ -1,8 +1,10 @@
-"""A run leaves a bundle; stopped anywhere it goes on to the same one; two workers are as good as one."""
+"""A run leaves a bundle that answers; stopped anywhere it goes on to the same one, and a full disk leaves none."""
 
 import json
-import subprocess
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,14 @@ def quick(**train: Any) -> Recipe:
     return override(get_recipe("tiny"), json.dumps(overrides))
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with features, and the bundle and checkpoints of a run on them that nothing stopped. To be read only."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    run.train(features(folder / "features"), folder / "bundle", quick(), str(folder / "checkpoints"))
+    return folder
+
+
 def test_saving_takes_little_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first state is saved, then none until twenty seconds after a save of one second."""
     clock, saved = [100.0], list[int]()
@@ -50,22 +60,21 @@ def test_saving_takes_little_of_the_time(tmp_path: Path, monkeypatch: pytest.Mon
     assert saved == [0, 20, 40]
 
 
-def test_a_run_leaves_a_bundle_that_answers(tmp_path: Path) -> None:
-    run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(), str(tmp_path / "checkpoints"))
-    loaded = bundle.load(tmp_path / "bundle")
+def test_a_run_leaves_a_bundle_that_answers(unbroken: Path) -> None:
+    loaded = bundle.load(unbroken / "bundle")
     assert loaded.info.dim == 16
     assert loaded.neighbours is None or loaded.neighbours.item.shape == (NUM_ITEMS, 4)
-    assert loaded.info.features == feature_set.load(tmp_path / "features").digest
+    assert loaded.info.features == feature_set.load(unbroken / "features").digest
     answer = Recommender(loaded).recommend(["i1", "i2"], k=3)
     assert answer[0].item_id == "i3"
-    log = [json.loads(line) for line in (tmp_path / "bundle" / "epochs.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (unbroken / "bundle" / "epochs.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in log} == {"search", "refit"}
 
 
 @pytest.mark.parametrize("last", [("search", 2), ("search", 4), ("refit", 1)])
-def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = features(tmp_path / "features")
-    run.train(found, tmp_path / "unbroken", quick(), str(tmp_path / "one"))
+def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
+    unbroken: Path, last: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save = Checkpoints.save
 
     def save_and_stop(self: Checkpoints, state: TrainingState) -> None:
@@ -76,29 +85,17 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(last: tuple[str, int], t
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(run, "SAVE_INTERVAL_FACTOR", 0)  # of each epoch
         patch.setattr(Checkpoints, "save", save_and_stop)
-        run.train(found, tmp_path / "broken", quick(), str(tmp_path / "two"))
+        run.train(unbroken / "features", tmp_path / "broken", quick(), str(tmp_path / "checkpoints"))
     assert not (tmp_path / "broken").exists()
-    run.train(found, tmp_path / "broken", quick(), str(tmp_path / "two"))
-    assert bundle.load(tmp_path / "broken").digest == bundle.load(tmp_path / "unbroken").digest
+    run.train(unbroken / "features", tmp_path / "broken", quick(), str(tmp_path / "checkpoints"))
+    assert bundle.load(tmp_path / "broken").digest == bundle.load(unbroken / "bundle").digest
 
 
-@pytest.mark.parametrize("train", [{}, {"shard": True}, {"optimiser": "rowwise_adagrad", "loss": "bce", "embedding_learning_rate": 0.3}])
-def test_two_workers_started_by_torchrun_learn_what_one_does(
-    train: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_workers, "available_cores", lambda: 2)
-    found = features(tmp_path / "features")
-    run.train(found, tmp_path / "one", quick(**train), str(tmp_path / "checkpoints"))
-    run.train(found, tmp_path / "two", quick(workers=2, **train), str(tmp_path / "checkpoints"))
-    one, two = (bundle.load(tmp_path / name) for name in ("one", "two"))
-    assert two.info.metrics["validation_ndcg_at_10"] == pytest.approx(one.info.metrics["validation_ndcg_at_10"], abs=0.05)
-
-
-def test_more_workers_than_cores_are_refused_before_one_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_workers_than_cores_are_refused_before_one_is_started(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_workers, "available_cores", lambda: 2)
     monkeypatch.setattr("subprocess.run", lambda *_arguments, **_options: pytest.fail("a worker was started"))
     with pytest.raises(ConfigError, match=r"E180 train\.workers must be at most 2 here, .*: 3"):
-        run.train(features(tmp_path / "features"), tmp_path / "bundle", quick(workers=3), str(tmp_path / "checkpoints"))
+        run.train(unbroken / "features", tmp_path / "bundle", quick(workers=3), str(tmp_path / "checkpoints"))
 
 
 def test_the_command_of_a_worker_names_recipe_and_overrides(tmp_path: Path) -> None:
@@ -109,10 +106,11 @@ def test_the_command_of_a_worker_names_recipe_and_overrides(tmp_path: Path) -> N
     assert main([*addresses, "--recipe", "none"]) == 2
 
 
-def test_features_of_another_run_are_not_gone_on_from(tmp_path: Path) -> None:
-    run.train(features(tmp_path / "a"), tmp_path / "bundle_a", quick(), str(tmp_path / "checkpoints"))
-    run.train(features(tmp_path / "b", users=50), tmp_path / "bundle_b", quick(), str(tmp_path / "checkpoints"))
-    assert bundle.load(tmp_path / "bundle_a").digest != bundle.load(tmp_path / "bundle_b").digest
+def test_features_of_another_run_are_not_gone_on_from(unbroken: Path, tmp_path: Path) -> None:
+    other = features(tmp_path / "other", users=50)
+    for name, checkpoints in (("after", unbroken / "checkpoints"), ("anew", tmp_path / "checkpoints")):
+        run.train(other, tmp_path / name, quick(), str(checkpoints))
+    assert bundle.load(tmp_path / "after").digest == bundle.load(tmp_path / "anew").digest
 
 
 def test_a_folder_without_features_is_a_coded_error(tmp_path: Path) -> None:
@@ -153,17 +151,26 @@ def test_one_item_is_too_few(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("most_bytes", [1_000, 60_000])
-def test_a_full_disk_is_a_coded_error_that_leaves_no_bundle(most_bytes: int, tmp_path: Path) -> None:
+def test_a_full_disk_is_a_coded_error_that_leaves_no_bundle(
+    unbroken: Path, most_bytes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A file that may not grow is what a full disk looks like; the smaller limit stops a checkpoint, the larger one the bundle."""
-    found = features(tmp_path / "features")
-    limited = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes}, {most_bytes}))"
-    work = "from lodestar.training.__main__ import main"
-    addresses = {"features": found, "output": tmp_path / "bundle", "checkpoints": tmp_path / "checkpoints"}
+    addresses = {"features": unbroken / "features", "output": tmp_path / "bundle", "checkpoints": tmp_path / "checkpoints"}
     options = [*(f"--{name}={place}" for name, place in addresses.items()), "--recipe=tiny", '--overrides={"train": {"epochs": 1}}']
-    done = subprocess.run(
-        [sys.executable, "-c", f"{limited}; {work}; sys.exit(main({options!r}))"], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, "E506" in done.stderr, "Traceback" in done.stderr) == (5, True, False), done.stderr
+    with files_of_at_most(most_bytes):
+        code = main(options)
+    said = capsys.readouterr().err
+    assert (code, "E506" in said, "Traceback" in said) == (5, True, False), said
     assert not (tmp_path / "bundle").exists()
     assert main(options) == 0
     bundle.load(tmp_path / "bundle")
+
+
+@contextmanager
+def files_of_at_most(most_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
