@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,10 @@ EPOCH_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 MAX_LENGTH = 12
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "tests"
-EXPORT_SOURCES = [ROOT / "lodestar" / name for name in ("config.py", "training/publish/export.py")]
+EXPORT_SOURCES = [
+    *(ROOT / "lodestar" / name for name in ("config.py", "schema/features.py", "schema/ranker_inputs.py")),
+    *(ROOT / "lodestar" / "training" / name for name in ("publish/export.py", "ranker/ranker_stage.py")),
+]
 
 
 def table(of: schema.Table, **columns: list[Any]) -> pa.Table:
@@ -145,26 +149,35 @@ def small_bundle(
 
 @cache
 def _exported(num_items: int, dim: int, timed: bool) -> tuple[NDArray[np.float32], bytes]:
-    """Item vectors and ONNX graph of `small_model`.
+    """Item vectors and ONNX graph of `small_model`."""
+    return _kept(f"{num_items}-{dim}-{timed}", lambda: _export(num_items, dim, timed))
+
+
+def _export(num_items: int, dim: int, timed: bool) -> tuple[NDArray[np.float32], bytes]:
+    from lodestar.training.publish.export import graph_bytes
+
+    rows, encoder = small_model(num_items, dim, timed=timed).export_parts()
+    return rows.numpy(), graph_bytes(encoder, dim + timed)
+
+
+def _kept(name: str, export: Callable[[], tuple[NDArray[Any], bytes]]) -> tuple[NDArray[Any], bytes]:
+    """Item vectors and a graph that need torch to be made.
 
     They are kept in build/ until a model, its export or torch changes, so that tests of bundles do without torch (3 s to import).
     """
-    file = BUILD / f"{_version()}-{num_items}-{dim}-{timed}.npz"
+    file = BUILD / f"{_version()}-{name}.npz"
     if not file.exists():
-        from lodestar.training.publish.export import graph_bytes
-
-        rows, encoder = small_model(num_items, dim, timed=timed).export_parts()
-        graph = np.frombuffer(graph_bytes(encoder, dim + timed), dtype=np.uint8)
+        vectors, graph = export()
         file.parent.mkdir(parents=True, exist_ok=True)
         with storage.publish_file(file) as work, work.open("wb") as out:
-            np.savez(out, vectors=rows.numpy(), graph=graph)
+            np.savez(out, vectors=vectors, graph=np.frombuffer(graph, dtype=np.uint8))
     with np.load(file) as found:
         return found["vectors"], found["graph"].tobytes()
 
 
 @cache
 def _version() -> str:
-    """Hash of what `_exported` depends on."""
+    """Hash of what is kept depends on."""
     sources = [*(ROOT / "lodestar" / "models").rglob("*.py"), *EXPORT_SOURCES, Path(__file__)]
     digest = hashlib.sha256(importlib.metadata.version("torch").encode())
     for source in sorted(sources):
@@ -174,6 +187,11 @@ def _version() -> str:
 
 def counting_ranker(num_items: int, candidates: int, strength: float = 100.0) -> Ranker:
     """A ranker that adds to an item's score its count of the last day, times a strength that nothing withstands."""
+    vectors, graph = _kept(f"counting-{num_items}-{strength}", lambda: _counting(num_items, strength))
+    return Ranker(graph=graph, vectors=vectors, candidates=candidates, max_length=MAX_LENGTH)
+
+
+def _counting(num_items: int, strength: float) -> tuple[NDArray[np.float16], bytes]:
     import torch
     from torch import Tensor, nn
 
@@ -186,4 +204,4 @@ def counting_ranker(num_items: int, candidates: int, strength: float = 100.0) ->
             return strength * counts_BCF[:, :, ranker_inputs.NAMES.index("interactions_1d")] + nothing
 
     vectors = torch.randn(num_items, 4, generator=torch.Generator().manual_seed(0)).numpy().astype(np.float16)
-    return Ranker(graph=export_onnx(Counting(), 4), vectors=vectors, candidates=candidates, max_length=MAX_LENGTH)
+    return vectors, export_onnx(Counting(), 4)
