@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lodestar import schema
 from lodestar.data.ingest import ingest
 from lodestar.data.tables import manifest, tables
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 START = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -72,21 +70,3 @@ def test_without_positions_the_order_of_the_file_counts(tmp_path: Path) -> None:
     times = [(event["event_time"] - START).total_seconds() for event in found.events().to_pylist()]
     assert times == [0.0] * 5 + [1.0] * 5
     assert found.items()["tags"].to_pylist() == [["7", "8"], None]
-
-
-COUNTS = {
-    "movielens-100k": (943, 1_682, 100_000),
-    "movielens-1m": (6_040, 3_416, 993_571),
-    "amazon-beauty": (22_363, 12_101, 198_502),
-    "amazon-sports": (35_598, 18_357, 296_337),
-    "gowalla": (29_858, 40_981, 810_128),
-}
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_the_real_sets_have_their_known_sizes(name: str, tmp_path: Path) -> None:
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"{name} is not on this machine")
-    ingest(str(SHARED / name), tmp_path / "out")
-    found = held(tmp_path / "out")
-    assert tuple(map(found.rows, (schema.USERS, schema.ITEMS, schema.EVENTS))) == COUNTS[name]
