@@ -1,9 +1,6 @@
 """The training loop learns, stops at its best, resumes where it was, and does not care how many it is."""
 
 import json
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +20,9 @@ from lodestar.training.loop.validation import Validator
 from lodestar.training.optimisation.schedule import lr_scale
 from tests.cycles import NUM_ITEMS, cycles, next_items
 
-ROOT = Path(__file__).parents[2]
-
 
 def short(overrides: str = "{}") -> Recipe:
-    return override(override(get_recipe("tiny"), '{"train": {"epochs": 8, "batch_tokens": 64, "learning_rate": 0.01}}'), overrides)
+    return override(override(get_recipe("tiny"), '{"train": {"epochs": 8, "batch_tokens": 128, "learning_rate": 0.01}}'), overrides)
 
 
 def stage(recipe: Recipe, keep: list[TrainingState] | None = None) -> Stage:
@@ -54,17 +49,17 @@ def trained(recipe: Recipe) -> tuple[NextItemModel, TrainingState]:
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce", "bce", "bpr"])
 def test_a_certain_next_item_is_learned(loss: str) -> None:
-    run = short(f'{{"train": {{"loss": "{loss}", "patience": 8, "epochs": 12}}, "model": {{"dropout": 0.0}}}}')
-    _, state = trained(run)
+    train = {"loss": loss, "patience": 8, "epochs": 6, "batch_tokens": 64}
+    _, state = trained(short(json.dumps({"train": train, "model": {"dropout": 0.0}})))
     assert state.log[-1]["loss"] < state.log[0]["loss"]  # type: ignore[operator]
-    assert state.best_ndcg > 0.9
+    assert state.log[-1]["ndcg_at_10"] > 0.9  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "gbce", "bce", "bpr"])
 def test_rows_by_themselves_learn_it_too(loss: str) -> None:
-    train = {"loss": loss, "optimiser": "rowwise_adagrad", "embedding_learning_rate": 0.3, "num_negatives": 4, "patience": 20, "epochs": 20}
-    _, state = trained(short(json.dumps({"train": train, "model": {"dropout": 0.0}})))
-    assert state.best_ndcg > 0.9
+    train = {"loss": loss, "optimiser": "rowwise_adagrad", "embedding_learning_rate": 0.3, "num_negatives": 4, "patience": 8, "epochs": 6}
+    _, state = trained(short(json.dumps({"train": {**train, "batch_tokens": 64}, "model": {"dropout": 0.0}})))
+    assert state.log[-1]["ndcg_at_10"] > 0.9  # type: ignore[operator]
 
 
 def test_sgd_and_half_precision_learn() -> None:
@@ -78,22 +73,6 @@ def test_the_ema_is_what_is_validated_and_kept() -> None:
     assert [line.get("ndcg_at_10") for line in averaged[1].log] != [line.get("ndcg_at_10") for line in plain[1].log]
     assert averaged[1].best_ndcg > 0.9
     torch.testing.assert_close(averaged[0].state_dict(), averaged[1].best)
-
-
-LOSSES_PLAIN_AND_COMPILED = """
-import json
-from tests.unit.test_loop import short, trained
-states = [trained(short(json.dumps({"train": {"compile": on, "epochs": 1}, "model": {"dropout": 0.0}})))[1] for on in (False, True)]
-print(json.dumps([[line["loss"] for line in state.log] for state in states]))
-"""
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
-def test_a_compiled_encoder_learns_the_same() -> None:
-    """In a process of its own: the compiler does not see through the checks of shapes."""
-    done = subprocess.run([sys.executable, "-c", LOSSES_PLAIN_AND_COMPILED], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    plain, compiled = json.loads(done.stdout.splitlines()[-1])
-    assert compiled == pytest.approx(plain, rel=1e-4)
 
 
 def test_the_model_ends_with_the_weights_of_its_best_epoch() -> None:
@@ -115,12 +94,12 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("train", [{}, {"ema_decay": 0.9}, {"optimiser": "rowwise_adagrad", "loss": "gbce"}])
 def test_a_resumed_run_gives_the_numbers_of_an_unbroken_one(train: dict[str, Any], tmp_path: Path) -> None:
-    run, store = short(json.dumps({"train": {"patience": 8, **train}})), Checkpoints(address=str(tmp_path), run="one")
+    run, store = short(json.dumps({"train": {"epochs": 5, "patience": 8, **train}})), Checkpoints(address=str(tmp_path), run="one")
     unbroken, expected = trained(run)
 
     def save_and_die(state: TrainingState) -> None:
         store.save(state)
-        if state.epoch == 3:
+        if state.epoch == 2:
             raise Killed
 
     torch.manual_seed(0)
