@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from cli import data, features, run, tuning
 from lodestar import DISTRIBUTION
-from lodestar.exits import INTERRUPTED, run_command
+from lodestar.io.exits import INTERRUPTED, run_command
 from lodestar.process.command_line import Parser
 from lodestar.process.standard_streams import prepare_standard_streams
 from lodestar.process.termination import exit_on_termination

@@ -18,8 +18,8 @@ from kfp.dsl.types.type_annotations import is_artifact_wrapped_in_Output
 
 from components.execution.step_order import STEPS
 from lodestar.errors import UsageError
-from lodestar.exits import run_command
 from lodestar.io import storage
+from lodestar.io.exits import run_command
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser
 from lodestar.process.descendants import exit_on_sigterm

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lodestar.exits import run_command
+from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 from lodestar.process.safe_text import log_to_stderr
 from serving.http import graceful_shutdown, http_server

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodestar.errors import EnvironmentFault, LodestarError
-from lodestar.exits import WRONG_PATH_ERRNOS, fault_of
+from lodestar.io.exits import WRONG_PATH_ERRNOS, fault_of
 from lodestar.process.descendants import exit_on_sigterm
 from lodestar.process.environment_variables import REDIS
 from lodestar.process.safe_text import log_to_stderr

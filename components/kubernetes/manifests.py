@@ -12,7 +12,7 @@ from pathlib import Path
 from components.images.image import REGISTRY, code_hash
 from components.kubernetes.training_job import SPEC, spec_digest
 from lodestar.errors import UsageError
-from lodestar.exits import run_command
+from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 
 IMAGE = re.compile(r"(?<=image: )\S+/(?P<name>lodestar-python-[a-z]+):\S+")

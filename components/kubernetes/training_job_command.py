@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from components.kubernetes.training_job import TrainingJob, manifest, training_runtime
-from lodestar.exits import run_command
+from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 from lodestar.recipes import merge_overrides
 

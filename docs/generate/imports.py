@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = "lodestar"
 EDGES = ("cli", "pipelines", "components", "serving", "feature_repo")
 # What every room may import, at the bottom of the picture.
-FOUNDATION = ("recipes", "config", "io", "metrics", "progress", "exits", "schema", "errors", "error_codes", "process")
+FOUNDATION = ("recipes", "config", "io", "metrics", "progress", "schema", "errors", "error_codes", "process")
 
 Imports = Mapping[tuple[str, str], int]
 

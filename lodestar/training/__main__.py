@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from lodestar.config import Recipe, from_json
-from lodestar.exits import run_command
 from lodestar.io import storage
+from lodestar.io.exits import run_command
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser, add_option, add_recipe
 from lodestar.process.safe_text import log_to_stderr

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.exits import run_command
 from lodestar.io import storage
+from lodestar.io.exits import run_command
 from lodestar.io.private_folders import temporary_folder
 from lodestar.process.command_line import Parser, add_option, count
 from lodestar.process.environment_variables import COLLECT_KEY, KAFKA_PASSWORD

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
-from lodestar.exits import run_command
+from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 from lodestar.process.termination import exit_on_termination
 from lodestar.progress import log_event

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lodestar.errors import UsageError
-from lodestar.exits import fault_of, run_command
+from lodestar.io.exits import fault_of, run_command
 from lodestar.process.termination import exit_on_termination
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from lodestar.exits import CLOSED_PIPE
+from lodestar.io.exits import CLOSED_PIPE
 from lodestar.recipes import MEASURED, RECIPES
 
 

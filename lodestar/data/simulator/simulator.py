@@ -19,8 +19,8 @@ from lodestar.data.simulator.sessions import Actions, Shoppers, Slates
 from lodestar.data.simulator.world import END_US, Users, draw_items, draw_users, truth
 from lodestar.data.simulator.writer import LogWriter
 from lodestar.errors import ConfigError, UsageError
-from lodestar.exits import run_command
 from lodestar.io import npz, storage
+from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option, add_output
 from lodestar.process.safe_text import write_stdout
 from lodestar.process.suggestions import unknown_name
