@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.io.folder_locks import lock, open_handle
+from lodestar.io.folder_locks import lock, open_handle, try_lock
 from lodestar.io.fsync import make_synced_folder, sync_all, sync_file, sync_folder
 from lodestar.io.private_folders import open_private_folder
 from lodestar.io.safe_paths import plain_files
@@ -131,11 +131,10 @@ def publish_file(target: Path) -> Iterator[Path]:
 def lock_folder(target: Path) -> Iterator[None]:
     """An exclusive lock on a folder, which is created if missing; raises EnvironmentFault E513 if another process has the lock."""
     make_synced_folder(target)
-    try:
-        with lock(target):
-            yield
-    except BlockingIOError as error:
-        raise _busy(target) from error
+    with try_lock(target) as is_locked:
+        if not is_locked:
+            raise _busy(target)
+        yield
 
 
 def digest(folder: Path) -> str:

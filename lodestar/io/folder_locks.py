@@ -29,11 +29,13 @@ def open_handle(folder: Path) -> FolderHandle:
 @contextmanager
 def try_lock(folder: Path) -> Iterator[bool]:
     """Try to lock a folder exclusively for the context; yields whether it succeeded."""
-    try:
-        with lock(folder):
-            yield True
-    except BlockingIOError:
-        yield False
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(folder))
+            is_locked = True
+        except BlockingIOError:
+            is_locked = False
+        yield is_locked
 
 
 @contextmanager

@@ -112,6 +112,17 @@ def test_a_second_process_is_refused_the_same_folder(tmp_path: Path) -> None:
     assert (target / "a").read_text() == "first"
 
 
+def test_an_error_in_a_locked_folder_is_its_own_and_not_about_the_lock(tmp_path: Path) -> None:
+    """A pipeline's whole run holds such a lock, and whatever it reads without waiting may have nothing yet."""
+    for locked in (storage.lock_folder, storage.try_lock):
+        with pytest.raises(BlockingIOError, match="mine"), locked(tmp_path):
+            raise BlockingIOError("mine")
+    with storage.try_lock(tmp_path) as is_first, storage.try_lock(tmp_path) as is_second:
+        assert (is_first, is_second) == (True, False)
+    with storage.lock_folder(tmp_path), pytest.raises(EnvironmentFault, match="E513"), storage.lock_folder(tmp_path):
+        raise AssertionError
+
+
 def test_what_killed_processes_left_goes_with_the_next(tmp_path: Path) -> None:
     for left in (".out.work/out/half", ".out.work/link", ".out.0123abcd.old/half"):
         (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
