@@ -6,7 +6,6 @@
 A serving process keeps the release that it started with, so the previous release is retained.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from lodestar.bundle.bundle import load
 from lodestar.errors import EnvironmentFault
 from lodestar.io.atomic_publish import NO_SPACE_ERRNOS
-from lodestar.io.folder_locks import lock
+from lodestar.io.folder_locks import lock, remove_unlocked
 from lodestar.io.fsync import make_synced_folder, sync_all, sync_folder
 from lodestar.io.run_order import check_run_order, is_newer
 
@@ -98,8 +97,7 @@ def _work_folder(releases: Path) -> Iterator[Path]:
     try:
         make_synced_folder(releases)
         for orphan in releases.glob(".*.work"):
-            with contextlib.suppress(BlockingIOError, FileNotFoundError), lock(orphan):
-                shutil.rmtree(orphan, ignore_errors=True)
+            remove_unlocked(orphan)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".work", dir=releases, ignore_cleanup_errors=True) as name, lock(Path(name)):
             yield Path(name)
     except (OSError, sqlite3.Error) as error:

@@ -4,14 +4,13 @@ A folder is exchanged with its successor in one system call (renameat2 with RENA
 keeps the version that it opened; that is removed once no reader holds it. On file systems without exchange (NFS), the name becomes a
 symbolic link at the first replacement, during which it is briefly missing; later replacements switch the link.
 
-A killed process leaves orphans next to the target, which no process has locked; the next publication removes them:
+A killed process leaves orphans next to the target, which no process has locked; the next publication removes those of its account:
 
     .NAME.work         work folder that becomes NAME; the process with its lock is the only one that may replace NAME
     .NAME.XXXXXXXX.old previous version of NAME, while a reader holds it
     .NAME.XXXXXXXX.new work file that becomes NAME
 """
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -25,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lodestar.errors import EnvironmentFault, UsageError
-from lodestar.io.folder_locks import lock, open_handle, try_lock
+from lodestar.io.folder_locks import lock, open_handle, remove_unlocked, try_lock
 from lodestar.io.fsync import make_synced_folder, sync_all, sync_file, sync_folder
 from lodestar.io.private_folders import open_private_folder
 from lodestar.io.safe_paths import plain_files
@@ -206,13 +205,12 @@ def _unique_sibling(target: Path, kind: str) -> Path:
 
 
 def _remove_orphans(target: Path, kind: str) -> None:
-    """Remove orphans of a kind next to the target: those that no process has locked."""
+    """Remove orphans of a kind next to the target: those that no process has locked and this account may remove."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.{kind}")
     with os.scandir(target.parent) as entries:
         found = [Path(entry.path) for entry in entries if pattern.fullmatch(entry.name)]
     for orphan in found:
-        with contextlib.suppress(BlockingIOError, FileNotFoundError), lock(orphan):
-            _remove(orphan)
+        remove_unlocked(orphan)
 
 
 def _discard(old: Path, target: Path) -> None:
@@ -222,16 +220,9 @@ def _discard(old: Path, target: Path) -> None:
             old.unlink(missing_ok=True)
         else:
             with lock(old):
-                _remove(old)
+                shutil.rmtree(old, ignore_errors=True)
     except BlockingIOError:
         old.rename(_unique_sibling(target, "old"))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _replace_folder(folder: Path, target: Path, work: Path) -> None:

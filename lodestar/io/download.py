@@ -1,6 +1,5 @@
 """Resumable download: bytes are written to a partial file, from which a killed or failed download continues."""
 
-import contextlib
 import errno
 import fcntl
 import hashlib
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lodestar.errors import EnvironmentFault
-from lodestar.io.folder_locks import lock
+from lodestar.io.folder_locks import remove_unlocked
 from lodestar.progress import Progress
 
 ATTEMPTS, PAUSE_S = 5, 0.5  # consecutive attempts without progress
@@ -60,8 +59,7 @@ def _partial_file(target: Path, tag: str) -> Path:
     ours = f".{name}.{hashlib.sha256(tag.encode()).hexdigest()[:TAG_DIGITS]}.part"
     others = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{{TAG_DIGITS}}}\.part")
     for orphan in [path for path in target.parent.iterdir() if others.fullmatch(path.name) and path.name != ours]:
-        with contextlib.suppress(OSError), lock(orphan):
-            orphan.unlink()
+        remove_unlocked(orphan)
     return target.with_name(ours)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,10 +39,19 @@ def try_lock(folder: Path) -> Iterator[bool]:
         yield is_locked
 
 
+def remove_unlocked(path: Path) -> None:
+    """Remove a file or folder unless a process has locked it; what this account cannot lock or remove, such as a link, stays."""
+    with contextlib.suppress(OSError), lock(path):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Exclusive lock of a file or folder, without waiting; raises BlockingIOError if another process has a lock."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # which does not wait for a pipe's writer
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lodestar.errors import EnvironmentFault
-from lodestar.io.folder_locks import lock
+from lodestar.io.folder_locks import remove_unlocked
 
 OTHERS = 0o077
 ROOT = 0
@@ -46,8 +46,7 @@ def workspace() -> Iterator[Path]:
     """An empty private folder that is removed on exit; orphans of killed processes are removed by the next call."""
     root = temporary_folder("work")
     for orphan in root.iterdir():
-        with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError), lock(orphan):
-            shutil.rmtree(orphan, ignore_errors=True)
+        remove_unlocked(orphan)
     folder, handle = _new_workspace(root)
     try:
         yield folder

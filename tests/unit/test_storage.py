@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,6 +133,36 @@ def test_what_killed_processes_left_goes_with_the_next(tmp_path: Path) -> None:
     publish(tmp_path / "out", "whole")
     storage.put(b"whole", str(tmp_path / "x"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x"]
+
+
+def test_what_others_call_as_orphans_are_called_stops_no_publication(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").touch()
+    for name, kind in (("x", "new"), ("out", "old")):
+        (tmp_path / f".{name}.00000000.{kind}").symlink_to("elsewhere")
+        (tmp_path / f".{name}.00000001.{kind}").symlink_to("nowhere")
+        os.mkfifo(tmp_path / f".{name}.00000002.{kind}")
+    storage.put(b"x", str(tmp_path / "x"))
+    publish(tmp_path / "out", "x")
+    assert (tmp_path / "elsewhere" / "mine").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of another account")
+def test_orphans_of_another_account_stay_and_stop_no_publication() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+        theirs = [folder / ".x.00000000.new", folder / ".x.00000001.new", folder / ".out.00000000.old"]
+        theirs[0].touch(0o600)
+        theirs[1].touch(0o644)
+        theirs[2].mkdir()
+        os.seteuid(12345)
+        try:
+            storage.put(b"x", str(folder / "x"))
+            publish(folder / "out", "x")
+        finally:
+            os.seteuid(0)
+        assert {path.name for path in folder.iterdir()} == {"x", "out", *(path.name for path in theirs)}
 
 
 def test_what_others_put_in_the_way_is_not_used(tmp_path: Path) -> None:
