@@ -2,13 +2,15 @@
 
 A folder is exchanged with its successor in one system call (renameat2 with RENAME_EXCHANGE). A reader with a handle from `open_handle`
 keeps the version that it opened; that is removed once no reader holds it. On file systems without exchange (NFS), the name becomes a
-symbolic link at the first replacement, during which it is briefly missing; later replacements switch the link.
+symbolic link at the first replacement, during which it is briefly missing; later replacements switch the link. Where a process is killed
+while the name is missing, the next publication begins by putting the previous version back.
 
 A killed process leaves orphans next to the target, which no process has locked; the next publication removes those of its account:
 
-    .NAME.work         work folder that becomes NAME; the process with its lock is the only one that may replace NAME
-    .NAME.XXXXXXXX.old previous version of NAME, while a reader holds it
-    .NAME.XXXXXXXX.new work file that becomes NAME
+    .NAME.work             work folder that becomes NAME; the process with its lock is the only one that may replace NAME
+    .NAME.XXXXXXXX.old     previous version of NAME, while a reader holds it
+    .NAME.XXXXXXXX.version what NAME links to, or a previous version of it, while a reader holds it
+    .NAME.XXXXXXXX.new     work file that becomes NAME
 """
 
 import ctypes
@@ -80,10 +82,11 @@ def exclusive(target: Path) -> Iterator[Path]:
         make_synced_folder(target.parent)
         handle = _lock_work_folder(work, target)
     try:
-        _remove_orphans(target, "old")
+        _remove_orphans(target, "old|version")
         with _raise_on_full_disk(target):
             yield work
     finally:
+        _restore(work, target)
         _discard(work / target.name, target)
         shutil.rmtree(work, ignore_errors=True)
         os.close(handle)
@@ -166,6 +169,7 @@ def _lock_work_folder(work: Path, target: Path) -> int:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), work.lstat()):
+                _restore(work, target)
                 for orphan in work.iterdir():
                     _discard(orphan, target)
                 return handle
@@ -204,11 +208,12 @@ def _unique_sibling(target: Path, kind: str) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
 
 
-def _remove_orphans(target: Path, kind: str) -> None:
-    """Remove orphans of a kind next to the target: those that no process has locked and this account may remove."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.{kind}")
+def _remove_orphans(target: Path, kinds: str) -> None:
+    """Remove orphans of some kinds next to the target: those that no process has locked and this account may remove."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.({kinds})")
+    current = Path(os.readlink(target)).name if target.is_symlink() else ""
     with os.scandir(target.parent) as entries:
-        found = [Path(entry.path) for entry in entries if pattern.fullmatch(entry.name)]
+        found = [Path(entry.path) for entry in entries if pattern.fullmatch(entry.name) and entry.name != current]
     for orphan in found:
         remove_unlocked(orphan)
 
@@ -248,11 +253,23 @@ def _exchange(one: Path, other: Path) -> None:
 
 def _replace_by_link(folder: Path, target: Path, work: Path) -> None:
     """Make `target` a symbolic link to the folder, which is renamed to a sibling of it."""
-    version, link, previous = _unique_sibling(target, "version"), work / "link", target.resolve()
+    version, link = _unique_sibling(target, "version"), _link(work, target)
     folder.rename(version)
-    link.symlink_to(version.name)
-    if not target.is_symlink():
-        target.rename(folder)
-    link.replace(target)
-    if previous.parent == version.parent.resolve() and previous.name.endswith(".version"):
-        _discard(previous, target)
+    try:
+        link.symlink_to(version.name)
+        if not target.is_symlink():
+            target.rename(folder)
+        link.replace(target)
+    finally:
+        _remove_orphans(target, "version")
+
+
+def _restore(work: Path, target: Path) -> None:
+    """Put back the version that `_replace_by_link` had moved away, where it was stopped before the link was in its place."""
+    previous = work / target.name
+    if _link(work, target).is_symlink() and os.path.lexists(previous) and not os.path.lexists(target):
+        previous.rename(target)
+
+
+def _link(work: Path, target: Path) -> Path:
+    return work / f"{target.name}.link"
