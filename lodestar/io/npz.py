@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,9 +104,9 @@ def load_mmap(file: Path) -> Arrays:
         for entry in entries:
             content.seek(entry.header_offset + _LENGTHS)
             content.seek(sum(struct.unpack("<HH", content.read(4))), os.SEEK_CUR)
-            shape, _, dtype = _header(content)
+            shape, order, dtype = _header(content)
             is_empty = 0 in shape
-            values = np.zeros(shape, dtype) if is_empty else np.asarray(np.memmap(file, dtype, "r", content.tell(), shape))
+            values = np.zeros(shape, dtype) if is_empty else np.asarray(np.memmap(file, dtype, "r", content.tell(), shape, order))
             found[entry.filename.removesuffix(SUFFIX)] = values
     return found
 
@@ -136,14 +136,15 @@ def _opened(file: Path | IO[bytes], name: str = "") -> Iterator[tuple[zipfile.Zi
         raise _damaged(name, str(error) or type(error).__name__) from error
 
 
-def _header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(content: IO[bytes]) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype[Any]]:
+    """Shape, order of the elements (rows or columns) and dtype of an array, from its .npy header."""
     version = np.lib.format.read_magic(content)
     if version != (1, 0):
         raise ValueError(f"the .npy version {version} is not supported")
     shape, is_by_column, dtype = np.lib.format.read_array_header_1_0(content)
     if any(length < 0 for length in shape):
         raise ValueError(f"an array has the shape {shape}")
-    return shape, is_by_column, dtype
+    return shape, "F" if is_by_column else "C", dtype
 
 
 def _damaged(name: str, message: str) -> DataError:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.strategies import integers, lists, text
 
 from lodestar.features.batch.feature_set import pack_column
-from lodestar.io.npz import load, pack, save, unpack
+from lodestar.io.npz import load, load_mmap, pack, save, unpack
 
 
 @given(texts=lists(text()))
@@ -48,3 +48,11 @@ def test_texts_longer_than_a_narrow_end_can_say_survive() -> None:
 def test_objects_are_not_written_since_reading_them_would_run_code(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
         save(tmp_path / "file", {"objects": np.array([{}], dtype=object)})
+
+
+def test_an_array_in_the_order_of_columns_is_mapped_as_it_is_loaded(tmp_path: Path) -> None:
+    by_column = np.asfortranarray(np.arange(6, dtype=np.int32).reshape(2, 3))
+    save(tmp_path / "file", {"by_column": by_column, "by_row": by_column.copy("C"), "none": np.zeros((0, 3), order="F")})
+    loaded, mapped = load(tmp_path / "file"), load_mmap(tmp_path / "file")
+    assert {name: values.tolist() for name, values in mapped.items()} == {name: values.tolist() for name, values in loaded.items()}
+    assert mapped["by_column"].tolist() == by_column.tolist()
