@@ -11,6 +11,7 @@
 It is read with numpy and json only, without pickle; nothing in it can run code.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -229,6 +230,8 @@ def _open_regular(file: Path) -> Iterator[BufferedReader]:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
+            raise
         raise _altered_error(file) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -42,7 +42,7 @@ def read_verdict(evaluation: Path) -> Verdict:
         figures = {name: float(model["metrics"][PRIMARY_METRIC]["value"]) for name, model in models.items()}
         baselines = {name: value for name, value in figures.items() if name not in BUNDLES}
         found = verdict(figures[MODEL], baselines, skipped, figures.get(UNCOMPRESSED))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             "E153", f"{file} is not a complete evaluation ({error!r})", remedy="Evaluate the bundle first: `lodestar step evaluate`."
         ) from error

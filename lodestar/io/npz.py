@@ -3,6 +3,7 @@
 Declared sizes are checked against the archive's before memory is allocated.
 """
 
+import errno
 import itertools
 import math
 import os
@@ -39,7 +40,6 @@ DAMAGE = (
     RecursionError,
     NotImplementedError,
     RuntimeError,
-    OSError,
 )
 _ALIGNED, _HEADER, _LENGTHS, _ZIP64, _PADDING = 64, 30, 26, 20, 6  # bytes, of a ZIP file's local header and its extra fields
 _ALIGNMENT_FIELD = 0xD935  # extra field of Android's zipalign: the alignment and padding
@@ -132,7 +132,10 @@ def _opened(file: Path | IO[bytes], name: str = "") -> Iterator[tuple[zipfile.Zi
                             name, f"{shorten(entry.filename)!r} is {dtype} of shape {list(shape)[:8]} in {entry.file_size:,} bytes"
                         )
             yield archive, entries
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
+        # EINVAL: a damaged directory names a place before the file's beginning. All else is the machine's: no such file, no permission.
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
+            raise
         raise _damaged(name, str(error) or type(error).__name__) from error
 
 

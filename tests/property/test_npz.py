@@ -1,6 +1,7 @@
 """Texts and arrays survive their file, and one content has one form."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import integers, lists, text
 
+from lodestar.errors import DataError
 from lodestar.features.batch.feature_set import pack_column
 from lodestar.io.npz import load, load_mmap, pack, save, unpack
 
@@ -56,3 +58,14 @@ def test_an_array_in_the_order_of_columns_is_mapped_as_it_is_loaded(tmp_path: Pa
     loaded, mapped = load(tmp_path / "file"), load_mmap(tmp_path / "file")
     assert {name: values.tolist() for name, values in mapped.items()} == {name: values.tolist() for name, values in loaded.items()}
     assert mapped["by_column"].tolist() == by_column.tolist()
+
+
+@pytest.mark.parametrize("read", [load, load_mmap])
+def test_what_the_system_refuses_is_no_damage_of_the_file(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "missing")
+    with pytest.raises(IsADirectoryError):
+        read(tmp_path)
+    (tmp_path / "cut").write_bytes(b"PK")
+    with pytest.raises(DataError, match="E181"):
+        read(tmp_path / "cut")

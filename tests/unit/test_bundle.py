@@ -1,6 +1,8 @@
 """A bundle names its content, and refuses to be anything else than what was published."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,17 @@ def test_one_altered_byte_anywhere_is_refused(tmp_path: Path, name: str, place: 
     altered[round(place * (len(altered) - 1))] ^= 1
     (root / name).write_bytes(altered)
     with pytest.raises(DataError, match=f"E156 .*{name}"):
+        bundle.load(root)
+
+
+def test_a_file_that_may_not_be_read_is_no_altered_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = small_bundle(tmp_path / "bundle")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "refused")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match="refused"):
         bundle.load(root)
 
 

@@ -77,6 +77,9 @@ def test_figures_that_are_missing_are_an_error(tmp_path: Path, text: str) -> Non
 def test_a_folder_without_an_evaluation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="E153"):
         read_verdict(tmp_path)
+    (tmp_path / EVALUATION).mkdir()
+    with pytest.raises(IsADirectoryError):  # which is said as what it is
+        read_verdict(tmp_path)
 
 
 def test_the_gate_loads_no_model_library() -> None:
