@@ -161,8 +161,7 @@ def swap_object(location: Location, content: bytes, expected: Content | None) ->
 
 def upload_file(location: Location, file: Path, there: Stored | None) -> None:
     """Upload a file unless the object already has the same bytes; `there` is its listing."""
-    size = file.stat().st_size
-    if there is None or there.size != size or not _has_same_checksum(location, file):
+    if there is None or there.size != file.stat().st_size or not _is_same(file, location, _head(location)):
         location.client.upload_file(str(file), location.bucket, location.prefix)
 
 
@@ -192,9 +191,9 @@ def fetch_object(location: Location, file: Path) -> None:
     """Resumable download of one version of an object; raises EnvironmentFault E511 if it does not match the store's checksum."""
     from botocore.exceptions import BotoCoreError
 
-    head = location.client.head_object(Bucket=location.bucket, Key=location.prefix)
+    head = _head(location)
     size, etag = head["ContentLength"], head["ETag"]
-    if file.is_file() and file.stat().st_size == size and _matches_checksum(file, location, head):
+    if file.is_file() and file.stat().st_size == size and _is_same(file, location, head):
         return
 
     def read(start: int) -> Iterator[bytes]:
@@ -212,8 +211,12 @@ def fetch_object(location: Location, file: Path) -> None:
         raise EnvironmentFault("E511", f"{location.prefix} does not match its checksum", remedy=remedy)
 
 
-def _has_same_checksum(location: Location, file: Path) -> bool:
-    head = location.client.head_object(Bucket=location.bucket, Key=location.prefix)
+def _head(location: Location) -> Any:
+    return location.client.head_object(Bucket=location.bucket, Key=location.prefix)
+
+
+def _is_same(file: Path, location: Location, head: Any) -> bool:
+    """Whether a file is known to have the object's bytes; False if KMS encryption leaves no checksum to tell it by."""
     return _has_checksum(head) and _matches_checksum(file, location, head)
 
 
