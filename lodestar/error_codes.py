@@ -177,7 +177,7 @@ CODES: dict[str, ErrorCode] = {
     "E560": ErrorCode(5, None, "A name leads out of its folder, or can be no file's name.", "Rename it.", wordings=2),
     "E561": ErrorCode(5, None, "Two names would be one file.", "Rename one of them."),
     "E562": ErrorCode(5, None, "A path is a link or no regular file.", "Replace it by a regular file, or remove it.", wordings=3),
-    "E563": ErrorCode(5, None, "Something else stands where the current version is named.", "Move it away, and publish again.", wordings=2),
+    "E563": ErrorCode(5, None, "Something else stands where the current version is named.", "Move it away, and publish again.", wordings=3),
     "E564": ErrorCode(5, None, "Other runs keep publishing to the same place.", "Publish again when they have ended."),
     "E565": ErrorCode(5, None, "A run that started later has published already.", "Start a new run."),
     "E566": ErrorCode(5, None, "There is no file to publish.", "Run the step that writes it again."),

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lodestar.bundle.bundle import load
-from lodestar.errors import EnvironmentFault
+from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.atomic_publish import NO_SPACE_ERRNOS
 from lodestar.io.folder_locks import lock, remove_unlocked
 from lodestar.io.fsync import make_synced_folder, sync_all, sync_folder
-from lodestar.io.run_order import check_run_order, is_newer
+from lodestar.io.run_order import check_run_order, is_newer, parse_started_at
 
 RELEASES, CURRENT, METADATA = "releases", "current", "release.json"
 BUNDLE, ONLINE, STARTED_AT = "bundle", "online", "started_at"
@@ -76,9 +76,18 @@ def _refuse_older(destination: Path, started_at: str, name: str) -> None:
 
 
 def _started_at(release: Path) -> str:
-    """Start time of the newest run that published a release; empty if unknown."""
+    """Start time of the newest run that published a release; empty if unknown. EnvironmentFault E563 if its metadata are damaged."""
     metadata = release / METADATA
-    return str(json.loads(metadata.read_text())[STARTED_AT]) if metadata.is_file() else ""
+    if not metadata.is_file():
+        return ""
+    try:
+        started_at = str(json.loads(metadata.read_text())[STARTED_AT])
+        if started_at:
+            parse_started_at(started_at)
+    except (ValueError, TypeError, KeyError, RecursionError, UsageError) as error:
+        remedy = f"Move {release} away and publish again."
+        raise EnvironmentFault("E563", f"{metadata} does not say when its run started", remedy=remedy) from error
+    return started_at
 
 
 def _current(destination: Path) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from lodestar.errors import EnvironmentFault
+from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.run_order import check_run_order, is_newer, parse_started_at
 from lodestar.io.s3_objects import Location, entries, get_object, put_object, remove_objects, server_time, swap_object, upload_file
@@ -124,7 +124,7 @@ def _check_order(location: Location, published: Pointer, pointer: Pointer) -> No
 def _pointer(location: Location, content: bytes) -> Pointer:
     try:
         return Pointer(**json.loads(content))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError, UsageError) as error:
         message = f"{location.below(CURRENT)} is not a pointer to the current version"
         raise EnvironmentFault("E563", message, remedy="Move it away and publish again.") from error
 

@@ -39,6 +39,17 @@ def test_a_folder_gets_the_bundle_and_its_online_store(features: Path, tmp_path:
     assert not (features / store.ONLINE).exists()
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"started_at": "yesterday"}', '{"started_at": "2026-01-01"}'])
+def test_a_release_that_does_not_say_when_it_started_is_no_fault_of_the_caller(features: Path, tmp_path: Path, content: str) -> None:
+    made = small_bundle(tmp_path / "made", features=generation_of(features))
+    published = Path(release(made, features, str(tmp_path / "out"), STARTED_AT)).parent
+    (published / "release.json").write_text(content)
+    with pytest.raises(EnvironmentFault, match=f"E563 .*Move {published} away"):
+        release(made, features, str(tmp_path / "out"), STARTED_AT)
+    published.rename(tmp_path / "away")
+    assert Path(release(made, features, str(tmp_path / "out"), STARTED_AT)).parent == published
+
+
 def test_a_bucket_keeps_every_bundle_and_names_the_current_one(bucket: str, features: Path, tmp_path: Path) -> None:
     bundles, generation = f"{bucket}/bundles", generation_of(features)
     made = [small_bundle(tmp_path / "a", features=generation), small_bundle(tmp_path / "b", precision="int8", features=generation)]

@@ -174,7 +174,14 @@ def test_of_two_that_publish_at_once_the_newer_one_stays(address: str, folder: F
     assert read(address, tmp_path / "back") == "newer"
 
 
-@pytest.mark.parametrize("content", [b"s3://models/elsewhere", b'{"digest": "../../elsewhere"}', b"[]", b"{}", b'{"digest": 1}'])
+POINTER = b'{"digest": "%s", "started_at": %s}'
+WRONG = (
+    *(b"s3://models/elsewhere", b'{"digest": "../../elsewhere"}', b"[]", b"{}", b'{"digest": 1}', b"[" * 100_000, b"\xff"),
+    *(POINTER % (b"0" * 64, started_at) for started_at in (b'"yesterday"', b'"2026-01-01"', b"1", b'["2026"]')),
+)
+
+
+@pytest.mark.parametrize("content", WRONG, ids=range(len(WRONG)))
 def test_a_pointer_leads_to_a_version_or_is_refused(address: str, tmp_path: Path, content: bytes) -> None:
     storage.put(content, f"{address}/current")
     with pytest.raises(EnvironmentFault, match="E563"):
