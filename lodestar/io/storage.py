@@ -5,6 +5,7 @@ Credentials and endpoint come from the usual AWS environment (AWS_ENDPOINT_URL f
 
 import fnmatch
 import hashlib
+from collections.abc import Collection
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
@@ -164,7 +165,7 @@ def _fetch(location: Location, address: str, folder: Path) -> Path:
     if s3_versions.pinned_digest(location):
         return download(address, target)
     names = list(entries(location))
-    if s3_versions.CURRENT in names and any(name.startswith(f"{s3_versions.VERSIONS}/") for name in names):
+    if _is_published(names):
         return download(address, target)
     return _fetch_objects(location, names, target, address) if names or not location.prefix else _fetch_object(location, target, address)
 
@@ -184,13 +185,21 @@ def _list(location: Location, address: str, folder: Path) -> tuple[Path, dict[Pa
         found = {name: stored for name, stored in entries(root).items() if _matches(name, pattern)}
         target, where = folder / _name(root), folder / _name(root) / pattern
     else:
-        root, target = locate(resolve(address)), folder / _name(location)
+        root, target = location, folder / _name(location)
         found, where = dict(entries(root)), target
+        if _is_published(found):
+            root = locate(resolve(address))
+            found = dict(entries(root))
     if not found and (one := location.prefix and entry(location)):
         return where, {where: (str(location), one)}
     if not found:
         raise _not_found(address)
     return where, {file: (str(root.below(name)), found[name]) for name, file in below(target, found, address).items()}
+
+
+def _is_published(names: Collection[str]) -> bool:
+    """Whether objects below an address are what `upload` writes; other data may have a file that is called `current`."""
+    return s3_versions.CURRENT in names and any(name.startswith(f"{s3_versions.VERSIONS}/") for name in names)
 
 
 def _split_pattern(location: Location) -> tuple[Location, str]:
@@ -210,9 +219,12 @@ def is_pattern(path: str) -> bool:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Match like a shell: a wildcard does not cross `/`."""
+    """Match like a shell: a wildcard does not cross `/`, and does not match a name's first dot."""
     parts, patterns = name.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
+    return len(parts) == len(patterns) and all(
+        fnmatch.fnmatchcase(part, wanted) and part.startswith(".") <= wanted.startswith(".")
+        for part, wanted in zip(parts, patterns, strict=True)
+    )
 
 
 def _fetch_objects(root: Location, names: list[str], target: Path, address: str) -> Path:

@@ -1,5 +1,6 @@
 """Folders go to a real S3 server and come back equal, or not at all."""
 
+import glob
 import io
 import subprocess
 import sys
@@ -90,6 +91,29 @@ def test_a_wildcard_names_objects_of_one_depth(bucket: str, tmp_path: Path) -> N
     assert (tmp_path / downloaded[1]).read_text() == downloaded[1]
     with pytest.raises(EnvironmentFault, match="nothing is stored"):
         storage.fetch(f"{bucket}/logs/2027-*/*.csv", tmp_path)
+
+
+def test_a_wildcard_matches_no_hidden_object_as_it_matches_no_hidden_file(bucket: str, tmp_path: Path) -> None:
+    """A file that Finder or a half-done copy left beside the data is read neither from a folder nor from a bucket."""
+    for name in ("a.csv", ".a.csv", ".parts/a.csv", "parts/.a.csv", "parts/a.csv"):
+        storage.put(name.encode(), f"{bucket}/hidden/{name}")
+        (tmp_path / "disk" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "disk" / name).touch()
+    for number, pattern in enumerate(("*.csv", "*/*.csv", ".*.csv", "?arts/*.csv", ".*/?.csv", ".p*/*")):
+        _, listed = storage.listed(f"{bucket}/hidden/{pattern}", tmp_path / str(number))
+        files = {Path(path).relative_to(tmp_path / "disk") for path in glob.glob(str(tmp_path / "disk" / pattern))}
+        assert {path.relative_to(tmp_path / str(number) / "hidden") for path in listed} == files
+
+
+def test_data_with_a_file_called_current_are_listed_and_fetched_as_they_are(bucket: str, folder: Path, tmp_path: Path) -> None:
+    for name in ("current", "events.csv"):
+        storage.put(name.encode(), f"{bucket}/named/{name}")
+    _, listed = storage.listed(f"{bucket}/named", tmp_path / "listed")
+    fetched = storage.fetch(f"{bucket}/named", tmp_path / "fetched")
+    assert {path.name for path in listed} == {path.name for path in fetched.iterdir()} == {"current", "events.csv"}
+    storage.upload(folder, f"{bucket}/published")
+    _, listed = storage.listed(f"{bucket}/published", tmp_path)
+    assert {path.name for path in listed} == {"info.json", "weights.bin"}
 
 
 @pytest.fixture
