@@ -35,7 +35,7 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _say(f"{program}: stopped\n", INTERRUPTED)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and (_is_closed(sys.stdout) or _is_closed(sys.stderr)):
+        if isinstance(error, BrokenPipeError | ConnectionResetError) and (_is_closed(sys.stdout) or _is_closed(sys.stderr)):
             _discard_unwritten()
             return CLOSED_PIPE
         if (fault := fault_of(error)) is None:
@@ -90,5 +90,5 @@ def _is_closed(stream: TextIO) -> bool:
     with contextlib.suppress(OSError, ValueError):
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)
-        return any(events & select.POLLERR for _, events in poll.poll(0))
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
     return False

@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,37 @@ def test_a_coded_error_ends_with_its_exit_code_and_ctrl_c_with_130(capsys: pytes
     assert run_command("lodestar x", lambda: raising(UsageError("no recipe", code="E190"))) == 2
     assert run_command("lodestar x", lambda: raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "lodestar x: E190 no recipe\nlodestar x: stopped\n"
+
+
+@pytest.mark.parametrize("unread", ["", "unread"])
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+def test_a_command_ends_quietly_where_nobody_reads_its_socket(
+    family: socket.AddressFamily, unread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a shell's that is remote; one that goes with something unread resets the connection."""
+    ours, theirs = _connected(family)
+    with os.fdopen(ours.detach(), "w") as output:
+        output.write(unread)
+        output.flush()
+        theirs.close()
+        monkeypatch.setattr(sys, "stdout", output)
+
+        def write() -> int:
+            for _ in range(1000):
+                sys.stdout.write("x" * 1000)
+                sys.stdout.flush()
+            return 0
+
+        assert run_command("lodestar x", write) == 141
+        monkeypatch.undo()
+
+
+def _connected(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
+    if family == socket.AF_UNIX:
+        return socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        return ours, server.accept()[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
