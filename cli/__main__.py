@@ -8,8 +8,9 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is written yet that would have to be undone
     from cli.main import main as command_line
+    from lodestar.process.termination import restore_handler
 
-    signal.signal(signal.SIGINT, before)
+    restore_handler(signal.SIGINT, before)
     return command_line()
 
 

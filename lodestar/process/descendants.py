@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from lodestar.process.environment_variables import PARENT
-from lodestar.process.termination import TERMINATED
+from lodestar.process.termination import TERMINATED, restore_handler
 
 CHILDREN_S, POLL_S = 5.0, 0.02
 PROCESSES = Path("/proc")
@@ -46,7 +46,7 @@ def exit_on_sigterm() -> Iterator[None]:
         end_descendants(others)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        restore_handler(signal.SIGTERM, before)
 
 
 def _end_with_parent(parent: str) -> None:

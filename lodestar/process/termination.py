@@ -17,6 +17,11 @@ def terminate(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+def restore_handler(number: int, handler: "signal._HANDLER") -> None:
+    """Set a former handler again; the system's default for None, which was not set from Python and cannot be set again from there."""
+    signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
 @contextmanager
 def exit_on_termination() -> Iterator[None]:
     """Inside the context, SIGTERM and SIGHUP raise SystemExit 143 and 129; one that is ignored, as under nohup, stays so."""
@@ -30,7 +35,7 @@ def exit_on_termination() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            restore_handler(number, handler)
 
 
 @contextmanager
@@ -50,4 +55,4 @@ def undo_on_termination(undo: Callable[[], None]) -> Iterator[None]:
         undo()
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        restore_handler(signal.SIGTERM, before)

@@ -4,14 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from components.execution.signals import exec_python
 from components.train import train
-from lodestar.process.termination import TERMINATED, undo_on_termination
+from lodestar.process.descendants import exit_on_sigterm
+from lodestar.process.termination import SIGNALS, TERMINATED, exit_on_termination, undo_on_termination
 
 # The signal goes to the process that was started, as Kubernetes sends it to the first one of a container.
 BODY = """
@@ -61,6 +65,27 @@ def test_a_second_signal_does_not_stop_the_undoing() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     assert (ended.value.code, undone) == (TERMINATED, ["all of it"])
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("context", [exit_on_sigterm, exit_on_termination, lambda: undo_on_termination(lambda: None)])
+def test_a_handler_that_python_did_not_set_is_no_error_at_the_end(
+    context: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that embeds Python may have one; Python says None of it, and cannot set it again."""
+    set_handler, before = signal.signal, {number: signal.getsignal(number) for number in SIGNALS}
+
+    def of_another(number: int, handler: Any) -> None:
+        set_handler(number, handler)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "signal", of_another)
+        patched.setattr(signal, "getsignal", lambda _: None)
+        with context():
+            pass
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        set_handler(number, handler)
+    assert all(handler in {signal.SIG_DFL, before[number]} for number, handler in found.items())
 
 
 def test_what_ends_well_is_kept() -> None:
