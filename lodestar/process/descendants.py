@@ -39,9 +39,9 @@ def exit_on_sigterm() -> Iterator[None]:
         raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, terminate)
-    _end_with_parent(os.environ.get(PARENT, ""))
     try:
-        yield
+        with _ends_with_parent(os.environ.get(PARENT, "")):
+            yield
     except BaseException:
         end_descendants(others)
         raise
@@ -49,19 +49,34 @@ def exit_on_sigterm() -> Iterator[None]:
         restore_handler(signal.SIGTERM, before)
 
 
-def _end_with_parent(parent: str) -> None:
-    """Terminate this process when the process `parent` ends; no effect if it is no process id or the system has no pidfd."""
+@contextmanager
+def _ends_with_parent(parent: str) -> Iterator[None]:
+    """Inside the context, this process is terminated when `parent` ends; no effect if that is no process id or the system has no pidfd."""
     if not parent.isdecimal() or int(parent) == os.getpid() or not hasattr(os, "pidfd_open"):
+        yield
         return
+    is_left = os.eventfd(0)
+    watcher = threading.Thread(target=_watch, args=(int(parent), is_left), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        os.eventfd_write(is_left, 1)
+        watcher.join()
+        os.close(is_left)
 
-    def watch() -> None:
-        with suppress(ProcessLookupError):
-            handle = os.pidfd_open(int(parent))
-            select.select([handle], [], [])
-            os.close(handle)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _watch(parent: int, is_left: int) -> None:
+    """Terminate this process when the process `parent` ends, unless the event `is_left` comes first."""
+    with suppress(ProcessLookupError):
+        handle, poll = os.pidfd_open(parent), select.poll()  # select() refuses descriptors above 1,023
+        for descriptor in (handle, is_left):
+            poll.register(descriptor, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        os.close(handle)
+        if is_left in ready:
+            return
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_descendants(others: Collection[int] = (), limit_s: float = CHILDREN_S) -> None:

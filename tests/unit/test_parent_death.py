@@ -11,6 +11,9 @@ from typing import TypeVar
 
 import pytest
 
+from lodestar.process.environment_variables import PARENT as PARENT_VARIABLE
+from lodestar.process.termination import TERMINATED
+
 T = TypeVar("T")
 CHILD = "import time; print('up', flush=True); time.sleep(600)"
 PARENT = f"""
@@ -32,6 +35,25 @@ if __name__ == "__main__":
     child = multiprocessing.get_context(sys.argv[1]).Process(target=work)
     child.start()
     child.join()
+"""
+# With as many files open as a process of many connections has; then the context is left, and entered again.
+STEP = """
+import os, resource, sys, threading, time
+limit = min(2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+from lodestar.process.descendants import exit_on_sigterm
+for _ in range(20):
+    with exit_on_sigterm():
+        pass
+assert threading.active_count() == 1, threading.enumerate()
+assert len(os.listdir("/proc/self/fd")) < 1110
+if sys.argv[1] == "outside":
+    print("up", flush=True)
+    time.sleep(600)
+with exit_on_sigterm():
+    print("up", flush=True)
+    time.sleep(600)
 """
 LIMIT_S = 30
 
@@ -57,6 +79,30 @@ def test_a_process_of_multiprocessing_ends_with_the_one_that_started_it(method: 
         child = int(starter.stdout.readline())
         starter.kill()
     assert waited(lambda: not is_there(child))
+
+
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_a_step_ends_with_the_run_that_started_it_as_long_as_it_is_asked_to(where: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as run:
+        environment = {**os.environ, PARENT_VARIABLE: str(run.pid)}
+        with subprocess.Popen([sys.executable, "-c", STEP, where], env=environment, stdout=subprocess.PIPE, text=True) as step:
+            assert step.stdout is not None
+            assert step.stdout.readline() == "up\n"
+            run.kill()
+            run.wait()
+            if where == "inside":
+                assert step.wait(LIMIT_S) == TERMINATED
+            else:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    step.wait(1)
+            step.kill()
+
+
+def test_a_step_whose_run_has_gone_already_does_not_begin() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = subprocess.run([sys.executable, "-c", STEP, "inside"], env={**os.environ, PARENT_VARIABLE: str(gone.pid)}, check=False)
+    assert done.returncode == TERMINATED
 
 
 def waited(found: Callable[[], T]) -> T:
