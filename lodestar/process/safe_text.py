@@ -15,24 +15,31 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _MASK = "***"
-# A password before a host may hold anything but blanks and quotes; the last @ ends it.
-_USER_INFO = re.compile(r"(?<=://)([^\s/@:'\"]*):[^\s'\"]*@")
+# A password before a host may hold anything but blanks and quotes; the last @ of the word ends it. What is a port and a query is none.
+_WORD = re.compile(r"[^\s'\"]+")
+_PASSWORD = re.compile(r"(?<=://)(?!\[[\da-f:.]+\])([^/@:]*):(?!(?<!/:)\d{1,5}(?:/[^?#@:]*)?[?#]).*", re.IGNORECASE)
+_HTTP_USER = re.compile(r"\b(https?://)[^/@?#]+@", re.IGNORECASE)  # where a token stands as often as a name
 # Names of secrets: suffixes of longer names, and names that stand alone or behind punctuation.
-_ENDS_OF_NAMES = r"password|passwd|passphrase|secret|credential|(?:api|access|account|private|signing)[_-]?key"
-_NAMES = (
-    r"pwd|token|sig|signature|x-amz-signature|x-amz-security-token|awsaccesskeyid|aws_secret_access_key|aws_access_key_id|(?<=_)(?-i:KEY)"
+_ENDS_OF_NAMES = (
+    r"password|passwd|passphrase|secret|credential|token|signature|"
+    r"(?:api|access|account|private|signing|secret|shared|master|encryption)[_-]?key"
 )
-# After a name: its closing quote and `=` or `:`; then a quoted value (quotes escaped or not), or everything up to the next setting.
+_NAMES = r"pwd|sig|awsaccesskeyid|aws_access_key_id|(?<=_)(?-i:KEY)"
+# After a name: its closing quote and `=` or `:`, or a blank if it is an option's; then a quoted value (quotes escaped or not), or
+# everything up to the next setting.
 # In a URL query `&` starts the next one; elsewhere a password may contain it.
 _QUOTED = r"""(?P<escaped>\\+["'])(?:(?!(?P=escaped)).)*|(?P<quote>["'])(?:\\.|(?!(?P=quote))[^\\])*"""
 _OPEN = r"""(?:[^\s&,;'"]|(?(query)(?!)|&)|[,;](?![\s]|[\w.-]+\s?[=:]|$))+"""
 _SECRET = re.compile(
-    rf"""(?P<name>(?P<query>[?&][\w.-]{{0,40}}?)?(?:{_ENDS_OF_NAMES}|(?<![A-Za-z0-9])(?:{_NAMES}))(?:\\*["'])?\s?[=:]\s?)"""
+    rf"""(?P<name>--[\w-]{{0,40}}?(?:{_ENDS_OF_NAMES}|pwd)(?:\\*["'],)?\s+(?!--)|"""
+    rf"""(?P<query>[?&][\w.-]{{0,40}}?)?(?:{_ENDS_OF_NAMES}|(?<![A-Za-z0-9])(?:{_NAMES}))(?:\\*["'])?\s?[=:]\s?)"""
     rf"""(?!\s)(?:{_QUOTED}|{_OPEN})""",
     re.IGNORECASE | re.DOTALL,
 )
 # KEY is the placeholder in our own messages.
-_TOKEN = re.compile(r"\b(Bearer|(?<=Authorization: )Basic)(\s+)(?!KEY\b)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"\b(Bearer|Authorization\W{1,6}(?:Basic|Digest|Negotiate|Token|ApiKey))(\s+)(?!KEY\b)[A-Za-z0-9._~+/=-]+", re.IGNORECASE
+)
 _MARKDOWN = re.compile(r"([\\`\[\]<|])")
 
 
@@ -48,7 +55,8 @@ def one_line(text: str) -> str:
 
 def masked(text: str) -> str:
     """The text with secrets replaced by ***: passwords in URLs, query parameters, settings and authorization headers."""
-    return _TOKEN.sub(rf"\1\2{_MASK}", _SECRET.sub(_mask_value, _USER_INFO.sub(rf"\1:{_MASK}@", text)))
+    without_users = _WORD.sub(_mask_user, text) if "://" in text else text
+    return _TOKEN.sub(rf"\1\2{_MASK}", _SECRET.sub(_mask_value, without_users))
 
 
 def markdown(text: str) -> str:
@@ -96,6 +104,12 @@ def log_to_stderr(level: int = logging.WARNING) -> None:
 
 def _mask_value(match: "re.Match[str]") -> str:
     return f"{match['name']}{match['escaped'] or match['quote'] or ''}{_MASK}"
+
+
+def _mask_user(word: "re.Match[str]") -> str:
+    """A word without the passwords of its addresses. One pattern for it all would take the square of a text's length."""
+    head, at, tail = word[0].rpartition("@")
+    return _HTTP_USER.sub(rf"\1{_MASK}@", _PASSWORD.sub(rf"\1:{_MASK}", head) + at + tail)
 
 
 def _quote(word: str) -> str:

@@ -74,6 +74,22 @@ def test_characters_that_are_not_to_be_seen_are_shown_as_codes(text: str, seen: 
         ("password=s3cr3t,s3cr3t;s3cr3t, and more", "password=***, and more"),
         ("the key: user_id, foreign_key=item_id", "the key: user_id, foreign_key=item_id"),
         ("http://host:8080/v1?user=u1", "http://host:8080/v1?user=u1"),
+        ("http://h:80/a?mail=x@y", "http://h:80/a?mail=x@y"),
+        ("http://h:80#x@y http://[::1]:80/a?mail=x@y", "http://h:80#x@y http://[::1]:80/a?mail=x@y"),
+        ("redis://:80/a?s3cr3t@host", "redis://:***@host"),
+        ("redis://[u:s3cr3t@host redis://u:8a/?s3cr3t@host", "redis://[u:***@host redis://u:***@host"),
+        ("https://s3cr3t@host/a git+https://s3cr3t:@host", "https://***@host/a git+https://***@host"),
+        ("https://s3cr3t:x-oauth-basic@host, ssh://git@host", "https://***@host, ssh://git@host"),
+        ("https://s3cr3t@a,https://s3cr3t@b", "https://***@a,https://***@b"),
+        ("Authorization:Basic czNjcjN0", "Authorization:Basic ***"),
+        ("('Authorization', 'Basic czNjcjN0') Proxy-Authorization=basic x", "('Authorization', 'Basic ***') Proxy-Authorization=basic ***"),
+        ("Authorization: Token s3cr3t", "Authorization: Token ***"),
+        ("/?secretKey=s3cr3t&refreshToken=s3cr3t", "/?secretKey=***&refreshToken=***"),
+        ('{"refreshToken": "s3cr3t", "secretKey":"s3cr3t"}', '{"refreshToken": "***", "secretKey":"***"}'),
+        ("curl --token s3cr3t --url u", "curl --token *** --url u"),
+        ("--db-password  's3 cr3t' --api-key s3cr3t", "--db-password  '***' --api-key ***"),
+        ("['curl', '--token', 's3cr3t', '--url', 'u']", "['curl', '--token', '***', '--url', 'u']"),
+        ("--password --url u, 5 tokens: a", "--password --url u, 5 tokens: a"),
         ("s3://bucket/events", "s3://bucket/events"),
     ],
 )
@@ -83,7 +99,20 @@ def test_passwords_are_masked(text: str, seen: str) -> None:
 
 def test_masking_takes_no_longer_than_reading() -> None:
     """Signs that could begin or end a secret anywhere; what grows with their square would take minutes."""
-    for sign in ("password=", "a_", "password=\\", "&", "password='", "Bearer ", "sig"):
+    for sign in (
+        "password=",
+        "a_",
+        "password=\\",
+        "&",
+        "password='",
+        "Bearer ",
+        "sig",
+        "://:",
+        "https://",
+        "://h:1/",
+        "http://a:",
+        "--token '",
+    ):
         masked(sign * 50_000)
 
 
