@@ -7,7 +7,6 @@ checked before use, and no symbolic link is followed.
 import contextlib
 import fcntl
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from lodestar.errors import EnvironmentFault
 from lodestar.io.folder_locks import remove_unlocked
+from lodestar.process.safe_text import quote
 
 OTHERS = 0o077
 ROOT = 0
@@ -80,7 +80,7 @@ def open_private_folder(folder: Path) -> int:
     status = os.fstat(handle)
     if status.st_uid != os.geteuid():
         os.close(handle)
-        chown = f"or, if its content is yours, as root: chown -R {os.geteuid()} {shlex.quote(str(folder))}"
+        chown = f"or, if its content is yours, as root: chown -R {os.geteuid()} {quote(str(folder))}"
         raise _not_private_error(folder, f"belongs to account {status.st_uid}", f"{_move_remedy(folder)} {chown}")
     if status.st_mode & OTHERS:
         os.fchmod(handle, 0o700)
@@ -90,7 +90,7 @@ def open_private_folder(folder: Path) -> int:
 def _move_remedy(folder: Path) -> str:
     """A remedy that keeps the content: spooled rows may wait in it."""
     old = str(folder)
-    return f"Move it away with its content: mv -T -- {shlex.quote(old)} {shlex.quote(old + '.aside')}"
+    return f"Move it away with its content: mv -T -- {quote(old)} {quote(old + '.aside')}"
 
 
 def _not_private_error(folder: Path, reason: str, remedy: str) -> EnvironmentFault:

@@ -66,7 +66,15 @@ def markdown(text: str) -> str:
 
 def command(words: Sequence[str]) -> str:
     """A shell command line from words, quoted so that it is safe to paste."""
-    return " ".join(map(_quote, words))
+    return " ".join(map(quote, words))
+
+
+def quote(word: str) -> str:
+    """A word in shell quotes; unprintable characters as the codes of their bytes in $'…', whatever the shell's encoding."""
+    if word == one_line(word):
+        return shlex.quote(word)
+    escaped = _UNPRINTABLE.sub(_escape_bytes, word.replace("\\", "\\\\").replace("'", "\\'")).replace("\n", "\\n").replace("\t", "\\t")
+    return f"$'{escaped}'"
 
 
 def write_stdout(text: str) -> None:
@@ -112,12 +120,10 @@ def _mask_user(word: "re.Match[str]") -> str:
     return _HTTP_USER.sub(rf"\1{_MASK}@", _PASSWORD.sub(rf"\1:{_MASK}", head) + at + tail)
 
 
-def _quote(word: str) -> str:
-    """A word in shell quotes; unprintable characters as escape codes in $'…'."""
-    if word == one_line(word):
-        return shlex.quote(word)
-    escaped = _UNPRINTABLE.sub(_escape_code, word.replace("\\", "\\\\").replace("'", "\\'")).replace("\n", "\\n").replace("\t", "\\t")
-    return f"$'{escaped}'"
+def _escape_bytes(match: "re.Match[str]") -> str:
+    """A byte that is not UTF-8 is a surrogate in a name that Python reads."""
+    is_byte = "\udc80" <= match[0] <= "\udcff"
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode(errors="surrogateescape" if is_byte else "surrogatepass"))
 
 
 def _escape_code(match: "re.Match[str]") -> str:

@@ -1,6 +1,7 @@
 """What is private is ours alone: no link is followed, no folder of another's used, and nothing stays of who was killed."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,15 @@ def test_a_folder_that_others_made_first_is_not_used(system: Path, plant: Callab
         temporary_folder("spool")
     with pytest.raises(EnvironmentFault, match="E567"), workspace():
         pass
+
+
+@pytest.mark.parametrize("name", ["spool", "it's", "next\x85line", "caf\udce9", "\u202egnp"])
+def test_a_name_that_is_not_to_be_seen_is_moved_away_as_the_remedy_says(system: Path, name: str) -> None:
+    (system / name).touch()
+    with pytest.raises(EnvironmentFault, match="E567") as found:
+        private_folder(system / name)
+    subprocess.run(["bash", "-c", re.search("mv .*", str(found.value))[0].removesuffix(".")], check=True)  # type: ignore[index]
+    assert os.listdir(system) == [f"{name}.aside"]
 
 
 def test_a_folder_is_for_its_owner_alone(system: Path) -> None:

@@ -166,10 +166,10 @@ def test_what_is_to_be_typed_next_runs_nothing_else(user: str, tmp_path: Path) -
     assert "\x1b" not in command(words)
 
 
-@pytest.mark.parametrize("word", HOSTILE)
+@pytest.mark.parametrize("word", [*HOSTILE, "next line\x85 and \x9b1m", "caf\udce9.csv", "\u202egnp.exe", "\U000e0041a"])
 def test_a_word_is_pasted_as_it_is(word: str) -> None:
     done = subprocess.run(["bash", "-c", command(["printf", "%s", word])], capture_output=True, check=True)
-    assert done.stdout == word.encode()
+    assert done.stdout == os.fsencode(word)
     assert not re.search(r"[\x00-\x1f]", command([word]))
 
 

@@ -1,13 +1,13 @@
 """Row errors: one message per code, with a remedy that can be typed, column aliases and "did you mean"."""
 
 import difflib
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from lodestar import schema
 from lodestar.data.contract import rules
 from lodestar.errors import DataError, Location
+from lodestar.process.safe_text import quote
 from lodestar.process.suggestions import listed
 
 QUARANTINE_OPTION = " Or set bad rows aside with --quarantine."
@@ -71,7 +71,7 @@ def unmapped_column(file: str, ours: str, theirs: str, names: Sequence[str]) -> 
 
 
 def _option(ours: str, theirs: str | None) -> str:
-    return f"--map {shlex.quote(f'{ours}={theirs or PLACEHOLDER}')}"
+    return f"--map {quote(f'{ours}={theirs or PLACEHOLDER}')}"
 
 
 def did_you_mean(wanted: str, names: Sequence[str]) -> str | None:
@@ -99,9 +99,9 @@ def malformed(code: str, message: str, place: Location) -> DataError:
 
 def convert_text(file: str) -> str:
     """The remedy for a file that is not UTF-8: a command that writes one that is, in the current folder."""
-    unpack = f"gzip -dc {shlex.quote(file)} | " if file.endswith(".gz") else ""
-    read = "" if unpack else f" {shlex.quote(file)}"
-    target = shlex.quote(f"utf8-{PurePath(file).name.removesuffix('.gz')}")
+    unpack = f"gzip -dc {quote(file)} | " if file.endswith(".gz") else ""
+    read = "" if unpack else f" {quote(file)}"
+    target = quote(f"utf8-{PurePath(file).name.removesuffix('.gz')}")
     return f"Convert it, if it is Latin-1: {unpack}iconv -f LATIN1 -t UTF-8{read} > {target}"
 
 

@@ -1,6 +1,5 @@
 """Read JSON Lines, one object per line, with values as text, so that JSON is validated as the same rows in CSV would be."""
 
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +17,7 @@ from lodestar.data.readers.collector_parts import MAX_PART_BYTES, is_part
 from lodestar.data.readers.lines import SHOWN_BYTES, Block, OnMalformed
 from lodestar.data.readers.source import Malformed, Source, empty, unreadable
 from lodestar.errors import DataError, Location
+from lodestar.process.safe_text import quote
 
 LINES = "lines"
 MAX_OTHERS = 1000
@@ -218,8 +218,8 @@ def _check_objects(path: Path) -> None:
     if beginning.startswith(b"[") or _opens_object(beginning):
         form, query = ("a JSON array", ".[]") if beginning.startswith(b"[") else ("JSON over several lines", ".")
         unpack = "gzip -dc" if decompression.is_gzip(path) else "cat"
-        target = shlex.quote("lines-" + path.name.removesuffix(".gz"))
-        remedy = f"Convert it: {unpack} -- {shlex.quote(str(path))} | jq -c {shlex.quote(query)} > {target}"
+        target = quote("lines-" + path.name.removesuffix(".gz"))
+        remedy = f"Convert it: {unpack} -- {quote(str(path))} | jq -c {quote(query)} > {target}"
         raise DataError(
             "E175", f"the file is {form}, and not an object on each line", remedy=remedy, place=Location(file=path.name, line=1)
         )
