@@ -15,7 +15,7 @@ from lodestar.process.suggestions import suggestion, unknown_name
 
 HELP_COLUMN, MAX_WIDTH = 26, 100
 EXAMPLE_WIDTH = 74  # with its indentation and the backslash, it fits 80 columns
-MAX_PORT = 0xFFFF
+MAX_PORT, MAX_COUNT, MAX_SEED = 0xFFFF, 1_000_000_000, 2**63 - 1
 INVALID_CHOICE = re.compile(r"(?P<argument>(argument \S+: )?)invalid choice: '(?P<value>.*)' \(choose from (?P<choices>.*)\)", re.DOTALL)
 
 
@@ -87,16 +87,25 @@ def _broken_before_options(example: str) -> str:
 
 
 def count(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"needs a whole number of at least 1, got {text!r}")
-    return int(text)
+    """Parse a whole number of at least 1 and at most `MAX_COUNT`."""
+    return _whole_number(text, 1, MAX_COUNT)
+
+
+def seed(text: str) -> int:
+    """Parse a seed of a random generator: a whole number from 0 to `MAX_SEED`."""
+    return _whole_number(text, 0, MAX_SEED)
 
 
 def port(text: str) -> int:
     """Parse a TCP port, 0 (any free one) to 65,535."""
     if not (text.isascii() and text.isdigit()) or int(text) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text} is no port; there are 0 (any free one) to {MAX_PORT}")
+    return int(text)
+
+
+def _whole_number(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"needs a whole number from {low} to {high}, got {text!r}")
     return int(text)
 
 
@@ -129,7 +138,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "--destination": Option(metavar="ADDRESS", meaning="where pods publish bundles: an s3:// address"),
     "--service": Option(metavar="NAME", meaning="InferenceService, as NAMESPACE/NAME, or NAME in the namespace lodestar"),
-    "--seed": Option(metavar="N", meaning="seed of the random generator", arguments=(("type", int), ("default", 0))),
+    "--seed": Option(metavar="N", meaning="seed of the random generator", arguments=(("type", seed), ("default", 0))),
     "--registry": Option(metavar="HOST/PATH", meaning="registry of the container images"),
     "--feature-log": Option(metavar="PATH", meaning="log of the features of each response: a file, a folder or an s3:// address"),
     "--host": Option(metavar="ADDRESS", meaning="IP address or name to listen on", arguments=(("type", host), ("default", "127.0.0.1"))),

@@ -111,6 +111,14 @@ def test_numbers_out_of_range_are_usage_errors(parse: type, text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize("option", ["--seed=-1", f"--seed={2**63}", "--seed=1e3", "--cutoffs=1000000001"])
+def test_a_number_of_a_command_that_is_out_of_range_is_a_usage_error(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["features", "leak-test", "--data", "none.csv", option])
+    assert ended.value.code == 2
+    assert f"argument {option.partition('=')[0]}: needs a whole number from" in capsys.readouterr().err
+
+
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("lodestar ")
