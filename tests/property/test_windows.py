@@ -124,6 +124,7 @@ def test_a_decayed_count_halves_with_every_half_life_and_ends() -> None:
     state.add("u", 0, 0, schema.EventType.VIEW)
     ages_h = (0, 1, 10, 11, 20, 21, 30, 31, 40, 41)
     assert [state.count("u", hour * HOUR_US)["n"] for hour in ages_h] == [0, 8, 8, 4, 4, 2, 2, 1, 1, 0]
+    assert state._events == {}  # of a key that has ended nothing is kept
 
 
 def test_windows_that_one_sort_cannot_tell_apart_are_refused() -> None:

@@ -170,6 +170,8 @@ class StreamingCounter:
         key_events = self._events.get(key, {})
         for entry in [entry for entry in key_events if entry[0] + self._longest_h <= hour]:
             del key_events[entry]
+        if not key_events:
+            self._events.pop(key, None)
         return {feature.name: sum(n * _weight(feature, hour, *entry) for entry, n in key_events.items()) for feature in self._features}
 
 
