@@ -3,6 +3,7 @@
 An unsafe name is refused, not repaired: a repaired name would be another file.
 """
 
+import fnmatch
 import os
 import re
 import stat
@@ -53,6 +54,15 @@ def existing_below(root: Path, name: str, source: str) -> Path:
     if not path.resolve().is_relative_to(root.resolve()):
         raise EnvironmentFault("E562", f"{path} is a symbolic link out of {root}", remedy="Copy the file itself there.")
     return path
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Match a name and a wildcard like a shell: it crosses no `/`, and matches no first dot of a name."""
+    parts, patterns = name.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(
+        fnmatch.fnmatchcase(part, wanted) and part.startswith(".") <= wanted.startswith(".")
+        for part, wanted in zip(parts, patterns, strict=True)
+    )
 
 
 def plain_files(folder: Path, source: str) -> list[Path]:

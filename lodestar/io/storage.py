@@ -3,8 +3,8 @@
 Credentials and endpoint come from the usual AWS environment (AWS_ENDPOINT_URL for a server that is not Amazon's).
 """
 
-import fnmatch
 import hashlib
+import time
 from collections.abc import Collection
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
@@ -37,7 +37,8 @@ from lodestar.io.s3_objects import (
     remove_objects,
     status_of,
 )
-from lodestar.io.safe_paths import below, plain_files
+from lodestar.io.safe_paths import below, matches, plain_files
+from lodestar.progress import log_event
 
 __all__ = [
     "FolderHandle",
@@ -66,6 +67,7 @@ __all__ = [
     "upload",
 ]
 WILDCARDS = "*?["
+WAIT_S, POLL_S = 600.0, 1.0  # for the download of another process
 _CHECK = "Check the address and the run that writes it."
 
 
@@ -105,18 +107,22 @@ def download(address: str, target: Path, digest: str = "") -> Path:
     key cannot be a file name.
     """
     with coded(address):
-        location = locate(address)
-        expected = digest or s3_versions.pinned_digest(location)
-        if not expected:
-            pointer = s3_versions.current(location)
-            if pointer is None:
-                raise _unfinished(address) if entries(location) else _not_found(address)
-            location, expected = s3_versions.version(location, pointer.digest), pointer.digest
-        _download(location, target, expected)
+        _download(*_version(address, digest), target)
         return target
 
 
-def _download(location: Location, target: Path, expected: str) -> None:
+def _version(address: str, expected: str = "") -> tuple[Location, str]:
+    """Where the objects of an address lie, and the digest of the folder that they are."""
+    location = locate(address)
+    if found := expected or s3_versions.pinned_digest(location):
+        return location, found
+    pointer = s3_versions.current(location)
+    if pointer is None:
+        raise _unfinished(address) if entries(location) else _not_found(address)
+    return s3_versions.version(location, pointer.digest), pointer.digest
+
+
+def _download(location: Location, expected: str, target: Path) -> None:
     names = list(entries(location))
     if not names:
         raise _not_found(str(location))
@@ -160,7 +166,7 @@ def fetch(address: str, folder: Path) -> Path:
 def _fetch(location: Location, address: str, folder: Path) -> Path:
     if is_pattern(location.prefix):
         root, pattern = _split_pattern(location)
-        return _fetch_objects(root, [name for name in entries(root) if _matches(name, pattern)], folder / _name(root), address) / pattern
+        return _fetch_objects(root, [name for name in entries(root) if matches(name, pattern)], folder / _name(root), address) / pattern
     target = folder / _name(location)
     if s3_versions.pinned_digest(location):
         return download(address, target)
@@ -182,7 +188,7 @@ def listed(address: str, folder: Path) -> tuple[Path, dict[Path, tuple[str, Stor
 def _list(location: Location, address: str, folder: Path) -> tuple[Path, dict[Path, tuple[str, Stored]]]:
     if is_pattern(location.prefix):
         root, pattern = _split_pattern(location)
-        found = {name: stored for name, stored in entries(root).items() if _matches(name, pattern)}
+        found = {name: stored for name, stored in entries(root).items() if matches(name, pattern)}
         target, where = folder / _name(root), folder / _name(root) / pattern
     else:
         root, target = location, folder / _name(location)
@@ -216,15 +222,6 @@ def _name(location: Location) -> str:
 def is_pattern(path: str) -> bool:
     """Whether a path has a wildcard (`*`, `?` or `[`)."""
     return any(wildcard in path for wildcard in WILDCARDS)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Match like a shell: a wildcard does not cross `/`, and does not match a name's first dot."""
-    parts, patterns = name.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(
-        fnmatch.fnmatchcase(part, wanted) and part.startswith(".") <= wanted.startswith(".")
-        for part, wanted in zip(parts, patterns, strict=True)
-    )
 
 
 def _fetch_objects(root: Location, names: list[str], target: Path, address: str) -> Path:
@@ -267,8 +264,29 @@ def get(address: str) -> bytes | None:
 
 
 def ensure_local(address: str, cache: Path) -> Path:
-    """The address as a local path; an `s3://` address is downloaded into `cache` first, as in `download`."""
-    return download(address, cache / hashlib.sha256(address.encode()).hexdigest()[:16]) if is_remote(address) else Path(address)
+    """The address as a local path; an `s3://` address is downloaded into `cache` as in `download`, unless that version is there.
+
+    While another process downloads it there, this one waits, and says so; EnvironmentFault E513 after `WAIT_S` seconds.
+    """
+    if not is_remote(address):
+        return Path(address)
+    target = cache / hashlib.sha256(address.encode()).hexdigest()[:16]
+    is_waiting, deadline_s = False, time.monotonic() + WAIT_S
+    while True:
+        try:
+            with coded(address):
+                location, expected = _version(address)
+                if not target.is_dir() or digest(target) != expected:
+                    _download(location, expected, target)
+        except EnvironmentFault as fault:
+            if fault.code != "E513" or time.monotonic() >= deadline_s:
+                raise
+        else:
+            return target
+        if not is_waiting:
+            log_event("waiting", reason=f"another process downloads {address}", limit_s=WAIT_S)
+            is_waiting = True
+        time.sleep(POLL_S)
 
 
 def _not_found(address: str) -> EnvironmentFault:

@@ -2,10 +2,12 @@
 
 import glob
 import io
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -114,6 +116,34 @@ def test_data_with_a_file_called_current_are_listed_and_fetched_as_they_are(buck
     storage.upload(folder, f"{bucket}/published")
     _, listed = storage.listed(f"{bucket}/published", tmp_path)
     assert {path.name for path in listed} == {"info.json", "weights.bin"}
+
+
+def test_who_needs_a_bundle_that_another_process_downloads_waits_for_it(
+    bucket: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two servers of one machine that are started together."""
+    monkeypatch.setattr(storage, "POLL_S", 0.01)
+    address, downloads = f"{bucket}/shared", list[str]()
+    storage.upload(folder, address)
+    s3_objects.connect().meta.events.register("before-call.s3.GetObject", lambda params, **_: downloads.append(params["url_path"]))
+    target = storage.ensure_local(address, tmp_path / "cache")
+    assert storage.digest(target) == storage.digest(folder)
+    shutil.rmtree(target)
+    num_downloads = len([path for path in downloads if "versions" in path])
+    with ThreadPoolExecutor() as pool:
+        with storage.publish_folder(target) as work:
+            shutil.copytree(folder, work, dirs_exist_ok=True)
+            second = pool.submit(storage.ensure_local, address, tmp_path / "cache")
+            said = ""
+            while "waiting" not in said and not second.done():
+                said += capsys.readouterr().err
+            assert f"another process downloads {address}" in said
+        assert second.result() == target
+    assert len([path for path in downloads if "versions" in path]) == num_downloads
+    monkeypatch.setattr(storage, "WAIT_S", 0.0)
+    shutil.rmtree(target)
+    with storage.exclusive(target), pytest.raises(EnvironmentFault, match="E513"):
+        storage.ensure_local(address, tmp_path / "cache")
 
 
 @pytest.fixture
