@@ -26,7 +26,7 @@ class EncryptingStore:
 
 
 @pytest.mark.parametrize("content", [b"new", b"old"])
-def test_a_file_of_the_same_size_is_not_taken_for_an_encrypted_object(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_the_same_size_is_no_copy_of_an_encrypted_object(tmp_path: Path, content: bytes) -> None:
     store: Any = EncryptingStore(content)
     (tmp_path / "a").write_bytes(b"old")
     fetch_object(Location(client=store, bucket="b", prefix="a"), tmp_path / "a")
