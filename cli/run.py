@@ -115,9 +115,9 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
         check(parameters)
         if options.cron is not None:
             check_cron(options.cron)
-    checked = check_run(recipe=recipe, overrides=overrides, destination=parameters["destination"], service=parameters["service"])
+    loaded_recipe = check_run(recipe=recipe, overrides=overrides, destination=parameters["destination"], service=parameters["service"])
     if not options.cluster:
-        check_local_workers(checked.train.workers)
+        check_local_workers(loaded_recipe.train.workers)
     return parameters
 
 

@@ -43,8 +43,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - an artifact each
     from lodestar.recipes import load_recipe
 
     with step("evaluate", inputs=(features, bundle, uncompressed), outputs=(evaluation, metrics, report, card)):
-        loaded, before = load_recipe(recipe, overrides), Path(uncompressed.path)
-        result = evaluate(Path(features.path), Path(bundle.path), Path(evaluation.path), loaded, uncompressed=before)
+        result = evaluate(
+            Path(features.path),
+            Path(bundle.path),
+            Path(evaluation.path),
+            load_recipe(recipe, overrides),
+            uncompressed=Path(uncompressed.path),
+        )
         metrics.metadata.update(result.headline(), bundle=result.bundle.digest)
         # The metrics are also written as a file: the cache treats an output without a file as lost.
         for name, output in (("report.html", report), ("model_card.md", card), ("headline.json", metrics)):

@@ -156,8 +156,8 @@ class Predictor:
 
     async def _read_counts(self, queries: Sequence[RecommendRequest], candidates: list[Candidates]) -> Sequence[RankerCounts | None]:
         """Current counts of each user and of the candidates; None for unknown users, and for all if the store does not answer."""
-        ids, size = self.recommender.bundle.items.ids, self.recommender.num_candidates
-        stale = self._items.stale(np.concatenate([one.rows[:size] for one in candidates]))
+        ids, num_candidates = self.recommender.bundle.items.ids, self.recommender.num_candidates
+        stale = self._items.stale(np.concatenate([one.rows[:num_candidates] for one in candidates]))
         try:
             of_users, of_items = await self.features.counts([query.user for query in queries], [ids[row] for row in stale.tolist()])
         except StoreUnavailable as error:
@@ -167,7 +167,7 @@ class Predictor:
         self._counts.ends()
         self._items.keep(stale, of_items)
         counts: list[RankerCounts | None] = [None] * len(queries)
-        for index, rows in enumerate(one.rows[:size] for one in candidates):
+        for index, rows in enumerate(one.rows[:num_candidates] for one in candidates):
             if len(candidates[index].history_rows):
                 row_of = {ids[row]: position for position, row in enumerate(rows.tolist())} if self.feature_log is not None else {}
                 counts[index] = RankerCounts(of_users.part(index), row_of, self._items.of(rows))

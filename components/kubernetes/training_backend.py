@@ -77,12 +77,12 @@ def train(
     Raises EnvironmentFault E594 if a job ends without a bundle, E592 if a job could not reach the artifacts, and the errors of
     `components.kubernetes.launch.launch` and `lodestar.training.run.train`.
     """
-    loaded, environment = load_recipe(recipe, overrides), TrainingEnvironment.from_environment(os.environ)
+    loaded_recipe, environment = load_recipe(recipe, overrides), TrainingEnvironment.from_environment(os.environ)
     settings = environment.job_settings(features.uri, bundle.uri)
     if not settings:
         from lodestar.training.run import train as train_in_process
 
-        train_in_process(Path(features.path), Path(bundle.path), loaded, environment.checkpoints)
+        train_in_process(Path(features.path), Path(bundle.path), loaded_recipe, environment.checkpoints)
         return
     inputs = TrainStepInputs(
         image=image,

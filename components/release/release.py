@@ -72,12 +72,12 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def check_generation(trained_on: str, features: Path) -> None:
-    """Raise DataError E158 unless a feature set is the generation that a bundle was trained on."""
+def check_generation(generation: str, features: Path) -> None:
+    """Raise DataError E158 unless a feature set is of `generation`, which a bundle was trained on."""
     file = features / GENERATION
-    generation = file.read_text() if file.is_file() else "without a name"
-    if generation != trained_on or not NAME.fullmatch(generation):  # it becomes part of paths and keys
-        message = f"the bundle was trained on feature generation {trained_on}, and {features} holds generation {generation}"
+    held = file.read_text() if file.is_file() else "without a name"
+    if held != generation or not NAME.fullmatch(held):  # it becomes part of paths and keys
+        message = f"the bundle was trained on feature generation {generation}, and {features} holds generation {held}"
         raise DataError("E158", message, remedy="Publish the bundle with the features that it was trained on.")
 
 

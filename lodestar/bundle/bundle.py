@@ -86,12 +86,12 @@ class BundleInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A loaded bundle; `graph` is the ONNX encoder, `popularity` [items] are the cold-start scores: recent interactions per item."""
+    """A loaded bundle; `encoder` is its ONNX graph, `popularity` [items] are the cold-start scores: recent interactions per item."""
 
     root: Path
     info: BundleInfo
     digest: str
-    graph: bytes
+    encoder: bytes
     table: ItemTable
     items: Catalogue
     popularity: Float32[Floats, " items"]
@@ -163,7 +163,7 @@ def load(root: Path) -> Bundle:
         root=root,
         info=info,
         digest=hashlib.sha256(content).hexdigest()[:DIGEST_DIGITS],
-        graph=parts.encoder(),
+        encoder=parts.encoder(),
         table=parts.table(),
         items=parts.items(),
         popularity=parts.popularity(),

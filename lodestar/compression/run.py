@@ -34,11 +34,11 @@ def compress(features: Path, uncompressed: Path, bundle: Path, recipe: Recipe) -
     E192 if with another recipe or split, and E301 where `bundle` is something else than a bundle.
     """
     storage.refuse_other_folder(bundle, INFO)
-    found, loaded = feature_set.load(features), load(uncompressed)
-    if loaded.info.features != found.digest:
-        raise UsageError(f"{uncompressed} was trained on features {loaded.info.features}, {features} holds {found.digest}")
+    loaded_features, loaded = feature_set.load(features), load(uncompressed)
+    if loaded.info.features != loaded_features.generation:
+        raise UsageError(f"{uncompressed} was trained on features {loaded.info.features}, {features} holds {loaded_features.generation}")
     refuse_other_recipe(uncompressed, loaded.info.recipe, loaded.info.training, recipe)
-    cases = affordable(found.split(recipe.data).validation, len(found.items), recipe.evaluation, "validation")
+    cases = affordable(loaded_features.split(recipe.data).validation, len(loaded_features.items), recipe.evaluation, "validation")
     with workspace() as folder:
         with activity("quantising"):
             bundles = variants.build(loaded, Path(folder))

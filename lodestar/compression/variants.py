@@ -19,14 +19,15 @@ def build(uncompressed: Bundle, folder: Path) -> list[Bundle]:
     """Write every combination of precisions into a folder of its own and load it as serving does; UsageError if already compressed."""
     if (uncompressed.info.precision, uncompressed.info.encoder_precision) != COMBINATIONS[0]:
         raise UsageError(f"{uncompressed.root} is compressed already (table {uncompressed.info.precision}): name the uncompressed bundle")
-    return [_build(uncompressed, folder / f"table-{table}-encoder-{encoder}", table, encoder) for table, encoder in COMBINATIONS]
+    return [_build(uncompressed, folder, *precisions) for precisions in COMBINATIONS]
 
 
-def _build(uncompressed: Bundle, folder: Path, precision: Precision, encoder_precision: Precision) -> Bundle:
-    folder.mkdir()
-    encoder = uncompressed.graph if encoder_precision == "fp32" else with_int8_weights(uncompressed.graph)
+def _build(uncompressed: Bundle, folder: Path, table_precision: Precision, encoder_precision: Precision) -> Bundle:
+    root = folder / f"table-{table_precision}-encoder-{encoder_precision}"
+    root.mkdir()
+    encoder = uncompressed.encoder if encoder_precision == "fp32" else with_int8_weights(uncompressed.encoder)
     vectors = uncompressed.table.vectors(np.arange(len(uncompressed.table)))
-    info = replace(uncompressed.info, precision=precision, encoder_precision=encoder_precision)
-    table, optional_parts = quantise(vectors, precision), (uncompressed.neighbours, uncompressed.ranker, uncompressed.ratings)
-    bundle.write(folder, info, encoder, table, uncompressed.items, uncompressed.popularity, *optional_parts)
-    return bundle.load(folder)
+    info = replace(uncompressed.info, precision=table_precision, encoder_precision=encoder_precision)
+    table, optional_parts = quantise(vectors, table_precision), (uncompressed.neighbours, uncompressed.ranker, uncompressed.ratings)
+    bundle.write(root, info, encoder, table, uncompressed.items, uncompressed.popularity, *optional_parts)
+    return bundle.load(root)

@@ -63,7 +63,7 @@ class Recommender:
         _probe(bundle)
         self.reranker = Reranker(bundle.ranker, threads) if bundle.ranker is not None else None
         self.num_candidates = bundle.ranker.candidates if bundle.ranker is not None else 0
-        self._session = session(bundle.graph, threads)
+        self._session = session(bundle.encoder, threads)
         self._row = bundle.items.rows()
         self._inactive = np.flatnonzero(~bundle.items.is_active)
         self._rules = bundle.info.rules
@@ -191,7 +191,7 @@ def _probe(bundle: Bundle) -> None:
     mask_BT[1, :-1] = False
     vectors_BTD = np.zeros((2, length, info.dim + info.use_time_gaps), dtype=np.float32)
     vectors_BTD[:, :, : info.dim] = bundle.table.vectors(np.arange(length) % len(bundle.items)) * mask_BT[:, :, None]
-    probe(bundle.graph, {HISTORY: vectors_BTD, MASK: mask_BT}, USER, (2, info.dim))
+    probe(bundle.encoder, {HISTORY: vectors_BTD, MASK: mask_BT}, USER, (2, info.dim))
     if bundle.ranker is not None:
         ranker = bundle.ranker
         vectors = ranker.vectors.astype(np.float32)

@@ -105,8 +105,8 @@ class Evaluator:
         return rankings
 
     def _rank_by_bundle(self, bundle: Bundle, progress: Progress) -> Ranking:
-        model = Recommender(bundle)
-        return rank_by(model, self.split.test, self.cutoffs[-1], progress, reordering(model, self.features, self.split.test))
+        recommender = Recommender(bundle)
+        return rank_by(recommender, self.split.test, self.cutoffs[-1], progress, reordering(recommender, self.features, self.split.test))
 
     def _values(self, ranking: Ranking) -> dict[str, Doubles]:
         """Per-user values of every metric, [C] each; novelty treats an item without interactions like an item with one user."""

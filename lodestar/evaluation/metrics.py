@@ -84,10 +84,10 @@ def rank_shared(scores_N: Float32[Floats, " items"], cases: EvalCases, length: i
     return Ranking(rank=np.concatenate(ranks), case=case_R, top=top_CK)
 
 
-def rank_by(model: Recommender, cases: EvalCases, length: int, progress: Progress, reorder: Reorder | None = None) -> Ranking:
+def rank_by(recommender: Recommender, cases: EvalCases, length: int, progress: Progress, reorder: Reorder | None = None) -> Ranking:
     """`rank` by the serving recommender; histories carry time gaps if its bundle uses them."""
-    cases = cases.with_time_gaps() if model.bundle.info.use_time_gaps else cases
-    return rank(model.scores, cases, model.bundle.info.num_items, length, progress, reorder)
+    cases = cases.with_time_gaps() if recommender.bundle.info.use_time_gaps else cases
+    return rank(recommender.scores, cases, recommender.bundle.info.num_items, length, progress, reorder)
 
 
 def per_case(ranking: Ranking, cutoffs: Sequence[int]) -> dict[str, Float64[Doubles, " cases"]]:

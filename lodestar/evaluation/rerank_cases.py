@@ -19,15 +19,15 @@ ItemCounts = tuple[Int[NDArray[np.intp], " candidates"], Float32[Floats, "candid
 Retrieve = Callable[[int, Float32[Floats, " items"]], ItemCounts]  # of a case and its scores [N]
 
 
-def reordering(model: Recommender, features: FeatureSet, cases: EvalCases) -> Reorder | None:
+def reordering(recommender: Recommender, features: FeatureSet, cases: EvalCases) -> Reorder | None:
     """A function that reorders the candidates of each case by the ranker, above all other items; None if the bundle has no ranker."""
-    if model.reranker is None:
+    if recommender.reranker is None:
         return None
-    reranker = model.reranker
+    reranker = recommender.reranker
     users = [features.interactions.users[user] for user in cases.user]
     of_user = historical_counts.counts(features.root, schema.USER_ACTIVITY_VIEW, users, cases.cutoff_us)
     with_cutoffs = _with_one_cutoff if len(np.unique(cases.cutoff_us)) <= 1 else _with_many_cutoffs
-    retrieve = with_cutoffs(model, features, cases)
+    retrieve = with_cutoffs(recommender, features, cases)
 
     def reorder(start: int, scores_CN: Floats) -> None:
         for case, scores_N in enumerate(scores_CN, start=start):
@@ -39,24 +39,24 @@ def reordering(model: Recommender, features: FeatureSet, cases: EvalCases) -> Re
     return reorder
 
 
-def _with_one_cutoff(model: Recommender, features: FeatureSet, cases: EvalCases) -> Retrieve:
+def _with_one_cutoff(recommender: Recommender, features: FeatureSet, cases: EvalCases) -> Retrieve:
     """Retrieval for a split by time: all cases share a cutoff, so the item counts are read once."""
     cutoff_us = np.full(len(features.items), cases.cutoff_us[0] if len(cases) else 0, dtype=np.int64)
     counts = historical_counts.counts(features.root, schema.ITEM_STATS_VIEW, features.items.ids, cutoff_us)
 
     def retrieve(_: int, scores_N: Floats) -> tuple[NDArray[np.intp], Floats]:
-        rows = top_k(scores_N, model.num_candidates)
+        rows = top_k(scores_N, recommender.num_candidates)
         return rows, counts[rows]
 
     return retrieve
 
 
-def _with_many_cutoffs(model: Recommender, features: FeatureSet, cases: EvalCases) -> Retrieve:
+def _with_many_cutoffs(recommender: Recommender, features: FeatureSet, cases: EvalCases) -> Retrieve:
     """Retrieval for leave-one-out: candidates are computed beforehand, so that the table of counts is read once per CASES_AT_ONCE."""
     candidates: list[tuple[NDArray[np.intp], Floats]] = []
     for start in range(0, len(cases), CASES_AT_ONCE):
         part = range(start, min(start + CASES_AT_ONCE, len(cases)))
-        rows = list(_candidates(model, cases, part, max(1, SCORES_AT_ONCE // len(features.items))))
+        rows = list(_candidates(recommender, cases, part, max(1, SCORES_AT_ONCE // len(features.items))))
         items = [features.items.ids[row] for row in np.concatenate(rows)]
         lengths = [len(one) for one in rows]
         of_item = historical_counts.counts(
@@ -66,9 +66,9 @@ def _with_many_cutoffs(model: Recommender, features: FeatureSet, cases: EvalCase
     return lambda case, _: candidates[case]
 
 
-def _candidates(model: Recommender, cases: EvalCases, part: range, at_once: int) -> Iterator[NDArray[np.intp]]:
-    cases = cases.with_time_gaps() if model.bundle.info.use_time_gaps else cases
+def _candidates(recommender: Recommender, cases: EvalCases, part: range, at_once: int) -> Iterator[NDArray[np.intp]]:
+    cases = cases.with_time_gaps() if recommender.bundle.info.use_time_gaps else cases
     for start in range(part.start, part.stop, at_once):
         rows = slice(start, min(start + at_once, part.stop))
-        scores_CN = mask_excluded(model.scores(cases.history[rows]), cases.excluded[rows])
-        yield from (top_k(scores_N, model.num_candidates) for scores_N in scores_CN)
+        scores_CN = mask_excluded(recommender.scores(cases.history[rows]), cases.excluded[rows])
+        yield from (top_k(scores_N, recommender.num_candidates) for scores_N in scores_CN)

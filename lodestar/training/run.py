@@ -60,36 +60,36 @@ def work(features: Path, bundle: Path, recipe: Recipe, checkpoints: str, group: 
     another split, DataError E191 for a damaged checkpoint.
     """
     storage.refuse_other_folder(bundle, INFO)
-    meter, found = Meter(), feature_set.load(features)
-    resume = Resume(found, group, checkpoints)
-    check_enough(found.interactions, recipe.data)
-    check_evaluable(found.interactions, recipe.data, found.rules)
+    meter, loaded_features = Meter(), feature_set.load(features)
+    resume = Resume(loaded_features, group, checkpoints)
+    check_enough(loaded_features.interactions, recipe.data)
+    check_evaluable(loaded_features.interactions, recipe.data, loaded_features.rules)
     if recipe.rank.candidates:
-        found.refuse_other_split(recipe.data)
+        loaded_features.refuse_other_split(recipe.data)
     if group.is_rank_zero:
-        rating_stage.check(found, recipe)
+        rating_stage.check(loaded_features, recipe)
     if recipe.model.family in CLOSED_FORM_FAMILIES:
         if group.is_rank_zero:
-            _publish(bundle, partial(closed_form.write, features=found, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
+            _publish(bundle, partial(closed_form.write, features=loaded_features, recipe=recipe), lambda: meter.read(group, 0, 0, ""))
         return resume
-    data_warning = cost.data_sufficiency_warning(found.interactions)
+    data_warning = cost.data_sufficiency_warning(loaded_features.interactions)
     if group.is_rank_zero and data_warning:
         log_event("warning", message=data_warning)
     if recipe.model.family == BLEND:
-        blend = BlendTraining(found, recipe, group, resume).run()
+        blend = BlendTraining(loaded_features, recipe, group, resume).run()
         if blend is not None:
-            write = partial(_write_blend, features=found, recipe=recipe, blend=blend)
+            write = partial(_write_blend, features=loaded_features, recipe=recipe, blend=blend)
             _publish(bundle, write, lambda: meter.read(group, blend.samples, blend.num_parameters, data_warning))
         return resume
     state, on_epoch_end = resume(recipe)
     epochs_before = len(state.log)  # epochs of an interrupted run are not in this run's cost
-    trained = Training(found, recipe, group, on_epoch_end).run(state)
+    trained = Training(loaded_features, recipe, group, on_epoch_end).run(state)
     if group.is_rank_zero:
         samples = sum(int(line["samples"]) for line in trained.state.log[epochs_before:])
         num_parameters = sum(values.numel() for values in trained.model.parameters())
         _publish(
             bundle,
-            partial(_write, features=found, recipe=recipe, trained=trained),
+            partial(_write, features=loaded_features, recipe=recipe, trained=trained),
             lambda: meter.read(group, samples, num_parameters, data_warning),
         )
     return resume
@@ -106,7 +106,7 @@ class Resume:
         """The state to resume from (a fresh one without a checkpoint), and the callback that saves states."""
         group, run, content = self._group, b"", None
         if group.is_rank_zero:
-            run = run_identity(recipe, self._features.digest).encode()
+            run = run_identity(recipe, self._features.generation).encode()
             content = Checkpoints(address=f"{self._checkpoints}/{run.decode()}", run=run.decode()).load()
         group.wait()  # until rank zero has read it
         run, content = group.broadcast(run) or b"", group.broadcast(content)

@@ -78,14 +78,14 @@ def tune(features: Path, recipe: Recipe, pinned: str, folder: Path, trials: int,
     held out.
     """
     choose_device(recipe.train.device)
-    found = feature_set.load(features)
-    check_enough(found.interactions, recipe.data)
-    split = found.split(recipe.data)
+    loaded_features = feature_set.load(features)
+    check_enough(loaded_features.interactions, recipe.data)
+    split = loaded_features.split(recipe.data)
     if len(split.validation) == 0:
         raise DataError("E204", "no user has a validation item", remedy="Add events, or raise data.validation_share.")
     if recipe.train.warm_start:
         unknown_cases(weights.load(recipe.train.warm_start), split, recipe.data)
-    space, study = space_of(recipe, pinned), _open_study(folder, recipe, found.digest)
+    space, study = space_of(recipe, pinned), _open_study(folder, recipe, loaded_features.generation)
     _end_killed_trials(study)
     context, remaining = _context(), max(0, trials - len(sorted_trials(study)))
     tickets, trials_before = context.Value("l", remaining), len(study.get_trials(deepcopy=False))
@@ -156,7 +156,7 @@ def _update_progress(study: "optuna.Study", progress: Progress) -> None:
         progress.advance(len(finished) - progress.done, best_ndcg_at_10=finished[0].ndcg)
 
 
-def _open_study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "optuna.Study":
+def _open_study(folder: Path, recipe: Recipe, generation: str, seed: int = 0) -> "optuna.Study":
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -171,7 +171,7 @@ def _open_study(folder: Path, recipe: Recipe, digest: str, seed: int = 0) -> "op
         sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=WARM_UP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
     )
-    identity = f"{to_json(recipe)} {digest}"
+    identity = f"{to_json(recipe)} {generation}"
     if study.user_attrs.get(RECIPE, identity) != identity:
         raise UsageError(f"{folder} holds the search of another recipe or other features: name an empty folder")
     study.set_user_attr(RECIPE, identity)
@@ -193,10 +193,10 @@ def _run_trials(features: Path, recipe: Recipe, space: Space, folder: Path, tick
         os.dup2(log_file.fileno(), sys.stderr.fileno())
     torch.set_num_threads(threads(draws.processes))
     group = Group(device=choose_device(recipe.train.device, draws.process % max(1, torch.cuda.device_count())))
-    found = feature_set.load(features)
-    study = _open_study(folder, recipe, found.digest, draws.seed(recipe))
+    loaded_features = feature_set.load(features)
+    study = _open_study(folder, recipe, loaded_features.generation, draws.seed(recipe))
     while _has_ticket(tickets):
-        study.optimize(lambda trial: _objective(trial, found, recipe, space, group), n_trials=1, catch=(Diverged,))
+        study.optimize(lambda trial: _objective(trial, loaded_features, recipe, space, group), n_trials=1, catch=(Diverged,))
 
 
 def _has_ticket(tickets: "Synchronized[int]") -> bool:

@@ -46,8 +46,8 @@ def made(folder: Path, length: int) -> tuple[Path, Path]:
     log = Interactions(users=[f"u{row}" for row in range(NUM_USERS)], items=ids, user=user, item=item, time=np.arange(len(user)))
     folder.joinpath("features").mkdir()
     feature_set.save(log, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), folder / "features")
-    digest = feature_set.load(folder / "features").digest
-    return folder / "features", small_bundle(folder / "trained", num_items=NUM_ITEMS, features=digest)
+    generation = feature_set.load(folder / "features").generation
+    return folder / "features", small_bundle(folder / "trained", num_items=NUM_ITEMS, features=generation)
 
 
 def variant(low: float = 0.0, size_bytes: int = 100, change: float = -0.001) -> Variant:

@@ -37,7 +37,7 @@ def test_a_graph_that_takes_too_long_is_ended(root: Path) -> None:
     SLOW["a graph of hours"][1](root)
     loaded = bundle.load(root)
     with pytest.raises(DataError, match=r"E184 .*(within 3 s|time)"):
-        probe(loaded.graph, bundle_damage.inputs(), "user", (1, bundle_damage.DIM), limit_s=3)
+        probe(loaded.encoder, bundle_damage.inputs(), "user", (1, bundle_damage.DIM), limit_s=3)
 
 
 OPENED = """
@@ -48,7 +48,7 @@ from lodestar.engine.onnx_probe import probe
 from serving.http import graceful_shutdown
 from tests import bundle_damage
 graceful_shutdown.stop_on_signals("test")  # as a predictor does, whose children have its signals blocked
-probe(bundle.load(Path(sys.argv[1])).graph, bundle_damage.inputs(), "user", (1, bundle_damage.DIM))
+probe(bundle.load(Path(sys.argv[1])).encoder, bundle_damage.inputs(), "user", (1, bundle_damage.DIM))
 """
 
 

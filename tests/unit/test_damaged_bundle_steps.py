@@ -45,7 +45,7 @@ def test_nothing_begins_at_damaged_weights(tmp_path: Path, features: Path, name:
 def test_no_step_takes_a_damaged_bundle(tmp_path: Path, features: Path, step: Step, name: str) -> None:
     recipe, code = recipes.get_recipe("tiny"), DAMAGES[name][0]
     found = feature_set.load(features)
-    root = small_bundle(tmp_path / "bundle", num_items=len(found.items), features=found.digest)
+    root = small_bundle(tmp_path / "bundle", num_items=len(found.items), features=found.generation)
     DAMAGES[name][1](root)
     with pytest.raises(DataError, match=rf"^{code} "):
         step(features, root, tmp_path / "made", recipe)

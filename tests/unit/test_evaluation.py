@@ -42,7 +42,7 @@ def walkers(folder: Path) -> Path:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("inputs")
     features = walkers(folder / "features")
-    return features, small_bundle(folder / "bundle", num_items=NUM_ITEMS, features=feature_set.load(features).digest)
+    return features, small_bundle(folder / "bundle", num_items=NUM_ITEMS, features=feature_set.load(features).generation)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_the_headline_is_flat_and_named_as_the_pipeline_shows_it(inputs: tuple[P
 
 def test_what_goes_out_is_evaluated_beside_what_it_was_made_from(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     features, full = inputs
-    small = small_bundle(tmp_path / "small", num_items=NUM_ITEMS, features=feature_set.load(features).digest, precision="int4")
+    small = small_bundle(tmp_path / "small", num_items=NUM_ITEMS, features=feature_set.load(features).generation, precision="int4")
     found = evaluate(features, small, tmp_path / "out", RECIPE, uncompressed=full)
     assert found.models["model"].metrics == evaluate(features, small, tmp_path / "small-alone", RECIPE).model.metrics
     assert found.models["uncompressed"].metrics == evaluate(features, full, tmp_path / "full-alone", RECIPE).model.metrics
@@ -155,7 +155,7 @@ def test_a_log_that_leaves_no_test_case_is_an_error(tmp_path: Path) -> None:
     user = np.arange(NUM_ITEMS, dtype=np.int32)
     alone = Interactions(users=ids, items=ids, user=user, item=user, time=np.zeros(NUM_ITEMS, dtype=np.int64))
     feature_set.save(alone, Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool)), tmp_path)
-    source = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=feature_set.load(tmp_path).digest)
+    source = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=feature_set.load(tmp_path).generation)
     with pytest.raises(DataError, match="E204"):
         evaluate(tmp_path, source, tmp_path / "out", RECIPE)
 

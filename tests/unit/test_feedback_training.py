@@ -206,5 +206,5 @@ def test_what_most_users_refuse_is_recommended_to_nobody_whoever_refused_it() ->
     log = plain.set_column(plain.schema.get_field_index("rating"), "rating", [[float(rating) for *_, rating in rated]])
     catalogue = Catalogue(ids=list(names), titles=list(names), categories=[""] * 5, is_active=np.ones(5, dtype=np.bool_))
     for rules, expected in ((Feedback(), [False, True, False, False, True]), (BINARY, [False] * 5)):
-        found = FeatureSet(root=Path(), interactions=interactions(log, items(*names), rules), items=catalogue, digest="", rules=rules)
+        found = FeatureSet(root=Path(), interactions=interactions(log, items(*names), rules), items=catalogue, generation="", rules=rules)
         assert mostly_refused(found, DataConfig(split="time", test_share=0.01, validation_share=0.01)).tolist() == expected

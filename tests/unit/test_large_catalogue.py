@@ -97,7 +97,7 @@ def test_users_are_drawn_where_there_are_too_many_and_the_report_says_so(
 ) -> None:
     monkeypatch.setattr(splits, "MIN_EVALUATED_USERS", 1)
     features = walkers(tmp_path / "features")
-    bundle = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=feature_set.load(features).digest)
+    bundle = small_bundle(tmp_path / "bundle", num_items=NUM_ITEMS, features=feature_set.load(features).generation)
     few = override(RECIPE, json.dumps({"evaluation": {"max_scores": 10 * NUM_ITEMS}}))
     evaluate(features, bundle, tmp_path / "evaluation", few)
     protocol = json.loads((tmp_path / "evaluation" / EVALUATION).read_text())["protocol"]

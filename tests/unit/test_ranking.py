@@ -190,7 +190,7 @@ def test_a_ranker_speaks_as_loud_as_it_is_right(tells: bool, tmp_path: Path, mon
     monkeypatch.setattr(given, lambda _, view, rows, __: np.zeros((len(rows), len(schema.VIEWS[view].counts))))
     names = [f"i{row}" for row in range(NUM_ITEMS)]
     items = Catalogue(ids=names, titles=names, categories=names, is_active=np.ones(NUM_ITEMS, dtype=bool))
-    found = FeatureSet(root=tmp_path, interactions=interactions(LOG), items=items, digest="")
+    found = FeatureSet(root=tmp_path, interactions=interactions(LOG), items=items, generation="")
     lists = Shortlists(cases=asked, item=item, score=score, is_relevant=is_relevant)
     weights, before, after = ranker_blend.fit_ranker_blend(Fixed(noise), vectors(), lists, found, 5)  # type: ignore[arg-type]
     if tells:

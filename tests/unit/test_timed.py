@@ -144,7 +144,7 @@ def told_by_time(users: int = 400) -> FeatureSet:
         time=time_s * SECOND_US,
     )
     catalogue = Catalogue(ids=ids, titles=ids, categories=ids, is_active=np.ones(NUM_ITEMS, dtype=bool))
-    return FeatureSet(root=Path(), interactions=interactions, items=catalogue, digest="")
+    return FeatureSet(root=Path(), interactions=interactions, items=catalogue, generation="")
 
 
 def chosen(*, timed: bool) -> Recipe:

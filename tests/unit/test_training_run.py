@@ -64,7 +64,7 @@ def test_a_run_leaves_a_bundle_that_answers(unbroken: Path) -> None:
     loaded = bundle.load(unbroken / "bundle")
     assert loaded.info.dim == 16
     assert loaded.neighbours is None or loaded.neighbours.item.shape == (NUM_ITEMS, 4)
-    assert loaded.info.features == feature_set.load(unbroken / "features").digest
+    assert loaded.info.features == feature_set.load(unbroken / "features").generation
     answer = Recommender(loaded).recommend(["i1", "i2"], k=3)
     assert answer[0].item_id == "i3"
     log = [json.loads(line) for line in (unbroken / "bundle" / "epochs.jsonl").read_text().splitlines()]

@@ -161,7 +161,7 @@ def test_a_missing_gpu_is_said_before_a_search(tmp_path: Path) -> None:
 def test_trials_of_a_killed_search_do_not_run_for_ever(tmp_path: Path, here: pytest.MonkeyPatch) -> None:
     found, quick = features(tmp_path / "features"), override(get_recipe("tiny"), QUICK)
     tune(found, quick, QUICK, tmp_path / "study", 1, 1)
-    study = search._open_study(tmp_path / "study", quick, feature_set.load(found).digest)
+    study = search._open_study(tmp_path / "study", quick, feature_set.load(found).generation)
     study.ask()
     tune(found, quick, QUICK, tmp_path / "study", 1, 1)
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "FAIL"]

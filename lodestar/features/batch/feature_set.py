@@ -65,7 +65,7 @@ class FeedbackCounts:
 class FeatureSet:
     """Interactions and the catalogue that their item indices refer to, loaded from the folder `root`.
 
-    `digest` is the feature generation, 16 hex digits, of these and of all tables in the folder (`lodestar.features.batch.generation`).
+    `generation` is the feature generation, 16 hex digits, of these and of all tables in the folder (`lodestar.features.batch.generation`).
     `rules` are the rules of feedback that they follow, `counts` what those made of the log's events. `built_for` has the split's fields
     whose training part labels and scales are of, empty if the folder does not say.
     """
@@ -73,7 +73,7 @@ class FeatureSet:
     root: Path
     interactions: Interactions
     items: Catalogue
-    digest: str
+    generation: str
     rules: Feedback = BINARY
     counts: FeedbackCounts = FeedbackCounts()
     built_for: Mapping[str, Any] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def load(root: Path) -> FeatureSet:
     rules, counts = _read_feedback(root)
     built_for = json.loads((root / SPLIT).read_text()) if (root / SPLIT).is_file() else {}
     return FeatureSet(
-        root=root, interactions=interactions, items=items, digest=generation_of(root), rules=rules, counts=counts, built_for=built_for
+        root=root, interactions=interactions, items=items, generation=generation_of(root), rules=rules, counts=counts, built_for=built_for
     )
 
 

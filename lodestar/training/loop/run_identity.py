@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).parents[2]
 ROOMS = ("data/split", "metrics", "models", "training")  # the code that trained weights depend on
 
 
-def run_identity(recipe: Recipe, features: str) -> str:
-    """Digest, 16 hex digits, of a recipe, the features' digest, what initialises weights (the content of addresses), and the code.
+def run_identity(recipe: Recipe, generation: str) -> str:
+    """Digest, 16 hex digits, of a recipe, the feature generation, what initialises weights (the content of addresses), and the code.
 
     The number of workers does not count: batches and learning rate do not depend on it, so another number can resume the run.
     """
-    total = hashlib.sha256(f"{to_json(replace(recipe, train=replace(recipe.train, workers=1)))} {features} {_code_digest()}".encode())
+    total = hashlib.sha256(f"{to_json(replace(recipe, train=replace(recipe.train, workers=1)))} {generation} {_code_digest()}".encode())
     for name, address in recipe.train.addresses.items():
         content = storage.get(weights.address(address) if name == "warm_start" else address)
         total.update(f" {name} {hashlib.sha256(content or b'').hexdigest()}".encode())

@@ -45,7 +45,7 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
         num_items=len(features.items),
         precision="fp32",
         encoder_precision="fp32",
-        features=features.digest,
+        features=features.generation,
         metrics=dict(metrics),
         training=training_record(recipe, fitted_on),
         use_time_gaps=recipe.model.use_time_gaps,
@@ -54,11 +54,10 @@ def write(  # noqa: PLR0913, PLR0917  # the parts of a bundle
         files={},
     )
     table = quantise(vectors, "fp32")
-    graph = graph_bytes(encoder, info.dim + info.use_time_gaps)
     ratings = rating_stage.train_ratings(features, recipe)
     popularity = cold_start.fit_cold_start_popularity(features.interactions, recipe.data)
     is_refused = mostly_refused(features, recipe.data)
     if is_refused.any():
         log_event("mostly refused", items=int(is_refused.sum()))
     items = replace(features.items, is_active=features.items.is_active & ~is_refused)
-    bundle.write(folder, info, graph, table, items, popularity, neighbours, ranker, ratings)
+    bundle.write(folder, info, graph_bytes(encoder, info.dim + info.use_time_gaps), table, items, popularity, neighbours, ranker, ratings)

@@ -49,9 +49,9 @@ def sample_cases(cases: EvalCases, seed: int) -> EvalCases:
 
 @torch.no_grad()
 def retrieve_candidates(
-    model: NextItemModel, neighbours: NeighbourTable | None, features: FeatureSet, cases: EvalCases, size: int, max_length: int
+    model: NextItemModel, neighbours: NeighbourTable | None, features: FeatureSet, cases: EvalCases, num_candidates: int, max_length: int
 ) -> Shortlists:
-    """Retrieve `size` candidates for each case, without seen or inactive items.
+    """Retrieve `num_candidates` candidates for each case, without seen or inactive items.
 
     If there are fewer candidates, the rest of a row are such items with a score of -inf.
     """
@@ -67,7 +67,7 @@ def retrieve_candidates(
         scores_BN[:, is_inactive] = -torch.inf
         for scores_N, excluded in zip(scores_BN, cases.excluded[start : start + batch_size], strict=True):
             scores_N.numpy()[unpack_items(excluded)] = -np.inf
-        best = scores_BN.topk(min(size, num_items), dim=1)
+        best = scores_BN.topk(min(num_candidates, num_items), dim=1)
         items.append(best.indices.numpy())
         scores.append(best.values)
     item = np.concatenate(items)
