@@ -128,7 +128,7 @@ def ours(folder: Path) -> Sequence[Part]:
                     writer.write_table(rows)
             for view in views:
                 columns = {view.entity: pa.string(), **dict.fromkeys(view.count_names, pa.int32()), schema.FEATURE_TIME: STAMP}
-                ids = event_partitions.names(database, view.entity)
+                ids = event_partitions.ids(database, view.entity)
                 with build.view_writer(out / f"{view.name}.parquet", pa.schema(columns)) as writer:
                     for block in count_tables.count(database, view, 1 << 62, out / view.name).blocks():
                         counted = [pa.array(block[name].astype(np.int32)) for name in view.count_names]

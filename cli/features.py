@@ -172,9 +172,9 @@ def _run_outputs(artifact: str) -> list[Path]:
 
 def _count_scale(features: Path) -> tuple[str, dict[str, float]]:
     """Generation of a feature set and the scale of its counts; raises DataError E151 if the folder is not a feature set."""
-    from lodestar.features.batch.feature_set import generation_of, scalers
+    from lodestar.features.batch.feature_set import count_scale, generation_of
 
-    scale = scalers(features)
+    scale = count_scale(features)
     return generation_of(features), scale
 
 

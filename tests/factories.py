@@ -81,7 +81,7 @@ def interactions(events: pa.Table, items: pa.Table, rules: Feedback = BINARY) ->
         declare(Path(folder), rules)
         with connect(Tables(root=Path(folder))) as database:
             columns = InteractionColumns(Path(folder), duckdb_views.rules_of(database))
-            users = event_partitions.names(database, schema.USER_ID)
+            users = event_partitions.ids(database, schema.USER_ID)
             for chunk in sequences.user_events(database):
                 columns.append(chunk, users)
             arrays = {name: np.concatenate([np.zeros(0, column.dtype), *column.blocks()]) for name, column in columns.filled.items()}

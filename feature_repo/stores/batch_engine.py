@@ -36,8 +36,8 @@ class StreamingEngine(LocalComputeEngine):
         try:
             generation = generation_of(config)
             start = online.since(config, view, generation, task.start_time)
-            for table, happened_us, known_us in latest(config, view, (start, task.end_time)):
-                online.write_rows(config, view, row_codec.from_table(view, key.name, table, happened_us, known_us), generation)
+            for table, event_us, known_us in latest(config, view, (start, task.end_time)):
+                online.write_rows(config, view, row_codec.from_table(view, key.name, table, event_us, known_us), generation)
             online.filled(config, view, generation, task.end_time)
         except Exception as error:  # Feast raises the error of the job
             return LocalMaterializationJob(job_id=view.name, status=MaterializationJobStatus.ERROR, error=error)

@@ -125,8 +125,10 @@ def latest(config: Any, view: Any, between_dates: tuple[datetime, datetime]) -> 
     history = _history(config, view, [field.name for field in view.features], full_names=False)
     held = {**history.keys, **history.features}
     for rows in asof.latest_parts(history, *map(microseconds, between_dates)):
-        happened, known = (to_microseconds(rows[name]).tolist() if name else [NEVER] * len(rows) for name in (history.time, history.known))
-        yield pa.table({name: rows[column] for name, column in held.items()}), happened, known
+        event_us, known_us = (
+            to_microseconds(rows[name]).tolist() if name else [NEVER] * len(rows) for name in (history.time, history.known)
+        )
+        yield pa.table({name: rows[column] for name, column in held.items()}), event_us, known_us
 
 
 def generation_of(config: Any) -> str:

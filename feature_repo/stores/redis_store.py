@@ -40,9 +40,9 @@ for i = 2, #ARGV, 2 do
     local held = redis.call('HGET', KEYS[1], ARGV[i])
     local newer = true
     if held and #held >= 20 then
-        local happened, known = struct.unpack('<i8i8', string.sub(held, 5, 20))
-        local now_happened, now_known = struct.unpack('<i8i8', string.sub(ARGV[i + 1], 5, 20))
-        newer = now_happened > happened or (now_happened == happened and now_known >= known)
+        local event_us, known_us = struct.unpack('<i8i8', string.sub(held, 5, 20))
+        local new_event_us, new_known_us = struct.unpack('<i8i8', string.sub(ARGV[i + 1], 5, 20))
+        newer = new_event_us > event_us or (new_event_us == event_us and new_known_us >= known_us)
     end
     if newer then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 end
@@ -90,31 +90,31 @@ class PackedRedisOnlineStore(RedisOnlineStore):
         if progress:
             progress(len(data))
 
-    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row], generation: str = "") -> None:
+    def write_rows(self, config: Any, view: FeatureView, rows: Sequence[Row], generation: str = "") -> None:
         """Write rows to a generation, or to each live one; EnvironmentFault E552 if the named generation does not exist.
 
         Batches of a thousand; a killed writer leaves whole rows, and the same write again completes them.
         """
-        client, layout = self._get_client(config.online_store), layout_of(table)
-        client.set(layout_key(config.project, table.name, layout.signature), layout.to_json())
+        client, layout = self._get_client(config.online_store), layout_of(view)
+        client.set(layout_key(config.project, view.name, layout.signature), layout.to_json())
         keep = client.register_script(KEEP_NEWEST)
         for one in [generation] if generation else self.generations(config).live():
-            for start in range(0, len(content), ROWS_AT_ONCE):
-                args = [part for row in content[start : start + ROWS_AT_ONCE] for part in (row.entity, row.content)]
-                is_there = keep(keys=[rows_key(config.project, one, table.name)], args=[STATE if one else b"", *args])
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                args = [part for row in rows[start : start + ROWS_AT_ONCE] for part in (row.entity, row.content)]
+                is_there = keep(keys=[rows_key(config.project, one, view.name)], args=[STATE if one else b"", *args])
                 if generation and not is_there:
-                    message = f"the online store has no {table.name} of generation {generation}, whose tables these are"
+                    message = f"the online store has no {view.name} of generation {generation}, whose tables these are"
                     raise EnvironmentFault("E552", message, remedy="Name the tables of a generation that is served, or publish this one.")
 
-    def since(self, config: Any, table: FeatureView, generation: str, start: datetime) -> datetime:
+    def since(self, config: Any, view: FeatureView, generation: str, start: datetime) -> datetime:
         """The time from which a generation is to be materialised: its own progress, or `start` of Feast's registry if that is earlier."""
-        state = self._get_client(config.online_store).hget(rows_key(config.project, generation, table.name), STATE)
+        state = self._get_client(config.online_store).hget(rows_key(config.project, generation, view.name), STATE)
         _, _, until_us = (state or b"").decode().partition(" ")
         return min(start, to_datetime(int(until_us))) if until_us else start
 
-    def filled(self, config: Any, table: FeatureView, generation: str, until: datetime) -> None:
+    def filled(self, config: Any, view: FeatureView, generation: str, until: datetime) -> None:
         """Record the time up to which a generation's view is materialised."""
-        key = rows_key(config.project, generation, table.name)
+        key = rows_key(config.project, generation, view.name)
         self._get_client(config.online_store).eval(FILLED, 1, key, STATE, microseconds(until))
 
     def generations(self, config: Any) -> Generations:

@@ -65,9 +65,9 @@ def from_messages(config: Any, view: FeatureView, data: Sequence[tuple[Any, Mess
     layout = layout_of(view)
     fields = [(field.name, KINDS[field.dtype]) for field in view.features]
     found = []
-    for entity, values, happened, known in data:
+    for entity, values, event_time, known_time in data:
         plain = [_plain(values[name], kind) if name in values else None for name, kind in fields]
-        times_us = microseconds(happened), microseconds(known)
+        times_us = microseconds(event_time), microseconds(known_time)
         found.append(Row(entity_bytes(config, entity), layout.pack(plain, *times_us), *times_us))
     return found
 

@@ -45,22 +45,22 @@ class PackedSqliteOnlineStore(OnlineStore):
         if progress:
             progress(len(data))
 
-    def write_rows(self, config: Any, table: FeatureView, content: Sequence[Row], generation: str = "") -> None:
+    def write_rows(self, config: Any, view: FeatureView, rows: Sequence[Row], generation: str = "") -> None:
         """Write rows in one transaction; EnvironmentFault E552 if they are of another generation than the file."""
-        layout = layout_of(table)
+        layout = layout_of(view)
         with self._opened(config) as database:
             held = database.execute(f'SELECT generation FROM "{generation_table(config.project)}"').fetchone() or ("",)
             if generation and held[0] not in {generation, ""}:
                 message = f"{_path(config)} holds generation {held[0]}, and these tables are of {generation}"
                 raise EnvironmentFault("E552", message, remedy="Name the tables of a generation that is served, or publish this one.")
             database.execute(f'INSERT OR IGNORE INTO "{layouts_table(config.project)}" VALUES (?, ?)', (layout.signature, layout.to_json()))
-            database.executemany(_upsert(rows_table(config.project, table.name)), content)
+            database.executemany(_upsert(rows_table(config.project, view.name)), rows)
 
-    def since(self, _config: Any, _table: FeatureView, _generation: str, start: datetime) -> datetime:
+    def since(self, _config: Any, _view: FeatureView, _generation: str, start: datetime) -> datetime:
         """The time from which rows are to be materialised: `start`, of Feast's registry beside the file."""
         return start
 
-    def filled(self, config: Any, table: FeatureView, generation: str, until: datetime) -> None:
+    def filled(self, config: Any, view: FeatureView, generation: str, until: datetime) -> None:
         """Do nothing; Feast's registry records it."""
 
     def name(self, config: Any, generation: str) -> None:

@@ -44,15 +44,15 @@ class Files:
 
 def find_files(path: str) -> Files:
     """The files at a path; a wildcard names several files of events. UsageError where there is none, or a table comes more than once."""
-    folder = Path(path)
-    if not folder.exists() and glob.has_magic(path):
+    if not Path(path).exists() and glob.has_magic(path):
         root = _folder_above(path)
         found = tuple(file for file in map(Path, sorted(glob.glob(path, recursive=True))) if table_files.is_wanted(file, root))
         if not found:
             raise UsageError(f"no file matches {path}")
         return Files(root=root, named={schema.EVENTS.name: found})
-    if folder.is_file():
-        return Files(root=folder.parent, named={schema.EVENTS.name: (folder,)})
+    if Path(path).is_file():
+        return Files(root=Path(path).parent, named={schema.EVENTS.name: (Path(path),)})
+    folder = Path(path)
     if not folder.is_dir():
         raise UsageError(f"no file or folder {folder}; give a folder of tables, a data set's folder or files of events")
     named = {name: tuple(paths) for name in schema.TABLES if (paths := table_files.files_of(folder, name))}

@@ -56,7 +56,7 @@ class _Work:
     outlier_bounds: dict[str, float] = field(default_factory=dict)
 
 
-def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
+def ingest(data: str, tables_folder: Path, *, mapping: Mapping[str, str] | None = None, quarantine: bool = False) -> Report:
     """Ingest an address (see `parse_address`) into a new folder of tables, published atomically.
 
     `data` is a folder of tables, the folder of a public data set, files of events (a wildcard names several), `s3://` of those, or
@@ -64,8 +64,8 @@ def ingest(data: str, target: Path, *, mapping: Mapping[str, str] | None = None,
     with `quarantine` bad rows are quarantined instead. UsageError where there is nothing to read, DataError E203 for too few users.
     """
     address = parse_address(data, mapping)
-    storage.refuse_other_folder(target, manifest.FILE)
-    with storage.publish_folder(target) as root, tempfile.TemporaryDirectory(dir=root.parent) as folder:
+    storage.refuse_other_folder(tables_folder, manifest.FILE)
+    with storage.publish_folder(tables_folder) as root, tempfile.TemporaryDirectory(dir=root.parent) as folder:
         return _ingest(address, quarantine, root, Manifest(), MIN_USERS, Path(folder))
 
 

@@ -126,7 +126,7 @@ def _user_views(database: Any) -> dict[str, str]:
 
 def _save_counts(database: Any, counts: RawCounts, scale: Mapping[str, float]) -> None:
     """Save a view's rows as a table of its name."""
-    ids = event_partitions.names(database, counts.view.entity)
+    ids = event_partitions.ids(database, counts.view.entity)
     batches = (batch for rows in count_tables.scaled_rows(counts, ids, scale) for batch in rows.to_batches())
     database.register(COUNTS, pa.RecordBatchReader.from_batches(count_tables.rows_schema(counts.view), batches))
     database.execute(f"CREATE TABLE {counts.view.name} AS SELECT * FROM {COUNTS}")

@@ -237,7 +237,7 @@ def _rebuilt_histories(tables: Tables, wanted: Sequence[ServedFeatures]) -> Iter
     for vector in wanted:
         known_times_us.setdefault(vector.user, set()).add(vector.known_us)
     with connect_for(tables, schema.USER_ID, list(known_times_us)) as database, Progress("check skew", len(known_times_us)) as progress:
-        users, items = event_partitions.names(database, schema.USER_ID), event_partitions.names(database, schema.ITEM_ID)
+        users, items = event_partitions.ids(database, schema.USER_ID), event_partitions.ids(database, schema.ITEM_ID)
         rules = rules_of(database)
         for events in event_partitions.chunks(database, schema.USER_ID):
             for rows in _by_user(events):

@@ -41,7 +41,7 @@ def _view_counts(tables: Tables, view: View, times_us: Mapping[str, set[int]], s
     """Keys and scaled counts of a view's entities with an event by then."""
     number = event_partitions.NUMBERS[view.entity]
     with connect_for(tables, view.entity, list(times_us)) as database:
-        row_of = {name: row for row, name in enumerate(event_partitions.names(database, view.entity).to_pylist())}
+        row_of = {entity: row for row, entity in enumerate(event_partitions.ids(database, view.entity).to_pylist())}
         for events in event_partitions.chunks(database, view.entity):
             ends, enters = windows.event_hours(events["time"], events["known"])
             keys, hours, counts = windows.windowed_counts(view.counts, events[number].astype(np.int64), ends, enters, events["type"])

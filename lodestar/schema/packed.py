@@ -141,8 +141,8 @@ def known_us(row: bytes) -> int:
 def _times(row: bytes) -> tuple[int, int]:
     if len(row) < NULL_BITMAP_OFFSET:
         raise ValueError(f"{len(row)} bytes are not a row of a view")
-    happened, known = TIMES.unpack_from(row, SIGNATURE.size)
-    return int(happened), int(known)
+    event_us, known_us = TIMES.unpack_from(row, SIGNATURE.size)
+    return int(event_us), int(known_us)
 
 
 def from_json(text: str | bytes) -> Layout:

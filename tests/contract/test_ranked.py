@@ -224,7 +224,7 @@ def proven(features: Path, made: Path, start_serving: StartServing, tmp_path_fac
 
 def proof(features: Path, rows: list[dict[str, Any]], log: Path) -> skew.SkewReport:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    scales = {generation_of(features): features_store.scalers(features)}
+    scales = {generation_of(features): features_store.count_scale(features)}
     read, last = skew.read([log]), timedelta(hours=1)
     return skew.check_skew(read, dict.fromkeys(read.generations(last), Tables(root=features.parent / "tables")), last, scales)
 

@@ -54,7 +54,7 @@ def tables(events: Sequence[Event], declared: View = VIEW) -> tuple[list[Row], l
         database.register(FEEDBACK, pa.table(columns))
         event_partitions.partition_events(database, Path(folder), FEEDBACK)
         counted = count_tables.count(database, declared, 1 << 62, Path(folder, "counts"))
-        ids = event_partitions.names(database, schema.USER_ID)
+        ids = event_partitions.ids(database, schema.USER_ID)
         given = [row for rows in count_tables.scaled_rows(counted, ids, counted.scale) for row in rows.to_pylist()]
         counts = [row for block in counted.blocks() for row in pa.table(raw(block, ids)).to_pylist()]
     return counts, given, dict(counted.scale)

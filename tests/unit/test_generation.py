@@ -56,7 +56,7 @@ def test_the_order_of_rows_and_how_they_lie_in_files_do_not_matter(features: Pat
 
 def test_another_scale_is_another_generation(features: Path, tmp_path: Path) -> None:
     before = named(features, tmp_path, {})
-    scale = feature_set.scalers(features)
+    scale = feature_set.count_scale(features)
     (tmp_path / "features" / feature_set.SCALERS).write_text(json.dumps(scale | {"events_1h": scale["events_1h"] + 1}))
     assert generation.write(tmp_path / "features") != before
 

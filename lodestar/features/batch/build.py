@@ -46,16 +46,16 @@ USER_VIEWS = {schema.USER_SEQUENCE_VIEW: sequences.ROWS, schema.USER_FILTER_VIEW
 RENAMED = {schema.ITEM_LANGUAGE: f"{schema.LANGUAGE} AS {schema.ITEM_LANGUAGE}"}
 
 
-def build_features(root: Path, target: Path, recipe: Recipe) -> None:
-    """Build features from the folder of tables `root` and publish them as a folder; memory does not grow with the number of events.
+def build_features(tables_folder: Path, features: Path, recipe: Recipe) -> None:
+    """Build features from `tables_folder` and publish them as the folder `features`; memory does not grow with the number of events.
 
     DataError E203 for fewer users, items or interactions than the recipe requires, E206 if no event is positive, E151 for a missing table.
-    UsageError E301 where `target` is something else than features.
+    UsageError E301 where `features` is something else than features.
     """
-    storage.refuse_other_folder(target, feature_set.SEQUENCE_FILE)
-    tables = Tables(root=root)
+    storage.refuse_other_folder(features, feature_set.SEQUENCE_FILE)
+    tables = Tables(root=tables_folder)
     with ExitStack() as stack:
-        folder = stack.enter_context(storage.publish_folder(target))
+        folder = stack.enter_context(storage.publish_folder(features))
         database = stack.enter_context(connect(tables, spill_near=folder))  # leftovers of a killed process are removed by the next one
         progress = stack.enter_context(Progress("build features", 1 + len(schema.VIEWS)))
         (folder / feature_set.DATA).mkdir()
@@ -83,7 +83,7 @@ def _save_interactions(database: Any, tables: Tables, folder: Path, recipe: Reci
 
     Returns the training cutoffs, and how many events are of which sign.
     """
-    users, items = (event_partitions.names(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
+    users, items = (event_partitions.ids(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
     rules = duckdb_views.rules_of(database)
     filtered, cut = 0, 0
     with ExitStack() as stack:
@@ -112,7 +112,7 @@ def feedback_counts(columns: InteractionColumns, withdrawn_events: int, withdraw
 
 def user_rows(database: Any) -> Iterator[tuple["pa.Table", "pa.Table", Bool[Flags, " rows"]]]:
     """Rows of the views of user sequences and user filters, some users at a time, and whether the items of each filter were cut."""
-    users, items = (event_partitions.names(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
+    users, items = (event_partitions.ids(database, entity) for entity in (schema.USER_ID, schema.ITEM_ID))
     rules = duckdb_views.rules_of(database)
     for events in sequences.user_events(database):
         filters, is_cut = user_filters.rows(events, users, rules)
@@ -123,7 +123,7 @@ def _save_counts(database: Any, folder: Path, end_us: int, progress: Progress) -
     """Write the views of counts; returns the scale of each count, its maximum up to `end_us` (UTC µs)."""
     scale: dict[str, float] = {}
     for view in schema.COUNT_VIEWS:
-        ids = event_partitions.names(database, view.entity)
+        ids = event_partitions.ids(database, view.entity)
         shape = count_tables.rows_schema(view)
         with tempfile.TemporaryDirectory(dir=folder) as work, view_writer(_file(folder, view.name), shape) as writer:
             counts = count_tables.count(database, view, end_us, Path(work, view.name))

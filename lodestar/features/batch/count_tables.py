@@ -38,7 +38,7 @@ class RawCounts:
     def blocks(self) -> Iterator[dict[str, Column]]:
         """At most ROWS_AT_ONCE rows at a time, sorted by entity and hour.
 
-        Columns are ENTITY (the number in `event_partitions.names`), HOUR (since 1970), and each count by its name.
+        Columns are ENTITY (the number in `event_partitions.ids`), HOUR (since 1970), and each count by its name.
         """
         names = (ENTITY, HOUR, *self.view.count_names)
         size = self.file.stat().st_size
@@ -94,8 +94,8 @@ def rows_schema(view: View) -> pa.Schema:
     return pa.schema({view.entity: pa.string(), **counts, schema.FEATURE_TIME: STAMP, schema.KNOWN_TIME: STAMP})
 
 
-def scale_column(counts: Integer[Column, " rows"], highest: float) -> Float32[Floats, " rows"]:
+def scale_column(counts: Integer[Column, " rows"], scale: float) -> Float32[Floats, " rows"]:
     """Scale one count feature as `windows.scaled` does, by the same arithmetic on each value instead of each row."""
     most = int(counts.max(initial=0))
     values, at = (np.arange(most + 1), counts) if most < len(counts) else np.unique(counts, return_inverse=True)
-    return np.array([min(1.0, math.log(1 + n) / math.log(1 + highest)) for n in values.tolist()], dtype=np.float32)[at]
+    return np.array([min(1.0, math.log(1 + n) / math.log(1 + scale)) for n in values.tolist()], dtype=np.float32)[at]

@@ -82,7 +82,7 @@ def _create_views(database: Any, tables: Tables, known: str) -> EventRules:
     for table in schema.TABLES.values():
         database.execute(f"CREATE VIEW {table.name} AS {_rows(tables, table)}")
     declared, has_withdrawn = tables.feedback() or Feedback(), _create_withdrawn(database)
-    types = () if declared.seen else [kind for kind, _ in database.execute(types_query()).fetchall()]
+    types = () if declared.seen else [event_type for event_type, _ in database.execute(types_query()).fetchall()]
     rules = EventRules(feedback=declared.resolved(types), has_withdrawn=has_withdrawn)
     if known:
         for table in schema.TABLES.values():

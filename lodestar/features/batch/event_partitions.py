@@ -43,7 +43,7 @@ def partition_events(database: Any, folder: Path, events_view: str) -> None:
         database.execute(_numbering_sql(entity, events_view))
     database.execute(f"CREATE TABLE IF NOT EXISTS {FILES} (entity VARCHAR, file VARCHAR)")
     files = {entity: _ranges(database, entity, folder) for entity in entities}
-    types = ", ".join(f"'{kind}'" for kind in TYPES)
+    types = ", ".join(f"'{event_type}'" for event_type in TYPES)
     batches = database.execute(f"""
         SELECT {", ".join(NUMBERS[entity] for entity in entities)}, epoch_us({schema.EVENT_TIME}) AS time,
             epoch_us({schema.INGESTED_AT}) AS known,
@@ -108,7 +108,7 @@ def sort_by_number(numbers: Int[Integers, " rows"]) -> Int64[Longs, " rows"]:
     return order[np.argsort(high[order], kind="stable")] if high.any() else order
 
 
-def names(database: Any, entity: str, *, positive: bool = False) -> Any:
+def ids(database: Any, entity: str, *, positive: bool = False) -> Any:
     """Ids of an entity in the order of their numbers, as an Arrow array; with `positive`, of those with a positive event only."""
     which = "WHERE events > 0" if positive else ""
     found = database.execute(f"SELECT {entity} FROM {NAMES[entity]} {which} ORDER BY {NUMBERS[entity]}").to_arrow_table()

@@ -110,7 +110,7 @@ def pack_column(name: str, column: "pa.StringArray") -> Arrays:
     return packed(name, np.frombuffer(content or b"", dtype=np.uint8)[bounds[0] : bounds[-1]], bounds[1:] - bounds[0])
 
 
-def scalers(root: Path) -> dict[str, float]:
+def count_scale(root: Path) -> dict[str, float]:
     """Scale of each count feature, its maximum in training; DataError E151 where the folder has no features."""
     if not (root / SCALERS).is_file():
         raise DataError("E151", f"there are no features in {root}", remedy="Build them first, with `lodestar features build`.")

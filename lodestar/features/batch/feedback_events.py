@@ -61,8 +61,8 @@ class EventRules:
 
     def rated_events(self) -> str:
         """SQL of events with a rating of an item of the catalogue, low ones included."""
-        kinds = _quoted(sorted(schema.POSITIVE))
-        return f"SELECT * FROM {self.events} WHERE {schema.EVENT_TYPE} IN ({kinds}) AND {schema.RATING} IS NOT NULL AND {_IS_KNOWN}"
+        event_types = _quoted(sorted(schema.POSITIVE))
+        return f"SELECT * FROM {self.events} WHERE {schema.EVENT_TYPE} IN ({event_types}) AND {schema.RATING} IS NOT NULL AND {_IS_KNOWN}"
 
     def refused_events(self) -> str:
         """SQL of the refusals of an item of the catalogue."""
@@ -110,5 +110,5 @@ def withdrawn_events_query() -> str:
     return f"SELECT count(*), count(DISTINCT {schema.USER_ID}) FROM events SEMI JOIN {WITHDRAWN} USING ({schema.USER_ID})"
 
 
-def _quoted(kinds: Sequence[str]) -> str:
-    return ", ".join(f"'{kind}'" for kind in kinds)
+def _quoted(event_types: Sequence[str]) -> str:
+    return ", ".join(f"'{event_type}'" for event_type in event_types)

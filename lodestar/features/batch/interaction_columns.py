@@ -55,7 +55,7 @@ class InteractionColumns:
     def __init__(self, folder: Path, rules: Feedback) -> None:
         self.rules = rules
         self._columns = {name: AppendOnlyArray(folder / name, dtype) for name, dtype in (DTYPES | OPTIONAL_DTYPES).items()}
-        self._weights = np.array([*(rules.positive.get(kind, 0.0) for kind in TYPES), 0.0, 0.0], dtype=np.float32)
+        self._weights = np.array([*(rules.positive.get(event_type, 0.0) for event_type in TYPES), 0.0, 0.0], dtype=np.float32)
         self._users: list[Any] = [pa.array([], pa.string())]
         self._has_events = np.zeros(0, dtype=np.bool_)
         self._last_us = NEVER
@@ -151,7 +151,7 @@ class InteractionColumns:
 
 def _nothing_positive(rules: Feedback, types: Mapping[str, int]) -> DataError:
     """The error of a log without an interaction: whatever the recipe, more events of the same kind do not help."""
-    found = ", ".join(f"{count:,} {kind}" for kind, count in types.items())
+    found = ", ".join(f"{count:,} {event_type}" for event_type, count in types.items())
     message = f"no event with an item of the catalogue is positive, so nothing can be recommended from this log; its events: {found}"
     remedy = f"Ingest events of a positive type: {', '.join(sorted(rules.positive))}."
     if schema.EventType.RATING in types:

@@ -91,9 +91,9 @@ def _impression_labels(end_us: int) -> str:
     """SQL of impressions with attributed events: by request id and item, else to the user's last impression of the item (last touch)."""
     labels = ", ".join(
         f"""CASE WHEN max(epoch_us({schema.FEATURE_TIME})) < max({CUTOFF_US}) - {ATTRIBUTION_WINDOWS_US[name]} THEN
-                max(CASE WHEN {schema.EVENT_TYPE} = '{kind}' AND after_us <= {ATTRIBUTION_WINDOWS_US[name]} THEN 1 ELSE 0 END) END AS
+                max(CASE WHEN {schema.EVENT_TYPE} = '{event_type}' AND after_us <= {ATTRIBUTION_WINDOWS_US[name]} THEN 1 ELSE 0 END) END AS
                 {name}"""
-        for name, kind in TYPES.items()
+        for name, event_type in TYPES.items()
     )
     return f"""
         WITH answers AS (
@@ -137,7 +137,7 @@ def _event_labels(label_query: LabelQuery) -> str:
     Items that the user interacted with before the training cutoff are no negatives. Refusals are negatives too.
     """
     end_us, most_rows = label_query.end_us, label_query.most_rows
-    labels = ", ".join(f"CASE WHEN {schema.EVENT_TYPE} = '{kind}' THEN 1 ELSE 0 END AS {name}" for name, kind in TYPES.items())
+    labels = ", ".join(f"CASE WHEN {schema.EVENT_TYPE} = '{event_type}' THEN 1 ELSE 0 END AS {name}" for name, event_type in TYPES.items())
     none = ", ".join(f"0 AS {name}" for name in TYPES)
     refusals = ""
     if label_query.has_refusals:

@@ -91,7 +91,7 @@ def select(events: Shaped[Rows, " events"], rules: Feedback) -> UserEvents:
 
 def makes_seen_by_type(rules: Feedback) -> Bool[Flags, " types"]:
     """Whether an event makes its item seen, by type code: TYPES, REFUSED and NEUTRAL, [types]."""
-    return np.array([*(kind in rules.seen for kind in TYPES), False, True])
+    return np.array([*(event_type in rules.seen for event_type in TYPES), False, True])
 
 
 def first_of_each(events: Shaped[Rows, " events"]) -> Shaped[Rows, " interactions"]:

@@ -80,7 +80,7 @@ def rows(events: UserEvents, users: Any, rules: Feedback) -> tuple["pa.Table", B
         events = events.of_users_with(MIN_FORGOTTEN + 1)
     pairs, cut = _Pairs.of(events).newest(MAX_FILTERED)
     every, known_us = events.known_us()
-    happened = _last_us(events, every)
+    event_us = _last_us(events, every)
     wanted, is_forever = every, np.ones(len(pairs.user), dtype=np.bool_)
     if rules.filters_history:
         lengths = np.bincount(np.searchsorted(every, pairs.user), minlength=len(every))
@@ -89,14 +89,14 @@ def rows(events: UserEvents, users: Any, rules: Feedback) -> tuple["pa.Table", B
     if rules.consumption == "repeat":
         is_forever = pairs.is_refused
     forever = pairs.select(is_forever)
-    resting = pairs.select(~is_forever & (pairs.last_us + gap_us > happened[np.searchsorted(every, pairs.user)]))
+    resting = pairs.select(~is_forever & (pairs.last_us + gap_us > event_us[np.searchsorted(every, pairs.user)]))
     at = np.searchsorted(every, wanted)
     columns = [
         users.take(pa.array(wanted)),
         _packed(forever, forever.item.astype("<u4"), wanted),
         _packed(resting, resting.item.astype("<u4"), wanted),
         _packed(resting, (resting.last_us + gap_us).astype("<i8"), wanted),
-        *(pa.array(times[at]).cast(STAMP) for times in (happened, known_us)),
+        *(pa.array(times[at]).cast(STAMP) for times in (event_us, known_us)),
     ]
     return pa.Table.from_arrays(columns, schema=ROWS), np.isin(wanted, cut)
 

@@ -62,9 +62,9 @@ def windowed_counts(
     lengths: dict[frozenset[EventType], set[int]] = defaultdict(set)
     for feature in features:
         lengths[feature.types].update(feature.weights)
-    groups = [Windows(counts=_type_mask(types, kinds), hours=sorted(hours)) for kinds, hours in lengths.items()]
+    groups = [Windows(counts=_type_mask(types, event_types), hours=sorted(hours)) for event_types, hours in lengths.items()]
     keys, at, found = sweep(key, ends, enters, groups)
-    plain = [(kinds, length) for kinds, hours in lengths.items() for length in sorted(hours)]
+    plain = [(event_types, length) for event_types, hours in lengths.items() for length in sorted(hours)]
     values = dict(zip(plain, found, strict=True))
     return (
         keys,
@@ -160,10 +160,10 @@ class StreamingCounter:
         self._longest_h = max(max(feature.weights) for feature in view.counts)
         self._events: dict[str, dict[tuple[int, int, EventType], int]] = defaultdict(lambda: defaultdict(int))
 
-    def add(self, key: str, time_us: int, known_us: int, kind: EventType) -> None:
+    def add(self, key: str, time_us: int, known_us: int, event_type: EventType) -> None:
         """Add an event; times in UTC µs."""
         ends = time_us // HOUR_US + 1
-        self._events[key][ends, max(ends, -(-known_us // HOUR_US)), kind] += 1
+        self._events[key][ends, max(ends, -(-known_us // HOUR_US)), event_type] += 1
 
     def count(self, key: str, now_us: int) -> dict[str, int]:
         """Counts of a key at the present time (UTC µs), by name."""
@@ -176,7 +176,7 @@ class StreamingCounter:
         return {feature.name: sum(n * _weight(feature, hour, *entry) for entry, n in key_events.items()) for feature in self._features}
 
 
-def _weight(feature: Count, hour: int, ends: int, enters: int, kind: EventType) -> int:
+def _weight(feature: Count, hour: int, ends: int, enters: int, event_type: EventType) -> int:
     """The weight of one event in a count at an hour; 0 outside its window."""
-    is_known = kind in feature.types and enters <= hour
+    is_known = event_type in feature.types and enters <= hour
     return sum(weight for length, weight in feature.weights.items() if hour < ends + length) if is_known else 0

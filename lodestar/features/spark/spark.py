@@ -57,18 +57,18 @@ FUNCTIONS = {"EPOCH_US": "UNIX_MICROS", "MAKE_TIMESTAMPTZ": "TIMESTAMP_MICROS"}
 _SPARK_TYPES = {"text": "string", "texts": "array<string>", "f4": "float", "f8": "double", "f4s": "array<float>", "bytes": "binary"}
 
 
-def build_features(root: Path, target: Path, recipe: Recipe, session: "SparkSession") -> None:
+def build_features(tables_folder: Path, features: Path, recipe: Recipe, session: "SparkSession") -> None:
     """Publish the same folder of features as `build.build_features`, with a folder of Parquet files per view.
 
     Both paths must be on a volume that all workers share. DataError E203 where there are too few interactions, UsageError E301 as there.
     """
-    storage.refuse_other_folder(target, feature_set.SEQUENCE_FILE)
-    tables = Tables(root=root)
-    with storage.publish_folder(target) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:
+    storage.refuse_other_folder(features, feature_set.SEQUENCE_FILE)
+    tables = Tables(root=tables_folder)
+    with storage.publish_folder(features) as folder, Progress("build features on Spark", 5 + len(schema.VIEWS)) as progress:
         spark = _Spark(session, folder, progress)
         spark.view(tables)
         cutoffs, counts = _save_interactions(spark, tables, folder, recipe)
-        scale = {name: highest for view in schema.COUNT_VIEWS for name, highest in spark.count(view, cutoffs.end_us).items()}
+        scale = {name: value for view in schema.COUNT_VIEWS for name, value in spark.count(view, cutoffs.end_us).items()}
         for view in schema.COUNT_VIEWS:
             spark.save(view.name, spark.scale_counts(view, scale))
         spark.save(schema.USER_SEQUENCE_VIEW, spark.sequences())
@@ -149,7 +149,7 @@ class _Spark:
             rows.withColumn(FILE_ROW_NUMBER, file_row_number).createOrReplaceTempView(table.name)
         self.query(withdrawn_users_query()).createOrReplaceTempView(WITHDRAWN)
         declared, has_withdrawn = tables.feedback() or Feedback(), self.query(f"SELECT 1 FROM {WITHDRAWN} LIMIT 1").count() > 0
-        types = () if declared.seen else [str(kind) for kind, _ in self.query(types_query()).collect()]
+        types = () if declared.seen else [str(event_type) for event_type, _ in self.query(types_query()).collect()]
         self.rules = EventRules(feedback=declared.resolved(types), has_withdrawn=has_withdrawn)
         texts = self.query(f"SELECT DISTINCT {schema.QUERY_TEXT} FROM events WHERE {schema.QUERY_TEXT} IS NOT NULL")
         keyed = texts.mapInArrow(spark_mappers.with_query_key, f"{schema.QUERY_TEXT} string, {schema.QUERY} string").where(
@@ -179,8 +179,8 @@ class _Spark:
             spark_mappers.counter(view), f"{view.entity} string, hour int, {names}"
         )
         counts = self.materialise(view.name, rows).where(f"cast(hour AS bigint) * {HOUR_US} <= {end_us}")
-        (highest,) = counts.agg(dict.fromkeys(view.count_names, "max")).collect()
-        return {name: max(1.0, float(highest[f"max({name})"] or 1)) for name in view.count_names}
+        (maxima,) = counts.agg(dict.fromkeys(view.count_names, "max")).collect()
+        return {name: max(1.0, float(maxima[f"max({name})"] or 1)) for name in view.count_names}
 
     def scale_counts(self, view: View, scale: Mapping[str, float]) -> "DataFrame":
         """Scaled counts of a view."""
@@ -260,7 +260,7 @@ def _save_interactions(spark: _Spark, tables: Tables, folder: Path, recipe: Reci
     ids = items[schema.ITEM_ID].combine_chunks()
     for names, events in _whole_users(sorted(parts.glob("*.parquet")), ids, makes_seen_by_type(spark.rules.feedback)):
         columns.append(events, names)
-    types = {str(kind): int(count) for kind, count in spark.query(types_query()).collect()}
+    types = {str(event_type): int(count) for event_type, count in spark.query(types_query()).collect()}
     cutoffs = columns.save(build.catalogue(items), folder, recipe.data, lambda: types)
     columns.counts[:] = spark.signs()
     spark.progress.advance()

@@ -17,7 +17,7 @@ from lodestar.schema import View
 from lodestar.schema.feedback import Feedback
 from lodestar.schema.time_units import HOUR_US
 
-FILE_ROW_NUMBER, FIRST, NTH = "file_row_number", "first_place", "nth"
+FILE_ROW_NUMBER, FIRST, NTH = "file_row_number", "first_position", "nth"
 IS_KEPT, CUT = "is_kept", "is_cut"
 INTERACTION_COLUMNS = {
     schema.USER_ID: "string",
@@ -61,8 +61,8 @@ def _dictionary_encode(column: Any) -> tuple[Any, Any]:
 def _types(rows: pa.Table) -> Any:
     """Type codes of events: their type, or REFUSED or NEUTRAL by their sign."""
     sign = rows[SIGN].to_numpy()
-    kinds = pc.fill_null(pc.index_in(rows[schema.EVENT_TYPE], value_set=pa.array(event_partitions.TYPES)), 0).to_numpy()
-    return np.where(sign > 0, kinds, np.where(sign < 0, event_partitions.REFUSED, event_partitions.NEUTRAL)).astype(np.uint8)
+    types = pc.fill_null(pc.index_in(rows[schema.EVENT_TYPE], value_set=pa.array(event_partitions.TYPES)), 0).to_numpy()
+    return np.where(sign > 0, types, np.where(sign < 0, event_partitions.REFUSED, event_partitions.NEUTRAL)).astype(np.uint8)
 
 
 def with_query_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -76,10 +76,10 @@ def counter(view: View) -> Mapper:
 
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in whole_groups(batches, view.entity):
-            key, names = _dictionary_encode(rows[view.entity])
+            key, ids = _dictionary_encode(rows[view.entity])
             ends, enters = windows.event_hours(rows["time"].to_numpy(), rows["known"].to_numpy())
             keys, hours, counts = windows.windowed_counts(view.counts, key.astype(np.int64), ends, enters, _types(rows))
-            columns = [names.take(pa.array(keys)), *(pa.array(values.astype(np.int32)) for values in (hours, *counts))]
+            columns = [ids.take(pa.array(keys)), *(pa.array(values.astype(np.int32)) for values in (hours, *counts))]
             yield pa.RecordBatch.from_arrays(columns, names=[view.entity, "hour", *view.count_names])
 
     return count
