@@ -65,7 +65,7 @@ def application(options: argparse.Namespace, load: Load) -> "App":
     from serving.app import App
     from serving.features import feature_client
     from serving.metrics import Metrics
-    from serving.predictor import Predictor, measure_inline_requests
+    from serving.predictor import Predictor, measure_inline_queries
 
     # Resolved once, so that all files are of one release even if another becomes current.
     loaded = bundle.load(storage.ensure_local(options.bundle, temporary_folder("bundles")).resolve())
@@ -76,18 +76,18 @@ def application(options: argparse.Namespace, load: Load) -> "App":
     load.refused = metrics.refused
     predictor = Predictor(
         recommender=recommender,
-        features=feature_client.connect(
+        feature_client=feature_client.connect(
             options.online_store,
             os.environ.get("REDIS_PASSWORD"),
-            gaps=loaded.info.use_time_gaps,
-            filters=loaded.info.reads_filters,
+            use_time_gaps=loaded.info.use_time_gaps,
+            reads_filters=loaded.info.reads_filters,
             generation=loaded.info.features,
         ),
         metrics=metrics,
-        log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,
+        impression_log=impressions.connect(options.impressions, metrics.dropped.inc) if options.impressions else None,
         feature_log=impressions.connect(options.feature_log, metrics.dropped.inc) if options.feature_log else None,
         arm=options.arm,
-        max_inline_requests=measure_inline_requests(recommender),
+        max_inline_queries=measure_inline_queries(recommender),
     )
     return App(predictor, options.model_name, load)
 

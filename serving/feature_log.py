@@ -27,15 +27,15 @@ class RecommendResponse:
 
 
 class RankerCounts(NamedTuple):
-    """Count features of the user, one row, and of candidate items; `row_of` maps an item id to its row of `of_items`."""
+    """Count features of the user, one row, and of candidate items; `row_of` maps an item id to its row of `item_counts`."""
 
-    of_user: Numbers
+    user_counts: Numbers
     row_of: Mapping[str, int]
-    of_items: Numbers
+    item_counts: Numbers
 
-    def numbers(self) -> Float32[Floats, "candidates features"]:
+    def pair_features(self) -> Float32[Floats, "candidates features"]:
         """The ranker's input features, float32 [candidates, features]."""
-        return ranker_inputs.pair_features(self.of_user.values, self.of_items.values)
+        return ranker_inputs.pair_features(self.user_counts.values, self.item_counts.values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +65,10 @@ class FeatureLogRow:
 
     def _count_rows(self, counts: RankerCounts) -> Iterator[tuple[str, str, int, list[float]]]:
         """View, entity, UTC µs at which its row became known, and its counts."""
-        yield schema.USER_ACTIVITY_VIEW, self.response.user, *_row_json(counts.of_user, 0)
+        yield schema.USER_ACTIVITY_VIEW, self.response.user, *_row_json(counts.user_counts, 0)
         for item in self.response.items:
             if item.item_id in counts.row_of:
-                yield schema.ITEM_STATS_VIEW, item.item_id, *_row_json(counts.of_items, counts.row_of[item.item_id])
+                yield schema.ITEM_STATS_VIEW, item.item_id, *_row_json(counts.item_counts, counts.row_of[item.item_id])
 
 
 def _row_json(numbers: Numbers, row: int) -> tuple[int, list[float]]:

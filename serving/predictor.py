@@ -14,7 +14,7 @@ import numpy as np
 from lodestar.engine.recommender import POPULAR, Candidates, Recommendation, Recommender
 from lodestar.schema import ids, ranker_inputs
 from serving.feature_log import FeatureLogRow, RankerCounts, RecommendResponse
-from serving.features.feature_client import Features, GenerationMissing, Histories, StoreUnavailable
+from serving.features.feature_client import FeatureClient, GenerationMissing, Histories, StoreUnavailable
 from serving.features.item_count_cache import ItemCountCache
 from serving.features.user_history import UNKNOWN_USER, UserHistory
 from serving.impressions import FileLog, ImpressionList, S3Log, feature_hash
@@ -52,17 +52,17 @@ class OutageLog:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A loaded bundle with its feature client, metrics and logs; `log` (impressions) and `feature_log` are None if they are not kept.
+    """A loaded bundle with its feature client, metrics and logs; `impression_log` and `feature_log` are None if not kept.
 
-    Batches of more than `max_inline_requests` queries are ranked in the thread pool.
+    Batches of more than `max_inline_queries` are ranked in the thread pool.
     """
 
     recommender: Recommender
-    features: Features
+    feature_client: FeatureClient
     metrics: Metrics
-    log: FileLog | S3Log | None
+    impression_log: FileLog | S3Log | None
     arm: str
-    max_inline_requests: int
+    max_inline_queries: int
     feature_log: FileLog | S3Log | None = None
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="rank"))
     _items: ItemCountCache = field(init=False)
@@ -82,7 +82,7 @@ class Predictor:
     async def open(self) -> None:
         """Connect to the online store before the first request; an outage is logged, and does not prevent the start."""
         try:
-            await self.features.histories([""])
+            await self.feature_client.histories([""])
         except StoreUnavailable as error:
             self._store.begins(error)
 
@@ -102,16 +102,17 @@ class Predictor:
         responses = list(map(self._respond, queries, histories, items))
         if self.feature_log is not None:
             generation = self.recommender.bundle.info.features
-            for response, history, one in zip(responses, histories, counts, strict=True):
-                self._write(self.feature_log, FeatureLogRow(response=response, generation=generation, history=history, counts=one).row())
+            for response, history, ranker_counts in zip(responses, histories, counts, strict=True):
+                row = FeatureLogRow(response=response, generation=generation, history=history, counts=ranker_counts)
+                self._write(self.feature_log, row.row())
         self.metrics.predicted(time.perf_counter() - started)
         return responses
 
     async def close(self) -> None:
         """Close connections, and flush the logs."""
-        await self.features.close()
+        await self.feature_client.close()
         self.pool.shutdown(wait=False, cancel_futures=True)  # running work was waited for already, and may never end
-        logs = [log for log in (self.log, self.feature_log) if log is not None]
+        logs = [log for log in (self.impression_log, self.feature_log) if log is not None]
         await asyncio.gather(*(asyncio.to_thread(log.close) for log in logs))  # each may take its ten seconds of the grace
 
     async def _known(self, queries: Sequence[RecommendRequest]) -> tuple[Sequence[RecommendRequest], Histories]:
@@ -132,7 +133,7 @@ class Predictor:
 
     async def _histories(self, users: Sequence[str], num_lists: int) -> Histories:
         try:
-            histories = await self.features.histories(users)
+            histories = await self.feature_client.histories(users)
         except StoreUnavailable as error:
             self._store.begins(error)
             self.metrics.fallbacks.inc(num_lists)
@@ -144,7 +145,7 @@ class Predictor:
 
     async def _run_ranking(self, num_queries: int, work: Callable[..., list[Candidates]], *arguments: Any) -> list[Candidates]:
         """Run small batches inline and large ones in the thread pool."""
-        if num_queries <= self.max_inline_requests:
+        if num_queries <= self.max_inline_queries:
             return work(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
@@ -159,32 +160,34 @@ class Predictor:
         ids, num_candidates = self.recommender.bundle.items.ids, self.recommender.num_candidates
         stale = self._items.stale(np.concatenate([one.rows[:num_candidates] for one in candidates]))
         try:
-            of_users, of_items = await self.features.counts([query.user for query in queries], [ids[row] for row in stale.tolist()])
+            user_counts, item_counts = await self.feature_client.counts(
+                [query.user for query in queries], [ids[row] for row in stale.tolist()]
+            )
         except StoreUnavailable as error:
             self._counts.begins(error)
             self.metrics.rerank_skipped.inc(len(queries))
             return [None] * len(queries)
         self._counts.ends()
-        self._items.keep(stale, of_items)
+        self._items.keep(stale, item_counts)
         counts: list[RankerCounts | None] = [None] * len(queries)
         for index, rows in enumerate(one.rows[:num_candidates] for one in candidates):
             if len(candidates[index].history_rows):
                 row_of = {ids[row]: position for position, row in enumerate(rows.tolist())} if self.feature_log is not None else {}
-                counts[index] = RankerCounts(of_users.part(index), row_of, self._items.of(rows))
+                counts[index] = RankerCounts(user_counts.part(index), row_of, self._items.of(rows))
         return counts
 
     def _rerank(self, candidates: list[Candidates], counts: Sequence[RankerCounts | None]) -> list[Candidates]:
         """Rerank each candidate list; those without counts keep the retrieval order."""
         return [
-            one if its_counts is None else self.recommender.rerank(one, its_counts.numbers())
-            for one, its_counts in zip(candidates, counts, strict=True)
+            one if ranker_counts is None else self.recommender.rerank(one, ranker_counts.pair_features())
+            for one, ranker_counts in zip(candidates, counts, strict=True)
         ]
 
     def _respond(self, query: RecommendRequest, history: UserHistory, items: list[Recommendation]) -> RecommendResponse:
         retriever = items[0].retriever if items else POPULAR
         response = RecommendResponse(request_id=secrets.token_hex(16), user=query.user, retriever=retriever, items=items)
         self.metrics.response(retriever)
-        if self.log is not None:
+        if self.impression_log is not None:
             impressions = ImpressionList(
                 request_id=response.request_id,
                 user=query.user,
@@ -194,7 +197,7 @@ class Predictor:
                 feature_hash=feature_hash(history.items),
                 items=items,
             )
-            self._write(self.log, impressions.rows())
+            self._write(self.impression_log, impressions.rows())
         return response
 
     def _write(self, log: FileLog | S3Log, rows: bytes) -> None:
@@ -208,7 +211,7 @@ class Predictor:
             self._disk.ends()
 
 
-def measure_inline_requests(recommender: Recommender) -> int:
+def measure_inline_queries(recommender: Recommender) -> int:
     """Warm the model up, and return how many queries with the longest history it ranks within `INLINE_BUDGET_S`."""
     history = recommender.bundle.items.ids[: recommender.bundle.info.max_length]
     unknown = np.zeros((recommender.num_candidates, len(ranker_inputs.NAMES)), dtype=np.float32)

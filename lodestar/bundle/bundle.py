@@ -133,7 +133,7 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     inputs = feature_needs.required_features(
         use_time_gaps=info.use_time_gaps,
         reads_filters=info.reads_filters,
-        counts=ranker_model.counts if ranker_model is not None else (),
+        count_names=ranker_model.count_names if ranker_model is not None else (),
     )
     folder.joinpath(INFO).write_bytes(_sealed({**asdict(info), "inputs": inputs, "files": files}))
 
@@ -157,7 +157,7 @@ def load(root: Path) -> Bundle:
     values = dict[str, Any]({"feedback": BINARY.to_json(), "reads_filters": False, "training": {}, **values})
     checks.check_info(root / INFO, values)
     info = BundleInfo(**values)
-    counts = feature_needs.count_names(str(root), info.inputs)
+    count_names = feature_needs.count_names(str(root), info.inputs)
     parts = _Parts(root, info)
     return Bundle(
         root=root,
@@ -168,7 +168,7 @@ def load(root: Path) -> Bundle:
         items=parts.items(),
         popularity=parts.popularity(),
         neighbours=parts.neighbours() if NEIGHBOURS in info.files else None,
-        ranker=parts.ranker(counts) if ranker.GRAPH in info.files else None,
+        ranker=parts.ranker(count_names) if ranker.GRAPH in info.files else None,
         ratings=parts.ratings() if ratings.FILE in info.files else None,
     )
 
@@ -217,8 +217,8 @@ class _Parts:
         checks.check_neighbours(self.root / NEIGHBOURS, found, self.info.num_items)
         return found
 
-    def ranker(self, counts: tuple[str, ...]) -> Ranker:
-        found = Ranker.from_arrays(self.graph(ranker.GRAPH), self._arrays(ranker.ROWS, ranker.KINDS), counts)
+    def ranker(self, count_names: tuple[str, ...]) -> Ranker:
+        found = Ranker.from_arrays(self.graph(ranker.GRAPH), self._arrays(ranker.ROWS, ranker.KINDS), count_names)
         checks.check_ranker((self.root / ranker.GRAPH, self.root / ranker.ROWS), found, self.info.num_items)
         return found
 

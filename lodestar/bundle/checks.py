@@ -195,7 +195,7 @@ def check_ranker(files: tuple[Path, Path], ranker: "Ranker", num_items: int) -> 
     require(1 <= ranker.candidates <= MAX_CANDIDATES, rows, f"candidates cannot be {ranker.candidates}")
     require(1 <= ranker.max_length <= schema.MAX_HISTORY, rows, f"max_length cannot be {ranker.max_length}")
     width = ranker.vectors.shape[1]
-    widths = {HISTORY: width, CANDIDATES: width, COUNTS: len(ranker.counts)}
+    widths = {HISTORY: width, CANDIDATES: width, COUNTS: len(ranker.count_names)}
     inputs = {name: Value(element=FLOAT, shape=(FREE, FREE, columns)) for name, columns in widths.items()}
     inputs[MASK] = Value(element=BOOL, shape=(FREE, FREE))
     onnx_graph.check(str(graph), ranker.graph, inputs, {SCORES: Value(element=FLOAT, shape=(FREE, FREE))})

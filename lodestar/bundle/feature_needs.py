@@ -39,7 +39,7 @@ class RequiredFeature:
 RequiredFeatures = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def required_features(*, use_time_gaps: bool, reads_filters: bool, counts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def required_features(*, use_time_gaps: bool, reads_filters: bool, count_names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Requirements as stored in bundle.json: the history sequences with the user's filters if those are read, and the count features.
 
     Those are the ranker's (of `ranker_inputs.NAMES`), in order.
@@ -52,7 +52,7 @@ def required_features(*, use_time_gaps: bool, reads_filters: bool, counts: Seque
             *(_to_json(declared[USER_SEQUENCE_VIEW, name]) for name in sequences),
             *(_to_json(declared[USER_FILTER_VIEW, name]) for name in filters),
         ],
-        COUNTS: [_to_json(next(required for required in declared.values() if required.name == name)) for name in counts],
+        COUNTS: [_to_json(next(required for required in declared.values() if required.name == name)) for name in count_names],
     }
 
 

@@ -24,20 +24,22 @@ HISTORY, MASK, CANDIDATES, COUNTS, SCORES = "history", "mask", "candidates", "co
 
 @dataclass(frozen=True, kw_only=True)
 class Ranker:
-    """ONNX graph and item vectors (float16 [N, W]) of a ranker; it reads the last `max_length` history items and the features `counts`."""
+    """ONNX graph and item vectors (float16 [N, W]) of a ranker; it reads the last `max_length` items and the features `count_names`."""
 
     graph: bytes
     vectors: Float16[NDArray[np.float16], "_items _width"]
     candidates: int
     max_length: int
-    counts: tuple[str, ...] = ranker_inputs.NAMES
+    count_names: tuple[str, ...] = ranker_inputs.NAMES
 
     def arrays(self) -> Arrays:
         """Arrays to save in ranker.npz; the inverse of `from_arrays`, without the graph."""
         return {VECTORS: self.vectors, LIMITS: np.array([self.candidates, self.max_length])}
 
     @classmethod
-    def from_arrays(cls, graph: bytes, arrays: Arrays, counts: tuple[str, ...] = ranker_inputs.NAMES) -> Self:
+    def from_arrays(cls, graph: bytes, arrays: Arrays, count_names: tuple[str, ...] = ranker_inputs.NAMES) -> Self:
         """Ranker from its ONNX graph and the arrays of ranker.npz, checked against `KINDS` before."""
         candidates, max_length = (int(value) for value in arrays[LIMITS])
-        return cls(graph=graph, vectors=arrays[VECTORS].astype(np.float16), candidates=candidates, max_length=max_length, counts=counts)
+        return cls(
+            graph=graph, vectors=arrays[VECTORS].astype(np.float16), candidates=candidates, max_length=max_length, count_names=count_names
+        )

@@ -196,7 +196,7 @@ def _probe(bundle: Bundle) -> None:
         ranker = bundle.ranker
         vectors = ranker.vectors.astype(np.float32)
         history, candidates = np.arange(ranker.max_length) % len(vectors), np.arange(ranker.candidates) % len(vectors)
-        counts_CF = np.zeros((ranker.candidates, len(ranker.counts)), dtype=np.float32)
+        counts_CF = np.zeros((ranker.candidates, len(ranker.count_names)), dtype=np.float32)
         inputs = {
             HISTORY: vectors[history][None],
             MASK: np.ones((1, len(history)), dtype=np.bool_),

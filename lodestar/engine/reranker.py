@@ -15,8 +15,8 @@ class Reranker:
     def __init__(self, ranker: Ranker, threads: int) -> None:
         self.ranker = ranker
         self._session = session(ranker.graph, threads)
-        self._columns = [ranker_inputs.NAMES.index(name) for name in ranker.counts]
-        self._uses_all_counts = ranker.counts == ranker_inputs.NAMES
+        self._columns = [ranker_inputs.NAMES.index(name) for name in ranker.count_names]
+        self._uses_all_counts = ranker.count_names == ranker_inputs.NAMES
 
     def score(
         self,

@@ -25,15 +25,17 @@ def reordering(recommender: Recommender, features: FeatureSet, cases: EvalCases)
         return None
     reranker = recommender.reranker
     users = [features.interactions.users[user] for user in cases.user]
-    of_user = historical_counts.counts(features.root, schema.USER_ACTIVITY_VIEW, users, cases.cutoff_us)
+    user_counts = historical_counts.counts(features.root, schema.USER_ACTIVITY_VIEW, users, cases.cutoff_us)
     with_cutoffs = _with_one_cutoff if len(np.unique(cases.cutoff_us)) <= 1 else _with_many_cutoffs
     retrieve = with_cutoffs(recommender, features, cases)
 
     def reorder(start: int, scores_CN: Floats) -> None:
         for case, scores_N in enumerate(scores_CN, start=start):
-            rows, of_item = retrieve(case, scores_N)
+            rows, item_counts = retrieve(case, scores_N)
             if len(cases.history[case]) and len(rows):
-                scores = scores_N[rows] + reranker.score(cases.history[case], rows, ranker_inputs.pair_features(of_user[[case]], of_item))
+                scores = scores_N[rows] + reranker.score(
+                    cases.history[case], rows, ranker_inputs.pair_features(user_counts[[case]], item_counts)
+                )
                 scores_N[rows] = scores - scores.min() + scores_N[rows].min() + 1  # above all other items, in the ranker's order
 
     return reorder
@@ -42,11 +44,11 @@ def reordering(recommender: Recommender, features: FeatureSet, cases: EvalCases)
 def _with_one_cutoff(recommender: Recommender, features: FeatureSet, cases: EvalCases) -> Retrieve:
     """Retrieval for a split by time: all cases share a cutoff, so the item counts are read once."""
     cutoff_us = np.full(len(features.items), cases.cutoff_us[0] if len(cases) else 0, dtype=np.int64)
-    counts = historical_counts.counts(features.root, schema.ITEM_STATS_VIEW, features.items.ids, cutoff_us)
+    item_counts = historical_counts.counts(features.root, schema.ITEM_STATS_VIEW, features.items.ids, cutoff_us)
 
     def retrieve(_: int, scores_N: Floats) -> tuple[NDArray[np.intp], Floats]:
         rows = top_k(scores_N, recommender.num_candidates)
-        return rows, counts[rows]
+        return rows, item_counts[rows]
 
     return retrieve
 
@@ -59,10 +61,10 @@ def _with_many_cutoffs(recommender: Recommender, features: FeatureSet, cases: Ev
         rows = list(_candidates(recommender, cases, part, max(1, SCORES_AT_ONCE // len(features.items))))
         items = [features.items.ids[row] for row in np.concatenate(rows)]
         lengths = [len(one) for one in rows]
-        of_item = historical_counts.counts(
+        item_counts = historical_counts.counts(
             features.root, schema.ITEM_STATS_VIEW, items, np.repeat(cases.cutoff_us[part.start : part.stop], lengths)
         )
-        candidates += zip(rows, np.split(of_item, np.cumsum(lengths)[:-1]), strict=True)
+        candidates += zip(rows, np.split(item_counts, np.cumsum(lengths)[:-1]), strict=True)
     return lambda case, _: candidates[case]
 
 

@@ -42,7 +42,7 @@ class GenerationMissing(StoreUnavailable):
     """The online store answers, but has no rows of the bundle's feature generation."""
 
 
-class Features(Protocol):
+class FeatureClient(Protocol):
     """A client of the online store."""
 
     async def histories(self, users: Sequence[str]) -> Histories:
@@ -55,27 +55,29 @@ class Features(Protocol):
         """Close connections."""
 
 
-def connect(address: str, password: str | None = None, *, gaps: bool = False, filters: bool = False, generation: str = "") -> Features:
+def connect(
+    address: str, password: str | None = None, *, use_time_gaps: bool = False, reads_filters: bool = False, generation: str = ""
+) -> FeatureClient:
     """The client of the store at `sqlite:PATH`, `redis://HOST:PORT/DB`, or `none`; the password is for a Redis address without one.
 
-    With `gaps`, histories include the time gaps between items, with `filters` what is not recommended to the user. Only rows of
-    `generation`, the bundle's `info.features`, are read; if it is empty, rows of a store without a published one. UsageError for another
-    address.
+    With `use_time_gaps`, histories include the time gaps between items, with `reads_filters` what is not recommended to the user. Only
+    rows of `generation`, the bundle's `info.features`, are read; if it is empty, rows of a store without a published one. UsageError for
+    another address.
     """
-    names = (schema.RECENT_ITEMS, schema.RECENT_GAPS_S) if gaps else (schema.RECENT_ITEMS,)
+    names = (schema.RECENT_ITEMS, schema.RECENT_GAPS_S) if use_time_gaps else (schema.RECENT_ITEMS,)
     if address == NONE:
-        return NoFeatures()
+        return NoFeatureClient()
     if address.startswith(SQLITE):
-        return SqliteFeatures(Path(address.removeprefix(SQLITE)), names, generation, filters=filters)
+        return SqliteFeatureClient(Path(address.removeprefix(SQLITE)), names, generation, reads_filters=reads_filters)
     if address.startswith(REDIS):
         try:
-            return RedisFeatures(Redis(RedisAddress.parse(address, password)), names, generation, filters=filters)
+            return RedisFeatureClient(Redis(RedisAddress.parse(address, password)), names, generation, reads_filters=reads_filters)
         except ValueError as error:
             raise UsageError(f"--online-store takes redis://HOST:PORT/DB, and this is not one: {error}") from error
     raise UsageError(f"--online-store takes sqlite:PATH, redis://HOST:PORT or none, not {address!r}")
 
 
-class NoFeatures:
+class NoFeatureClient:
     """No online store: every user is a cold-start user."""
 
     async def histories(self, users: Sequence[str]) -> Histories:
@@ -90,15 +92,17 @@ class NoFeatures:
         """Do nothing; there is no connection."""
 
 
-class SqliteFeatures:
+class SqliteFeatureClient:
     """Reads a SQLite online store, and opens it again when it is replaced by a file of the same generation.
 
     If it is replaced by one of another generation, that is logged, and the old file stays open, since its features fit the bundle.
     EnvironmentFault E504 if the file does not exist or is no online store, E551 if it is of another generation from the start.
     """
 
-    def __init__(self, path: Path, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "", *, filters: bool = False) -> None:
-        self._path, self._names, self._generation, self._filters = path, names, generation, filters
+    def __init__(
+        self, path: Path, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "", *, reads_filters: bool = False
+    ) -> None:
+        self._path, self._names, self._generation, self._reads_filters = path, names, generation, reads_filters
         tables = (rows_table(schema.FEAST_PROJECT, view) for view in (schema.USER_SEQUENCE_VIEW, schema.USER_FILTER_VIEW))
         self._query, self._filter_query = (f'SELECT row FROM "{table}" WHERE entity = ?' for table in tables)
         self._layouts: dict[bytes, Layout] = {}
@@ -123,8 +127,8 @@ class SqliteFeatures:
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
         """One SELECT for up to 10,000 entities of each view, on the event loop; StoreUnavailable if the file or a row cannot be read."""
         with self._read() as database:
-            of_users = self._numbers(database, schema.USER_ACTIVITY_VIEW, users, USER_COUNTS)
-            return of_users, self._numbers(database, schema.ITEM_STATS_VIEW, items, ITEM_COUNTS)
+            user_counts = self._numbers(database, schema.USER_ACTIVITY_VIEW, users, USER_COUNTS)
+            return user_counts, self._numbers(database, schema.ITEM_STATS_VIEW, items, ITEM_COUNTS)
 
     async def close(self) -> None:
         """Close the file, if it is open."""
@@ -172,8 +176,8 @@ class SqliteFeatures:
 
     def _history(self, database: sqlite3.Connection, user: str) -> UserHistory:
         sequence = self._row(database, self._query, user)
-        filters = self._row(database, self._filter_query, user) if self._filters else None
-        return user_history(sequence, filters, self._names, reads_filters=self._filters)
+        filters = self._row(database, self._filter_query, user) if self._reads_filters else None
+        return user_history(sequence, filters, self._names, reads_filters=self._reads_filters)
 
     def _row(self, database: sqlite3.Connection, query: str, user: str) -> PackedRow | None:
         """A user's row of a view with its layout, None without one or past its TTL."""
@@ -208,14 +212,16 @@ class SqliteFeatures:
             raise ValueError("a row has a layout that is not in the store") from error
 
 
-class RedisFeatures:
+class RedisFeatureClient:
     """Reads the rows that `feature_repo.stores.redis_store` writes to Redis, for all users of a request in one round trip.
 
     While it is open it extends the TTL of its generation once an hour (`feature_repo.stores.generations`).
     """
 
-    def __init__(self, redis: Redis, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "", *, filters: bool = False) -> None:
-        self._redis, self._names, self._generation, self._filters = redis, names, generation, filters
+    def __init__(
+        self, redis: Redis, names: Sequence[str] = (schema.RECENT_ITEMS,), generation: str = "", *, reads_filters: bool = False
+    ) -> None:
+        self._redis, self._names, self._generation, self._reads_filters = redis, names, generation, reads_filters
         views = (schema.USER_SEQUENCE_VIEW, schema.USER_FILTER_VIEW, schema.USER_ACTIVITY_VIEW, schema.ITEM_STATS_VIEW)
         self._sequences, self._user_filters, self._activity, self._stats = (PackedView(redis, view, generation) for view in views)
         self._ttl_task: asyncio.Task[None] | None = None
@@ -228,7 +234,7 @@ class RedisFeatures:
         if self._ttl_task is None and self._generation:
             self._ttl_task = asyncio.get_running_loop().create_task(self._extend_ttl())
         try:
-            if not self._filters:
+            if not self._reads_filters:
                 return [user_history(self._sequences.with_layout(row), None, self._names) for row in await self._sequences.rows(users)]
             rows, filters = await asyncio.gather(self._sequences.rows(users), self._user_filters.rows(users))
             return [
@@ -243,12 +249,14 @@ class RedisFeatures:
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
         """One HMGET for the users and one for the items, concurrently; errors as of `histories`."""
         try:
-            of_users, of_items = await asyncio.gather(self._activity.numbers(users, USER_COUNTS), self._stats.numbers(items, ITEM_COUNTS))
+            user_counts, item_counts = await asyncio.gather(
+                self._activity.numbers(users, USER_COUNTS), self._stats.numbers(items, ITEM_COUNTS)
+            )
         except NoGeneration as error:
             raise GenerationMissing(str(error)) from error
         except (OSError, ValueError) as error:
             raise StoreUnavailable(str(error)) from error
-        return of_users, of_items
+        return user_counts, item_counts
 
     async def close(self) -> None:
         """Cancel the task that extends the TTL, and close the connection."""

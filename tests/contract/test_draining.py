@@ -26,7 +26,7 @@ from lodestar.engine.recommender import Recommender
 from serving import predictor
 from serving.http import graceful_shutdown
 graceful_shutdown.GRACE_S = 3.0
-predictor.measure_inline_requests = lambda _: {short_asks}
+predictor.measure_inline_queries = lambda _: {short_asks}
 Recommender.candidates = lambda *_: threading.Event().wait()"""
 
 SLOW = """

@@ -22,7 +22,7 @@ from lodestar.bundle import bundle
 from lodestar.errors import EnvironmentFault
 from lodestar.schema.store_keys import TRAINING_SET
 from lodestar.schema.time_units import SECOND_US
-from serving.features.feature_client import GenerationMissing, Histories, SqliteFeatures, StoreUnavailable
+from serving.features.feature_client import GenerationMissing, Histories, SqliteFeatureClient, StoreUnavailable
 from tests.contract.conftest import generation_of, publish
 from tests.factories import EPOCH_US, small_bundle
 from tests.unit.test_features import built
@@ -60,18 +60,18 @@ def content(folder: Path) -> Tables:
     return found
 
 
-def histories(client: SqliteFeatures) -> Histories:
+def histories(client: SqliteFeatureClient) -> Histories:
     return uvloop.run(client.histories(USERS))
 
 
-def opened(folder: Path) -> SqliteFeatures:
+def opened(folder: Path) -> SqliteFeatureClient:
     """As a process is that starts now: the bundle, and the store of the bundle's generation.
 
     Where a release comes between the two it is refused by E551, never served of two halves, and its supervisor starts it again.
     """
     generation = bundle.load(folder / "current" / "bundle").info.features
     try:
-        return SqliteFeatures(folder / "current" / "online" / "online.db", generation=generation)
+        return SqliteFeatureClient(folder / "current" / "online" / "online.db", generation=generation)
     except EnvironmentFault as fault:
         if fault.code != "E551" or bundle.load(folder / "current" / "bundle").info.features == generation:
             raise
@@ -149,10 +149,10 @@ def test_a_store_of_another_generation_than_the_bundle_is_refused(before: tuple[
     release_locally(*before, tmp_path, FIRST)
     path = tmp_path / "current" / "online" / "online.db"
     with pytest.raises(EnvironmentFault, match=f"E551.*{generation_of(before[1])}.*trained on {'f' * 16}"):
-        SqliteFeatures(path, generation="f" * 16)
+        SqliteFeatureClient(path, generation="f" * 16)
     with sqlite3.connect(path, isolation_level=None) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        client = SqliteFeatures(path, generation="f" * 16)  # which cannot tell yet
+        client = SqliteFeatureClient(path, generation="f" * 16)  # which cannot tell yet
         with pytest.raises(StoreUnavailable, match="locked"):
             histories(client)
         writer.execute("ROLLBACK")

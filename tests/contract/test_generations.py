@@ -71,9 +71,9 @@ def test_two_generations_are_read_side_by_side_and_rows_that_arrive_late_are_in_
     assert histories(port, after) == expected(after) == [("i3", "i1", "i2"), ("i4", "i1"), ("i5",)]
     assert histories(port, before) == expected(before)
     np.testing.assert_equal(counts(port, before), old_counts)
-    of_users, _ = counts(port, after)
+    user_counts, _ = counts(port, after)
     names = [count.name for count in schema.VIEWS[schema.USER_ACTIVITY_VIEW].counts]
-    for user, row in zip(USERS, of_users, strict=True):
+    for user, row in zip(USERS, user_counts, strict=True):
         wanted = newest(after, schema.USER_ACTIVITY_VIEW, user)
         np.testing.assert_array_equal(row.astype(np.float32), [wanted[name] for name in names])
 
@@ -239,9 +239,9 @@ def test_an_hours_rows_go_to_the_generation_of_their_tables(
     with feast(after.features, tmp_path) as opened:
         opened.materialize(datetime.now(UTC) - timedelta(minutes=1), datetime.now(UTC))  # as its registry says, which knows no generation
     np.testing.assert_equal(counts(port, before), was)
-    of_users, _ = counts(port, after)
-    assert [newest(after, schema.USER_ACTIVITY_VIEW, user)["events_30d"] for user in USERS] == of_users[:, 3].tolist()
-    assert was[0][0, 3] > of_users[0, 3] == 0.0
+    user_counts, _ = counts(port, after)
+    assert [newest(after, schema.USER_ACTIVITY_VIEW, user)["events_30d"] for user in USERS] == user_counts[:, 3].tolist()
+    assert was[0][0, 3] > user_counts[0, 3] == 0.0
 
 
 class OnThatDay(datetime):

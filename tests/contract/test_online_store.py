@@ -17,7 +17,7 @@ from feature_repo import store
 from lodestar import schema
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.schema.store_keys import rows_table
-from serving.features.feature_client import Features, Histories, StoreUnavailable, connect
+from serving.features.feature_client import FeatureClient, Histories, StoreUnavailable, connect
 from serving.features.user_history import UNKNOWN_USER, UserHistory
 from tests.contract.conftest import StartRedis, generation_of, publish
 from tests.ports import free_port
@@ -42,7 +42,7 @@ def sqlite(features: Path) -> Path:
     return features / "online" / "online.db"
 
 
-def read(client: Features, users: Sequence[str]) -> Histories:
+def read(client: FeatureClient, users: Sequence[str]) -> Histories:
     async def asked() -> Histories:
         try:
             return await client.histories(users)
@@ -87,7 +87,7 @@ def in_redis(features: Path, redis: str, tmp_path_factory: pytest.TempPathFactor
 
 def test_both_give_the_seconds_between_items_where_they_are_asked_for(sqlite: Path, in_redis: Path, redis: str) -> None:
     addresses, named = (f"sqlite:{sqlite}", f"redis://{redis}"), generation_of(in_redis)
-    of_sqlite, of_redis = (read(connect(address, gaps=True, generation=named), USERS) for address in addresses)
+    of_sqlite, of_redis = (read(connect(address, use_time_gaps=True, generation=named), USERS) for address in addresses)
     assert of_sqlite == of_redis
     assert [len(one.gaps_s) for one in of_sqlite] == [len(one.items) for one in of_sqlite]
     assert of_sqlite[-1].gaps_s == (0.0, *[3600.0] * (len(of_sqlite[-1].items) - 1))

@@ -89,9 +89,9 @@ def now(count: int) -> NDArray[np.int64]:
 def test_serving_inputs_are_training_inputs(features: Path) -> None:
     joined = pd.read_parquet(features / TRAINING_SET)
     timestamps = to_microseconds(pq.read_table(features / TRAINING_SET)[schema.FEATURE_TIME])
-    of_user = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, joined[schema.USER_ID].tolist(), timestamps)
-    of_item = historical_counts.counts(features, schema.ITEM_STATS_VIEW, joined[schema.ITEM_ID].tolist(), timestamps)
-    np.testing.assert_array_equal(ranker_inputs.pair_features(of_user, of_item), joined[list(ranker_inputs.NAMES)].to_numpy())
+    user_counts = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, joined[schema.USER_ID].tolist(), timestamps)
+    item_counts = historical_counts.counts(features, schema.ITEM_STATS_VIEW, joined[schema.ITEM_ID].tolist(), timestamps)
+    np.testing.assert_array_equal(ranker_inputs.pair_features(user_counts, item_counts), joined[list(ranker_inputs.NAMES)].to_numpy())
     assert len(np.unique(joined[ranker_inputs.RECENCY_COUNTS])) > 10
 
 
@@ -153,13 +153,13 @@ def test_a_case_is_ordered_by_what_was_known_at_its_cutoff(is_one_cutoff: bool, 
     for case, history in enumerate(cases.history):
         retrieved = model.candidates([found.items.ids[row] for row in history], ITEMS)
         rows = retrieved.rows[:CANDIDATES]
-        of_item = historical_counts.counts(
+        item_counts = historical_counts.counts(
             features, schema.ITEM_STATS_VIEW, [found.items.ids[row] for row in rows], np.full(len(rows), timestamp[case])
         )
-        of_user = historical_counts.counts(
+        user_counts = historical_counts.counts(
             features, schema.USER_ACTIVITY_VIEW, [found.interactions.users[cases.user[case]]], timestamp[[case]]
         )
-        wanted = model.rerank(retrieved, ranker_inputs.pair_features(of_user, of_item)).rows
+        wanted = model.rerank(retrieved, ranker_inputs.pair_features(user_counts, item_counts)).rows
         np.testing.assert_array_equal(np.argsort(-ordered[case], kind="stable")[: len(wanted)], wanted)
     assert (np.argsort(-ordered) != np.argsort(-scores)).any()
 
@@ -186,10 +186,10 @@ def test_a_store_gives_the_counts_that_history_gives(features: Path, address: st
         finally:
             await client.close()
 
-    of_users, of_items = (numbers.values for numbers in uvloop.run(asked()))
-    assert np.isnan(of_users[-1]).all()
-    assert np.isnan(of_items[-1]).all()
-    for view, entities, given in ((schema.USER_ACTIVITY_VIEW, users, of_users), (schema.ITEM_STATS_VIEW, items, of_items)):
+    user_counts, item_counts = (numbers.values for numbers in uvloop.run(asked()))
+    assert np.isnan(user_counts[-1]).all()
+    assert np.isnan(item_counts[-1]).all()
+    for view, entities, given in ((schema.USER_ACTIVITY_VIEW, users, user_counts), (schema.ITEM_STATS_VIEW, items, item_counts)):
         wanted = historical_counts.counts(features, view, entities, now(len(entities)))
         np.testing.assert_array_equal(np.nan_to_num(given).astype(np.float32), wanted)
         assert wanted.any()
@@ -203,9 +203,9 @@ def test_an_answer_is_in_the_ranker_s_order(features: Path, made: Path, start_se
         answer = httpx.get(f"{address}/v1/recommend?user={user}&k=10").json()
         retrieved = model.candidates([found.items.ids[row] for row in history], 10)
         ids = [found.items.ids[row] for row in retrieved.rows]
-        of_user = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, [user] * len(ids), now(len(ids)))
-        of_item = historical_counts.counts(features, schema.ITEM_STATS_VIEW, ids, now(len(ids)))
-        wanted = model.to_recommendations(model.rerank(retrieved, ranker_inputs.pair_features(of_user, of_item)))
+        user_counts = historical_counts.counts(features, schema.USER_ACTIVITY_VIEW, [user] * len(ids), now(len(ids)))
+        item_counts = historical_counts.counts(features, schema.ITEM_STATS_VIEW, ids, now(len(ids)))
+        wanted = model.to_recommendations(model.rerank(retrieved, ranker_inputs.pair_features(user_counts, item_counts)))
         assert [place["item_id"] for place in answer["items"]] == [place.item_id for place in wanted]
         is_moved |= [place.item_id for place in wanted] != ids[:10]
     assert is_moved

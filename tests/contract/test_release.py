@@ -13,7 +13,7 @@ from lodestar.bundle import bundle
 from lodestar.errors import DataError, EnvironmentFault, UsageError
 from lodestar.io import storage
 from lodestar.schema.store_keys import GENERATION
-from serving.features.feature_client import SqliteFeatures
+from serving.features.feature_client import SqliteFeatureClient
 from tests.contract.conftest import ROOT, generation_of
 from tests.factories import small_bundle
 from tests.ports import free_port
@@ -34,7 +34,7 @@ def test_a_folder_gets_the_bundle_and_its_online_store(features: Path, tmp_path:
         assert bundle.load(Path(address)).digest == bundle.load(made).digest
     current = tmp_path / "out" / "current"
     assert Path(address) == (current / "bundle").resolve()
-    SqliteFeatures(current / "online" / "online.db", generation=generation_of(features))
+    SqliteFeatureClient(current / "online" / "online.db", generation=generation_of(features))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["current", "releases"]
     assert not (features / store.ONLINE).exists()
 

@@ -77,9 +77,9 @@ def blocked(events: Sequence[Event], rules: Feedback, user: str) -> set[str]:
     return {item for who, item, kind, _ in events if who == user and (kind in rules.negative or kind in seen)}
 
 
-def read(address: str, generation: str, users: Sequence[str], *, filters: bool) -> list[UserHistory]:
+def read(address: str, generation: str, users: Sequence[str], *, reads_filters: bool) -> list[UserHistory]:
     async def asked() -> list[UserHistory]:
-        client = connect(address, filters=filters, generation=generation)
+        client = connect(address, reads_filters=reads_filters, generation=generation)
         try:
             return await client.histories(users)
         finally:
@@ -113,7 +113,7 @@ def test_a_served_list_has_everything_but_what_was_seen_or_refused(
         monkeypatch.setenv("LODESTAR_REDIS", address.removeprefix("redis://"))
     publish(features, in_redis=in_redis)
     users = [*(f"u{number}" for number in range(NUM_USERS)), "heavy", "hider", "looker", "nobody"]
-    histories = read(address, generation_of(features), users, filters=True)
+    histories = read(address, generation_of(features), users, reads_filters=True)
     model = recommender(tmp_path, features)
     for user, history, found in zip(users, histories, lists(model, histories), strict=True):
         assert set(found) == set(ITEMS) - blocked(events, rules, user), user
@@ -125,7 +125,7 @@ def test_a_user_who_only_refused_gets_the_popular_list_without_what_was_refused(
     events = world(np.random.default_rng(0))
     features = built(tmp_path, events, Feedback())
     publish(features)
-    (history,) = read(f"sqlite:{features / 'online' / 'online.db'}", generation_of(features), ["hider"], filters=True)
+    (history,) = read(f"sqlite:{features / 'online' / 'online.db'}", generation_of(features), ["hider"], reads_filters=True)
     model = recommender(tmp_path, features)
     found = model.to_recommendations(model.candidates(history.items, 10, (), (), history.filtered))
     assert {item.retriever for item in found} == {POPULAR}
@@ -154,7 +154,7 @@ def test_what_was_pushed_since_the_build_is_filtered_beside_what_the_build_knew(
         pushed[column] += pd.Timedelta(minutes=2)
     with store.opened(features, in_redis=True) as opened:
         opened.push(push.name(schema.USER_SEQUENCE_VIEW), pushed)
-    (history,) = read(f"redis://{redis}", generation_of(features), ["heavy"], filters=True)
+    (history,) = read(f"redis://{redis}", generation_of(features), ["heavy"], reads_filters=True)
     (found,) = lists(recommender(tmp_path, features), [history])
     assert set(found) == {*ITEMS[240:250], ITEMS[251], *ITEMS[253:]}
 
@@ -165,7 +165,7 @@ def test_a_seen_item_comes_again_after_the_gap(tmp_path: Path) -> None:
     rules = Feedback(consumption="repeat", repeat_gap_s=3_600.0)
     features = built(tmp_path, [*events, ("u", ITEMS[9], EventType.HIDE, 3_600)], rules)
     publish(features)
-    (history,) = read(f"sqlite:{features / 'online' / 'online.db'}", generation_of(features), ["u"], filters=True)
+    (history,) = read(f"sqlite:{features / 'online' / 'online.db'}", generation_of(features), ["u"], reads_filters=True)
     resolved = feature_set.load(features).rules
     row_of = {item: row for row, item in enumerate(ITEMS)}
     for second, expected in ((3_600, [1, 2, 9]), (6_599, [1, 2, 9]), (6_600, [2, 9]), (7_200, [9]), (10**9, [9])):

@@ -136,9 +136,9 @@ def test_windows_that_one_sort_cannot_tell_apart_are_refused() -> None:
             windows.sweep(some_hours, some_hours, some_hours, [windows.Windows(counts=all_of_them, hours=hours)])
 
 
-@given(counts=some.lists(some.integers(0, 30) | some.integers(0, 1 << 40)), highest=some.integers(1, 1 << 40))
-def test_a_column_is_scaled_as_each_of_its_rows(counts: list[int], highest: int) -> None:
+@given(counts=some.lists(some.integers(0, 30) | some.integers(0, 1 << 40)), scale=some.integers(1, 1 << 40))
+def test_a_column_is_scaled_as_each_of_its_rows(counts: list[int], scale: int) -> None:
     """Both where the values are fewer than the rows and where they are not."""
     narrow: type[np.integer[Any]] = np.uint8 if max(counts, default=0) < 256 else np.int64
-    expected = [scaled({"n": n}, {"n": float(highest)})["n"] for n in counts]
-    assert count_tables.scale_column(np.array(counts, dtype=narrow), float(highest)).tolist() == expected
+    expected = [scaled({"n": n}, {"n": float(scale)})["n"] for n in counts]
+    assert count_tables.scale_column(np.array(counts, dtype=narrow), float(scale)).tolist() == expected

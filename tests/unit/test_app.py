@@ -46,9 +46,9 @@ class Known:
     async def counts(self, users: Sequence[str], items: Sequence[str]) -> Counts:
         if self.fails_to_count:
             raise StoreUnavailable("gone")
-        of_items = [[self.item_counts.get(item, np.nan)] * len(ITEM_COUNTS) for item in items]
-        of_users = np.full((len(users), len(USER_COUNTS)), 0.5)
-        found = (of_users, np.array(of_items).reshape(-1, len(ITEM_COUNTS)))
+        item_counts = [[self.item_counts.get(item, np.nan)] * len(ITEM_COUNTS) for item in items]
+        user_counts = np.full((len(users), len(USER_COUNTS)), 0.5)
+        found = (user_counts, np.array(item_counts).reshape(-1, len(ITEM_COUNTS)))
         first, second = (Numbers(values, np.full(len(values), KNOWN_US)) for values in found)
         return first, second
 
@@ -65,11 +65,11 @@ class Served:
         self.store = Known({"u1": ("i1", "i2"), "all": tuple(f"i{row}" for row in range(DIGITS))})
         self.predictor = Predictor(
             recommender=Recommender(loaded),
-            features=self.store,
+            feature_client=self.store,
             metrics=Metrics("recommend", loaded.digest, "control"),
-            log=FileLog(self.log),
+            impression_log=FileLog(self.log),
             arm="control",
-            max_inline_requests=short_asks,
+            max_inline_queries=short_asks,
         )
         self.load = Load()
         self.app = App(self.predictor, "recommend", self.load)

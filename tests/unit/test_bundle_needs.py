@@ -35,8 +35,8 @@ def test_the_feature_that_is_another_is_named_with_what_differs(root: Path) -> N
 
 
 def test_a_bundle_that_needs_fewer_features_is_served_as_it_was_trained(root: Path, tmp_path: Path) -> None:
-    few = replace(counting_ranker(NUM_ITEMS, 4), counts=("interactions_1d", "events_1d"))
-    older = Recommender(bundle.load(small_bundle(tmp_path / "older", ranker=replace(few, graph=narrow(few.counts)))))
+    few = replace(counting_ranker(NUM_ITEMS, 4), count_names=("interactions_1d", "events_1d"))
+    older = Recommender(bundle.load(small_bundle(tmp_path / "older", ranker=replace(few, graph=narrow(few.count_names)))))
     newer = Recommender(bundle.load(small_bundle(tmp_path / "newer", ranker=counting_ranker(NUM_ITEMS, 4))))
     counts_CF = np.random.default_rng(0).random((4, len(ranker_inputs.NAMES)), dtype=np.float32)
     lists = [model.to_recommendations(model.rerank(model.candidates(["i1", "i2"], 4), counts_CF)) for model in (older, newer)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lodestar.engine.recommender import Candidates
-from serving.predictor import measure_inline_requests
+from serving.predictor import measure_inline_queries
 from tests.unit.test_app import Served
 
 
@@ -56,12 +56,12 @@ def test_long_rankings_run_beside_the_event_loop(tmp_path: Path, monkeypatch: py
 
 
 def test_a_small_model_ranks_many_lists_at_once(served: Served) -> None:
-    assert measure_inline_requests(served.predictor.recommender) > 1
+    assert measure_inline_queries(served.predictor.recommender) > 1
 
 
 def test_a_log_that_cannot_be_written_costs_no_answer(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    assert served.predictor.log is not None
-    served.predictor.log.close()
+    assert served.predictor.impression_log is not None
+    served.predictor.impression_log.close()
     assert [served.ask("GET", "/v1/recommend?user=u1").status_code for _ in range(2)] == [200, 200]
     assert "lodestar_lists_unlogged_total 2.0" in served.ask("GET", "/metrics").text
     assert caplog.text.count("the impression log fails") == 1
@@ -104,5 +104,5 @@ def test_logs_close_side_by_side_as_both_share_the_grace(served: Served) -> None
             together.wait()
 
     slow: Any = SlowLog()
-    asyncio.run(replace(served.predictor, log=slow, feature_log=slow).close())
+    asyncio.run(replace(served.predictor, impression_log=slow, feature_log=slow).close())
     assert not together.broken
