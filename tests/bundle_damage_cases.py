@@ -5,7 +5,9 @@ from functools import partial
 import numpy as np
 
 from lodestar import schema
-from lodestar.bundle import bundle, ranker, ratings
+from lodestar.bundle import bundle
+from lodestar.bundle.ranker import RANKER_GRAPH, RANKER_ROWS
+from lodestar.bundle.ratings import RATINGS_FILE
 from tests.bundle_damage import (
     NUM_ITEMS,
     Damage,
@@ -41,8 +43,8 @@ from tests.bundle_damage import (
 )
 
 E150, E156, E181, E182, E183, E184 = "E150", "E156", "E181", "E182", "E183", "E184"
-NPZ = (bundle.TABLE, bundle.ITEMS, bundle.NEIGHBOURS, ranker.ROWS, ratings.FILE)
-ALL = (bundle.ENCODER, ranker.GRAPH, *NPZ)
+NPZ = (bundle.TABLE, bundle.ITEMS, bundle.NEIGHBOURS, RANKER_ROWS, RATINGS_FILE)
+ALL = (bundle.ENCODER, RANKER_GRAPH, *NPZ)
 
 CUT: dict[str, tuple[str, Damage]] = {
     f"{name} cut off at {share:.0%}{', sealed' * sealed}": (
@@ -128,17 +130,17 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     "neighbours of no weight that is a number": (E182, partial(array, name=bundle.NEIGHBOURS, key="weight", change=lambda _: [np.nan])),
     "neighbours without a weight": (E182, partial(array, name=bundle.NEIGHBOURS, key="weight", change=lambda _: np.zeros(0))),
     "neighbours of an endless history": (E182, partial(array, name=bundle.NEIGHBOURS, key="recent_and_decay", change=lambda _: [1e9, 0.5])),
-    "a ranker of fewer items": (E182, partial(array, name=ranker.ROWS, key="vectors", change=lambda rows: rows[1:])),
-    "a ranker of another width": (E183, partial(array, name=ranker.ROWS, key="vectors", change=lambda rows: rows[:, 1:])),
-    "a ranker with NaN": (E182, partial(array, name=ranker.ROWS, key="vectors", change=partial(spoilt, value=np.nan))),
-    "a ranker of endless candidates": (E182, partial(array, name=ranker.ROWS, key="candidates_and_length", change=lambda _: [1 << 40, 5])),
-    "a ranker that looks at nothing": (E182, partial(array, name=ranker.ROWS, key="candidates_and_length", change=lambda _: [0, 0])),
-    "ratings of fewer items": (E182, partial(array, name=ratings.FILE, key="item_bias", change=lambda bias: bias[1:])),
-    "ratings with NaN": (E182, partial(array, name=ratings.FILE, key="user_vectors", change=partial(spoilt, value=np.nan))),
-    "ratings of no users": (E182, partial(array, name=ratings.FILE, key="keys", change=lambda keys: keys[:0])),
-    "ratings of users out of order": (E182, partial(array, name=ratings.FILE, key="keys", change=lambda keys: keys[::-1])),
-    "ratings of another width": (E182, partial(array, name=ratings.FILE, key="item_vectors", change=lambda rows: rows[:, 1:])),
-    "ratings on no scale": (E182, partial(array, name=ratings.FILE, key="scale", change=lambda _: [3.0, 5.0, 1.0])),
+    "a ranker of fewer items": (E182, partial(array, name=RANKER_ROWS, key="vectors", change=lambda rows: rows[1:])),
+    "a ranker of another width": (E183, partial(array, name=RANKER_ROWS, key="vectors", change=lambda rows: rows[:, 1:])),
+    "a ranker with NaN": (E182, partial(array, name=RANKER_ROWS, key="vectors", change=partial(spoilt, value=np.nan))),
+    "a ranker of endless candidates": (E182, partial(array, name=RANKER_ROWS, key="candidates_and_length", change=lambda _: [1 << 40, 5])),
+    "a ranker that looks at nothing": (E182, partial(array, name=RANKER_ROWS, key="candidates_and_length", change=lambda _: [0, 0])),
+    "ratings of fewer items": (E182, partial(array, name=RATINGS_FILE, key="item_bias", change=lambda bias: bias[1:])),
+    "ratings with NaN": (E182, partial(array, name=RATINGS_FILE, key="user_vectors", change=partial(spoilt, value=np.nan))),
+    "ratings of no users": (E182, partial(array, name=RATINGS_FILE, key="keys", change=lambda keys: keys[:0])),
+    "ratings of users out of order": (E182, partial(array, name=RATINGS_FILE, key="keys", change=lambda keys: keys[::-1])),
+    "ratings of another width": (E182, partial(array, name=RATINGS_FILE, key="item_vectors", change=lambda rows: rows[:, 1:])),
+    "ratings on no scale": (E182, partial(array, name=RATINGS_FILE, key="scale", change=lambda _: [3.0, 5.0, 1.0])),
     "an array of terabytes": (E181, partial(archive, name=bundle.TABLE, entries={"codes.npy": claimed((1 << 20, 1 << 22))})),
     "an array of negative length": (E181, partial(archive, name=bundle.TABLE, entries={"codes.npy": claimed((-1, 8))})),
     "a pickled array": (E181, partial(archive, name=bundle.TABLE, entries={"codes.npy": pickled()})),
@@ -159,6 +161,6 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     "a graph with another output": (E183, partial(graph, change=partial(renamed, old="user", new="person"))),
     "a graph of another rank": (E183, partial(graph, change=flat)),
     "a graph with weights of NaN": (E184, partial(graph, change=numberless)),
-    "a ranker with an endless loop": (E183, partial(graph, change=partial(operator, kind="Loop"), name=ranker.GRAPH)),
+    "a ranker with an endless loop": (E183, partial(graph, change=partial(operator, kind="Loop"), name=RANKER_GRAPH)),
 }
 SLOW: dict[str, tuple[str, Damage]] = {"a graph of hours": (E184, partial(graph, change=slow))}

@@ -31,8 +31,8 @@ from lodestar.bundle import catalogue, checks, feature_needs, item_table, neighb
 from lodestar.bundle.catalogue import Catalogue
 from lodestar.bundle.item_table import ItemTable, Precision
 from lodestar.bundle.neighbours import NeighbourTable
-from lodestar.bundle.ranker import Ranker
-from lodestar.bundle.ratings import Ratings
+from lodestar.bundle.ranker import RANKER_GRAPH, RANKER_ROWS, Ranker
+from lodestar.bundle.ratings import RATINGS_FILE, Ratings
 from lodestar.errors import DataError, SchemaMismatch, shorten
 from lodestar.io import npz
 from lodestar.io.npz import Arrays, Kinds
@@ -44,7 +44,7 @@ INFO, ENCODER, TABLE, ITEMS, NEIGHBOURS = "bundle.json", "encoder.onnx", "table.
 EPOCHS_LOG = "epochs.jsonl"  # a line for each epoch of training; outside the digest too
 FORCED = "forced.json"  # the quality gate's verdict, where a bundle was released by force; outside the digest too
 COST = "cost.json"  # time, threads and workers of training; in the bundle's folder, but not covered by its digest
-FILES = frozenset({ENCODER, TABLE, ITEMS, NEIGHBOURS, ranker.GRAPH, ranker.ROWS, ratings.FILE})
+FILES = frozenset({ENCODER, TABLE, ITEMS, NEIGHBOURS, RANKER_GRAPH, RANKER_ROWS, RATINGS_FILE})
 MAX_INFO_BYTES = 1 << 20
 POPULARITY = "popularity"
 SEAL = "sha256"
@@ -113,8 +113,8 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     items: Catalogue,
     popularity: Float32[Floats, " items"],
     neighbours: NeighbourTable | None = None,
-    ranker_model: Ranker | None = None,
-    rating_model: Ratings | None = None,
+    ranker: Ranker | None = None,
+    ratings: Ratings | None = None,
 ) -> None:
     """Write a bundle into a folder; `info.inputs` and `info.files` are computed here. Publish it with `storage.publish_folder`."""
     folder.joinpath(ENCODER).write_bytes(encoder)
@@ -122,18 +122,18 @@ def write(  # noqa: PLR0913, PLR0917  # a file each
     npz.save(folder / ITEMS, {**items.arrays(), POPULARITY: popularity.astype(np.float32)})
     if neighbours is not None:
         npz.save(folder / NEIGHBOURS, neighbours.arrays())
-    if ranker_model is not None:
-        folder.joinpath(ranker.GRAPH).write_bytes(ranker_model.graph)
-        npz.save(folder / ranker.ROWS, ranker_model.arrays())
-    if rating_model is not None:
-        npz.save(folder / ratings.FILE, rating_model.arrays())
-    parts = {NEIGHBOURS: neighbours, ranker.GRAPH: ranker_model, ranker.ROWS: ranker_model, ratings.FILE: rating_model}
+    if ranker is not None:
+        folder.joinpath(RANKER_GRAPH).write_bytes(ranker.graph)
+        npz.save(folder / RANKER_ROWS, ranker.arrays())
+    if ratings is not None:
+        npz.save(folder / RATINGS_FILE, ratings.arrays())
+    parts = {NEIGHBOURS: neighbours, RANKER_GRAPH: ranker, RANKER_ROWS: ranker, RATINGS_FILE: ratings}
     names = [ENCODER, TABLE, ITEMS, *(name for name, part in parts.items() if part is not None)]
     files = {name: _sha256(folder / name) for name in names}
     inputs = feature_needs.required_features(
         use_time_gaps=info.use_time_gaps,
         reads_filters=info.reads_filters,
-        count_names=ranker_model.count_names if ranker_model is not None else (),
+        count_names=ranker.count_names if ranker is not None else (),
     )
     folder.joinpath(INFO).write_bytes(_sealed({**asdict(info), "inputs": inputs, "files": files}))
 
@@ -168,8 +168,8 @@ def load(root: Path) -> Bundle:
         items=parts.items(),
         popularity=parts.popularity(),
         neighbours=parts.neighbours() if NEIGHBOURS in info.files else None,
-        ranker=parts.ranker(count_names) if ranker.GRAPH in info.files else None,
-        ratings=parts.ratings() if ratings.FILE in info.files else None,
+        ranker=parts.ranker(count_names) if RANKER_GRAPH in info.files else None,
+        ratings=parts.ratings() if RATINGS_FILE in info.files else None,
     )
 
 
@@ -178,12 +178,12 @@ class _Parts:
 
     def __init__(self, root: Path, info: BundleInfo) -> None:
         self.root, self.info = root, info
-        has_whole_ranker = (ranker.GRAPH in info.files) == (ranker.ROWS in info.files)
+        has_whole_ranker = (RANKER_GRAPH in info.files) == (RANKER_ROWS in info.files)
         is_known = {ENCODER, TABLE, ITEMS} <= info.files.keys() <= FILES and has_whole_ranker
         checks.require(is_known, root / INFO, f"its files cannot be {shorten(', '.join(sorted(info.files)))}")
         has_counts = bool(info.inputs[feature_needs.COUNTS])
         checks.require(
-            has_counts == (ranker.GRAPH in info.files), root / INFO, "it has count features without a ranker, or a ranker without them"
+            has_counts == (RANKER_GRAPH in info.files), root / INFO, "it has count features without a ranker, or a ranker without them"
         )
         self._items = self._arrays(ITEMS, {POPULARITY: ("f", (None,)), schema.IS_ACTIVE: ("b", (None,))})
 
@@ -218,13 +218,13 @@ class _Parts:
         return found
 
     def ranker(self, count_names: tuple[str, ...]) -> Ranker:
-        found = Ranker.from_arrays(self.graph(ranker.GRAPH), self._arrays(ranker.ROWS, ranker.KINDS), count_names)
-        checks.check_ranker((self.root / ranker.GRAPH, self.root / ranker.ROWS), found, self.info.num_items)
+        found = Ranker.from_arrays(self.graph(RANKER_GRAPH), self._arrays(RANKER_ROWS, ranker.KINDS), count_names)
+        checks.check_ranker((self.root / RANKER_GRAPH, self.root / RANKER_ROWS), found, self.info.num_items)
         return found
 
     def ratings(self) -> Ratings:
-        found = Ratings.from_arrays(self._arrays(ratings.FILE, ratings.KINDS))
-        checks.check_ratings(self.root / ratings.FILE, found, self.info.num_items)
+        found = Ratings.from_arrays(self._arrays(RATINGS_FILE, ratings.KINDS))
+        checks.check_ratings(self.root / RATINGS_FILE, found, self.info.num_items)
         return found
 
     def _arrays(self, name: str, kinds: Kinds) -> Arrays:

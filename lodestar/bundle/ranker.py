@@ -16,7 +16,7 @@ from lodestar.io.npz import Arrays, Kinds
 from lodestar.schema import ranker_inputs
 from lodestar.schema.arrays import Float16
 
-GRAPH, ROWS = "ranker.onnx", "ranker.npz"
+RANKER_GRAPH, RANKER_ROWS = "ranker.onnx", "ranker.npz"
 VECTORS, LIMITS = "vectors", "candidates_and_length"
 KINDS: Kinds = {VECTORS: ("f", (None, None)), LIMITS: ("iu", (2,))}  # dtype kinds and shapes; None is any length
 HISTORY, MASK, CANDIDATES, COUNTS, SCORES = "history", "mask", "candidates", "counts", "scores"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lodestar.io.npz import Arrays, Kinds
 from lodestar.schema.arrays import Float, Float32, Floats, Int, Integers, UInt
 
-FILE = "ratings.npz"
+RATINGS_FILE = "ratings.npz"
 KEYS, USER_BIAS, USER_VECTORS, ITEM_BIAS, ITEM_VECTORS, SCALE = "keys", "user_bias", "user_vectors", "item_bias", "item_vectors", "scale"
 KEY_BYTES = 8
 # dtype kinds and shapes of ratings.npz; None is any length

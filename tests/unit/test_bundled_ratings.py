@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lodestar.bundle import bundle
-from lodestar.bundle.ratings import FILE, Ratings, key
+from lodestar.bundle.ratings import RATINGS_FILE, Ratings, key
 from lodestar.compression import variants
 from tests.factories import small_bundle
 from tests.unit.test_app import DIGITS, Served
@@ -59,7 +59,7 @@ def test_every_precision_keeps_the_ratings(tmp_path: Path) -> None:
     for made in variants.build(trained, tmp_path / "made"):
         assert made.ratings is not None
         assert made.ratings.predict("zoe", np.array([0, 5])) == pytest.approx([3.25, 2.5], abs=2e-3)
-        assert FILE in made.info.files
+        assert RATINGS_FILE in made.info.files
 
 
 def test_lists_say_how_an_item_would_be_rated(tmp_path: Path) -> None:
