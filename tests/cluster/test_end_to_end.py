@@ -1,14 +1,17 @@
 """What a platform engineer is promised: trained by a job, served from S3, a tenth of the requests to a new bundle, and all of them back."""
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
 import boto3
 import httpx
+import numpy as np
 import pytest
 
 from lodestar.bundle import bundle
+from lodestar.data.split.filters import filtered_items
 from lodestar.features.batch import feature_set
 from lodestar.io import storage
 from tests.cluster import objects
@@ -38,11 +41,15 @@ def logged() -> dict[str, str]:
     return {row["request_id"]: row["model_digest"] for row in map(json.loads, lines)}
 
 
-def test_a_known_user_gets_ten_items_with_titles_that_are_new_to_them(served: str, features: Path, client: httpx.Client) -> None:
+def test_a_known_user_gets_ten_items_with_titles_and_none_that_is_filtered(served: str, features: Path, client: httpx.Client) -> None:
     found = feature_set.load(features)
-    user = found.interactions.users[0]
-    seen = {found.items.ids[row] for row in found.interactions.histories()[0]}
-    answer = client.get("/v1/recommend", params={"user": user, "k": 10}).json()
+    interactions, users = found.interactions, np.arange(found.interactions.num_users)
+    now_us = np.full(len(users), time.time_ns() // 1000)
+    filtered = filtered_items(interactions, found.rules, users, np.diff(interactions.bounds()), now_us)
+    user = int(filtered.lengths.argmax())
+    seen = {found.items.ids[row] for row in filtered[user]}
+    assert len(seen) > 3
+    answer = client.get("/v1/recommend", params={"user": interactions.users[user], "k": 10}).json()
     assert (answer["retriever"], answer["model"]["digest"], len(answer["items"])) == ("personal", served, 10)
     assert all(place["title"] for place in answer["items"])
     assert not seen & {place["item_id"] for place in answer["items"]}
