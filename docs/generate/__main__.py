@@ -3,7 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import architecture, commands, configuration, environment, errors, features, http, matrix, metrics, recipes, tables
+from docs.generate import (
+    architecture,
+    commands,
+    configuration,
+    declaration,
+    environment,
+    errors,
+    features,
+    http,
+    matrix,
+    metrics,
+    recipes,
+    tables,
+)
 from docs.generate.markdown import code, paragraph, table
 
 DOCUMENTS = Path(__file__).parents[1]
@@ -13,6 +26,7 @@ INDEX = "README.md"
 # By file name, what writes the page. A new page needs its line here and nothing else.
 PAGES: dict[str, Callable[[], str]] = {
     "tables.md": tables.page,
+    "declaration.md": declaration.page,
     "recipes.md": recipes.page,
     "configuration.md": configuration.page,
     "environment.md": environment.page,

@@ -97,6 +97,13 @@ def test_every_file_that_a_remedy_applies_exists() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_every_document_that_a_message_names_exists() -> None:
+    constants = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    named = {path for one in constants for path in re.findall(r"docs/[\w./-]+\.md", text(one))}
+    assert "docs/reference/declaration.md" in named
+    assert sorted(path for path in named if not (ROOT / path).is_file()) == []
+
+
 def test_the_settings_of_a_training_job_are_accepted_as_a_remedy_writes_them() -> None:
     step = TrainStepInputs(image="i", features="s3://b/f", features_digest="d", bundle="s3://b/m", recipe="tiny", overrides="{}")
     remedy = KubernetesJobs("lodestar-training", "PyTorchJob", object())._not_installed_error("no such kind").remedy

@@ -8,7 +8,7 @@ from lodestar.data.dataset import DataSet
 from lodestar.data.datasets import assistments, netflix, open_bandit
 from lodestar.data.declaration.declared_dataset import open_declared
 from lodestar.data.declaration.model import Declaration
-from lodestar.data.declaration.parse import feedback_of
+from lodestar.data.declaration.parse import KEYS, feedback_of
 from lodestar.errors import DataError, Location
 from lodestar.process.suggestions import unknown_name
 
@@ -30,7 +30,7 @@ def open_dataset(declaration: Declaration, root: Path, file: str, is_ingested: C
         return open_declared(declaration, root, file, is_ingested)
     if declaration.reader not in READERS:
         message = unknown_name("reader: there is no reader", declaration.reader, READERS)
-        raise DataError("E141", message, remedy="Correct it; docs/datasets.md has every key.", place=Location(file=file))
+        raise DataError("E141", message, remedy=KEYS, place=Location(file=file))
     dataset = READERS[declaration.reader](root)
     if dataset is None:
         remedy = f"`lodestar data list {declaration.reader}` says which files there must be."

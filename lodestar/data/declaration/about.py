@@ -9,17 +9,12 @@ from lodestar.data.declaration.strict import Names, Several, Strict, Text, one_o
 
 
 class Download(Strict):
-    """A file or zip archive that the owners give out without an account: its address, and what of it is kept.
+    """A file or zip archive that the owners give out without an account."""
 
-    bytes    its size, 0 where it is not known for certain
-    sha256   its checksum, empty where it is not known for certain
-    members  files of an archive that are kept; a file that is no archive has none
-    """
-
-    url: Text
-    bytes: Annotated[int, Field(ge=0)] = 0
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-    members: Names = ()
+    url: Annotated[Text, "address"]
+    bytes: Annotated[int, Field(ge=0), "size, 0 where it is not known for certain"] = 0
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$"), "checksum, empty where it is not known for certain"] = ""
+    members: Annotated[Names, "files of an archive that are kept; a file that is no archive has none"] = ()
 
 
 Downloads = Annotated[tuple[Download, ...], BeforeValidator(one_or_more)]
@@ -28,46 +23,39 @@ Downloads = Annotated[tuple[Download, ...], BeforeValidator(one_or_more)]
 class Edition(Strict):
     """One of several editions of a dataset whose files have one form."""
 
-    title: Text
-    size: Text
-    good_for: Text = ""
-    download: Downloads = ()
+    title: Annotated[Text, "title"]
+    size: Annotated[Text, "size in words"]
+    good_for: Annotated[Text, "what it is good for"] = ""
+    download: Annotated[Downloads, "files that the owners give out"] = ()
 
 
 class About(Strict):
-    """What a dataset is: title, page of its owners, licence in a few words, terms of use, how to cite it, size, what it is good for.
+    """What a dataset is, for `lodestar data list`."""
 
-    Where there are several editions, by the name of `lodestar data fetch`, each has a title, a size and a download of its own. `files` are
-    those that code reads.
-    """
-
-    title: Text = ""
-    url: Text = ""
-    licence: Text = ""
-    terms: Text = ""
-    citation: Text = ""
-    size: Text = ""
-    good_for: Text = ""
-    files: Several = ()
-    download: Downloads = ()
-    editions: dict[str, Edition] = {}
+    title: Annotated[Text, "title"] = ""
+    url: Annotated[Text, "page of its owners"] = ""
+    licence: Annotated[Text, "licence in a few words"] = ""
+    terms: Annotated[Text, "terms of use"] = ""
+    citation: Annotated[Text, "how to cite it"] = ""
+    size: Annotated[Text, "size in words"] = ""
+    good_for: Annotated[Text, "what it is good for"] = ""
+    files: Annotated[Several, "files that code reads, with `reader`"] = ()
+    download: Annotated[Downloads, "files that the owners give out without an account"] = ()
+    editions: Annotated[dict[str, Edition], "editions whose files have one form, by the name of `lodestar data fetch`"] = {}
 
 
 class Recognition(Strict):
-    """By what a file is recognised as a table's source, beside its name: columns that it has, columns that it has not, values.
+    """By what a file is recognised as a table's source, beside its name.
 
-    Values are regular expressions by column, which all values that are not empty match. A file with another name than `files` says is
-    recognised if `any_name`, that is, if no other file looks like it. With `alone` one file alone may match `files`. Of a dataset whose
-    source is `optional` the file may be absent. A column that the declaration names and the file lacks is left out, unless it is among
-    `columns`.
+    A column that the declaration names and the file lacks is left out, unless it is among `columns`.
     """
 
-    columns: Names = ()
-    without: Several = ()
-    values: dict[str, str] = {}
-    any_name: bool = False
-    alone: bool = False
-    optional: bool = False
+    columns: Annotated[Names, "columns that the file has"] = ()
+    without: Annotated[Several, "columns that it has not"] = ()
+    values: Annotated[dict[str, str], "regular expressions by column, which all values that are not empty match"] = {}
+    any_name: Annotated[bool, "whether a file with another name than `files` says is recognised: no other file looks like it"] = False
+    alone: Annotated[bool, "whether one file alone may match `files`"] = False
+    optional: Annotated[bool, "whether the file may be absent"] = False
 
     @field_validator("values")
     @classmethod

@@ -25,12 +25,12 @@ BY_FILE = "file"  # in place of an order column: the order of the rows over all 
 class ReadingForm(Strict):
     """How a file is read, as `lodestar.data.readers.options.ReadOptions` has it; what is not given is decided from the file."""
 
-    format: Text = ""
-    delimiter: Text = ""
-    columns: Names = ()
-    header: bool | None = None
-    encoding: Text = ""
-    quoting: Text = ""
+    format: Annotated[Text, "kind of file: csv (text with any delimiter), json-lines, json, python-literal or parquet"] = ""
+    delimiter: Annotated[Text, "what stands between the values of a line, of one to 8 characters, as `::`"] = ""
+    columns: Annotated[Names, "names of the columns in their order, of a file without a header"] = ()
+    header: Annotated[bool | None, "whether line 1 names the columns; where `columns` does, it is skipped; else they are 1, 2, …"] = None
+    encoding: Annotated[Text, "encoding of the text, as `latin1`, `cp1252` or `utf-16`"] = ""
+    quoting: Annotated[Text, "the quote character; `none`: quotes are text; `backslash`: \\ before a quote makes it text"] = ""
 
     @model_validator(mode="after")
     def _readable(self) -> "ReadingForm":
@@ -42,67 +42,54 @@ class ReadingForm(Strict):
 
 
 class CellForm(Strict):
-    """How values are written: texts that mean null, ids, numbers (`decimal`, `thousands`), and times.
+    """How values are written: texts that mean null, ids, numbers, and times."""
 
-    A number loses currency signs and percent signs where `decimal` or `thousands` is given. `time_format` is a format of strptime,
-    `time_zone` the IANA zone of times without an offset, `time_unit` that of numbers since 1970 (s, ms, us, ns) or `date` for 20260131.
-    """
-
-    null: Several = ()
-    id_type: Literal["", "integer", "text"] = ""
-    decimal: Literal["", ".", ","] = ""
-    thousands: Literal["", ".", ",", "'", " "] = ""
-    time_zone: Text = ""
-    time_format: Text = ""
-    time_unit: Literal["", "s", "ms", "us", "ns", "date"] = ""
+    null: Annotated[Several, "texts that mean that there is no value, as `NA`"] = ()
+    id_type: Annotated[Literal["", "integer", "text"], "`integer` makes one id of `5`, ` 5` and `5.0`; `text` leaves ids as they are"] = ""
+    decimal: Annotated[Literal["", ".", ","], "decimal separator; with it or `thousands`, signs of currencies and percent are removed"] = ""
+    thousands: Annotated[Literal["", ".", ",", "'", " "], "separator between groups of three digits"] = ""
+    time_zone: Annotated[Text, "IANA zone of times without an offset, as `Europe/Berlin`"] = ""
+    time_format: Annotated[Text, "form of the times, as strptime has it: `%d.%m.%Y`"] = ""
+    time_unit: Annotated[Literal["", "s", "ms", "us", "ns", "date"], "unit of numbers since 1970, or `date` for days as 20260131"] = ""
 
 
 class Parents(Strict):
-    """A file of a tree, by which a category becomes the path from its root: columns of a node and of its parent."""
+    """A file of a tree, by which a category becomes the path from its root."""
 
-    files: Several
-    child: Numbered
-    parent: Numbered
+    files: Annotated[Several, "names or wildcards of the tree's file"]
+    child: Annotated[Numbered, "column of a node"]
+    parent: Annotated[Numbered, "column of its parent"]
 
 
 class ColumnSource(CellForm):
-    """Where the values of a contract's column come from: exactly one of `column`, `first`, `together`, `flags`, `constant`, `row`.
+    """Where the values of a contract's column come from: exactly one of `column`, `first`, `together`, `flags`, `constant`, `row`, `names`.
 
-    column    a column, by name, by number, or `outer.inner` in nested JSON
-    first     the first of several columns that has a value
-    together  several columns as one list, or as one text with `glue` between them
-    flags     columns of 0 and 1, as a list of the names of those with 1
-    constant  one value for all rows
-    row       the row's number, with this text before it
-
-    Then, in this order: `split` and `part` (the part from 1 of a text), `html` (entities such as &amp;), `values` (a map of values, others
-    as they are or `default`), `separator` (of a list), `parents` (a path in a tree), `digest` (16 hex digits of the text's SHA-256, for ids
-    of long texts), `numbered` (0, 1, 2, … in the order in which values first come), `prefix` (a text before it), `multiply` and `clip`
-    (numbers), `plus` (a column of numbers in `plus_unit` that is added to a time).
+    Then, in this order: `split` and `part`, `html`, `values` and `default`, `separator`, `parents`, `digest`, `numbered`, `prefix`,
+    `multiply` and `clip`, `plus` and `plus_unit`.
     """
 
-    column: Numbered = ""
-    first: SeveralColumns = ()
-    together: SeveralColumns = ()
-    glue: Text = ""
-    flags: SeveralColumns = ()
-    constant: Text = ""
-    row: Text = ""
-    split: Text = ""
-    part: Annotated[int, Field(ge=1, le=100)] = 1
-    html: bool = False
-    values: dict[str, str] = {}
-    default: Text = ""
-    separator: Text = ""
-    parents: Parents | None = None
-    multiply: float | int | None = None
-    clip: tuple[float | int, float | int] | None = None
-    plus: Numbered = ""
-    plus_unit: Literal["s", "ms", "us", "ns"] = "s"
-    digest: bool = False
-    numbered: bool = False
-    prefix: Text = ""
-    names: dict[str, "Column"] = {}
+    column: Annotated[Numbered, "a column, by its name, by its number, or as `outer.inner` in nested JSON"] = ""
+    first: Annotated[SeveralColumns, "the first of several columns that has a value"] = ()
+    together: Annotated[SeveralColumns, "several columns as one list, or as one text with `glue`"] = ()
+    glue: Annotated[Text, "text between the values of `together`"] = ""
+    flags: Annotated[SeveralColumns, "columns of 0 and 1: a list of the names of those with 1"] = ()
+    constant: Annotated[Text, "one value for all rows"] = ""
+    row: Annotated[Text, "the row's number, with this text before it"] = ""
+    split: Annotated[Text, "separator of the parts of a text; the value is `part`"] = ""
+    part: Annotated[int, Field(ge=1, le=100), "which part, from 1"] = 1
+    html: Annotated[bool, "whether HTML entities such as `&amp;` are decoded"] = False
+    values: Annotated[dict[str, str], 'values by the file\'s own, as `{ pv = "view" }`; others are `default`, or stay as they are'] = {}
+    default: Annotated[Text, "value in place of those that `values` has not"] = ""
+    separator: Annotated[Text, "separator of a list's elements"] = ""
+    parents: Annotated[Parents | None, "tree by which a category becomes the path from its root"] = None
+    multiply: Annotated[float | int | None, "factor of a number"] = None
+    clip: Annotated[tuple[float | int, float | int] | None, "lowest and highest number; what lies beyond becomes the bound"] = None
+    plus: Annotated[Numbered, "column of numbers that are added to the time"] = ""
+    plus_unit: Annotated[Literal["s", "ms", "us", "ns"], "unit of `plus`"] = "s"
+    digest: Annotated[bool, "whether the value becomes 16 hex digits of its SHA-256, for ids of long texts"] = False
+    numbered: Annotated[bool, "whether values become 0, 1, 2, … in the order in which they first come"] = False
+    prefix: Annotated[Text, "text before the value"] = ""
+    names: Annotated[dict[str, "Column"], 'columns by the names that they have in `attrs`: `attrs = { names = { age = "Age" } }`'] = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> "ColumnSource":
@@ -126,35 +113,29 @@ Column = Annotated[ColumnSource, BeforeValidator(_as_column)]
 
 
 class Explode(Strict):
-    """A column that holds a list, which becomes a row for each element: JSON, or text with a separator (a space unless given).
+    """A column that holds a list, which becomes a row for each element; its name alone is enough."""
 
-    The element takes the column's place, or is a new column `into`; the first `skip` elements are left out.
-    """
-
-    column: Numbered
-    separator: Annotated[str, Field(min_length=1, max_length=4)] = " "
-    into: Text = ""
-    skip: Annotated[int, Field(ge=0, le=1000)] = 0
+    column: Annotated[Numbered, "the column with the list: JSON, or text with a separator"]
+    separator: Annotated[str, Field(min_length=1, max_length=4), "separator of the elements of a text"] = " "
+    into: Annotated[Text, "name of a new column with the element; without it, the element takes the list's place"] = ""
+    skip: Annotated[int, Field(ge=0, le=1000), "how many of the first elements are left out"] = 0
 
 
 class Join(ReadingForm):
-    """Another file whose columns are joined to each row by `on`, a column of both, or a pair of columns (ours, theirs).
+    """Another file whose columns are joined to each row."""
 
-    One that is `optional` is left out where there is no such file.
-    """
-
-    files: Several
-    on: Numbered | tuple[Numbered, Numbered]
-    prefix: Text = ""
-    optional: bool = False
+    files: Annotated[Several, "names or wildcards of the other file"]
+    on: Annotated[Numbered | tuple[Numbered, Numbered], "a column of both files, or a pair: ours, theirs"]
+    prefix: Annotated[Text, "text before the names of its columns"] = ""
+    optional: Annotated[bool, "whether the join is left out where there is no such file"] = False
 
 
 class KeyValue(Strict):
-    """A file with a property a row: columns of the property's name and of its value; the latest by `latest` counts, the last without."""
+    """A file with a property a row."""
 
-    key: Numbered
-    value: Numbered
-    latest: Numbered = ""
+    key: Annotated[Numbered, "column of the property's name"]
+    value: Annotated[Numbered, "column of its value"]
+    latest: Annotated[Numbered, "column of which the greatest value counts; without it, the last row"] = ""
 
 
 def _as_explode(value: Any) -> Any:
@@ -162,21 +143,17 @@ def _as_explode(value: Any) -> Any:
 
 
 class TableSource(ReadingForm, CellForm):
-    """A source of one table: files (names or wildcards below the dataset's folder), how they are read, and its columns.
+    """A source of one table: its files, how they are read, and its columns."""
 
-    `only` keeps rows with these values in a column. Of rows with one key, `latest` keeps the one with the greatest value in a column,
-    `distinct` the first.
-    """
-
-    files: Several = ()
-    join: Annotated[tuple[Join, ...], BeforeValidator(one_or_more)] = ()
-    explode: Annotated[Explode | None, BeforeValidator(_as_explode)] = None
-    only: dict[str, Several] = {}
-    latest: Numbered = ""
-    distinct: bool = False
-    key_value: KeyValue | None = None
-    order: SeveralColumns = ()
-    recognise: Recognition | None = None
+    files: Annotated[Several, "names or wildcards below the folder; without it, `TABLE.*` and what lies below `TABLE/`"] = ()
+    join: Annotated[tuple[Join, ...], BeforeValidator(one_or_more), "other files whose columns are joined to each row"] = ()
+    explode: Annotated[Explode | None, BeforeValidator(_as_explode), "column with a list, which becomes a row for each element"] = None
+    only: Annotated[dict[str, Several], "values by column: rows with others are left out, and counted"] = {}
+    latest: Annotated[Numbered, "column of which the greatest value decides among rows with one key"] = ""
+    distinct: Annotated[bool, "whether the first of rows with one key is kept"] = False
+    key_value: Annotated[KeyValue | None, "the file has a property a row instead of a column for each"] = None
+    order: Annotated[SeveralColumns, "as `order` of the whole dataset, for this source"] = ()
+    recognise: Annotated[Recognition | None, "by what the file is recognised, in declarations of public datasets"] = None
     column_sources: dict[str, Column] = {}
 
     @model_validator(mode="before")
@@ -190,13 +167,13 @@ class TableSource(ReadingForm, CellForm):
 
 
 class Outliers(Strict):
-    """Bounds of a number column of events, or of `events_per_minute`, and the `rule` for what lies beyond: see `OutlierRule`."""
+    """Bounds of a number column of events, or of `events_per_minute` of a user, and the rule for what lies beyond."""
 
-    low: float | int | None = None
-    high: float | int | None = None
-    quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
-    fitted_on: Annotated[float, Field(gt=0, le=1)] = 0.8
-    rule: Literal["keep", "clip", "drop"] = "drop"
+    low: Annotated[float | int | None, "lower bound"] = None
+    high: Annotated[float | int | None, "upper bound"] = None
+    quantile: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, "quantile that is the upper bound, in place of `high`"] = None
+    fitted_on: Annotated[float, Field(gt=0, le=1), "earliest share of the events that the quantile is fitted on"] = 0.8
+    rule: Annotated[Literal["keep", "clip", "drop"], "what lies beyond is only counted, becomes the bound, or is left out"] = "drop"
 
     @model_validator(mode="after")
     def _bounded(self) -> "Outliers":
@@ -208,21 +185,17 @@ class Outliers(Strict):
 
 
 class FeedbackSection(Strict):
-    """What of the log trains a model: `positive` types or their weights, `negative` types, thresholds of ratings, `seen` types, repeats.
+    """What of the log trains a model. What is not given has the default of `lodestar.schema.feedback.Feedback`."""
 
-    With `protocol` binary all else has another default: every event is positive whatever its type or rating, of equal weight, and makes its
-    item seen, as published protocols of evaluation have it.
-    """
-
-    protocol: Literal["", "binary"] = ""
-    domain: Text = ""
-    positive: dict[str, float | int] | Names = ()
-    negative: Names | None = None
-    rating_positive_from: float | int | None = None
-    rating_negative_to: float | int | None = None
-    seen: Names | None = None
-    consumption: Literal["", "once", "repeat"] = ""
-    repeat_gap_days: Annotated[float | int, Field(ge=0)] | None = None
+    protocol: Annotated[Literal["", "binary"], "`binary`: all events are positive and seen, of equal weight"] = ""
+    domain: Annotated[Text, "general, shop, media, social or education: which types make an item seen"] = ""
+    positive: Annotated[dict[str, float | int] | Names, "positive event types, or their weights: `{ view = 1, purchase = 4 }`"] = ()
+    negative: Annotated[Names | None, "event types that refuse an item, which is never recommended to that user again"] = None
+    rating_positive_from: Annotated[float | int | None, "lowest rating that is positive"] = None
+    rating_negative_to: Annotated[float | int | None, "highest rating that is negative"] = None
+    seen: Annotated[Names | None, "event types that make an item seen"] = None
+    consumption: Annotated[Literal["", "once", "repeat"], "`once`: a seen item is not recommended again; `repeat`: it is"] = ""
+    repeat_gap_days: Annotated[Annotated[float | int, Field(ge=0)] | None, "days after which a seen item may be recommended again"] = None
 
 
 def _as_sources(value: Any) -> Any:
@@ -234,32 +207,27 @@ Sources = Annotated[tuple[TableSource, ...], BeforeValidator(_as_sources)]
 
 
 class Declaration(ReadingForm, CellForm):
-    """How the files of a folder become the contract's tables.
+    """How the files of a folder become the contract's tables."""
 
-    `folder` is where the files lie if not beside the declaration, seen from there; a bucket's declaration has its files beside it.
-    `event_type` is the type of every event; `event_types` maps values to the contract's types, or to `ignore`. `order` names the columns
-    that order a user's events where there are no times, or is `row`, or `file` where the rows of all users are in one order. `rating_scale`
-    is the lowest and the highest rating, `arms` are the arms of experiments in impressions. `reader` names code of Lodestar that reads the
-    files instead, where no declaration can.
-    """
-
-    folder: Text = ""
-    about: About = About()
-    reader: Text = ""
-    event_type: Text = ""
-    event_types: dict[str, str] = {}
-    order: SeveralColumns = ()
-    rating_scale: tuple[float | int, float | int] | None = None
-    arms: Several = ()
-    outliers: dict[str, Outliers] = {}
-    feedback: FeedbackSection = FeedbackSection()
-    users: Sources = ()
-    items: Sources = ()
-    events: Sources = ()
-    impressions: Sources = ()
-    item_content: Sources = ()
-    relations: Sources = ()
-    goals: Sources = ()
+    folder: Annotated[Text, "where the files lie if not beside the declaration, seen from there; never in a bucket"] = ""
+    about: Annotated[About, "what the dataset is"] = About()
+    reader: Annotated[Text, "code of Lodestar that reads the files, where no declaration can, as `netflix-prize`"] = ""
+    event_type: Annotated[Text, "type of every event"] = ""
+    event_types: Annotated[dict[str, str], 'event types by value, as `{ pv = "view" }`; `ignore` leaves rows out, and counts them'] = {}
+    order: Annotated[
+        SeveralColumns, "columns that order a user's events without times, or `row` (by row), or `file` (all users' by row)"
+    ] = ()
+    rating_scale: Annotated[tuple[float | int, float | int] | None, "lowest and highest rating, as `[0, 10]`"] = None
+    arms: Annotated[Several, "arms of experiments in impressions"] = ()
+    outliers: Annotated[dict[str, Outliers], "bounds by number column of events, or of `events_per_minute` of a user"] = {}
+    feedback: Annotated[FeedbackSection, "what of the log trains a model"] = FeedbackSection()
+    users: Annotated[Sources, "sources of users"] = ()
+    items: Annotated[Sources, "sources of items"] = ()
+    events: Annotated[Sources, "sources of events"] = ()
+    impressions: Annotated[Sources, "sources of impressions"] = ()
+    item_content: Annotated[Sources, "sources of item_content"] = ()
+    relations: Annotated[Sources, "sources of relations"] = ()
+    goals: Annotated[Sources, "sources of goals"] = ()
 
     def sources(self, table: schema.Table) -> tuple[TableSource, ...]:
         """The sources of a table."""

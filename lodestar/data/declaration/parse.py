@@ -16,6 +16,7 @@ from lodestar.schema.events import EventType
 from lodestar.schema.feedback import BINARY, WEIGHTS, Feedback
 from lodestar.schema.time_units import DAY_US, SECOND_US
 
+KEYS = "Correct it; docs/reference/declaration.md has every key."  # remedy of a declaration's faults
 MAX_BYTES = 1 << 20
 MAX_FAULTS = 20
 _OF_PYDANTIC = {COLUMN_SOURCES, "str", "int", "float"}  # steps of a path that are fields of ours or branches of a union
@@ -179,7 +180,7 @@ def _contradictions(declaration: Declaration) -> list[str]:
 
 
 def _fault(name: str, message: str) -> DataError:
-    return DataError("E141", message, remedy="Correct it; docs/datasets.md has every key.", place=Location(file=name))
+    return DataError("E141", message, remedy=KEYS, place=Location(file=name))
 
 
 def _faults(name: str, messages: list[str]) -> DataError:
