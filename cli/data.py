@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lodestar.io.private_folders import workspace
 from lodestar.process.command_line import Parser, add_data, add_option, add_output
+from lodestar.process.option_values import local_path, web_address
 from lodestar.process.safe_text import command, one_line, write_stderr, write_stdout
 from lodestar.process.suggestions import listed
 
@@ -113,9 +114,11 @@ def _add_fetch(inner: "argparse._SubParsersAction[Parser]") -> None:
         examples=["lodestar data fetch movielens-100k --accept-terms", "lodestar data fetch movielens-100k --output ml-100k"],
     )
     fetch.add_argument("name", metavar="NAME", help="one that `lodestar data list` shows")
-    add_option(fetch, "--output", type=Path, help="folder of the dataset (default: NAME)")
+    add_option(fetch, "--output", type=local_path, help="folder of the dataset (default: NAME)")
     fetch.add_argument("--accept-terms", action="store_true", help="agree to the terms without a prompt")
-    fetch.add_argument("--url", default="", metavar="URL", help="mirror of the same archive (default: the owners' site)")
+    fetch.add_argument(
+        "--url", type=web_address, default=None, metavar="URL", help="mirror of the same archive (default: the owners' site)"
+    )
     fetch.set_defaults(command=_fetch, resumes=True)
 
 
@@ -182,7 +185,7 @@ def _fetch(options: argparse.Namespace) -> int:
             raise UsageError("standard input is no terminal to agree to the terms on; add --accept-terms")
         if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
             raise UsageError("nothing is downloaded without agreement to the terms")
-    arrived = downloads.fetch(found.name, target, options.url)
+    arrived = downloads.fetch(found.name, target, options.url or "")
     if said := downloads.unverified(arrived):
         sys.stderr.write(f"{said}\n")
     sys.stderr.write(f"Next: {command(['lodestar', 'run', '--data', str(target)])}\n")

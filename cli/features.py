@@ -8,8 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from lodestar.io.private_folders import workspace
-from lodestar.process.command_line import Parser, add_data, add_option, add_output, add_recipe, count
-from lodestar.process.safe_text import one_line, write_stderr, write_stdout
+from lodestar.process.command_line import Parser, add_data, add_option, add_output, add_recipe
+from lodestar.process.option_values import count, given, local_path
+from lodestar.process.safe_text import one_line, quoted, write_stderr, write_stdout
 
 DEFAULT_OUTPUT = "lodestar-run"
 MAX_LISTED, SUBMITTED = 20, "submitted"
@@ -40,12 +41,12 @@ def _add_build(inner: "argparse._SubParsersAction[Parser]") -> None:
             "lodestar features build --tables shop/ --output features/ --spark 'local[4]'",
         ],
     )
-    add_option(build, "--tables", type=Path, required=True)
+    add_option(build, "--tables", required=True)
     add_output(build, "folder of the feature set, replaced atomically")
     add_recipe(build)
     build.add_argument(
         "--spark",
-        default="",
+        type=given,
         metavar="MASTER",
         help="build on Spark, such as local[4]; `submitted` under spark-submit (default: DuckDB, in this process)",
     )
@@ -81,13 +82,13 @@ def _add_skew_test(inner: "argparse._SubParsersAction[Parser]") -> None:
             "lodestar features skew-test --feature-log s3://logs/features/ --tables shop/ --last 7d",
         ],
     )
-    add_option(test, "--feature-log", default=f"{DEFAULT_OUTPUT}/feature-log.jsonl")
+    add_option(test, "--feature-log", type=given, default=f"{DEFAULT_OUTPUT}/feature-log.jsonl")
     meaning = "tables of runs elsewhere; a single one is also used for generations whose own tables are not found (repeatable)"
-    add_option(test, "--tables", type=Path, action="append", default=[], help=meaning)
+    add_option(test, "--tables", action="append", default=[], help=meaning)
     meaning = (
         "feature set of each served generation, which has the digest of its tables and the scale of counts (repeatable; default: all runs')"
     )
-    add_option(test, "--features", type=Path, action="append", default=[], help=meaning)
+    add_option(test, "--features", type=local_path, action="append", default=[], help=meaning)
     meaning = "test requests of this last period, such as 90m, 24h, 7d (default: 24h)"
     test.add_argument("--last", type=_duration, default=timedelta(hours=24), metavar="TIME", help=meaning)
     test.set_defaults(command=_skew_test, doing="testing for training-serving skew")
@@ -179,9 +180,9 @@ def _count_scale(features: Path) -> tuple[str, dict[str, float]]:
 
 
 def _duration(text: str) -> timedelta:
-    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90m, 24h or 7d")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a duration such as 90m, 24h or 7d")
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 

@@ -13,7 +13,8 @@ from cli.features import DEFAULT_OUTPUT
 from cli.progress_view import record
 from lodestar.errors import UsageError
 from lodestar.io.private_folders import workspace
-from lodestar.process.command_line import OPTIONS, Parser, add_data, add_option, add_output, add_recipe
+from lodestar.process.command_line import OPTIONS, Parser, add_data, add_option, add_recipe
+from lodestar.process.option_values import given, local_path, pipeline_path, web_address
 from lodestar.process.safe_text import one_line, write_stderr, write_stdout
 from lodestar.progress import activity, is_interactive
 
@@ -40,21 +41,23 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
             "lodestar run pipeline.yaml --cluster --data s3://bucket/events/ --destination s3://bucket/bundles",
         ],
     )
-    run.add_argument("pipeline", nargs="?", type=Path, metavar="FILE", help="a file that `lodestar compile` wrote (default: compile one)")
+    run.add_argument(
+        "pipeline", nargs="?", type=local_path, metavar="FILE", help="a file that `lodestar compile` wrote (default: compile one)"
+    )
     add_data(run, default="simulator")
     add_recipe(run, default=None, help="name of a recipe: see `lodestar recipes` (default: shop for the simulator, else sasrec)")
-    add_option(run, "--output", type=Path, help=f"folder of the run, on this machine (default: {DEFAULT_OUTPUT})")
+    add_option(run, "--output", type=local_path, help=f"folder of the run, on this machine (default: {DEFAULT_OUTPUT})")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
     run.add_argument("--force", action="store_true", help="release the model even if the quality gate refuses it, marked as forced")
     run.add_argument("--no-cache", action="store_true", help="run all steps, without cached results")
     run.add_argument("--cluster", action="store_true", help="submit to a Kubeflow Pipelines server instead")
     _add_compilation(run)
     cluster = run.add_argument_group("with --cluster")
-    cluster.add_argument("--endpoint", metavar="URL", help="the Pipelines server (default: from kfp's configuration)")
+    cluster.add_argument("--endpoint", type=web_address, metavar="URL", help="the Pipelines server (default: from kfp's configuration)")
     meaning = f"{OPTIONS['--namespace'].meaning}: the profile's, in multi-user Pipelines (default: none)"
     add_option(cluster, "--namespace", help=meaning)
-    cluster.add_argument("--experiment", metavar="NAME", help="experiment of the run (default: lodestar)")
-    cluster.add_argument("--run-name", metavar="NAME", help="name of the run (default: by the time)")
+    cluster.add_argument("--experiment", type=given, metavar="NAME", help="experiment of the run (default: lodestar)")
+    cluster.add_argument("--run-name", type=given, metavar="NAME", help="name of the run (default: by the time)")
     meaning = (
         "recurring run by this schedule in UTC: six fields, seconds first, as '0 0 3 * * *', or @daily, '@every 6h' (default: run once)"
     )
@@ -68,7 +71,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
         description="Compile the pipeline; the same code gives the same bytes. Prints the file's path.",
         examples=["lodestar compile --registry registry.example.com/team --memory train=64Gi --output pipeline.yaml"],
     )
-    add_output(compile_, "the compiled pipeline, a YAML file", COMPILED)
+    add_option(compile_, "--output", type=pipeline_path, default=Path(COMPILED), help="the compiled pipeline, a YAML file")
     _add_compilation(compile_)
     compile_.set_defaults(command=_compile)
 
@@ -100,7 +103,8 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
     address = parse_address(options.data, parse_mapping(options.map), options.time_zone)
     if is_simulated(address.path):
         SimulatorConfig.parse(address.path)
-    recipe = options.recipe or ("shop" if is_simulated(address.path) else "sasrec")
+    default = "shop" if is_simulated(address.path) else "sasrec"
+    recipe = default if options.recipe is None else options.recipe
     parameters: dict[str, Any] = {
         "data": str(address),
         "quarantine": options.quarantine,
@@ -155,6 +159,8 @@ def _check_options(options: argparse.Namespace) -> None:
 def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
     """The compiled pipeline: the given FILE, or a temporary one compiled now."""
     if options.pipeline:
+        if options.pipeline.exists() and not options.pipeline.is_file():
+            raise UsageError(f"{options.pipeline} is no compiled pipeline: give data as --data {options.pipeline}", code="E309")
         if not options.pipeline.is_file():
             raise UsageError(f"no file {options.pipeline}; write it with `lodestar compile --output {options.pipeline}`")
         yield options.pipeline

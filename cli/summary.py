@@ -18,12 +18,12 @@ from rich.text import Text
 
 from components.release.local_release import CURRENT, current_bundle
 from lodestar.bundle.bundle import COST
-from lodestar.errors import GateFailed, shorten
+from lodestar.errors import GateFailed
 from lodestar.evaluation.gate import PRIMARY_METRIC
 from lodestar.evaluation.metric_titles import BUNDLES, MODEL, metric_title
 from lodestar.evaluation.metric_titles import title as title_of
 from lodestar.io import storage
-from lodestar.process.safe_text import command, one_line
+from lodestar.process.safe_text import command, one_line, shorten
 from lodestar.progress import UNWRAPPED
 
 REPORT, CARD, INGESTED = "report.html", "model_card.md", "ingest.md"

@@ -5,7 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from lodestar.process.command_line import Parser, add_option, add_output, add_recipe, count
+from lodestar.io.storage import is_remote
+from lodestar.process.command_line import Parser, add_option, add_output, add_recipe
+from lodestar.process.option_values import count, image
 from lodestar.process.safe_text import command, write_stderr, write_stdout
 
 TRIALS = "s3://lodestar/artifacts/trials"  # where the trainer's bucket policy (manifests/policies/) lets it write
@@ -35,14 +37,22 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
     tune.add_argument("--trials", type=count, default=20, metavar="N", help="total number of trials")
     tune.add_argument("--jobs", type=count, default=os.cpu_count() or 1, metavar="N", help=JOBS)
     add_output(tune, "folder of the study", "lodestar-tuning")
-    tune.add_argument("--katib", metavar="IMAGE", help="print a Katib Experiment whose trials run this image (default: run trials here)")
-    add_option(tune, "--destination", default=TRIALS, help="with --katib, where trials publish bundles: an s3:// address")
+    meaning = "print a Katib Experiment whose trials run this image (default: run trials here)"
+    tune.add_argument("--katib", type=image, metavar="IMAGE", help=meaning)
+    add_option(tune, "--destination", help=f"with --katib, where trials publish bundles: an s3:// address (default: {TRIALS})")
     tune.set_defaults(command=_tune, doing="searching hyperparameters", resumes=True)
 
 
 def _tune(options: argparse.Namespace) -> int:
+    from lodestar.errors import UsageError
+
     if options.katib:
         return _print_experiment(options)
+    if options.destination is not None:
+        raise UsageError("--destination is with --katib only; leave it out", code="E303")
+    if is_remote(options.features):
+        message = f"trials run on this machine, and --features {options.features} is elsewhere: download it, or name an image with --katib"
+        raise UsageError(message, code="E314")
     from lodestar.recipes import load_recipe, merge_overrides
     from lodestar.tuning.search import BEST, table, tune
 
@@ -61,17 +71,21 @@ def _print_experiment(options: argparse.Namespace) -> int:
 
     from components.kubernetes.katib import experiment
     from components.kubernetes.training_job import TrainingJob
+    from lodestar.errors import UsageError
     from lodestar.recipes import load_recipe, merge_overrides
     from lodestar.tuning.space import space_of
 
-    overrides = merge_overrides(options.overrides)
+    overrides, destination = merge_overrides(options.overrides), options.destination or TRIALS
+    for option, address in (("--features", options.features), ("--destination", destination)):
+        if not is_remote(address):
+            raise UsageError(f"{option} {address} is not an address that pods on any machine reach: write s3://BUCKET/FOLDER", code="E314")
     job = TrainingJob(
         name=f"tune-{options.recipe.replace('_', '-')}",
         namespace="lodestar-training",
         image=options.katib,
         features=options.features,
-        bundle=options.destination,
-        checkpoints=f"{options.destination}/checkpoints",
+        bundle=destination,
+        checkpoints=f"{destination}/checkpoints",
         recipe=options.recipe,
         overrides=overrides,
         workers=1,

@@ -21,9 +21,9 @@ from lodestar.errors import UsageError
 from lodestar.io import storage
 from lodestar.io.exits import run_command
 from lodestar.io.private_folders import workspace
-from lodestar.process.command_line import Parser
+from lodestar.process.command_line import WRONG_USAGE, Parser
 from lodestar.process.descendants import exit_on_sigterm
-from lodestar.process.safe_text import command
+from lodestar.process.safe_text import command, quoted
 
 PROGRAM = "lodestar step"
 ADDRESSES = "Inputs are paths or s3:// addresses, which are downloaded for the run; outputs are paths."
@@ -134,14 +134,14 @@ def _value(annotation: Any, value: str, work: Path) -> Any:
 
 
 def _parse(annotation: Any, value: str) -> Any:
-    """Parse a parameter that is not a string, in the JSON form of Pipelines: `true`, or a JSON object."""
+    """Parse a parameter that is not a string, in the JSON form of Pipelines: `true`, or a JSON object; else UsageError E300."""
     try:
         found = json.loads(value)
     except json.JSONDecodeError:
         found = None
     kind = get_origin(annotation) or annotation
     if not isinstance(found, kind):
-        raise SystemExit(f"{value!r} is not {'a JSON object' if kind is dict else 'true or false'}")
+        raise UsageError(f"{quoted(value)} is not {'a JSON object' if kind is dict else 'true or false'}", code=WRONG_USAGE)
     return found
 
 

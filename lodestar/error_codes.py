@@ -132,7 +132,13 @@ CODES: dict[str, ErrorCode] = {
     "E210": ErrorCode(3, None, "All labels of the ranker are equal.",
                       "Add impressions without a click, or turn the ranker off (rank.candidates 0)."),
     # Command lines.
+    "E300": ErrorCode(2, None, "An option or argument is unknown, missing or of another form.",
+                      "Correct it as the message says; the command's --help has them all.", wordings=None),
     "E301": ErrorCode(2, None, "An output would replace something else.", "Give another --output, or move away what is there.", wordings=3),
+    "E303": ErrorCode(2, None, "An option has no effect here.", "Leave it out."),
+    "E309": ErrorCode(2, None, "A file is no compiled pipeline of this version.", "Write one with `lodestar compile`."),
+    "E314": ErrorCode(2, None, "An address cannot be reached from where it is read or written.", "Write s3://BUCKET/FOLDER for pods.",
+                      wordings=2),
     # Requests over HTTP.
     "E400": ErrorCode(None, 400, "The request is not valid HTTP/1.1.", "Send HTTP/1.1 with one Host header.", wordings=2),
     "E401": ErrorCode(None, 401, "The collector's key is missing or wrong.",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lodestar.error_codes import CODES
-from lodestar.process.safe_text import printable
+from lodestar.process.safe_text import printable, shorten
 
 MAX_FINDINGS = 20  # of one answer
 
@@ -133,8 +133,3 @@ class EnvironmentFault(LodestarError):
     def __init__(self, code: str, message: str, *, remedy: str) -> None:
         super().__init__(f"{message}. {remedy}", code=code)
         self.message, self.remedy = message, remedy
-
-
-def shorten(value: str, limit: int = 60) -> str:
-    """A value truncated to `limit` characters for a message."""
-    return value if len(value) <= limit else value[: limit - 1] + "…"

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import string
 import sys
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
+from lodestar.process.option_values import name
 from lodestar.process.safe_text import log_to_stderr
 from serving.http import graceful_shutdown, http_server
 from serving.http.connection_limits import Load
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "lodestar serve"
 PORT, MODEL, ARM = 8080, "recommend", "control"
-NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "._-")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,12 +91,6 @@ def application(options: argparse.Namespace, load: Load) -> "App":
     return App(predictor, options.model_name, load)
 
 
-def _name(text: str) -> str:
-    if not text or not set(text) <= NAME_CHARACTERS:
-        raise argparse.ArgumentTypeError("a name has letters, digits, '.', '_' and '-'")
-    return text
-
-
 def parser() -> Parser:
     """The parser of `lodestar serve`."""
     parser = Parser(
@@ -118,8 +111,8 @@ def parser() -> Parser:
     add_option(parser, "--host")
     add_option(parser, "--port", default=PORT)
     add_option(parser, "--metrics-port")
-    parser.add_argument("--model-name", type=_name, default=MODEL, metavar="NAME", help="model name in v1 and v2 paths")
-    parser.add_argument("--arm", default=ARM, metavar="NAME", help="canary arm in the impression log")
+    parser.add_argument("--model-name", type=name, default=MODEL, metavar="NAME", help="model name in v1 and v2 paths")
+    parser.add_argument("--arm", type=name, default=ARM, metavar="NAME", help="canary arm in the impression log")
     return parser
 
 

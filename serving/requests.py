@@ -10,7 +10,7 @@ import orjson
 
 from lodestar import schema
 from lodestar.error_codes import http_status
-from lodestar.errors import shorten
+from lodestar.process.safe_text import shorten
 from lodestar.schema import ids
 
 USER, SESSION, K, EXCLUDE, SURFACE = "user", "session", "k", "exclude", "surface"

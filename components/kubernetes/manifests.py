@@ -14,10 +14,10 @@ from components.kubernetes.training_job import SPEC, spec_digest
 from lodestar.errors import UsageError
 from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
+from lodestar.process.option_values import IMAGE_REGISTRY, local_path
 
 IMAGE = re.compile(r"(?<=image: )\S+/(?P<name>lodestar-python-[a-z]+):\S+")
 TAG = re.compile(r"\w[\w.-]{0,127}", flags=re.ASCII)
-PLACE = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*")
 
 
 def set_images(folder: Path, registry: str, tag: str) -> list[Path]:
@@ -25,7 +25,7 @@ def set_images(folder: Path, registry: str, tag: str) -> list[Path]:
 
     The spec digests of training jobs are updated too. Raises UsageError if registry or tag is not valid in an image reference.
     """
-    for what, value, form in (("registry", registry, PLACE), ("tag", tag, TAG)):
+    for what, value, form in (("registry", registry, IMAGE_REGISTRY), ("tag", tag, TAG)):
         if not form.fullmatch(value):
             raise UsageError(
                 f"{value!r} is not a valid {what} of an image: write a registry as registry.example.com/team, a tag as {code_hash()}"
@@ -69,7 +69,9 @@ def parser() -> Parser:
         description="Set the image references in the manifests.",
         examples=["make manifests REGISTRY=registry.example.com/team TAG=v1"],
     )
-    parser.add_argument("--folder", type=Path, default=Path("manifests"), metavar="PATH", help="folder of the manifests, which are changed")
+    parser.add_argument(
+        "--folder", type=local_path, default=Path("manifests"), metavar="PATH", help="folder of the manifests, which are changed"
+    )
     add_option(parser, "--registry", default=REGISTRY)
     parser.add_argument("--tag", default="", metavar="TAG", help="tag of the images (default: the code's own hash, as `make image` tags)")
     return parser

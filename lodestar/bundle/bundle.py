@@ -33,9 +33,10 @@ from lodestar.bundle.item_table import ItemTable, Precision
 from lodestar.bundle.neighbours import NeighbourTable
 from lodestar.bundle.ranker import RANKER_GRAPH, RANKER_ROWS, Ranker
 from lodestar.bundle.ratings import RATINGS_FILE, Ratings
-from lodestar.errors import DataError, SchemaMismatch, shorten
+from lodestar.errors import DataError, SchemaMismatch
 from lodestar.io import npz
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.process.safe_text import shorten
 from lodestar.schema import feedback
 from lodestar.schema.arrays import Float32, Floats
 from lodestar.schema.feedback import BINARY, Feedback

@@ -18,9 +18,10 @@ from lodestar.bundle.neighbours import MAX_CODE
 from lodestar.bundle.onnx_graph import BOOL, FLOAT, FREE, Value
 from lodestar.bundle.ranker import CANDIDATES, COUNTS, HISTORY, MASK, SCORES
 from lodestar.bundle.training_record import is_record
-from lodestar.errors import DataError, Location, shorten
+from lodestar.errors import DataError, Location
 from lodestar.io.atomic_publish import DIGEST
 from lodestar.io.npz import Arrays, Kinds
+from lodestar.process.safe_text import shorten
 from lodestar.schema import feedback
 from lodestar.schema.arrays import Num, Shaped
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from lodestar.errors import DataError, Location, shorten
+from lodestar.errors import DataError, Location
+from lodestar.process.safe_text import shorten
 
 OPSET = 17
 FLOAT, BOOL = 1, 9  # TensorProto.DataType

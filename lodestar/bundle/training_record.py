@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lodestar.config import Recipe
-from lodestar.errors import UsageError, shorten
+from lodestar.errors import UsageError
+from lodestar.process.safe_text import shorten
 
 FittedOn = Literal["train", "before_test"]
 FITTED_ON, RECIPE, DATA = "fitted_on", "recipe", "data"

@@ -20,7 +20,8 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lodestar.errors import DataError, Location, shorten
+from lodestar.errors import DataError, Location
+from lodestar.process.safe_text import shorten
 from lodestar.schema.arrays import Int64, Longs, Num, Shaped, UInt8
 
 Arrays = dict[str, Shaped[NDArray[Any], "..."]]

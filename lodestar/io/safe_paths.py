@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from lodestar.errors import EnvironmentFault, shorten
+from lodestar.errors import EnvironmentFault
+from lodestar.process.safe_text import shorten
 
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095  # limits of Linux; a longer path would raise OSError half-way
 _DRIVE = re.compile(r"[A-Za-z]:")

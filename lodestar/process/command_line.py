@@ -6,18 +6,22 @@ Options of a single command stand where its parser is built.
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lodestar.process.safe_text import printable
+from lodestar.process.option_values import digest, given, host, local_path, object_name, port, registry, seed
+from lodestar.process.safe_text import printable, quoted
 from lodestar.process.suggestions import suggestion, unknown_name
 
 HELP_COLUMN, MAX_WIDTH = 26, 100
 EXAMPLE_WIDTH = 74  # with its indentation and the backslash, it fits 80 columns
-MAX_PORT, MAX_COUNT, MAX_SEED = 0xFFFF, 1_000_000_000, 2**63 - 1
+WRONG_USAGE = "E300"
 INVALID_CHOICE = re.compile(r"(?P<argument>(argument \S+: )?)invalid choice: '(?P<value>.*)' \(choose from (?P<choices>.*)\)", re.DOTALL)
+NO_VALUE = re.compile(r"argument (?P<option>--\S+): expected one argument")
+MISSING = "the following arguments are required: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,28 +34,54 @@ class Option:
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser of all commands: examples at the end of the help, and error messages without secrets and control characters."""
+    """Argument parser of all commands: examples at the end of the help, no abbreviations, and errors with the code E300."""
 
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **options: Any) -> None:
         self.examples = tuple(map(_broken_before_options, examples))
         lines = [options.pop("epilog", ""), "\n".join(["examples:", *(f"  {example}" for example in self.examples)]) if examples else ""]
-        options = {"formatter_class": HelpFormatter, **options, "epilog": "\n\n".join(filter(None, lines)) or None}
+        # An abbreviation that works today is ambiguous once a command has another option.
+        options = {"formatter_class": HelpFormatter, "allow_abbrev": False, **options, "epilog": "\n\n".join(filter(None, lines)) or None}
         super().__init__(*arguments, **options)
+        self._words: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; an argument that a command does not have is an error of that command, with its usage and its nearest option."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        for word in self._words:
+            if not _is_utf8(word):
+                self.error(f"{quoted(word)} is not UTF-8: rename the file, or where the locale is not UTF-8, set LC_ALL=C.UTF-8")
         found, unknown = super().parse_known_args(args, namespace)
-        if unknown and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
-            known = [name for action in self._actions for name in action.option_strings]
-            self.error(f"unknown argument {unknown[0]!r}{suggestion(unknown[0].partition('=')[0], known)}")
+        if unknown and not self._has_commands():
+            self.error(self._unknown(unknown[0]))
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and a sanitised message; for a wrong choice with the nearest one, and all on lines of 80 columns."""
-        if found := INVALID_CHOICE.fullmatch(message):
+        """Exit with status 2 and a sanitised message that names the nearest option or choice; its list is on lines of 80 columns."""
+        self.print_usage(sys.stderr)
+        self.exit(2, printable(f"{self.prog}: {WRONG_USAGE} {self._explained(message)}\n"))
+
+    def _explained(self, message: str) -> str:
+        """The message about a wrong choice, a misspelt option, or a value that looks like an option."""
+        misspelt = next((word for word in self._words if word.startswith("--") and not self._knows(word)), None)
+        if (found := INVALID_CHOICE.fullmatch(message)) is not None:
+            if self._has_commands() and self._words[0].startswith("-"):
+                return f"unknown argument {quoted(self._words[0])} before the command: options follow it"
             choices = [choice.strip("'") for choice in found["choices"].split(", ")]
-            message = unknown_name(f"{found['argument']}no choice", found["value"], choices).replace("\n", "\n  ")
-        super().error(printable(message))
+            return unknown_name(f"{found['argument']}no choice", found["value"], choices).replace("\n", "\n  ")
+        if message.startswith(MISSING) and misspelt is not None and not self._has_commands():
+            return self._unknown(misspelt)
+        if (found := NO_VALUE.fullmatch(message)) is not None:
+            return f"{message}; where the value begins with a dash, write {found['option']}=VALUE"
+        return message
+
+    def _unknown(self, word: str) -> str:
+        return f"unknown argument {quoted(word)}{suggestion(word.partition('=')[0], self._option_string_actions)}"
+
+    def _knows(self, word: str) -> bool:
+        return word.partition("=")[0] in self._option_string_actions
+
+    def _has_commands(self) -> bool:
+        return self._subparsers is not None
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -87,32 +117,12 @@ def _broken_before_options(example: str) -> str:
     return " \\\n  ".join(lines)
 
 
-def count(text: str) -> int:
-    """Parse a whole number of at least 1 and at most `MAX_COUNT`."""
-    return _whole_number(text, 1, MAX_COUNT)
-
-
-def seed(text: str) -> int:
-    """Parse a seed of a random generator: a whole number from 0 to `MAX_SEED`."""
-    return _whole_number(text, 0, MAX_SEED)
-
-
-def port(text: str) -> int:
-    """Parse a TCP port, 0 (any free one) to 65,535."""
-    if not (text.isascii() and text.isdigit()) or int(text) > MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is no port; there are 0 (any free one) to {MAX_PORT}")
-    return int(text)
-
-
-def _whole_number(text: str, low: int, high: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
-        raise argparse.ArgumentTypeError(f"needs a whole number from {low} to {high}, got {text!r}")
-    return int(text)
-
-
-def host(text: str) -> str:
-    """Parse an IP address or a name, an IPv6 address with or without brackets."""
-    return text.removeprefix("[").removesuffix("]")
+def _is_utf8(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 OVERRIDES = 'JSON object of values that replace the recipe\'s, such as {"train": {"epochs": 3}} (repeatable; later ones win)'
@@ -134,24 +144,30 @@ OPTIONS: dict[str, Option] = {
     "--recipe": Option(metavar="NAME", meaning="name of a recipe: see `lodestar recipes`"),
     "--overrides": Option(metavar="JSON", meaning=OVERRIDES, arguments=(("action", "append"), ("default", []))),
     "--output": Option(metavar="PATH", meaning="what is written"),
-    "--tables": Option(metavar="PATH", meaning="folder of tables that `lodestar data ingest` wrote"),
-    "--features": Option(metavar="PATH", meaning="feature set: what `lodestar features build` or a run's build_features wrote"),
-    "--bundle": Option(metavar="PATH", meaning="a published bundle: a folder or an s3:// address"),
-    "--features-digest": Option(metavar="SHA256", meaning="digest that the features are checked against (default: not checked)"),
-    "--checkpoints": Option(metavar="PATH", meaning="where checkpoints are saved, and resumed from: a folder or an s3:// address"),
+    "--tables": Option(metavar="PATH", meaning="folder of tables that `lodestar data ingest` wrote", arguments=(("type", local_path),)),
+    "--features": Option(
+        metavar="PATH", meaning="feature set: what `lodestar features build` or a run's build_features wrote", arguments=(("type", given),)
+    ),
+    "--bundle": Option(metavar="PATH", meaning="a published bundle: a folder or an s3:// address", arguments=(("type", given),)),
+    "--features-digest": Option(
+        metavar="SHA256", meaning="digest that the features are checked against (default: not checked)", arguments=(("type", digest),)
+    ),
+    "--checkpoints": Option(
+        metavar="PATH", meaning="where checkpoints are saved, and resumed from: a folder or an s3:// address", arguments=(("type", given),)
+    ),
     "--heartbeat": Option(
         metavar="ADDRESS", meaning="address that the watching step writes to; the job ends once it stops (default: none)"
     ),
     "--destination": Option(metavar="ADDRESS", meaning="where pods publish bundles: an s3:// address"),
     "--service": Option(metavar="NAME", meaning="InferenceService, as NAMESPACE/NAME, or NAME in the namespace lodestar"),
-    "--namespace": Option(metavar="NAME", meaning="Kubernetes namespace of what is created"),
+    "--namespace": Option(metavar="NAME", meaning="Kubernetes namespace of what is created", arguments=(("type", object_name),)),
     "--memory": Option(
         metavar="STEP=SIZE",
         meaning="memory of a step as a Kubernetes quantity, such as train=64Gi (repeatable; default: of the step)",
         arguments=(("action", "append"), ("default", [])),
     ),
     "--seed": Option(metavar="N", meaning="seed of the random generator", arguments=(("type", seed), ("default", 0))),
-    "--registry": Option(metavar="HOST/PATH", meaning="registry of the container images"),
+    "--registry": Option(metavar="HOST/PATH", meaning="registry of the container images", arguments=(("type", registry),)),
     "--feature-log": Option(metavar="PATH", meaning="log of the features of each response: a file, a folder or an s3:// address"),
     "--host": Option(metavar="ADDRESS", meaning="IP address or name to listen on", arguments=(("type", host), ("default", "127.0.0.1"))),
     "--port": Option(metavar="N", meaning="TCP port to listen on, 0 for any free one", arguments=(("type", port),)),
@@ -187,4 +203,4 @@ def add_recipe(parser: argparse.ArgumentParser, default: str | None = "sasrec", 
 
 def add_output(parser: argparse.ArgumentParser, meaning: str, default: str | None = None) -> None:
     """Add `--output`, a local path, with what is written there; required without a default."""
-    add_option(parser, "--output", type=Path, help=meaning, default=default and Path(default), required=default is None)
+    add_option(parser, "--output", type=local_path, help=meaning, default=default and Path(default), required=default is None)

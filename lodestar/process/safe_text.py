@@ -59,6 +59,16 @@ def masked(text: str) -> str:
     return _TOKEN.sub(rf"\1\2{_MASK}", _SECRET.sub(_mask_value, without_users))
 
 
+def shorten(value: str, limit: int = 60) -> str:
+    """A value truncated to `limit` characters for a message."""
+    return value if len(value) <= limit else value[: limit - 1] + "…"
+
+
+def quoted(value: str) -> str:
+    """A value in quotes for a message, truncated; secrets are masked first, since half of one is no longer recognised."""
+    return repr(shorten(masked(value)))
+
+
 def markdown(text: str) -> str:
     """The text on one line, escaped for Markdown and for the HTML rendered from it."""
     return _MARKDOWN.sub(r"\\\1", one_line(text))

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from textwrap import fill
 
+from lodestar.process.safe_text import quoted
+
 LIST_WIDTH = 76  # of 80 columns: lines of a message after the first are indented by two, by four where a run repeats a step's error
-MAX_SHOWN = 60
 
 
 def unknown_name(what: str, name: str, names: Iterable[str], variants: Iterable[str] = ()) -> str:
@@ -14,8 +15,7 @@ def unknown_name(what: str, name: str, names: Iterable[str], variants: Iterable[
     `what` begins the message, such as "no recipe"; `variants` are names that may be meant too, and are not listed.
     """
     known = list(names)
-    shown = name if len(name) <= MAX_SHOWN else f"{name[: MAX_SHOWN - 1]}…"
-    return f"{what} {shown!r}{suggestion(name, [*known, *variants]) or '.'} There are:\n{listed(known)}"
+    return f"{what} {quoted(name)}{suggestion(name, [*known, *variants]) or '.'} There are:\n{listed(known)}"
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

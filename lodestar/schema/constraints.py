@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from lodestar.errors import ConfigError, shorten
+from lodestar.errors import ConfigError
+from lodestar.process.safe_text import shorten
 from lodestar.process.suggestions import unknown_name
 
 MAX_TEXT_LENGTH = 2_048

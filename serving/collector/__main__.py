@@ -20,8 +20,9 @@ from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io import storage
 from lodestar.io.exits import run_command
 from lodestar.io.private_folders import temporary_folder
-from lodestar.process.command_line import Parser, add_option, count
+from lodestar.process.command_line import Parser, add_option
 from lodestar.process.environment_variables import COLLECT_KEY, KAFKA_PASSWORD
+from lodestar.process.option_values import count, given, local_path, origin, seconds
 from lodestar.process.safe_text import log_to_stderr, write_stderr
 from serving.http import graceful_shutdown, http_server
 from serving.http.connection_limits import Load
@@ -176,13 +177,6 @@ def _option(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
 def parser() -> Parser:
     """The parser of `lodestar collect`."""
     parser = Parser(
@@ -192,8 +186,8 @@ def parser() -> Parser:
         epilog=f"Environment: {COLLECT_KEY} is the senders' key, {KAFKA_PASSWORD} is Kafka's sasl.password.",
         examples=["lodestar collect --output landing/", "lodestar collect --output s3://bucket/landing --kafka broker:9092 --topic clicks"],
     )
-    add_option(parser, "--output", required=True, help="landing, where parts are written: a folder or an s3:// address")
-    parser.add_argument("--part-seconds", type=_positive, default=PART_S, metavar="S", help="seconds until a part is published")
+    add_option(parser, "--output", type=given, required=True, help="landing, where parts are written: a folder or an s3:// address")
+    parser.add_argument("--part-seconds", type=seconds, default=PART_S, metavar="S", help="seconds until a part is published")
     add_option(parser, "--host")
     add_option(parser, "--metrics-port")
     http = parser.add_argument_group("without --kafka")
@@ -201,9 +195,14 @@ def parser() -> Parser:
     meaning = (
         "folder of rows not yet in the landing, on a disk that survives restarts (default: .spool in a local landing, else a private one)"
     )
-    http.add_argument("--spool", metavar="PATH", help=meaning)
+    http.add_argument("--spool", type=local_path, metavar="PATH", help=meaning)
     http.add_argument(
-        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="CORS origin that may send, * for any (repeatable)"
+        "--allow-origin",
+        type=origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="CORS origin that may send, * for any (repeatable)",
     )
     _add_kafka_options(parser)
     return parser

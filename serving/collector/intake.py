@@ -11,7 +11,7 @@ import orjson
 
 from lodestar import schema
 from lodestar.data.contract.rules import KEY_TWICE
-from lodestar.errors import shorten
+from lodestar.process.safe_text import shorten
 from serving import requests
 from serving.collector import duplicate_keys
 from serving.collector.row_error import Rejection

@@ -17,6 +17,7 @@ from functools import partial
 from lodestar.errors import EnvironmentFault, LodestarError, UsageError
 from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
+from lodestar.process.option_values import whole_number
 from lodestar.process.termination import exit_on_termination
 from lodestar.progress import log_event
 from serving.rollout.api_errors import NOT_FOUND
@@ -182,7 +183,9 @@ def parser() -> Parser:
         add_option(command, "--service", required=True)
         if name == "start":
             add_option(command, "--bundle", required=True, help="a published bundle: its s3:// address")
-            command.add_argument("--percent", type=int, default=PERCENT, metavar="N", help="percent of the traffic for the new bundle")
+            command.add_argument(
+                "--percent", type=whole_number(1, 99), default=PERCENT, metavar="N", help="percent of the traffic for the new bundle"
+            )
     return parser
 
 

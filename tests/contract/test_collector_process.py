@@ -142,11 +142,11 @@ def test_what_cannot_be_collected_is_said_by_code(tmp_path: Path) -> None:
         cases: list[tuple[list[Any], int, str]] = [
             (["--output", tmp_path / "file", "--port", "0"], 5, "E517"),
             (["--output", tmp_path, "--port", str(busy.getsockname()[1])], 5, "E503"),
-            (["--output", tmp_path, "--port", "65536"], 2, "65536 is no port"),
+            (["--output", tmp_path, "--port", "65536"], 2, "'65536' is no port"),
             ([], 2, "--output"),
             (["--output", tmp_path, "--port", "0", "--kafka", "127.0.0.1:1"], 2, "--port has no effect with --kafka"),
             (["--output", tmp_path, "--group", "g"], 2, "--group has no effect without --kafka"),
-            (["--output", tmp_path, "--part-seconds", "0"], 2, "0 is not above 0"),
+            (["--output", tmp_path, "--part-seconds", "0"], 2, "needs a number of seconds above 0"),
         ]
         for options, code, text in cases:
             with collecting(*options) as process:

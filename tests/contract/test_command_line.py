@@ -6,13 +6,15 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.main import FORWARDED, commands, main
 from components.kubernetes import manifests
-from lodestar.process.command_line import OPTIONS, Parser, count, port
+from lodestar.process import option_values as forms
+from lodestar.process.command_line import OPTIONS, Parser
 from lodestar.training import __main__ as worker
 
 COMMANDS = commands()
@@ -111,10 +113,53 @@ def test_help_fills_paragraphs_and_keeps_examples() -> None:
     assert "another (required)" in text
 
 
-@pytest.mark.parametrize(("parse", "text"), [(count, "0"), (count, "1.5"), (count, "x"), (port, "-1"), (port, "65536"), (port, "x")])
-def test_numbers_out_of_range_are_usage_errors(parse: type, text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=text):
-        parse(text)
+@pytest.mark.parametrize(
+    ("form", "texts"),
+    [
+        (forms.count, ["0", "1.5", "x", "", "-1", "9" * 5000, "²"]),
+        (forms.whole_number(1, 99), ["0", "100", "1e1"]),
+        (forms.port, ["-1", "65536", "x", "9" * 5000]),
+        (forms.host, ["", "[]", "a b", "a\nb", "é..x", "h" * 300]),
+        (forms.seconds, ["0", "-1", "nan", "inf", "x", "1e300"]),
+        (forms.given, ["", " "]),
+        (forms.local_path, ["", "s3://bucket/folder", "https://host/file"]),
+        (forms.pipeline_path, ["", "pipeline.txt", "s3://bucket/pipeline.yaml"]),
+        (forms.web_address, ["", "host", "file:///etc/passwd", "http://", "http://a b"]),
+        (forms.origin, ["", "host", "https://host/path", "https://a\nb"]),
+        (forms.registry, ["", "a b", "-x", "host/a\nb", "https://host"]),
+        (forms.image, ["", "a b", "a\nb: c"]),
+        (forms.name, ["", "a/b", "a\x1b[31m", "n" * 129]),
+        (forms.object_name, ["", "A_b", "-a", "a\nb", "n" * 64]),
+        (forms.quantity, ["", "lots", "-3", "1 Gi"]),
+        (forms.digest, ["xyz", "ab12"]),
+    ],
+)
+def test_a_value_of_another_form_is_refused_in_one_short_line(form: Callable[[str], object], texts: list[str]) -> None:
+    for text in texts:
+        with pytest.raises(argparse.ArgumentTypeError) as error:
+            form(text)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "value"),
+    [
+        (forms.count, "3", 3),
+        (forms.port, "0", 0),
+        (forms.host, "[::1]", "::1"),
+        (forms.seconds, "0.5", 0.5),
+        (forms.web_address, "http://127.0.0.1:8080/pipeline", "http://127.0.0.1:8080/pipeline"),
+        (forms.origin, "*", "*"),
+        (forms.registry, "localhost:5000/team", "localhost:5000/team"),
+        (forms.image, "registry.example.com/team/lodestar-python-train:v1", "registry.example.com/team/lodestar-python-train:v1"),
+        (forms.quantity, "1.5Gi", "1.5Gi"),
+        (forms.digest, "", ""),
+        (forms.local_path, "a/b", Path("a/b")),
+    ],
+)
+def test_a_value_of_the_form_is_parsed(form: Callable[[str], object], text: str, value: object) -> None:
+    assert form(text) == value
 
 
 @pytest.mark.parametrize("option", ["--seed=-1", f"--seed={2**63}", "--seed=1e3", "--cutoffs=1000000001"])
@@ -139,23 +184,43 @@ def test_a_module_that_is_run_by_itself_is_called_as_the_command_is() -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["rn"], "lodestar: error: argument COMMAND: no choice 'rn'; did you mean run?"),
-        (["data", "vlidate"], "lodestar data: error: argument COMMAND: no choice 'vlidate'; did you mean validate?"),
+        (["rn"], "lodestar: E300 argument COMMAND: no choice 'rn'; did you mean run?"),
+        (["--recipe", "tiny", "run"], "lodestar: E300 unknown argument '--recipe' before the command: options follow it"),
+        ([], "lodestar: E300 the following arguments are required: COMMAND"),
+        (["data", "vlidate"], "lodestar data: E300 argument COMMAND: no choice 'vlidate'; did you mean validate?"),
         (["data", "fetsh", "movielens-1m"], "did you mean fetch?"),
-        (["run", "--destnation", "x"], "lodestar run: error: unknown argument '--destnation'; did you mean --destination?"),
-        (["serve", "--bundle", "b", "--prot=1"], "lodestar serve: error: unknown argument '--prot=1'; did you mean --port?"),
-        (["recipes", "--zzzz"], "lodestar recipes: error: unknown argument '--zzzz'"),
+        (["data", "validate", "--dta", "clicks.csv"], "lodestar data validate: E300 unknown argument '--dta'; did you mean --data?"),
+        (["data", "validate", "--dat", "clicks.csv"], "lodestar data validate: E300 unknown argument '--dat'; did you mean --data?"),
+        (["data", "validate"], "lodestar data validate: E300 the following arguments are required: --data"),
+        (["data", "validate", "--data", "--x"], "expected one argument; where the value begins with a dash, write --data=VALUE"),
+        (["data", "validate", "--data", "caf\udce9.csv"], "lodestar: E300 'caf\\udce9.csv' is not UTF-8: rename the file"),
+        (["data", "ingest", "--data", "x", "--output", ""], "argument --output: is empty"),
+        (["simulate", "--output", "s3://b/x"], "argument --output: 's3://b/x' is not a path on this machine"),
+        (["simulate", "--users", "1e3", "--output", "x"], "argument --users: needs a whole number from 5 to 10,000,000, got '1e3'"),
+        (
+            ["features", "leak-test", "--data", "x", "--seed=-1"],
+            "argument --seed: needs a whole number from 0 to 9,223,372,036,854,775,807, got '-1'",
+        ),
+        (["run", "--destnation", "x"], "lodestar run: E300 unknown argument '--destnation'; did you mean --destination?"),
+        (["run", "--endpoint", "pipelines"], "argument --endpoint: 'pipelines' is no address of a server; write https://HOST"),
+        (["compile", "--registry", "a b"], "argument --registry: 'a b' is no registry of images"),
+        (["serve", "--bundle", "b", "--prot=1"], "lodestar serve: E300 unknown argument '--prot=1'; did you mean --port?"),
+        (["serve", "--bundle", "b", "--host", ""], "argument --host: '' is no IP address or name"),
+        (["recipes", "--zzzz"], "lodestar recipes: E300 unknown argument '--zzzz'"),
+        (["recipes", "n" * 9000], f"lodestar recipes: E300 unknown argument '{'n' * 59}…'"),
+        (["step", "gate", "--evalution", "x", "--verdict", "y"], "E300 unknown argument '--evalution'; did you mean --evaluation?"),
     ],
 )
-def test_a_wrong_word_suggests_the_nearest(
+def test_a_wrong_word_is_said_with_a_code_and_the_nearest(
     typed: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit, match="2"):
         main(typed)
     lines = capsys.readouterr().err.splitlines()
-    assert said in next(line for line in lines if "error: " in line)
-    assert max(len(line) for line in lines if "error: " not in line) <= 80
+    assert said in next(line for line in lines if "E300 " in line)
+    assert max(len(line) for line in lines if "E300 " not in line) <= 80
+    assert lines[0].startswith("usage: ")
 
 
 @pytest.mark.parametrize(

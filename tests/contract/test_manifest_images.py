@@ -60,11 +60,17 @@ def test_a_training_job_still_knows_itself(copied: Path, overlay: str) -> None:
     assert "registry.example.com/lodestar-python-train:v7" in str(job["spec"])
 
 
-@pytest.mark.parametrize(
-    "options", [["--registry", "https://registry.example.com"], ["--registry", "a b"], ["--tag", "a/b"], ["--tag", "-x:y"]]
-)
-def test_a_name_that_is_none_is_refused_and_nothing_written(copied: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("tag", ["a/b", "-x:y"])
+def test_a_tag_that_is_none_is_refused_and_nothing_written(copied: Path, tag: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = images(copied)
-    assert main(["--folder", str(copied), *(f"{options[0]}={options[1]}",)]) == 2
-    assert "registry.example.com/team" in capsys.readouterr().err
+    assert main(["--folder", str(copied), f"--tag={tag}"]) == 2
+    assert "is not a valid tag of an image" in capsys.readouterr().err
+    assert images(copied) == before
+
+
+@pytest.mark.parametrize("registry", ["https://registry.example.com", "a b"])
+def test_a_registry_that_is_none_is_refused_and_nothing_written(copied: Path, registry: str) -> None:
+    before = images(copied)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--folder", str(copied), f"--registry={registry}"])
     assert images(copied) == before

@@ -169,7 +169,7 @@ def test_the_training_job_is_what_the_launcher_makes(overlay: str, kind: str, ca
     options = [option.replace("--output=", "--destination=") for option in options]
     assert training_job_command.main(options) == 0
     assert content.partition("\n")[2] == capsys.readouterr().out
-    assert training_job_command.main([f"{option}!" if option.startswith("--name=") else option for option in options]) == 2
+    assert training_job_command.main([f"{option}.1" if option.startswith("--name=") else option for option in options]) == 2
 
 
 def test_a_training_job_keeps_the_webhooks_rules() -> None:
@@ -272,7 +272,7 @@ def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
     for selector in (service["spec"]["selector"], policy["podSelector"]["matchLabels"], collector["spec"]["selector"]["matchLabels"]):
         assert selector.items() <= template["metadata"]["labels"].items()
     (claim,) = collector["spec"]["volumeClaimTemplates"]
-    assert {"name": claim["metadata"]["name"], "mountPath": options.spool} in container["volumeMounts"]
+    assert {"name": claim["metadata"]["name"], "mountPath": str(options.spool)} in container["volumeMounts"]
     assert {entry["name"] for entry in container["env"]} == {COLLECT_KEY}
     assert container["command"] == ["python", "-m", collection_options.__module__.removesuffix(".__main__")]
     budget = only(found, "PodDisruptionBudget", "collector")["spec"]

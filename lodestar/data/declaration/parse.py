@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from lodestar import schema
 from lodestar.data.contract.outliers import EVENTS_PER_MINUTE, OutlierRule
 from lodestar.data.declaration.model import COLUMN_SOURCES, LEFT_OUT, ColumnSource, Declaration, FeedbackSection, TableSource
-from lodestar.errors import DataError, Location, shorten
+from lodestar.errors import DataError, Location
+from lodestar.process.safe_text import shorten
 from lodestar.process.suggestions import listed, suggestion
 from lodestar.schema.events import EventType
 from lodestar.schema.feedback import BINARY, WEIGHTS, Feedback

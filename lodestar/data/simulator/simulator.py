@@ -22,6 +22,7 @@ from lodestar.errors import ConfigError, UsageError
 from lodestar.io import npz, storage
 from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option, add_output
+from lodestar.process.option_values import whole_number
 from lodestar.process.safe_text import write_stdout
 from lodestar.process.suggestions import unknown_name
 from lodestar.process.termination import exit_on_termination
@@ -174,7 +175,11 @@ def parser() -> Parser:
             add_option(parser, "--seed", default=entry.default)
         else:
             parser.add_argument(
-                f"--{entry.name}", type=int, default=entry.default, metavar="N", help=f"number of {entry.name}, {low:,}–{high:,}"
+                f"--{entry.name}",
+                type=whole_number(low, high),
+                default=entry.default,
+                metavar="N",
+                help=f"number of {entry.name}, {low:,}–{high:,}",
             )
     add_output(parser, "folder of the tables, created if missing")
     return parser

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lodestar.bundle.bundle import COST, EPOCHS_LOG
 from lodestar.bundle.catalogue import Catalogue
 from lodestar.data.split.splits import EvalCases
-from lodestar.errors import shorten
 from lodestar.evaluation.metrics import NO_ITEM, Ranking
+from lodestar.process.safe_text import shorten
 from lodestar.schema.arrays import Doubles, Float64, Int64, Longs
 
 NUM_EXAMPLES, RECENT, TOP = 3, 5, 5

@@ -8,7 +8,8 @@ from lodestar import schema
 from lodestar.data.contract import rules
 from lodestar.data.contract.row_validator import SHOWN, Found, parse_fault
 from lodestar.data.readers.source import Source
-from lodestar.errors import Location, shorten
+from lodestar.errors import Location
+from lodestar.process.safe_text import shorten
 from lodestar.schema.ids import normalise
 
 
