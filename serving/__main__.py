@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lodestar.errors import EnvironmentFault
 from lodestar.io.exits import run_command
 from lodestar.process.command_line import Parser, add_option
 from lodestar.process.option_values import name
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    _check_logs(options.impressions, options.feature_log)
     with ExitStack() as stack:
         remedy = "Stop what listens there, or give another --host, --port or --metrics-port."
         ports = [options.port] if options.metrics_port is None else [options.port, options.metrics_port]
@@ -43,6 +45,17 @@ def _serve(options: argparse.Namespace) -> int:
         found = f"bundle {bundle.digest}, {len(bundle.items):,} items"
         http_server.run(app, load, http_server.Listeners(*sockets), f"{PROGRAM}: {found}", "/v1/recommend")
     return 0
+
+
+def _check_logs(impressions: str, feature_log: str) -> None:
+    """EnvironmentFault E561 if both logs are one, UsageError E315 for an address without a bucket: said before the bundle is loaded."""
+    from lodestar.io import storage
+
+    if impressions and impressions == feature_log:
+        message = f"the impressions and the feature log are both to be {impressions}"
+        raise EnvironmentFault("E561", message, remedy="Give --impressions and --feature-log a file of its own each.")
+    for address in filter(storage.is_remote, (impressions, feature_log)):
+        storage.check_address(address)
 
 
 def _loading() -> AbstractContextManager[None]:

@@ -28,6 +28,7 @@ from lodestar.io.s3.s3_objects import (
     SCHEME,
     Location,
     Stored,
+    check_address,
     entries,
     entry,
     fetch_object,
@@ -42,6 +43,7 @@ from lodestar.progress import log_event
 
 __all__ = [
     "FolderHandle",
+    "check_address",
     "digest",
     "download",
     "ensure_local",

@@ -104,7 +104,7 @@ class Log:
 
 
 def read(files: Sequence[Path]) -> Log:
-    """Read feature logs (JSON lines); DataError E101 or E109 names the file and the line that is no row of a feature log."""
+    """Read feature logs (JSON lines); DataError E101 or E109 names the file and line that is no row of one, E201 is for no rows."""
     log, known = Log(), dict[ServedFeatures, int]()
     for file in files:
         with file.open("rb") as lines:
@@ -116,13 +116,15 @@ def read(files: Sequence[Path]) -> Log:
                 log.request.append(request)
                 log.vector.append(known[vector])
                 log.shown_us.append(shown_us)
+    if not log.request:
+        raise DataError("E201", "the feature log has no rows", remedy="Serve with --feature-log, and test it after requests.")
     return log
 
 
 def _parse_row(line: bytes, place: Location) -> tuple[str, int, ServedFeatures]:
     """Request id, response time (UTC µs) and features of a line of a feature log; DataError E101 or E109."""
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
         shown = datetime.fromisoformat(row[schema.SHOWN_AT])
         counts = tuple(_parse_counts(*one) for one in row.get(schema.COUNTS, ()))
         items, gaps_s = tuple(map(str, row[schema.RECENT_ITEMS])), tuple(map(float, row.get(schema.RECENT_GAPS_S, ())))

@@ -163,17 +163,20 @@ def _open_study(folder: Path, recipe: Recipe, generation: str, seed: int = 0) ->
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-        study_name=recipe.name,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=WARM_UP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
-    )
+    try:
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            study_name=recipe.name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=WARM_UP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
+        )
+    except (ValueError, KeyError, TypeError) as error:  # what optuna makes of lines that it did not write
+        raise UsageError(f"{folder / JOURNAL} is no journal of a search ({error}): name an empty folder", code="E195") from error
     identity = f"{to_json(recipe)} {generation}"
     if study.user_attrs.get(RECIPE, identity) != identity:
-        raise UsageError(f"{folder} holds the search of another recipe or other features: name an empty folder")
+        raise UsageError(f"{folder} holds the search of another recipe or other features: name an empty folder", code="E195")
     study.set_user_attr(RECIPE, identity)
     return study
 

@@ -16,9 +16,11 @@ GZIP_LEVEL = 1
 
 
 class Landing:
-    """A destination of parts, one folder for each table."""
+    """A destination of parts, one folder for each table; UsageError E315 for an `s3://` address without a bucket."""
 
     def __init__(self, address: str) -> None:
+        if storage.is_remote(address):
+            storage.check_address(address)
         self.address = address.rstrip("/")
 
     def publish(self, table: str, part: str, lines: bytes) -> None:

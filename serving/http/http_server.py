@@ -20,16 +20,22 @@ def bind_socket(host: str, port: int, remedy: str) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # the last two: a name that cannot be encoded
         bound.close()
-        raise EnvironmentFault("E503", f"cannot listen on {host}:{port} ({error.strerror})", remedy=remedy) from error
+        raise _not_listening(f"{host}:{port}", error, remedy) from error
     return bound
+
+
+def _not_listening(place: str, error: Exception, remedy: str) -> EnvironmentFault:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return EnvironmentFault("E503", f"cannot listen on {place} ({reason})", remedy=remedy)
 
 
 def run(app: Any, load: Load, listeners: Listeners, who: str, path: str) -> None:
     """Serve until a signal; `who` and the URL of `path` are printed once requests are answered.
 
-    On the operators' port `app.operators` is served, an application of health and metrics alone.
+    On the operators' port `app.operators` is served, an application of health and metrics alone. EnvironmentFault E503 if another server
+    has begun to listen on a port since it was bound.
     """
     from serving.http.uvicorn_server import BACKLOG, Server
 
@@ -40,8 +46,11 @@ def run(app: Any, load: Load, listeners: Listeners, who: str, path: str) -> None
         apps[listeners.operators.getsockname()[1]] = app.operators
     sockets = [one for one in listeners if one is not None]
     for listener in sockets:
-        # Only now, since to a TCP probe a listening port is a ready server.
-        listener.listen(BACKLOG)
+        try:
+            # Only now, since to a TCP probe a listening port is a ready server.
+            listener.listen(BACKLOG)
+        except OSError as error:  # another socket has been bound to it as well, and listens
+            raise _not_listening(address(listener), error, "Give each server and --metrics-port a port of its own.") from error
     Server(app, load, apps, f"{words}\n").run(sockets=sockets)
 
 

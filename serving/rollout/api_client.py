@@ -56,12 +56,15 @@ def api_client(limits: RequestLimits | None = None) -> Any:
 def load_config() -> None:
     """Configure the kubernetes client with a pod's service account or the kubeconfig; EnvironmentFault E534 without either."""
     from kubernetes import config
+    from yaml import YAMLError
 
     try:
         config.load_config()
-    except config.ConfigException as error:
+    # The client checks little of a kubeconfig: one that is a folder, a text or a list fails in its own ways.
+    except (config.ConfigException, YAMLError, OSError, TypeError, ValueError, AttributeError, KeyError) as error:
         remedy = "Run it in a pod with a service account, or set KUBECONFIG."
-        raise EnvironmentFault("E534", f"no Kubernetes cluster is configured: {error}", remedy=remedy) from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise EnvironmentFault("E534", f"no Kubernetes cluster is configured: {reason}", remedy=remedy) from error
 
 
 class _LimitedPool:

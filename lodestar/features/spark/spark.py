@@ -24,6 +24,7 @@ import sqlglot
 from lodestar import schema
 from lodestar.config import Recipe
 from lodestar.data.tables.tables import Tables
+from lodestar.errors import EnvironmentFault
 from lodestar.features.batch import build, duckdb_views, event_partitions, feature_set, generation, labels, lineage, ratings_table
 from lodestar.features.batch.feature_set import FeedbackCounts
 from lodestar.features.batch.feedback_events import (
@@ -95,8 +96,17 @@ def build_features(tables_folder: Path, features: Path, recipe: Recipe, session:
 
 @contextmanager
 def session(master: str) -> Iterator["SparkSession"]:
-    """Spark session with the settings of the build; `master` is like `local[2]`, or empty under spark-submit."""
-    from pyspark.sql import SparkSession
+    """Spark session with the settings of the build; `master` is like `local[2]`, or empty under spark-submit.
+
+    EnvironmentFault E524 if Spark does not start: its package or Java is missing, or there is no such master.
+    """
+    remedy = "Check --spark, that `pip install pyspark` has been run, and that java -version answers."
+    try:
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault("E524", f"Spark cannot start ({error})", remedy=remedy) from error
 
     builder = SparkSession.builder.appName("lodestar-features")
     settings = {
@@ -111,7 +121,10 @@ def session(master: str) -> Iterator["SparkSession"]:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers run what the driver runs
     for name, value in settings.items():
         builder = builder.config(name, value)
-    spark = builder.getOrCreate()
+    try:
+        spark = builder.getOrCreate()
+    except (PySparkException, Py4JError) as error:
+        raise EnvironmentFault("E524", f"Spark cannot start ({str(error).splitlines()[0]})", remedy=remedy) from error
     try:
         yield spark
     finally:

@@ -20,6 +20,7 @@ from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.download import BLOCK_BYTES, download_resumable
 from lodestar.io.s3 import s3_faults
 from lodestar.io.safe_paths import path_below
+from lodestar.process.safe_text import quoted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -66,13 +67,18 @@ class Content:
 
 def locate(address: str) -> Location:
     """Parse an `s3://` address; raises UsageError if it has no valid bucket, EnvironmentFault E560 if its key is no safe path."""
+    check_address(address)
+    bucket, _, key = address.removeprefix(SCHEME).partition("/")
+    return Location(client=connect(), bucket=bucket, prefix=key.rstrip("/"))
+
+
+def check_address(address: str) -> None:
+    """Check an `s3://` address without a request; UsageError E315 for no valid bucket, EnvironmentFault E560 for an unsafe key."""
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise UsageError(f"{address!r} has no valid bucket: write s3://BUCKET/FOLDER")
-    prefix = key.rstrip("/")
-    if prefix:
+        raise UsageError(f"{quoted(address)} has no valid bucket: write s3://BUCKET/FOLDER", code="E315")
+    if prefix := key.rstrip("/"):
         path_below(Path("/"), prefix, address)
-    return Location(client=connect(), bucket=bucket, prefix=prefix)
 
 
 def connect() -> "S3Client":
