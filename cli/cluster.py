@@ -17,7 +17,8 @@ from lodestar.data.address import parse_address
 from lodestar.data.simulator.simulator import is_simulated
 from lodestar.errors import EnvironmentFault, UsageError
 from lodestar.io.storage import is_pattern, is_remote
-from lodestar.process.safe_text import command
+from lodestar.process.safe_text import command, quoted
+from lodestar.process.suggestions import suggestion
 from lodestar.recipes import load_recipe
 
 MAX_CHARACTERS = 10_000  # of all parameters together, a limit of the API server
@@ -95,14 +96,16 @@ def check(parameters: Mapping[str, Any]) -> None:
         _refuse_local(path, "--data")
     if parameters["destination"] and not is_remote(parameters["destination"]):
         raise UsageError(
-            f"{parameters['destination']} would be a folder in a pod, lost when it ends: give a destination such as s3://BUCKET/bundles"
+            f"{parameters['destination']} would be a folder in a pod, lost when it ends: give a destination such as s3://BUCKET/bundles",
+            code="E314",
         )
     length = len(json.dumps(parameters))
     if length > MAX_CHARACTERS:
         overrides = len(json.dumps(parameters["overrides"]))
         raise UsageError(
             f"the parameters have {length:,} characters, {overrides:,} of them overrides, and Pipelines allows {MAX_CHARACTERS:,}: "
-            "leave out overrides that equal the recipe's values, or add a recipe to lodestar/recipes.py"
+            "leave out overrides that equal the recipe's values, or add a recipe to lodestar/recipes.py",
+            code="E313",
         )
     for name, start in load_recipe(parameters["recipe"], parameters["overrides"]).train.addresses.items():
         _refuse_local(start, f"train.{name}")
@@ -120,13 +123,14 @@ def check_cron(cron: str) -> None:
     if len(fields) != len(CRON):
         fix = command(["--cron", f"0 {' '.join(fields)}"]) if len(fields) == len(CRON) - 1 else "--cron '0 0 3 * * *' for every night at 3"
         names = ", ".join(name for name, *_ in CRON)
-        raise UsageError(f"the schedule {cron!r} has {len(fields)} fields, and Pipelines needs six ({names}): give {fix}")
+        raise UsageError(f"the schedule {cron!r} has {len(fields)} fields, and Pipelines needs six ({names}): give {fix}", code="E312")
     for field, (name, low, high, words) in zip(fields, CRON, strict=True):
         parts = [part for part in field.split(",") if part]
         if not parts or not all(_is_in(part, low, high, words) for part in parts):
             named = f" or {words[0]}-{words[-1]}" if words else ""
             raise UsageError(
-                f"{field!r} is not valid for the {name} of a schedule: give {low}-{high}{named}, *, or lists and steps of these"
+                f"{field!r} is not valid for the {name} of a schedule: give {low}-{high}{named}, *, or lists and steps of these",
+                code="E312",
             )
 
 
@@ -138,7 +142,8 @@ def _check_descriptor(cron: str) -> None:
     parts = DURATION.findall(duration) if cron.startswith(EVERY) else []
     if not parts or "".join(map("".join, parts)) != duration or sum(float(number) * UNITS_S[unit] for number, unit in parts) < 1:
         names = ", ".join(DESCRIPTORS)
-        raise UsageError(f"{cron!r} is no schedule: give one of {names}, or '@every' with a period, such as '@every 1h30m'")
+        near = suggestion(cron, DESCRIPTORS) or "."
+        raise UsageError(f"{quoted(cron)} is no schedule{near} Give one of {names}, or a period, such as '@every 1h30m'", code="E312")
 
 
 def _is_in(part: str, low: int, high: int, words: tuple[str, ...]) -> bool:
@@ -157,14 +162,14 @@ def _refuse_local(path: str, option: str) -> None:
         return
     exists = Path(path).exists()
     if not exists and not (is_pattern(path) and glob(path, recursive=True)):
-        raise UsageError(f"there is no file or folder {path}; give {option} an existing path, or an s3:// address")
+        raise UsageError(f"there is no file or folder {path}; give {option} an existing path, or an s3:// address", code="E302")
     source, pattern = (Path(path), "") if exists else _split_pattern(Path(path))
     target = f"s3://BUCKET/{source.resolve().name}"
     recursive = ["--recursive"] if source.is_dir() else []
     filters = ["--exclude", "*", "--include", pattern] if pattern else []
     copy = command(["aws", "s3", "cp", *recursive, str(source.resolve()), target, *filters])
     value = command([f"{target}/{pattern}" if pattern else target])
-    raise UsageError(f"{path} is on this machine, which pods cannot read: copy it with `{copy}`, and give {option} {value}")
+    raise UsageError(f"{path} is on this machine, which pods cannot read: copy it with `{copy}`, and give {option} {value}", code="E314")
 
 
 def _split_pattern(pattern: Path) -> tuple[Path, str]:

@@ -178,13 +178,13 @@ def _fetch(options: argparse.Namespace) -> int:
     found, target = catalogue.offer(options.name), options.output or Path(options.name)
     if not found.download:
         where = f"available from its owners only, at {found.url} ({found.terms.rstrip('.')})" if found.url else "a form of many datasets"
-        raise UsageError(f"{found.name} is {where}. Put into a folder:\n{listed(found.files)}")
+        raise UsageError(f"{found.name} is {where}. Put into a folder:\n{listed(found.files)}", code="E310")
     sys.stderr.write(f"{found.name}: {found.terms}\n" + (f"Cite: {found.citation}\n" if found.citation else ""))
     if not options.accept_terms:
         if not sys.stdin.isatty():
-            raise UsageError("standard input is no terminal to agree to the terms on; add --accept-terms")
+            raise UsageError("standard input is no terminal to agree to the terms on; add --accept-terms", code="E311")
         if input("Do you agree? [y/N] ").strip().casefold() not in {"y", "yes"}:
-            raise UsageError("nothing is downloaded without agreement to the terms")
+            raise UsageError("nothing is downloaded without agreement to the terms", code="E311")
     arrived = downloads.fetch(found.name, target, options.url or "")
     if said := downloads.unverified(arrived):
         sys.stderr.write(f"{said}\n")

@@ -139,7 +139,7 @@ def _skew_test(options: argparse.Namespace) -> int:
         source = storage.fetch(options.feature_log, Path(folder)) if storage.is_remote(options.feature_log) else Path(options.feature_log)
         files = sorted(source.rglob("*.jsonl")) if source.is_dir() else [source]
         if not files or not files[0].is_file():
-            raise UsageError(f"there is no feature log at {options.feature_log}; serve with --feature-log to write one")
+            raise UsageError(f"there is no feature log at {options.feature_log}; serve with --feature-log to write one", code="E302")
         log, features = skew.read(files), options.features or _run_outputs("build-features/features")
         scales = dict(map(_count_scale, features))
         found = _find_tables(log.generations(options.last), options.tables, features)
@@ -159,7 +159,7 @@ def _find_tables(generations: Collection[str], named: Sequence[Path], features: 
     from lodestar.features.batch import lineage
 
     if not (tables := [*named, *_run_outputs("ingest/tables")]):
-        raise UsageError(f"there is no run in {DEFAULT_OUTPUT}; give the tables of the features with --tables")
+        raise UsageError(f"there is no run in {DEFAULT_OUTPUT}; give the tables of the features with --tables", code="E302")
     found = lineage.find_tables(generations, features, tables, named[0] if len(named) == 1 else None)
     for generation, root in found.items():
         write_stderr(f"{one_line(f'feature generation {generation}: {root}')}\n")

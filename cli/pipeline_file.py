@@ -20,7 +20,9 @@ def load_documents(pipeline: Path) -> list[dict[str, Any]]:
             return found
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         pass
-    raise UsageError(f"{pipeline} is not a compiled pipeline: write one with `lodestar compile`, and give data as --data {pipeline}")
+    raise UsageError(
+        f"{pipeline} is not a compiled pipeline: write one with `lodestar compile`, and give data as --data {pipeline}", code="E309"
+    )
 
 
 def check_parameters(pipeline: Path, names: Collection[str]) -> None:
@@ -29,7 +31,8 @@ def check_parameters(pipeline: Path, names: Collection[str]) -> None:
     if known != set(names):
         raise UsageError(
             f"{pipeline} has the parameters {', '.join(sorted(known)) or 'none'}, and this version has {', '.join(sorted(names))}: "
-            "compile it again with `lodestar compile`"
+            "compile it again with `lodestar compile`",
+            code="E309",
         )
 
 

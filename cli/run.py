@@ -150,9 +150,11 @@ def _check_options(options: argparse.Namespace) -> None:
     for name in LOCAL_OPTIONS if options.cluster else CLUSTER_OPTIONS:
         if getattr(options, name):
             condition = "without --cluster only" if options.cluster else "with --cluster only"
-            raise UsageError(f"--{name.replace('_', '-')} is {condition}; leave it out")
+            raise UsageError(f"--{name.replace('_', '-')} is {condition}; leave it out", code="E303")
     if options.pipeline and (options.registry or options.memory):
-        raise UsageError(f"{options.pipeline} has registry and memory compiled in; leave --registry and --memory out, or compile it again")
+        raise UsageError(
+            f"{options.pipeline} has registry and memory compiled in; leave --registry and --memory out, or compile it again", code="E303"
+        )
 
 
 @contextmanager
@@ -162,7 +164,7 @@ def _pipeline(options: argparse.Namespace) -> Iterator[Path]:
         if options.pipeline.exists() and not options.pipeline.is_file():
             raise UsageError(f"{options.pipeline} is no compiled pipeline: give data as --data {options.pipeline}", code="E309")
         if not options.pipeline.is_file():
-            raise UsageError(f"no file {options.pipeline}; write it with `lodestar compile --output {options.pipeline}`")
+            raise UsageError(f"no file {options.pipeline}; write it with `lodestar compile --output {options.pipeline}`", code="E302")
         yield options.pipeline
         return
     with workspace() as work:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from kfp import dsl
 
 from lodestar.errors import UsageError
+from lodestar.process.safe_text import quoted
+from lodestar.process.suggestions import suggestion
 
 BACKOFF, BACKOFF_FACTOR = "30s", 2.0
 SIZE = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
@@ -47,7 +49,11 @@ def memory(settings: Sequence[str]) -> dict[str, str]:
     for text in settings:
         step, _, size = text.partition("=")
         if step not in RESOURCES or not SIZE.fullmatch(size):
-            raise UsageError(f"{text!r} is not a step's memory: write train=64Gi; the steps are {', '.join(RESOURCES)}")
+            near = suggestion(step, RESOURCES.keys() - {step}) or "."
+            raise UsageError(
+                f"{quoted(text)} is not a step's memory{near} Write train=64Gi; the steps are {', '.join(RESOURCES)}",
+                code="E318",
+            )
         found[step] = size
     return found
 

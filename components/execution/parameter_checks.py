@@ -22,6 +22,7 @@ def check_run(*, recipe: str, overrides: str | Mapping[str, Any], destination: s
         reason = f"is {destination}, which its pods cannot read" if destination else "is empty"
         raise UsageError(
             f"the service {service} needs a destination in the object store, and destination {reason}: add destination=s3://BUCKET/PREFIX "
-            "(--destination of `lodestar run --cluster`), or leave the service out"
+            "(--destination of `lodestar run --cluster`), or leave the service out",
+            code="E314",
         )
     return load_recipe(recipe, overrides)

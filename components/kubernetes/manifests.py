@@ -28,7 +28,8 @@ def set_images(folder: Path, registry: str, tag: str) -> list[Path]:
     for what, value, form in (("registry", registry, IMAGE_REGISTRY), ("tag", tag, TAG)):
         if not form.fullmatch(value):
             raise UsageError(
-                f"{value!r} is not a valid {what} of an image: write a registry as registry.example.com/team, a tag as {code_hash()}"
+                f"{value!r} is not a valid {what} of an image: write a registry as registry.example.com/team, a tag as {code_hash()}",
+                code="E319",
             )
     changed = []
     for file in sorted(path for path in folder.rglob("*.yaml") if not path.is_symlink()):

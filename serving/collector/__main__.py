@@ -39,18 +39,28 @@ WITH_HTTP, WITH_KAFKA = ("port", "spool", "allow_origin"), ("topic", "group", "m
 
 def main(arguments: list[str] | None = None) -> int:
     """Collect until a signal; the exit code is 0 (ok), 2 (usage) or 5 (environment)."""
-    settings = options(arguments)
+    settings = parser().parse_args(arguments)
     log_to_stderr()
     os.umask(0o077)  # files are readable by their owner only: events and models trained on them are personal data
     return run_command(PROGRAM, partial(_collect, settings))
 
 
 def _collect(settings: argparse.Namespace) -> int:
+    _check_options(settings)
     if settings.kafka:
         _consume(settings)
     else:
         _serve(settings)
     return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """UsageError E303 for an option of the other source of rows."""
+    defaults = parser()
+    for name in WITH_HTTP if options.kafka else WITH_KAFKA:
+        if getattr(options, name) != defaults.get_default(name):
+            condition = "without --kafka only" if options.kafka else "with --kafka only"
+            raise UsageError(f"--{name.replace('_', '-')} is {condition}; leave it out", code="E303")
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -117,13 +127,15 @@ def _consume(options: argparse.Namespace) -> None:
     try:
         from serving.collector.kafka import Config, KafkaConsumer
     except ModuleNotFoundError as error:
-        raise UsageError(f"--kafka needs the package {error.name}: in a checkout of Lodestar, pip install '.[collect]'") from error
+        raise UsageError(
+            f"--kafka needs the package {error.name}: in a checkout of Lodestar, pip install '.[collect]'", code="E322"
+        ) from error
     from serving.collector.landing import Landing
     from serving.collector.metrics import Metrics
 
     client_options = dict(options.kafka_option)
     if "sasl.password" in client_options:
-        raise UsageError(f"a password on the command line is visible to every user; set {KAFKA_PASSWORD} in the environment")
+        raise UsageError(f"a password on the command line is visible to every user; set {KAFKA_PASSWORD} in the environment", code="E321")
     if KAFKA_PASSWORD in os.environ:
         client_options["sasl.password"] = os.environ[KAFKA_PASSWORD]
     config = Config(
@@ -153,16 +165,6 @@ def _serve_metrics(metrics: "Metrics", host: str, port: int) -> None:
         raise EnvironmentFault(
             "E503", f"cannot listen on {host}:{port} ({error.strerror})", remedy="Give another --host or --metrics-port."
         ) from error
-
-
-def options(arguments: list[str] | None) -> argparse.Namespace:
-    """Parse the command line; an option of the other source is a usage error (exit code 2)."""
-    command = parser()
-    parsed = command.parse_args(arguments)
-    for name in WITH_HTTP if parsed.kafka else WITH_KAFKA:
-        if getattr(parsed, name) != command.get_default(name):
-            command.error(f"--{name.replace('_', '-')} has no effect {'with' if parsed.kafka else 'without'} --kafka")
-    return parsed
 
 
 def _topic(text: str) -> tuple[str, str]:
@@ -211,7 +213,7 @@ def parser() -> Parser:
 def _add_kafka_options(parser: Parser) -> None:
     kafka = parser.add_argument_group("from Kafka")
     kafka.add_argument(
-        "--kafka", metavar="BROKERS", help="consume from Kafka brokers: HOST:PORT, comma-separated (default: listen on HTTP)"
+        "--kafka", type=given, metavar="BROKERS", help="consume from Kafka brokers: HOST:PORT, comma-separated (default: listen on HTTP)"
     )
     meaning = f"topic and its table (repeatable; default: {schema.EVENTS.name})"
     kafka.add_argument("--topic", type=_topic, action="append", metavar="NAME[=TABLE]", help=meaning)

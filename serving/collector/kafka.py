@@ -61,9 +61,9 @@ class Config:
         known = {table.name for table in TABLES}
         wrong = next(((topic, table) for topic, table in self.topics.items() if table not in known), None)
         if wrong is not None:
-            raise UsageError(f"the topic {wrong[0]} cannot hold {wrong[1]}; there are {', '.join(sorted(known))}")
+            raise UsageError(f"the topic {wrong[0]} cannot hold {wrong[1]}; there are {', '.join(sorted(known))}", code="E320")
         if reserved := sorted(_REQUIRED.keys() & self.client_options.keys()):
-            raise UsageError(f"{reserved[0]} is not to be set: offsets are committed when rows are in the landing")
+            raise UsageError(f"{reserved[0]} is not to be set: offsets are committed when rows are in the landing", code="E320")
 
 
 class KafkaConsumer:
@@ -79,7 +79,7 @@ class KafkaConsumer:
         try:
             self._client = Consumer(settings, logger=logger)
         except (KafkaException, TypeError, ValueError) as error:
-            raise UsageError(f"Kafka's client refuses its options ({error})") from error
+            raise UsageError(f"Kafka's client refuses its options ({error})", code="E320") from error
         self._check_topics()
 
     def run(self, stopped: threading.Event) -> None:

@@ -73,8 +73,8 @@ def connect(
         try:
             return RedisFeatureClient(Redis(RedisAddress.parse(address, password)), names, generation, reads_filters=reads_filters)
         except ValueError as error:
-            raise UsageError(f"--online-store takes redis://HOST:PORT/DB, and this is not one: {error}") from error
-    raise UsageError(f"--online-store takes sqlite:PATH, redis://HOST:PORT or none, not {address!r}")
+            raise UsageError(f"--online-store takes redis://HOST:PORT/DB, and this is not one: {error}", code="E323") from error
+    raise UsageError(f"--online-store takes sqlite:PATH, redis://HOST:PORT or none, not {address!r}", code="E323")
 
 
 class NoFeatureClient:

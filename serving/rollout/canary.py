@@ -51,7 +51,8 @@ def detect(cluster: CanaryFacts) -> CanaryMode:
     is_knative = cluster.mode in KNATIVE
     canary_mode = cluster.requested or ("knative" if is_knative else "two-services")
     if canary_mode not in get_args(CanaryMode):
-        raise UsageError(f"the annotation {CANARY_MODE} is {canary_mode!r}; it is one of {', '.join(get_args(CanaryMode))}")
+        remedy = f"Set it to one of {', '.join(get_args(CanaryMode))}, or remove it."
+        raise EnvironmentFault("E545", f"the annotation {CANARY_MODE} is {canary_mode!r}", remedy=remedy)
     if (canary_mode == "knative") != is_knative:
         fault = "Knative mode has its own canary mode" if is_knative else "canaryTrafficPercent is ignored outside Knative mode"
         remedy = f"Set or remove the annotation {CANARY_MODE}."
@@ -77,7 +78,7 @@ def check_canary(live: ServiceState, percent: int) -> None:
 def canary(canary_mode: CanaryMode, candidate: str, percent: int) -> list[Step]:
     """Steps that start a canary: send `percent` of the traffic to the bundle `candidate`; UsageError unless 1–99."""
     if not 0 < percent < 100:
-        raise UsageError(f"a canary gets between 1 and 99 percent of the requests, not {percent}")
+        raise UsageError(f"a canary gets between 1 and 99 percent of the requests, not {percent}", code="E324")
     if canary_mode == "two-services":
         return [
             lambda live: _claim_route(live, candidate, percent),

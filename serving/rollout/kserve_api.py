@@ -97,7 +97,8 @@ def place(service: str) -> tuple[str, str]:
     if not (LABEL.fullmatch(namespace or NAMESPACE) and NAME.fullmatch(name)):
         raise UsageError(
             f"{service!r} is not the name of an InferenceService: write NAMESPACE/NAME in small letters, digits and hyphens, "
-            "such as lodestar/recommend (a name begins with a letter and has at most 53 characters)"
+            "such as lodestar/recommend (a name begins with a letter and has at most 53 characters)",
+            code="E316",
         )
     return namespace or NAMESPACE, name
 

@@ -102,7 +102,8 @@ def start(service: str, candidate: str, percent: int) -> None:
     """
     if not VERSIONED.fullmatch(candidate):
         raise UsageError(
-            f"{candidate!r} is not the address of a published bundle: write s3://BUCKET/…/versions/DIGEST, as publish prints it"
+            f"{candidate!r} is not the address of a published bundle: write s3://BUCKET/…/versions/DIGEST, as publish prints it",
+            code="E326",
         )
     connect(service).apply([forget_rollback(candidate)])
     start_canary(service, candidate, percent)
@@ -130,12 +131,13 @@ def _candidate_of(live: ServiceState, service: str, *, is_promotion: bool) -> st
     """The candidate, or for a rollback the bundle that has replaced the recorded one; None if only remains of a rollout are left."""
     now = state(live)
     if now.candidate is None and is_promotion:
-        raise UsageError(f"there is no canary of {service}; `start` one first")
+        raise UsageError(f"there is no canary of {service}; `start` one first", code="E325")
     if now.candidate is None and replaced_bundle(live) is not None:
         return now.stable
     if now.candidate is None and not is_unfinished(live):
         raise UsageError(
-            f"there is nothing to roll back: {service} has no canary, and its bundle replaced none; `start` the one that it is to serve"
+            f"there is nothing to roll back: {service} has no canary, and its bundle replaced none; `start` the one that it is to serve",
+            code="E325",
         )
     return now.candidate
 

@@ -144,8 +144,8 @@ def test_what_cannot_be_collected_is_said_by_code(tmp_path: Path) -> None:
             (["--output", tmp_path, "--port", str(busy.getsockname()[1])], 5, "E503"),
             (["--output", tmp_path, "--port", "65536"], 2, "'65536' is no port"),
             ([], 2, "--output"),
-            (["--output", tmp_path, "--port", "0", "--kafka", "127.0.0.1:1"], 2, "--port has no effect with --kafka"),
-            (["--output", tmp_path, "--group", "g"], 2, "--group has no effect without --kafka"),
+            (["--output", tmp_path, "--port", "0", "--kafka", "127.0.0.1:1"], 2, "E303 --port is without --kafka only"),
+            (["--output", tmp_path, "--group", "g"], 2, "E303 --group is with --kafka only"),
             (["--output", tmp_path, "--part-seconds", "0"], 2, "needs a number of seconds above 0"),
         ]
         for options, code, text in cases:

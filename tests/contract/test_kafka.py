@@ -194,7 +194,7 @@ def test_what_cannot_be_read_is_said_by_code(brokers: str, tmp_path: Path) -> No
         (("--kafka", brokers, "--kafka-option", "no.such=1"), 2, "no.such"),
         (("--kafka", brokers, "--kafka-option", "enable.auto.commit=true"), 2, "enable.auto.commit"),
         (("--kafka", brokers, "--kafka-option", "sasl.password=secret"), 2, "LODESTAR_KAFKA_PASSWORD"),
-        (("--kafka", brokers, "--spool", "x"), 2, "--spool has no effect with --kafka"),
+        (("--kafka", brokers, "--spool", "x"), 2, "E303 --spool is without --kafka only"),
     ]
     for options, code, text in cases:
         with collecting(

@@ -17,7 +17,7 @@ import yaml
 from components.kubernetes import training_job_command
 from lodestar.process.environment_variables import COLLECT_KEY
 from serving.__main__ import parser as predictor_options
-from serving.collector.__main__ import options as collection_options
+from serving.collector.__main__ import parser as collection_parser
 from serving.rollout.canary import CANARY_MODE, canary, replace_stable
 from serving.rollout.kserve_api import ROUTE, SERVICE, ServiceState
 from serving.rollout.state import CanaryMode
@@ -262,7 +262,7 @@ def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
     found = rendered(OVERLAYS / "collector")
     (collector,), service = [thing for thing in found if thing["kind"] == STATEFUL], only(found, "Service", "collector")
     template, container = collector["spec"]["template"], collector["spec"]["template"]["spec"]["containers"][0]
-    options = collection_options([*container["args"]])
+    options = collection_parser().parse_args([*container["args"]])
     port, metrics = container["ports"]
     assert (options.host, options.port) == ("0.0.0.0", port["containerPort"])
     assert options.metrics_port == metrics["containerPort"]
@@ -274,7 +274,7 @@ def test_a_collector_is_reached_and_started_as_its_process_wants_it() -> None:
     (claim,) = collector["spec"]["volumeClaimTemplates"]
     assert {"name": claim["metadata"]["name"], "mountPath": str(options.spool)} in container["volumeMounts"]
     assert {entry["name"] for entry in container["env"]} == {COLLECT_KEY}
-    assert container["command"] == ["python", "-m", collection_options.__module__.removesuffix(".__main__")]
+    assert container["command"] == ["python", "-m", collection_parser.__module__.removesuffix(".__main__")]
     budget = only(found, "PodDisruptionBudget", "collector")["spec"]
     assert budget["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     assert collector["spec"]["replicas"] > budget["maxUnavailable"]

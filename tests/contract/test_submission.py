@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a range that goes back": (("--cron", "0 0 3 * * fri-mon"), "'fri-mon' is not valid for the weekdays"),
     "a step of nothing": (("--cron", "0 */0 * * * *"), "'*/0' is not valid for the minutes"),
     "days without a number": (("--cron", "0 0 3 , * *"), "',' is not valid for the days"),
-    "a name that Pipelines does not know": (("--cron", "@nightly"), "'@nightly' is no schedule: give one of @yearly"),
+    "a name that Pipelines does not know": (("--cron", "@nightly"), "E312 '@nightly' is no schedule; did you mean @midnight?"),
     "a name in other letters": (("--cron", "@Daily"), "'@Daily' is no schedule"),
     "a period without a unit": (("--cron", "@every 90"), "such as '@every 1h30m'"),
     "a period that the server would lengthen": (("--cron", "@every 100ms"), "'@every 100ms' is no schedule"),

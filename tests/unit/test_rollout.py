@@ -212,7 +212,7 @@ def test_a_canary_that_knative_alone_understands_is_not_made_elsewhere(use: Any)
 
 
 def test_an_unknown_form_and_an_impossible_share_are_refused(use: Any) -> None:
-    with pytest.raises(UsageError, match="is one of"):
+    with pytest.raises(EnvironmentFault, match=r"E545 .* Set it to one of"):
         detect(CanaryFacts(mode="Standard", requested="blue-green", has_route=True))
     for percent in (0, 100, -5):
         use(FakeApiServer())
