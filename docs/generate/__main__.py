@@ -1,4 +1,4 @@
-"""`python -m docs.generate`: write every page of `docs/reference`, and the pictures, anew. The same code gives the same bytes."""
+"""`python -m docs.generate`: write `docs/reference`, docs/datasets.md and the pictures anew. The same code gives the same bytes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from docs.generate import (
     architecture,
     commands,
     configuration,
+    datasets,
     declaration,
     environment,
     errors,
@@ -53,6 +54,7 @@ def main() -> None:
             file.unlink()
     for name, content in found.items():
         (REFERENCE / name).write_text(content)
+    (DOCUMENTS / datasets.FILE).write_text(datasets.page())
     for name, draw in PICTURES.items():
         (DOCUMENTS / name).write_text(draw())
 

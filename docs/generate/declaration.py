@@ -16,8 +16,8 @@ from lodestar.data.declaration.model import CellForm, ColumnSource, Declaration,
 from lodestar.data.declaration.strict import Numbered, one_or_more
 
 INTRODUCTION = """Every key of a `dataset.toml`, the declaration of how given files become the tables of [tables.md](tables.md).
-`lodestar data describe` writes one ([describing.md](../describing.md)). An unknown key, a value of another type and values that contradict
-each other are E141, all at once, each with its path."""
+`lodestar data describe` writes one ([describing.md](../describing.md)); those of public datasets are in [datasets.md](../datasets.md). An
+unknown key, a value of another type and values that contradict each other are E141, all at once, each with its path."""
 PATHS = """In a path, `TABLE` is a table, `COLUMN` a column of it, and `NAME` a name of one's own. A table with several sources is an array
 of tables, `[[events]]`, with these keys in each. What is not given is decided from the files."""
 

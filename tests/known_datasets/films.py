@@ -43,7 +43,7 @@ def movielens_csv(folder: Path) -> None:
     """ratings.csv: userId,movieId,rating,timestamp; movies.csv: movieId,title,genres; tags.csv: userId,movieId,tag,timestamp; links.csv:
     movieId,imdbId,tmdbId. https://files.grouplens.org/datasets/movielens/ml-25m-README.html
     """
-    rated = (f"{e.user},{e.item},{e.rating - 0.5},{e.time_s}" for e in events())
+    rated = (f"{e.user},{e.item},{e.rating - 0.5 * (e.rating < 4)},{e.time_s}" for e in events())
     write(folder / "ratings.csv", lines(["userId,movieId,rating,timestamp"], rated))
     films = (f'{item},"Fílm, The {item} (1995)",{MANY_GENRES[item % 4]}|Crime' for item in ITEM)
     write(folder / "movies.csv", lines(["movieId,title,genres"], films))
