@@ -86,6 +86,7 @@ def test_a_compiled_pipeline_replaces_its_predecessor_whole_or_not_at_all(tmp_pa
     assert target.read_text() == "before"
     assert main(["compile", "--output", str(target)]) == 0
     assert target.read_text().startswith("#")
-    assert main(["compile", "--output", str(tmp_path)]) == 2
+    (tmp_path / "folder.yaml").mkdir()
+    assert main(["compile", "--output", str(tmp_path / "folder.yaml")]) == 2
     assert "E301" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.yaml", "pipeline.yaml"]

@@ -170,8 +170,8 @@ def test_what_cannot_be_served_is_said_by_code(made: Path, start_serving: StartS
             (["--bundle", made, "--online-store", "mysql://here"], 2, "sqlite:PATH"),
             (["--bundle", made, "--online-store", "redis://here:port"], 2, "redis://HOST:PORT/DB"),
             (["--bundle", made, "--impressions", tmp_path], 5, "E505"),
-            (["--bundle", made, "--model-name", "a/b"], 2, "a name has letters"),
-            (["--bundle", made, "--port", "65536"], 2, "65536 is no port"),
+            (["--bundle", made, "--model-name", "a/b"], 2, "'a/b' is no name"),
+            (["--bundle", made, "--port", "65536"], 2, "is no port"),
             (["--bundle", made, "--port", str(busy.getsockname()[1])], 5, "E503"),
             (["--bundle", made, "--host", "192.0.2.1"], 5, "E503"),
         ]

@@ -32,6 +32,15 @@ OPTIONAL = {
 }
 
 
+def is_number(text: str) -> bool:
+    """Whether a rating may be one on another scale, which is asked for before any row is read."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 @st.composite
 def files(draw: st.DrawFn) -> tuple[list[str], list[dict[str, str]]]:
     """The columns of a file, and its rows: six good ones and some with odd cells."""
@@ -41,7 +50,7 @@ def files(draw: st.DrawFn) -> tuple[list[str], list[dict[str, str]]]:
     for number in range(draw(st.integers(1, 8))):
         row = {**{name: good[name] for name in columns}, "user_id": f"v{number}"}
         for column in draw(st.lists(st.sampled_from(columns), min_size=1, max_size=3, unique=True)):
-            row[column] = draw(ODD)
+            row[column] = draw(ODD.filter(lambda text: not is_number(text)) if column == "rating" else ODD)
         rows.append(row)
     return columns, rows
 

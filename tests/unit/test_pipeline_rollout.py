@@ -83,7 +83,7 @@ def test_the_last_few_are_noted(api: FakeApiServer) -> None:
     assert rolled_back_bundles(api.live()) == [f"s3://b/{number}" for number in range(1, MAX_RECORDED + 1)]
 
 
-@pytest.mark.parametrize("address", ["s3://b/bundles", f"s3://b/versions/{63 * 'e'}", f"s3://versions/{64 * 'e'}", "/tmp/bundle", ""])
+@pytest.mark.parametrize("address", ["s3://b/bundles", f"s3://b/versions/{63 * 'e'}", f"s3://versions/{64 * 'e'}", "/tmp/bundle"])
 def test_an_address_that_no_pod_could_fetch_is_refused_at_once(
     api: FakeApiServer, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
