@@ -70,7 +70,7 @@ def page() -> str:
 
 def introduction() -> str:
     """The page before its sections."""
-    end = f"```sh\n{RUN}\n{SERVE} &\ncurl 'http://127.0.0.1:8080/v1/recommend?user=USER&k=10'\n```\n"
+    end = f"```sh\n{RUN}\n{SERVE}\ncurl 'http://127.0.0.1:8080/v1/recommend?user=USER&k=10'\n```\n"
     plain = _console(EXAMPLE, (PLAIN,))[0]
     rows = [(code(name), str(num_edits(name)), _inferred(name)) for name in KNOWN]
     edits = table(("dataset", "lines to edit", "without recognition"), rows)
