@@ -1,4 +1,4 @@
-"""Whether a patched InferenceService or HTTPRoute has taken effect, read from the conditions that controllers write."""
+"""Whether a patched InferenceService or HTTPRoute is in effect, read from the conditions that controllers write."""
 
 import json
 from typing import Any

@@ -72,7 +72,7 @@ class ApiServer(Protocol):
         """
 
     def apply(self, steps: list[Step]) -> None:
-        """Apply steps in order, each made from the live objects after the one before has taken effect.
+        """Apply steps in order, each made from the live objects after the one before is in effect.
 
         A patch of an object that was changed since it was read is a conflict, and is made again; EnvironmentFault E572 after a minute of
         conflicts.
@@ -142,7 +142,7 @@ class Kubernetes:
         return is_ready
 
     def apply(self, steps: list[Step]) -> None:
-        """Send each patch, then poll every 2 s until it took effect: E542 after 600 s, E596 if refused, E572 after 60 s of conflicts.
+        """Send each patch, then poll every 2 s until it is in effect: E542 after 600 s, E596 if refused, E572 after 60 s of conflicts.
 
         A server that does not respond is tried again for a minute, or while waiting for the 600 s; then E597.
         """

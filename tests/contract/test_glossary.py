@@ -92,8 +92,6 @@ class Right(NamedTuple):
 RIGHT = (
     Right("taken", "*", r"taken (from|for) ", "plain English of a source, and of a mistake"),
     Right("taken", "*", r"taken_from_the_cache", "plain English of a source"),
-    Right("taken", "*", r"taken effect", "plain English of a change"),
-    Right("took", "*", r"took effect", "plain English of a change"),
     Right("took", "*", r"took (longer|over|[\d.]+ )", "a duration"),
     Right("moment", "*", r"[Rr]etry in a moment", "plain English of a remedy"),
     Right("sweep", "*", r"[Ss]weep line|sweep\(|`sweep`", "the sweep-line algorithm of lodestar.features.batch.windows"),

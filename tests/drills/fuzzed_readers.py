@@ -1,6 +1,6 @@
 """Files that were cut, overwritten, packed, renamed or made of nothing, read by any options: a coded error, or every row accounted for.
 
-Where a file has a line for each row, its lines are counted by other code than the readers', and each row is held against its line.
+Where a file has a line for each row, its lines are counted by other code than the readers', and each row is compared with its line.
 """
 
 import bz2

@@ -108,7 +108,7 @@ def refused(spool: Spool, lines: bytes, times: int) -> None:
 
 @pytest.mark.parametrize("before", [b"", b"1\n"])
 def test_a_full_disk_refuses_rows_and_leaves_nothing_behind(before: bytes, small_disk: Path) -> None:
-    """300 refused rows took 300 inodes of a disk that has 100, and each the time of all before."""
+    """300 refused rows used 300 inodes of a disk that has 100, and each cost the time of all before."""
     published: list[bytes] = []
     spool = Spool(small_disk / "spool", NEVER, lambda _stream, _part, lines: published.append(lines))
     if before:

@@ -211,7 +211,7 @@ class _Spark:
         )
 
     def filters(self) -> tuple[int, int]:
-        """Write the user filter view; returns the number of its rows, and of users whose items were cut."""
+        """Write the user filter view; returns the number of its rows, and of users whose items were truncated."""
         view = schema.VIEWS[schema.USER_FILTER_VIEW]
         names = ", ".join(f"{feature.name} {_SPARK_TYPES[feature.kind]}" for feature in view.features)
         shape = f"{view.entity} string, {names}, {schema.FEATURE_TIME} timestamp, {schema.KNOWN_TIME} timestamp, {CUT} boolean"
